@@ -1,0 +1,204 @@
+package interfaces
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// The errors of the interface, to be asked for with errors.Is. Where an error
+// has parameters, errors.As gets them from the type of the same name with
+// "Error" behind it.
+var (
+	ErrNoSuchSidecar          = errors.New("no such sidecar")
+	ErrNoSuchAgent            = errors.New("no such agent")
+	ErrNoSuchProfile          = errors.New("no such profile")
+	ErrNoSuchNetworkNamespace = errors.New("no such network namespace")
+	ErrNamespaceNotAllowed    = errors.New("network namespace not allowed")
+	ErrArgumentNotAllowed     = errors.New("argument not allowed")
+	ErrSidecarExists          = errors.New("the sidecar is there already")
+	ErrTooManySidecars        = errors.New("too many sidecars")
+	ErrLaunchFailed           = errors.New("launch failed")
+	ErrNotReady               = errors.New("not ready in time")
+	ErrOverloaded             = errors.New("the service has too much to do")
+	ErrHostFailure            = errors.New("the host failed")
+
+	// The generic errors of org.varlink.service.
+	ErrInvalidParameter = errors.New("invalid parameter")
+	ErrPermissionDenied = errors.New("permission denied")
+	ErrExpectedMore     = errors.New("the call needs the 'more' flag")
+	ErrMethodNotFound   = errors.New("no such method")
+)
+
+// NoSuchSidecarError names the ID, or nil if other selectors matched nothing.
+type NoSuchSidecarError struct {
+	ID *string `json:"id,omitempty"`
+}
+
+func (e *NoSuchSidecarError) Unwrap() error { return ErrNoSuchSidecar }
+func (e *NoSuchSidecarError) Error() string {
+	if e.ID == nil {
+		return "no sidecar matches"
+	}
+	return fmt.Sprintf("no such sidecar: %q", *e.ID)
+}
+
+// NoSuchAgentError names the agent that has no file on the host.
+type NoSuchAgentError struct {
+	Agent string `json:"agent"`
+}
+
+func (e *NoSuchAgentError) Unwrap() error { return ErrNoSuchAgent }
+func (e *NoSuchAgentError) Error() string { return fmt.Sprintf("no such agent: %q", e.Agent) }
+
+// NoSuchProfileError names a profile that does not exist or is not granted.
+type NoSuchProfileError struct {
+	Profile string `json:"profile"`
+}
+
+func (e *NoSuchProfileError) Unwrap() error { return ErrNoSuchProfile }
+func (e *NoSuchProfileError) Error() string {
+	return fmt.Sprintf("no such profile for this agent: %q", e.Profile)
+}
+
+// NoSuchNetworkNamespaceError names the namespace (nil: the caller's own) and
+// says what is wrong with it.
+type NoSuchNetworkNamespaceError struct {
+	NetworkNamespace *string `json:"networkNamespace,omitempty"`
+	Reason           string  `json:"reason"`
+}
+
+func (e *NoSuchNetworkNamespaceError) Unwrap() error { return ErrNoSuchNetworkNamespace }
+func (e *NoSuchNetworkNamespaceError) Error() string {
+	return fmt.Sprintf("network namespace %s: %s", orOwn(e.NetworkNamespace, "of the caller"), e.Reason)
+}
+
+// NamespaceNotAllowedError names the namespace (nil: the host's own) and says
+// what would be accepted.
+type NamespaceNotAllowedError struct {
+	NetworkNamespace *string `json:"networkNamespace,omitempty"`
+	Reason           string  `json:"reason"`
+}
+
+func (e *NamespaceNotAllowedError) Unwrap() error { return ErrNamespaceNotAllowed }
+func (e *NamespaceNotAllowedError) Error() string {
+	return fmt.Sprintf("network namespace %s not allowed: %s", orOwn(e.NetworkNamespace, "of the host"), e.Reason)
+}
+
+// ArgumentNotAllowedError says which argument no rule accepts, and why.
+type ArgumentNotAllowedError struct {
+	Index    int64   `json:"index"`    // from 0; -1: an argument is missing
+	Argument string  `json:"argument"` // cut if it is long
+	Rule     *string `json:"rule,omitempty"`
+	Reason   string  `json:"reason"`
+}
+
+func (e *ArgumentNotAllowedError) Unwrap() error { return ErrArgumentNotAllowed }
+func (e *ArgumentNotAllowedError) Error() string {
+	if e.Index < 0 {
+		return "argument missing: " + e.Reason
+	}
+	return fmt.Sprintf("argument %d (%q) not allowed: %s", e.Index, e.Argument, e.Reason)
+}
+
+// SidecarExistsError names the sidecar that is there already.
+type SidecarExistsError struct {
+	ID string `json:"id"`
+}
+
+func (e *SidecarExistsError) Unwrap() error { return ErrSidecarExists }
+func (e *SidecarExistsError) Error() string { return fmt.Sprintf("sidecar %s is there already", e.ID) }
+
+// TooManySidecarsError says how many sidecars the agent may have.
+type TooManySidecarsError struct {
+	Limit int64 `json:"limit"`
+}
+
+func (e *TooManySidecarsError) Unwrap() error { return ErrTooManySidecars }
+func (e *TooManySidecarsError) Error() string {
+	return fmt.Sprintf("too many sidecars: the agent may have %d", e.Limit)
+}
+
+// LaunchFailedError says how the process ended, and what it wrote last.
+type LaunchFailedError struct {
+	ExitCode   *int64   `json:"exitCode,omitempty"`
+	ExitSignal *string  `json:"exitSignal,omitempty"`
+	Output     []string `json:"output"`
+}
+
+func (e *LaunchFailedError) Unwrap() error { return ErrLaunchFailed }
+func (e *LaunchFailedError) Error() string {
+	how := "could not be started"
+	switch {
+	case e.ExitSignal != nil:
+		how = "ended by " + *e.ExitSignal
+	case e.ExitCode != nil:
+		how = fmt.Sprintf("exit code %d", *e.ExitCode)
+	}
+	return "launch failed: " + how + lines(e.Output)
+}
+
+// NotReadyError says how long the process was given, and what it wrote last.
+type NotReadyError struct {
+	TimeoutUSec int64    `json:"timeoutUSec"`
+	Output      []string `json:"output"`
+}
+
+func (e *NotReadyError) Unwrap() error { return ErrNotReady }
+func (e *NotReadyError) Error() string {
+	return fmt.Sprintf("not ready after %g s; stopped again%s", float64(e.TimeoutUSec)/1e6, lines(e.Output))
+}
+
+// OverloadedError says what there is too much of. Nothing was started.
+type OverloadedError struct {
+	Reason string `json:"reason"`
+}
+
+func (e *OverloadedError) Unwrap() error { return ErrOverloaded }
+func (e *OverloadedError) Error() string { return "overloaded: " + e.Reason }
+
+// HostFailureError says what failed on the host.
+type HostFailureError struct {
+	Reason string `json:"reason"`
+}
+
+func (e *HostFailureError) Unwrap() error { return ErrHostFailure }
+func (e *HostFailureError) Error() string { return "host failure: " + e.Reason }
+
+// InvalidParameterError names the parameter and says what would be right. The
+// reason goes beyond what org.varlink.service.InvalidParameter defines; clients
+// that do not know it ignore it.
+type InvalidParameterError struct {
+	Parameter string `json:"parameter"`
+	Reason    string `json:"reason,omitempty"`
+}
+
+func (e *InvalidParameterError) Unwrap() error { return ErrInvalidParameter }
+func (e *InvalidParameterError) Error() string {
+	if e.Reason == "" {
+		return "invalid parameter " + e.Parameter
+	}
+	return fmt.Sprintf("invalid parameter %s: %s", e.Parameter, e.Reason)
+}
+
+// MethodNotFoundError names the method that the service does not have.
+type MethodNotFoundError struct {
+	Method string `json:"method"`
+}
+
+func (e *MethodNotFoundError) Unwrap() error { return ErrMethodNotFound }
+func (e *MethodNotFoundError) Error() string { return "no such method: " + e.Method }
+
+func orOwn(name *string, own string) string {
+	if name == nil {
+		return own
+	}
+	return fmt.Sprintf("%q", *name)
+}
+
+func lines(output []string) string {
+	if len(output) == 0 {
+		return ""
+	}
+	return "\n" + strings.Join(output, "\n")
+}

@@ -1,0 +1,74 @@
+package interfaces
+
+// LaunchParameters are the parameters of Launch and of Explain.
+type LaunchParameters struct {
+	Profile                        string      `json:"profile"`
+	Arguments                      []string    `json:"arguments"`
+	Agent                          *string     `json:"agent,omitempty"`
+	NetworkNamespace               *string     `json:"networkNamespace,omitempty"`
+	ProcessTag                     *string     `json:"processTag,omitempty"`
+	Mode                           *LaunchMode `json:"mode,omitempty"`
+	TimeoutUSec                    *int64      `json:"timeoutUSec,omitempty"`
+	AllowInteractiveAuthentication *bool       `json:"allowInteractiveAuthentication,omitempty"`
+}
+
+// LaunchReply is the answer to Launch.
+type LaunchReply struct {
+	Sidecar Sidecar `json:"sidecar"`
+}
+
+// ExplainReply is the answer to Explain.
+type ExplainReply struct {
+	ID         string         `json:"id"`
+	Unit       string         `json:"unit"`
+	Image      string         `json:"image"`
+	Command    []string       `json:"command"`
+	Rules      []string       `json:"rules"`
+	Properties []UnitProperty `json:"properties"`
+}
+
+// ListParameters are the selectors of List; nil selects everything.
+type ListParameters struct {
+	ID               *string `json:"id,omitempty"`
+	Agent            *string `json:"agent,omitempty"`
+	Profile          *string `json:"profile,omitempty"`
+	NetworkNamespace *string `json:"networkNamespace,omitempty"`
+}
+
+// ListReply is one answer to List.
+type ListReply struct {
+	Sidecar Sidecar `json:"sidecar"`
+}
+
+// StopParameters are the parameters of Stop.
+type StopParameters struct {
+	ID                             string `json:"id"`
+	TimeoutUSec                    *int64 `json:"timeoutUSec,omitempty"`
+	AllowInteractiveAuthentication *bool  `json:"allowInteractiveAuthentication,omitempty"`
+}
+
+// StopReply is the answer to Stop: how the process ended, if it is known.
+type StopReply struct {
+	ExitCode   *int64  `json:"exitCode,omitempty"`
+	ExitSignal *string `json:"exitSignal,omitempty"`
+}
+
+// SignalParameters are the parameters of Signal.
+type SignalParameters struct {
+	ID                             string `json:"id"`
+	Signal                         string `json:"signal"`
+	AllowInteractiveAuthentication *bool  `json:"allowInteractiveAuthentication,omitempty"`
+}
+
+// SignalReply is the empty answer to Signal.
+type SignalReply struct{}
+
+// ListProfilesParameters are the selectors of ListProfiles.
+type ListProfilesParameters struct {
+	Agent *string `json:"agent,omitempty"`
+}
+
+// ListProfilesReply is one answer to ListProfiles.
+type ListProfilesReply struct {
+	Profile Profile `json:"profile"`
+}

@@ -1,0 +1,98 @@
+package interfaces
+
+import (
+	"encoding/json"
+	"errors"
+	"reflect"
+)
+
+// Detail is an error with parameters: one of the Error types of this package,
+// as a pointer. On the wire it is its JSON; it unwraps to its sentinel.
+type Detail interface {
+	error
+	Unwrap() error
+}
+
+// ErrorRow ties a Go error to its names on the wire.
+type ErrorRow struct {
+	Err     error  // the sentinel
+	Varlink string // full name of the varlink error
+	DBus    string // full name of the D-Bus error
+	New     func() Detail
+}
+
+const (
+	genericVarlink = "org.varlink.service."
+	ownDBus        = "io.tripleo.Sidecar1.Error."
+	genericDBus    = "org.freedesktop.DBus.Error."
+)
+
+// Errors is the one table of errors: Go sentinel, varlink name, D-Bus name.
+var Errors = []ErrorRow{
+	own(ErrNoSuchSidecar, "NoSuchSidecar", func() Detail { return &NoSuchSidecarError{} }),
+	own(ErrNoSuchAgent, "NoSuchAgent", func() Detail { return &NoSuchAgentError{} }),
+	own(ErrNoSuchProfile, "NoSuchProfile", func() Detail { return &NoSuchProfileError{} }),
+	own(ErrNoSuchNetworkNamespace, "NoSuchNetworkNamespace", func() Detail { return &NoSuchNetworkNamespaceError{} }),
+	own(ErrNamespaceNotAllowed, "NamespaceNotAllowed", func() Detail { return &NamespaceNotAllowedError{} }),
+	own(ErrArgumentNotAllowed, "ArgumentNotAllowed", func() Detail { return &ArgumentNotAllowedError{} }),
+	own(ErrSidecarExists, "SidecarExists", func() Detail { return &SidecarExistsError{} }),
+	own(ErrTooManySidecars, "TooManySidecars", func() Detail { return &TooManySidecarsError{} }),
+	own(ErrLaunchFailed, "LaunchFailed", func() Detail { return &LaunchFailedError{} }),
+	own(ErrNotReady, "NotReady", func() Detail { return &NotReadyError{} }),
+	own(ErrOverloaded, "Overloaded", func() Detail { return &OverloadedError{} }),
+	own(ErrHostFailure, "HostFailure", func() Detail { return &HostFailureError{} }),
+	{ErrInvalidParameter, genericVarlink + "InvalidParameter", genericDBus + "InvalidArgs", func() Detail { return &InvalidParameterError{} }},
+	{ErrPermissionDenied, genericVarlink + "PermissionDenied", genericDBus + "AccessDenied", nil},
+	{ErrExpectedMore, genericVarlink + "ExpectedMore", genericDBus + "InvalidArgs", nil},
+	{ErrMethodNotFound, genericVarlink + "MethodNotFound", genericDBus + "UnknownMethod", func() Detail { return &MethodNotFoundError{} }},
+}
+
+func own(err error, name string, detail func() Detail) ErrorRow {
+	return ErrorRow{err, Name + "." + name, ownDBus + name, detail}
+}
+
+// ToWire finds the row of err, and the value whose JSON are its parameters
+// (nil: none). An error that is not of the interface has no row.
+func ToWire(err error) (row ErrorRow, parameters any, ok bool) {
+	for _, row := range Errors {
+		if !errors.Is(err, row.Err) {
+			continue
+		}
+		if row.New == nil {
+			return row, nil, true
+		}
+		return row, detailOf(err, row), true
+	}
+	return ErrorRow{}, nil, false
+}
+
+// detailOf finds in err's chain the value that carries the row's parameters; a
+// bare sentinel gets empty ones.
+func detailOf(err error, row ErrorRow) Detail {
+	empty := row.New()
+	for ; err != nil; err = errors.Unwrap(err) {
+		if detail, ok := err.(Detail); ok && reflect.TypeOf(detail) == reflect.TypeOf(empty) {
+			return detail
+		}
+	}
+	return empty
+}
+
+// FromVarlink returns the Go error for an error reply. A name that is not in
+// the table gives false.
+func FromVarlink(name string, parameters []byte) (error, bool) {
+	for _, row := range Errors {
+		if row.Varlink != name {
+			continue
+		}
+		if row.New == nil {
+			return row.Err, true
+		}
+		detail := row.New()
+		if len(parameters) > 0 && json.Unmarshal(parameters, detail) != nil {
+			return row.Err, true
+		}
+		return detail, true
+	}
+	return nil, false
+}

@@ -1,0 +1,78 @@
+package interfaces
+
+// LaunchMode says what to do when the instance that a launch asks for is there
+// already.
+type LaunchMode string
+
+// The launch modes.
+const (
+	ModeReplace LaunchMode = "replace" // stop it, then start the new one
+	ModeFail    LaunchMode = "fail"    // refuse with ErrSidecarExists
+	ModeKeep    LaunchMode = "keep"    // answer the running one if it was asked for in the same way
+)
+
+// LaunchModes lists the modes, the default first.
+var LaunchModes = []LaunchMode{ModeReplace, ModeFail, ModeKeep}
+
+// SidecarState says where a sidecar is in its life.
+type SidecarState string
+
+// The states.
+const (
+	StateStarting SidecarState = "starting" // not ready yet
+	StateReady    SidecarState = "ready"    // runs and has shown that it is ready
+	StateStopping SidecarState = "stopping" // its unit is being stopped
+	StateFailed   SidecarState = "failed"   // ended by itself or could not be started
+)
+
+// SidecarStates lists the states in the order of a life.
+var SidecarStates = []SidecarState{StateStarting, StateReady, StateStopping, StateFailed}
+
+// Context is what was asked for; the same values launch the same sidecar again.
+type Context struct {
+	Profile          string   `json:"profile"`
+	Arguments        []string `json:"arguments"`
+	Agent            string   `json:"agent"`
+	NetworkNamespace *string  `json:"networkNamespace,omitempty"` // nil: the host's own
+	ProcessTag       *string  `json:"processTag,omitempty"`
+}
+
+// Runtime is what is the case now. Times are microseconds since the epoch.
+type Runtime struct {
+	State         SidecarState `json:"state"`
+	Unit          string       `json:"unit"`
+	InvocationID  *string      `json:"invocationId,omitempty"`
+	Image         string       `json:"image"`
+	ImageOutdated bool         `json:"imageOutdated"`
+	ProcessID     *int64       `json:"processId,omitempty"`
+	StartedUSec   *int64       `json:"startedUSec,omitempty"`
+	ReadyUSec     *int64       `json:"readyUSec,omitempty"`
+	ExitedUSec    *int64       `json:"exitedUSec,omitempty"`
+	Restarts      int64        `json:"restarts"`
+	ExitCode      *int64       `json:"exitCode,omitempty"`
+	ExitSignal    *string      `json:"exitSignal,omitempty"`
+}
+
+// Sidecar is one instance of a profile.
+type Sidecar struct {
+	ID      string   `json:"id"`
+	Context *Context `json:"context,omitempty"`
+	Runtime Runtime  `json:"runtime"`
+}
+
+// Profile is a kind of side process that may be launched.
+type Profile struct {
+	Name        string   `json:"name"`
+	Description string   `json:"description"`
+	Image       string   `json:"image"`
+	Command     []string `json:"command"`
+	Instance    string   `json:"instance"`
+	Arguments   []string `json:"arguments"`
+}
+
+// UnitProperty is a property of a systemd unit, its value as systemctl show
+// would print it.
+type UnitProperty struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
