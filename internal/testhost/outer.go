@@ -1,0 +1,78 @@
+package testhost
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// outerPrograms lists what the machine itself must have, and the Debian
+// package that brings it. nsenter and cp are on every machine.
+var outerPrograms = map[string]string{
+	"debootstrap":    "debootstrap",
+	"systemd-nspawn": "systemd-container",
+}
+
+// ensureOuter installs the programs that the machine lacks, and says so.
+func (c Config) ensureOuter(ctx context.Context) error {
+	if os.Geteuid() != 0 {
+		return errors.New("booting a test host needs root: use sudo")
+	}
+	missing := missingPackages(exec.LookPath)
+	if len(missing) == 0 {
+		return nil
+	}
+	c.logf("installing %s on this machine with apt-get", strings.Join(missing, " "))
+	install := append([]string{"apt-get", "install", "--yes", "--no-install-recommends"}, missing...)
+	if runOuter(ctx, io.Discard, install...) == nil {
+		return nil
+	}
+	// The usual reason is a list of packages that is missing or old.
+	if err := runOuter(ctx, io.Discard, "apt-get", "update"); err != nil {
+		return err
+	}
+	return runOuter(ctx, io.Discard, install...)
+}
+
+// missingPackages returns the packages whose program cannot be found.
+func missingPackages(find func(string) (string, error)) []string {
+	var missing []string
+	for program, pkg := range outerPrograms {
+		if _, err := find(program); err != nil {
+			missing = append(missing, pkg)
+		}
+	}
+	return missing
+}
+
+// outerSystemd tells whether systemd is the machine's own init; the test is
+// that of sd_booted(3).
+func outerSystemd() bool {
+	info, err := os.Lstat("/run/systemd/system")
+	return err == nil && info.IsDir()
+}
+
+// runOuter runs a command of the machine and sends its output to log. The
+// error carries the end of the output.
+func runOuter(ctx context.Context, log io.Writer, argv ...string) error {
+	var output bytes.Buffer
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8")
+	cmd.Stdout = io.MultiWriter(&output, log)
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", strings.Join(argv, " "), err, lastLines(output.String(), 15))
+	}
+	return nil
+}
+
+// lastLines returns at most count lines from the end of text.
+func lastLines(text string, count int) string {
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-count):], "\n")
+}
