@@ -1,0 +1,168 @@
+package netns
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+	"tripleo.io/sidecar/service/netns/netnstest"
+)
+
+// directory returns an empty directory. The host is the namespace of the test:
+// the one of process 1 may be out of reach where tests run in a container.
+func directory(t *testing.T) Directory {
+	t.Helper()
+	return Directory{Path: t.TempDir(), Host: "/proc/self/ns/net"}
+}
+
+// attacks fills a directory with everything an agent could leave there. It
+// maps each name to a part of the error that refuses it, "" for none.
+func attacks(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	in := func(name string) string { return filepath.Join(dir, name) }
+	must := func(err error) {
+		if err != nil {
+			t.Helper()
+			t.Fatal(err)
+		}
+	}
+	netnstest.Make(t, in("good"))
+	netnstest.MakeUTS(t, in("uts"))
+	netnstest.Bind(t, "/proc/self/ns/net", in("host"))
+	netnstest.Bind(t, "/etc/passwd", in("mounted-file"))
+	must(os.Symlink("good", in("link")))
+	must(os.Symlink("/proc/self/ns/net", in("link-to-host")))
+	must(os.Symlink("nothing", in("dangling")))
+	must(os.WriteFile(in("not-mounted"), nil, 0o444))
+	must(os.WriteFile(in("text"), []byte("x"), 0o444))
+	must(unix.Mkfifo(in("fifo"), 0o666))
+	must(unix.Mknod(in("device"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))))
+	must(os.Mkdir(in("directory"), 0o755))
+	return map[string]string{
+		"good":                               "",
+		"uts":                                "another kind",
+		"host":                               "host's own",
+		"mounted-file":                       "plain file",
+		"link":                               "symbolic link",
+		"link-to-host":                       "symbolic link",
+		"dangling":                           "symbolic link",
+		"not-mounted":                        "rshared",
+		"text":                               "plain file",
+		"fifo":                               "fifo",
+		"device":                             "device",
+		"directory":                          "directory",
+		"missing":                            "no such file",
+		"../" + filepath.Base(dir) + "/good": "'/'",
+		"..":                                 "is a directory",
+		"":                                   "empty",
+		strings.Repeat("n", 129):             "129 bytes",
+	}
+}
+
+func TestNetnsOpenRefusesEverythingButANetworkNamespace(t *testing.T) {
+	if !netnstest.Private(t) {
+		return
+	}
+	d := directory(t)
+	for name, want := range attacks(t, d.Path) {
+		err := d.Check(name)
+		if want == "" && err != nil {
+			t.Errorf("%q refused: %v", name, err)
+		}
+		if want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: error %v, want one with %q", name, err, want)
+		}
+		if missing := name == "missing"; errors.Is(err, os.ErrNotExist) != missing {
+			t.Errorf("%q: error %v, os.ErrNotExist is not %t", name, err, missing)
+		}
+	}
+}
+
+func TestNetnsOpenedStaysWhatItWasWhenTheNameIsSwapped(t *testing.T) {
+	if !netnstest.Private(t) {
+		return
+	}
+	d := directory(t)
+	path := filepath.Join(d.Path, "qdhcp-1")
+	netnstest.Make(t, path)
+	f, err := d.Open("qdhcp-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	before, err := identify(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil {
+		t.Fatal(err)
+	}
+	netnstest.Bind(t, "/proc/self/ns/net", path)
+	if host, err := d.IsHost(f); host || err != nil {
+		t.Errorf("IsHost = %t, %v after the swap", host, err)
+	}
+	if after, err := identify(f); after != before || err != nil {
+		t.Errorf("the namespace became %v (%v), was %v", after, err, before)
+	}
+	if err := d.Check("qdhcp-1"); err == nil {
+		t.Error("the host's namespace was accepted after the swap")
+	}
+}
+
+func TestNetnsNameOf(t *testing.T) {
+	if !netnstest.Private(t) {
+		return
+	}
+	d := directory(t)
+	attacks(t, d.Path)
+	netnstest.Bind(t, filepath.Join(d.Path, "good"), filepath.Join(d.Path, "also-good"))
+	netnstest.Bind(t, filepath.Join(d.Path, "good"), filepath.Join(d.Path, "a bad name"))
+	outside := filepath.Join(t.TempDir(), "nameless")
+	netnstest.Make(t, outside)
+	tests := map[string]string{
+		filepath.Join(d.Path, "good"): "also-good",
+		outside:                       "",
+		"/proc/self/ns/net":           "",
+	}
+	for path, want := range tests {
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, ok, err := d.NameOf(f)
+		f.Close()
+		if got != want || ok != (want != "") || err != nil {
+			t.Errorf("NameOf(%s) = %q, %t, %v, want %q", path, got, ok, err, want)
+		}
+	}
+}
+
+func TestNetnsDirectoryMissing(t *testing.T) {
+	t.Parallel()
+	d := Directory{Path: filepath.Join(t.TempDir(), "none")}
+	if err := d.Check("x"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Check: %v, want os.ErrNotExist", err)
+	}
+	f, err := os.Open("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if name, ok, err := d.NameOf(f); name != "" || ok || err != nil {
+		t.Errorf("NameOf = %q, %t, %v, want none", name, ok, err)
+	}
+}
+
+func TestNetnsDirectoryIsNoLink(t *testing.T) {
+	t.Parallel()
+	link := filepath.Join(t.TempDir(), "netns")
+	if err := os.Symlink(t.TempDir(), link); err != nil {
+		t.Fatal(err)
+	}
+	if err := (Directory{Path: link}).Check("x"); !errors.Is(err, unix.ELOOP) {
+		t.Errorf("Check: %v, want ELOOP", err)
+	}
+}

@@ -1,0 +1,42 @@
+package netns
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// identity tells one namespace from all others while it exists: the device and
+// inode numbers of its file (namespaces(7)).
+type identity struct{ device, inode uint64 }
+
+func identify(f *os.File) (identity, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return identity{}, fmt.Errorf("identifying the namespace %s: %v", f.Name(), err)
+	}
+	return identity{st.Dev, st.Ino}, nil
+}
+
+// IsHost reports whether f is the host's own network namespace; see
+// [Directory.IsHost].
+func IsHost(f *os.File) (bool, error) { return Directory{}.IsHost(f) }
+
+// IsHost reports whether f is the host's own network namespace. It needs
+// CAP_SYS_PTRACE to look at process 1; when it cannot look, it fails.
+func (d Directory) IsHost(f *os.File) (bool, error) {
+	got, err := identify(f)
+	if err != nil {
+		return false, err
+	}
+	host := d.Host
+	if host == "" {
+		host = DefaultHost
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(host, &st); err != nil {
+		return false, fmt.Errorf("identifying the host's network namespace, %s: %v", host, err)
+	}
+	return got == identity{st.Dev, st.Ino}, nil
+}

@@ -1,0 +1,103 @@
+package netns
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// openNamespace opens name below dir and makes sure that it is a network
+// namespace other than the host's. The first open is O_PATH: it cannot hang on
+// a fifo and cannot set off a device. It goes without O_NOFOLLOW, which would
+// open a link itself instead of refusing it.
+func (d Directory) openNamespace(dir *os.File, name string) (*os.File, error) {
+	fd, err := openat2(int(dir.Fd()), name, unix.O_PATH,
+		unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_MAGICLINKS)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, fmt.Errorf("is a symbolic link; mount the namespace itself there, as ip netns add does")
+	} else if err != nil {
+		return nil, fmt.Errorf("opening it in %s: %w", dir.Name(), err)
+	}
+	pinned := os.NewFile(uintptr(fd), name)
+	defer pinned.Close()
+	if err := checkNSFS(pinned, dir.Name()); err != nil {
+		return nil, err
+	}
+	f, err := os.Open("/proc/self/fd/" + strconv.Itoa(fd))
+	if err != nil {
+		return nil, fmt.Errorf("opening it again: %v", err)
+	}
+	if err := d.checkNetwork(f); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// checkNSFS makes sure that f lies on the kernel's file system of namespaces
+// (NSFS_MAGIC in linux/magic.h).
+func checkNSFS(f *os.File, directory string) error {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil {
+		return fmt.Errorf("asking for its file system: %v", err)
+	}
+	if int64(fs.Type) == unix.NSFS_MAGIC {
+		return nil
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return fmt.Errorf("asking for its kind: %v", err)
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0 {
+		return fmt.Errorf("is an empty file: the namespace is not mounted here; share %s with the agent, rshared", directory)
+	}
+	return fmt.Errorf("is no namespace but a %s", kind(st.Mode))
+}
+
+// checkNetwork makes sure that f is a network namespace and not the host's.
+// NS_GET_NSTYPE is described in ioctl_nsfs(2).
+func (d Directory) checkNetwork(f *os.File) error {
+	kind, err := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_NSTYPE)
+	if err != nil {
+		return fmt.Errorf("asking for the kind of namespace: %v", err)
+	}
+	if kind != unix.CLONE_NEWNET {
+		return fmt.Errorf("is a namespace of another kind (%#x), not of the network", kind)
+	}
+	host, err := d.IsHost(f)
+	if err != nil {
+		return err
+	}
+	if host {
+		return fmt.Errorf("is the host's own network namespace under another name")
+	}
+	return nil
+}
+
+func kind(mode uint32) string {
+	switch mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return "plain file"
+	case unix.S_IFDIR:
+		return "directory"
+	case unix.S_IFIFO:
+		return "fifo"
+	case unix.S_IFSOCK:
+		return "socket"
+	}
+	return "device"
+}
+
+// openat2 is openat2(2) that tries again after a signal.
+func openat2(dir int, path string, flags, resolve uint64) (int, error) {
+	how := unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: resolve}
+	for {
+		fd, err := unix.Openat2(dir, path, &how)
+		if err != unix.EINTR {
+			return fd, err
+		}
+	}
+}
