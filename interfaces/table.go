@@ -71,6 +71,7 @@ func ToWire(err error) (row ErrorRow, parameters any, ok bool) {
 func detailOf(err error, row ErrorRow) Detail {
 	empty := row.New()
 	for ; err != nil; err = errors.Unwrap(err) {
+		//nolint:errorlint // the loop itself walks the chain
 		if detail, ok := err.(Detail); ok && reflect.TypeOf(detail) == reflect.TypeOf(empty) {
 			return detail
 		}

@@ -1,0 +1,138 @@
+package varlink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	acceptPauseMin = 5 * time.Millisecond
+	acceptPauseMax = time.Second
+)
+
+// Serve accepts connections of an agent ("": the host's socket) until ctx ends
+// or the listener is closed, and then returns nil. It takes the listener over
+// and closes it, without removing the socket's file. Connections go on after it
+// returned: Remove and Shutdown end them.
+func (s *Server) Serve(ctx context.Context, l *net.UnixListener, agent string) error {
+	l.SetUnlinkOnClose(false)
+	defer l.Close()
+	if !s.addListener(l, agent) {
+		return ErrServerClosed
+	}
+	defer s.dropListener(l)
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+	for pause := acceptPauseMin; ; {
+		nc, err := l.AcceptUnix()
+		switch {
+		case err == nil:
+			pause = acceptPauseMin
+			s.admit(ctx, nc, agent)
+		case errors.Is(err, net.ErrClosed):
+			return nil
+		case !passing(err):
+			return fmt.Errorf("accept: %w", err)
+		default:
+			s.throttle.warn(Peer{Agent: agent}, "cannot accept connections for now", err)
+			sleep(ctx, pause)
+			pause = min(2*pause, acceptPauseMax)
+		}
+	}
+}
+
+// passing reports whether accept may work again later (accept(2)): the
+// descriptors or the memory are used up, or the peer has left already.
+func passing(err error) bool {
+	for _, errno := range []unix.Errno{
+		unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.ECONNABORTED, unix.EPERM, unix.EINTR, unix.EAGAIN,
+	} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// admit starts to serve a connection, if the limits let it in.
+func (s *Server) admit(ctx context.Context, nc *net.UnixConn, agent string) {
+	peer, err := peerOf(nc, agent)
+	if err == nil {
+		err = s.gate.enter(peer)
+	}
+	if err != nil {
+		s.throttle.warn(peer, "connection refused", err)
+		nc.Close()
+		return
+	}
+	peer.PIDFD = peerPIDFD(nc)
+	// What ends the calls is Remove and Shutdown, not the end of accepting.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	c := &conn{server: s, net: nc, peer: peer, cancel: cancel}
+	if !s.addConn(c) {
+		s.gate.leave(peer)
+		c.close()
+		return
+	}
+	go s.serveConn(ctx, c)
+}
+
+func (s *Server) serveConn(ctx context.Context, c *conn) {
+	defer s.dropConn(c)
+	defer func() {
+		if value := recover(); value != nil {
+			s.log.Error("panic on a connection", c.peer.log(), "panic", value, "stack", string(debug.Stack()))
+		}
+	}()
+	c.serve(ctx)
+}
+
+func (s *Server) addListener(l *net.UnixListener, agent string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closing {
+		s.listeners[l] = agent
+	}
+	return !s.closing
+}
+
+func (s *Server) dropListener(l *net.UnixListener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.listeners, l)
+}
+
+func (s *Server) addConn(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	s.running.Add(1)
+	return true
+}
+
+func (s *Server) dropConn(c *conn) {
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	c.close()
+	s.gate.leave(c.peer)
+	s.running.Done()
+}

@@ -1,0 +1,147 @@
+package varlink
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/interfaces"
+)
+
+// conn is one connection.
+type conn struct {
+	server *Server
+	net    *net.UnixConn
+	peer   Peer
+	cancel context.CancelFunc // ends the context of its call
+
+	writing sync.Mutex
+
+	mu       sync.Mutex
+	busy     bool // a call is being carried out
+	draining bool // no further call is begun
+}
+
+// serve handles calls until the peer goes away or breaks the rules, or the
+// server ends.
+func (c *conn) serve(ctx context.Context) {
+	frames := newFrameReader(c.net, c.server.limits)
+	for {
+		frame, err := frames.next()
+		if err != nil {
+			c.ended(err)
+			return
+		}
+		if !c.begin() {
+			return
+		}
+		err = c.handle(ctx, frame)
+		if !c.done() || err != nil {
+			c.ended(err)
+			return
+		}
+	}
+}
+
+// handle carries out one call. Its error ends the connection.
+func (c *conn) handle(ctx context.Context, frame []byte) error {
+	envelope, err := parseEnvelope(frame)
+	if err != nil {
+		return err
+	}
+	call := &Call{envelope: envelope, write: c.write}
+	if envelope.Upgrade {
+		return call.answer(&interfaces.InvalidParameterError{
+			Parameter: "upgrade", Reason: "no method upgrades the connection",
+		})
+	}
+	ctx = context.WithValue(ctx, peerKey{}, c.peer)
+	if envelope.Oneway { // carried out even if the sender has left
+		return c.server.service.HandleMessage(ctx, call, frame)
+	}
+	return c.handleWatched(ctx, call, frame)
+}
+
+// handleWatched carries out a call whose context ends when the peer goes away.
+// It does not begin at all for a peer that has left while its call waited.
+func (c *conn) handleWatched(ctx context.Context, call *Call, frame []byte) error {
+	if err := checkHangup(c.net); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop, err := watchHangup(c.net, func() { cancel(errHangup) })
+	if err != nil {
+		return err
+	}
+	defer stop()
+	return c.server.service.HandleMessage(ctx, call, frame)
+}
+
+// write sends one frame, within the deadline.
+func (c *conn) write(frame []byte) error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if err := c.net.SetWriteDeadline(time.Now().Add(c.server.limits.WriteTimeout)); err != nil {
+		return err
+	}
+	_, err := c.net.Write(frame)
+	return err
+}
+
+// begin reports whether a call may be begun.
+func (c *conn) begin() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy = !c.draining
+	return c.busy
+}
+
+// done reports whether another call may follow.
+func (c *conn) done() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy = false
+	return !c.draining
+}
+
+// drain lets a call that is being carried out finish, and nothing else.
+func (c *conn) drain() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.draining = true
+	if !c.busy {
+		c.net.Close()
+	}
+}
+
+// kill ends the connection and the context of its call.
+func (c *conn) kill() {
+	c.cancel()
+	c.net.Close()
+}
+
+// close gives back what the connection holds. The pidfd is closed last, when no
+// handler can use it any more.
+func (c *conn) close() {
+	c.kill()
+	if c.peer.PIDFD >= 0 {
+		_ = unix.Close(c.peer.PIDFD)
+	}
+}
+
+// ended logs why the connection ends, if the peer is to blame.
+func (c *conn) ended(err error) {
+	usual := err == nil || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, unix.ECONNRESET) ||
+		errors.Is(err, errHangup) || errors.Is(err, errWrite) || errors.Is(err, errPanic)
+	if !usual {
+		c.server.throttle.warn(c.peer, "connection closed: protocol violation", err)
+	}
+}

@@ -1,0 +1,95 @@
+package varlink
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// FDStore keeps listeners over a restart of the daemon, in systemd's file
+// descriptor store (FDSTORE=1 of sd_notify(3), FileDescriptorStoreMax= of
+// systemd.service(5)). Without a NOTIFY_SOCKET in the environment it keeps
+// nothing, and Store and Unstore do nothing.
+//
+// The name of a stored descriptor is NAME.INODE, the inode being that of the
+// socket's file: it tells after a restart whether the path still leads to the
+// listener.
+type FDStore struct {
+	notify string            // address of the notification socket
+	stored map[string]string // name -> the whole name in the store
+}
+
+// NewFDStore takes the notification socket's address from the environment
+// (getenv is os.Getenv).
+func NewFDStore(getenv func(string) string) *FDStore {
+	return &FDStore{notify: getenv("NOTIFY_SOCKET"), stored: map[string]string{}}
+}
+
+// Store hands a copy of the listener to systemd, which knows it by name (an
+// agent's name, say: letters, digits, '-'). A listener stored earlier under that
+// name is dropped. Store does not wait for systemd.
+func (s *FDStore) Store(name string, l *net.UnixListener) error {
+	if s.notify == "" {
+		return nil
+	}
+	inode, err := inodeOf(l.Addr().String())
+	if err != nil {
+		return err
+	}
+	whole := name + "." + strconv.FormatUint(inode, 10)
+	if err := s.Unstore(name); err != nil {
+		return err
+	}
+	err = control(l, func(fd int) error {
+		return s.send("FDSTORE=1\nFDPOLL=0\nFDNAME="+whole, unix.UnixRights(fd))
+	})
+	if err != nil {
+		return err
+	}
+	s.stored[name] = whole
+	return nil
+}
+
+// Unstore takes back what Store gave to systemd, or Restored got from it.
+func (s *FDStore) Unstore(name string) error {
+	whole, ok := s.stored[name]
+	if s.notify == "" || !ok {
+		return nil
+	}
+	if err := s.send("FDSTOREREMOVE=1\nFDNAME="+whole, nil); err != nil {
+		return err
+	}
+	delete(s.stored, name)
+	return nil
+}
+
+// send writes one notification. The socket can be abstract (a leading @), which
+// package net knows about.
+func (s *FDStore) send(state string, oob []byte) error {
+	if !strings.HasPrefix(s.notify, "/") && !strings.HasPrefix(s.notify, "@") {
+		return fmt.Errorf("NOTIFY_SOCKET is no unix socket: %q", s.notify)
+	}
+	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: s.notify, Net: "unixgram"})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_, _, err = c.WriteMsgUnix([]byte(state), oob, nil)
+	return err
+}
+
+// inodeOf returns the inode of the socket at path.
+func inodeOf(path string) (uint64, error) {
+	var stat unix.Stat_t
+	if err := unix.Lstat(path, &stat); err != nil {
+		return 0, fmt.Errorf("%s: %w", path, err)
+	}
+	if stat.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		return 0, errors.New(path + " is no socket any more")
+	}
+	return stat.Ino, nil
+}

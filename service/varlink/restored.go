@@ -1,0 +1,120 @@
+package varlink
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// firstFD is the first descriptor that systemd passes (SD_LISTEN_FDS_START).
+const firstFD = 3
+
+// Restored returns the listeners that systemd has kept, by the name that Store
+// was given, or by the FileDescriptorName= of a socket unit. path says where a
+// name's socket must be, or false for a name that has no place any more. What
+// does not fit (no listening unix stream socket, another address, its file gone
+// or replaced) is closed and dropped from the store, and the error says what and
+// why: the caller binds anew. The variables LISTEN_PID, LISTEN_FDS and
+// LISTEN_FDNAMES are unset. It is to be called once, before the process opens
+// much else.
+func (s *FDStore) Restored(path func(name string) (string, bool)) (map[string]*net.UnixListener, error) {
+	listeners := map[string]*net.UnixListener{}
+	var problems []error
+	for i, whole := range takeNames() {
+		name, inode, _ := strings.Cut(whole, ".")
+		l, err := restore(firstFD+i, inode, func() (string, bool) { return path(name) })
+		if err == nil && listeners[name] != nil {
+			err = errors.Join(errors.New("there are two"), l.Close())
+		}
+		if err != nil {
+			problems = append(problems, fmt.Errorf("stored socket %.80q: %w", whole, err), s.forget(whole))
+			continue
+		}
+		listeners[name] = l
+		s.stored[name] = whole
+	}
+	return listeners, errors.Join(problems...)
+}
+
+// forget drops a descriptor that is of no use from the store.
+func (s *FDStore) forget(whole string) error {
+	if s.notify == "" {
+		return nil
+	}
+	return s.send("FDSTOREREMOVE=1\nFDNAME="+whole, nil)
+}
+
+// takeNames reads and unsets the environment of sd_listen_fds_with_names(3). It
+// returns a name for each descriptor.
+func takeNames() []string {
+	pid, fds, names := os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_FDNAMES")
+	for _, variable := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
+		os.Unsetenv(variable)
+	}
+	n, err := strconv.ParseUint(fds, 10, 16)
+	if err != nil || pid != strconv.Itoa(os.Getpid()) {
+		return nil
+	}
+	all := make([]string, n)
+	copy(all, strings.Split(names, ":"))
+	return all
+}
+
+// restore makes a listener of a descriptor, which it takes over.
+func restore(fd int, inode string, path func() (string, bool)) (*net.UnixListener, error) {
+	unix.CloseOnExec(fd)
+	file := os.NewFile(uintptr(fd), "listener")
+	if file == nil {
+		return nil, unix.EBADF
+	}
+	defer file.Close() // the listener has a copy of its own
+	want, ok := path()
+	if !ok {
+		return nil, errors.New("nothing of that name is served any more")
+	}
+	if err := checkListening(fd, want); err != nil {
+		return nil, err
+	}
+	if now, err := inodeOf(want); err != nil {
+		return nil, err
+	} else if inode != "" && inode != strconv.FormatUint(now, 10) {
+		return nil, fmt.Errorf("%s is another socket now", want)
+	}
+	l, err := net.FileListener(file)
+	if err != nil {
+		return nil, err
+	}
+	unixListener, ok := l.(*net.UnixListener)
+	if !ok {
+		return nil, errors.Join(errors.New("no unix listener"), l.Close())
+	}
+	unixListener.SetUnlinkOnClose(false)
+	return unixListener, nil
+}
+
+// checkListening asks the kernel whether fd is a stream socket that listens at
+// path.
+func checkListening(fd int, path string) error {
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil {
+		return err
+	}
+	listening, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	if err != nil {
+		return err
+	}
+	address, err := unix.Getsockname(fd)
+	if err != nil {
+		return err
+	}
+	if local, ok := address.(*unix.SockaddrUnix); !ok || local.Name != path ||
+		kind != unix.SOCK_STREAM || listening != 1 {
+		return fmt.Errorf("not a stream socket that listens at %s", path)
+	}
+	return nil
+}

@@ -1,0 +1,130 @@
+package varlink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	varlinkgo "github.com/varlink/go/varlink"
+)
+
+// Config is what a Server serves, and how.
+type Config struct {
+	Vendor    string // the four of org.varlink.service.GetInfo
+	Product   string
+	Version   string
+	URL       string
+	Interface Interface
+	Limits    Limits
+	Logger    *slog.Logger // nil: no log
+}
+
+// ErrServerClosed is returned by Serve after Shutdown.
+var ErrServerClosed = errors.New("varlink: server closed")
+
+// logEvery is how often a peer can cause one kind of line.
+const logEvery = 10 * time.Second
+
+// Server serves one interface on any number of sockets.
+type Server struct {
+	limits   Limits
+	log      *slog.Logger
+	service  *varlinkgo.Service
+	gate     *gate
+	throttle *throttle
+
+	mu        sync.Mutex
+	closing   bool
+	listeners map[*net.UnixListener]string // the agent
+	conns     map[*conn]struct{}
+	running   sync.WaitGroup // the connections
+}
+
+// NewServer checks the configuration and returns a server that does not serve
+// anything yet.
+func NewServer(c Config) (*Server, error) {
+	limits, err := c.Limits.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if c.Interface.Name == "" || c.Interface.Description == "" || len(c.Interface.Methods) == 0 {
+		return nil, errors.New("an interface needs a name, a description and methods")
+	}
+	log := c.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	service, err := varlinkgo.NewService(c.Vendor, c.Product, c.Version, c.URL)
+	if err != nil {
+		return nil, err
+	}
+	if err := service.RegisterInterface(&dispatcher{c.Interface, log}); err != nil {
+		return nil, fmt.Errorf("interface: %w", err)
+	}
+	return &Server{
+		limits: limits, log: log, service: service,
+		gate: newGate(limits), throttle: newThrottle(log, logEvery),
+		listeners: map[*net.UnixListener]string{}, conns: map[*conn]struct{}{},
+	}, nil
+}
+
+// Remove stops serving an agent: its listeners and connections are closed, and
+// the contexts of its calls end. The socket's file stays, see Unbind.
+func (s *Server) Remove(agent string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for l, a := range s.listeners {
+		if a == agent {
+			l.Close()
+		}
+	}
+	for c := range s.conns {
+		if c.peer.Agent == agent {
+			c.kill()
+		}
+	}
+}
+
+// Shutdown accepts nothing more, closes what is idle, and waits for the calls
+// that are being carried out. When ctx ends first, the contexts of those calls
+// end and their connections are closed; the error is then that of ctx, and their
+// handlers may still run.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.drain()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.running.Wait()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		s.killAll()
+		return ctx.Err()
+	}
+}
+
+func (s *Server) drain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closing = true
+	for l := range s.listeners {
+		l.Close()
+	}
+	for c := range s.conns {
+		c.drain()
+	}
+}
+
+func (s *Server) killAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.kill()
+	}
+}
