@@ -2,6 +2,7 @@ package testhost
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -40,7 +41,7 @@ func (c Config) makeOnce(ctx context.Context, name string, build func(dir string
 		return "", err
 	}
 	if err := build(partial); err != nil {
-		return "", fmt.Errorf("make %s: %w", name, err)
+		return "", errors.Join(fmt.Errorf("make %s: %w", name, err), removeTree(partial))
 	}
 	return final, os.Rename(partial, final)
 }

@@ -67,6 +67,7 @@ func (h *Host) Run(ctx context.Context, command Command) (int, error) {
 func scopeArgs(scope string, command Command) []string {
 	argv := []string{
 		"systemd-run", "--quiet", "--scope", "--collect", "--unit=" + scope,
+		"--description=" + command.Args[0],
 		"--property=TimeoutStopSec=" + killDelay.String(), "--",
 		"env", "--ignore-environment", "--chdir=" + firstOf(command.Dir, "/root"),
 		innerPath, "HOME=/root", "LANG=C.UTF-8", "TERM=" + firstOf(os.Getenv("TERM"), "dumb"),

@@ -75,7 +75,9 @@ func (c Config) boot(ctx context.Context, tree, store string) (*Host, error) {
 	}
 	host := &Host{config: c, run: run}
 	if err := host.start(ctx, tree, store); err != nil {
-		err = fmt.Errorf("%w\n%s", err, host.consoleTail())
+		if ctx.Err() == nil {
+			err = fmt.Errorf("%w\n%s", err, host.consoleTail())
+		}
 		return nil, errors.Join(err, host.Close())
 	}
 	c.logf("%s (%s) booted in %d ms", run.id(), c.Release, time.Since(start).Milliseconds())

@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // outerPrograms lists what the machine itself must have, and the Debian
@@ -57,14 +59,21 @@ func outerSystemd() bool {
 	return err == nil && info.IsDir()
 }
 
+// outerKillDelay is what a cancelled command of the machine gets to tidy up.
+const outerKillDelay = 10 * time.Second
+
 // runOuter runs a command of the machine and sends its output to log. The
-// error carries the end of the output.
+// error carries the end of the output. When ctx ends, the command and its
+// children get SIGTERM: debootstrap unmounts what it has mounted.
 func runOuter(ctx context.Context, log io.Writer, argv ...string) error {
 	var output bytes.Buffer
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8")
 	cmd.Stdout = io.MultiWriter(&output, log)
 	cmd.Stderr = cmd.Stdout
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = outerKillDelay
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", strings.Join(argv, " "), err, lastLines(output.String(), 15))
 	}
