@@ -129,10 +129,12 @@ func TestHostCopiesInAndOut(t *testing.T) {
 
 func TestHostReportsInstalledUnitThatFails(t *testing.T) {
 	staged := t.TempDir()
-	unit := "[Service]\nType=oneshot\nExecStart=/bin/false\n"
+	units := filepath.Join(staged, "usr/lib/systemd/system")
+	wants := filepath.Join(units, "multi-user.target.wants")
 	err := errors.Join(
-		writeFile(staged, "usr/lib/systemd/system/broken.service", unit, 0o644),
-		writeFile(staged, "usr/lib/systemd/system/multi-user.target.wants/broken.service", unit, 0o644))
+		writeFile(units, "broken.service", "[Service]\nType=oneshot\nExecStart=/bin/false\n", 0o644),
+		os.MkdirAll(wants, 0o755),
+		os.Symlink("../broken.service", filepath.Join(wants, "broken.service")))
 	if err != nil {
 		t.Fatal(err)
 	}
