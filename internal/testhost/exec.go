@@ -116,8 +116,9 @@ func exitCode(state *os.ProcessState, err error) (int, error) {
 	if err != nil && !errors.As(err, &exit) {
 		return 0, err
 	}
-	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		return 128 + int(status.Signal()), nil
+	code := state.ExitCode()
+	if status, ok := state.Sys().(syscall.WaitStatus); ok && code < 0 {
+		code = 128 + int(status.Signal())
 	}
-	return state.ExitCode(), nil
+	return code, nil
 }

@@ -133,7 +133,7 @@ func (h *Host) spawn(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	if h.nspawn, err = startNspawn(h.run, h.cgroup); err != nil {
 		return err
 	}
