@@ -1,0 +1,91 @@
+// Sidecar-launch is the part of a sidecar's unit that runs as root on the host,
+// around the container engine. People do not call it; units do:
+//
+//	sidecar-launch exec PLAN -- PROGRAM [ARGUMENT...]   ExecStart
+//	sidecar-launch ready PLAN                           ExecStartPost
+//	sidecar-launch clean PLAN                           ExecStopPost
+//	sidecar-launch version
+//
+// PLAN is the JSON text that [launch.Encode] writes, itself, not a file. The
+// exit status is 125 when sidecar-launch fails, with one line on standard
+// error that begins with "sidecar-launch: "; after exec it is the program's.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"tripleo.io/sidecar/service/launch"
+)
+
+// exitFailure is what podman and docker use too when they fail themselves.
+const exitFailure = 125
+
+// notifyLimit is how long to wait for the service manager to take note.
+const notifyLimit = 5 * time.Second
+
+var version = "unknown" // set by the linker
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "sidecar-launch: "+strings.ReplaceAll(err.Error(), "\n", "; "))
+		os.Exit(exitFailure)
+	}
+}
+
+func run(args []string) error {
+	if len(args) == 1 && args[0] == "version" {
+		fmt.Println(version)
+		return nil
+	}
+	if len(args) < 2 {
+		return errors.New("usage: sidecar-launch exec PLAN -- PROGRAM [ARGUMENT...] | ready PLAN | clean PLAN | version")
+	}
+	plan, err := launch.Decode(args[1])
+	if err != nil {
+		return err
+	}
+	rest := args[2:]
+	switch {
+	case args[0] == "exec" && len(rest) >= 2 && rest[0] == "--":
+		return launch.Launcher{}.Exec(plan, rest[1:], os.Environ())
+	case args[0] == "ready" && len(rest) == 0:
+		return ready(plan)
+	case args[0] == "clean" && len(rest) == 0:
+		return launch.Launcher{}.Clean(plan.ID)
+	}
+	return fmt.Errorf("wrong command or arguments: %.100q", args[0])
+}
+
+// ready waits, takes the pins away, which nobody needs any more, and tells
+// systemd the payload's process. When systemd's time is up it sends SIGTERM;
+// the error then says what was missing.
+func ready(plan launch.Plan) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, launch.Safety)
+	defer cancel()
+	mainPID, err := strconv.Atoi(os.Getenv("MAINPID"))
+	if err != nil {
+		return errors.New("MAINPID is not set: ready works only as ExecStartPost= of a unit")
+	}
+	table, err := launch.OwnCgroup()
+	if err != nil {
+		return err
+	}
+	pid, err := launch.Ready(ctx, plan, table, mainPID)
+	if err != nil {
+		return err
+	}
+	if err := (launch.Launcher{}).Clean(plan.ID); err != nil {
+		return err
+	}
+	return launch.Notify(os.Getenv("NOTIFY_SOCKET"), launch.FormatStatus(pid), notifyLimit)
+}

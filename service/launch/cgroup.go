@@ -1,0 +1,150 @@
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Cgroup is the [ProcessTable] of the unit that we run in: the processes of
+// the unit's control group and of all groups below it, except ourselves.
+type Cgroup struct {
+	directory string // in the cgroup2 file system
+	proc      string
+}
+
+// OwnCgroup finds the control group of our own unit. systemd runs ExecStartPost
+// in it or, when it is delegated, in its child ".control".
+func OwnCgroup() (*Cgroup, error) { return ownCgroup("/proc") }
+
+func ownCgroup(proc string) (*Cgroup, error) {
+	text, err := os.ReadFile(proc + "/self/cgroup")
+	if err != nil {
+		return nil, err
+	}
+	group, err := unitGroup(string(text))
+	if err != nil {
+		return nil, err
+	}
+	text, err = os.ReadFile(proc + "/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	directory, err := cgroupDirectory(string(text), group)
+	if err != nil {
+		return nil, err
+	}
+	return &Cgroup{directory, proc}, nil
+}
+
+// unitGroup returns the control group of the service in the text of
+// /proc/self/cgroup (cgroups(7)): the path of hierarchy 0 up to the last
+// component that is a service.
+func unitGroup(text string) (string, error) {
+	for line := range strings.Lines(text) {
+		group, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::/")
+		if !ok {
+			continue
+		}
+		parts := strings.Split(group, "/")
+		for len(parts) > 0 && !strings.HasSuffix(parts[len(parts)-1], ".service") {
+			parts = parts[:len(parts)-1]
+		}
+		if len(parts) == 0 || slices.Contains(parts, "..") {
+			return "", fmt.Errorf("not in the control group of a service but in %q", "/"+group)
+		}
+		return "/" + strings.Join(parts, "/"), nil
+	}
+	return "", errors.New("this host has no version 2 control groups")
+}
+
+// cgroupDirectory finds the directory of group in the text of
+// /proc/self/mountinfo (proc_pid_mountinfo(5)). The file system may be mounted
+// anywhere (hybrid hosts), and only a part of it may be.
+func cgroupDirectory(mountinfo, group string) (string, error) {
+	for line := range strings.Lines(mountinfo) {
+		before, after, _ := strings.Cut(line, " - ")
+		fields := strings.Fields(before)
+		if len(fields) < 5 || !strings.HasPrefix(after, "cgroup2 ") {
+			continue
+		}
+		below, ok := strings.CutPrefix(group, strings.TrimSuffix(fields[3], "/")+"/")
+		if ok {
+			return path.Join(unescape(fields[4]), below), nil
+		}
+	}
+	return "", fmt.Errorf("control group %q is not visible in any cgroup2 mount", group)
+}
+
+// unescape undoes what mountinfo does to blanks and backslashes.
+func unescape(s string) string {
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
+}
+
+// Processes lists the unit's processes. Those that end meanwhile are left out.
+func (c *Cgroup) Processes() ([]Process, error) {
+	pids, err := groupPIDs(c.directory)
+	if err != nil {
+		return nil, err
+	}
+	var all []Process
+	for _, pid := range pids {
+		p, ok, err := readProcess(c.proc, pid)
+		if err != nil {
+			return nil, err
+		}
+		if ok && pid != os.Getpid() {
+			all = append(all, p)
+		}
+	}
+	return all, nil
+}
+
+// groupPIDs reads cgroup.procs of directory and of everything below it.
+func groupPIDs(directory string) ([]int, error) {
+	var pids []int
+	err := fs.WalkDir(os.DirFS(directory), ".", func(name string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.IsDir() {
+			var found []int
+			found, err = readPIDs(path.Join(directory, name, "cgroup.procs"))
+			pids = append(pids, found...)
+		}
+		if gone(err) {
+			return nil
+		}
+		return err
+	})
+	return pids, err
+}
+
+func readPIDs(file string) ([]int, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	for _, s := range strings.Fields(string(text)) {
+		pid, err := strconv.Atoi(s)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %v", file, err)
+		}
+		if pid != 0 { // 0 is a process that our pid namespace cannot see
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
+}
+
+// gone reports whether err only says that a process or a control group has
+// ended, or that a group has threads instead of processes (EOPNOTSUPP).
+func gone(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) ||
+		errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EOPNOTSUPP)
+}

@@ -1,0 +1,20 @@
+// Package launch is the part that runs as root inside every unit, before and
+// after the container engine. A plan says what to prepare and what to wait for;
+// four steps carry it out:
+//
+//   - [Launcher.Exec] (ExecStart) pins the network namespace and the mount
+//     sources, removes old pid files and becomes the program;
+//   - [Ready] (ExecStartPost) waits until the program is ready and turns the
+//     numbers in its pid files into the host's;
+//   - [Launcher.Clean] (after Ready, and again as ExecStopPost) takes the pins
+//     away.
+//
+// Everything in an agent's state directory is hostile and may change at any
+// moment. So a path is walked once, beneath its root and without links, and
+// from then on only the file descriptor counts: what is checked is what is
+// mounted, read or replaced. The pins lie below a directory that only root can
+// enter.
+//
+// Nothing here knows which engine runs the container. Deciding what may be
+// launched is not done here either: the plan comes from the service.
+package launch

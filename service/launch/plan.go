@@ -1,0 +1,93 @@
+package launch
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+)
+
+// Base is the directory that holds one directory for each unit being launched.
+const Base = "/run/sidecar/launch"
+
+// Kinds of pid namespaces a payload can have.
+const (
+	Private = "private" // its own: the numbers in its pid files are translated
+	Host    = "host"    // the host's: they are only checked
+)
+
+// Plan is what a unit prepares before its program starts, and what it waits
+// for afterwards.
+type Plan struct {
+	ID               string  `json:"id"`                         // AGENT.PROFILE.HASH, hash 12 hexadecimal digits
+	NetworkNamespace string  `json:"networkNamespace,omitempty"` // name below /run/netns; "" is the host's own
+	Mounts           []Mount `json:"mounts,omitempty"`           // Mounts[i] is pinned on MountPath(ID, i)
+	PIDFiles         []File  `json:"pidFiles,omitempty"`         // ready when each holds a process; the first is the main one
+	Socket           *File   `json:"socket,omitempty"`           // ready when it accepts connections
+	PIDNamespace     string  `json:"pidNamespace"`               // Private or Host
+}
+
+// Mount is a directory that the container gets to see.
+type Mount struct {
+	Root     string `json:"root,omitempty"`     // state directory of the agent, absolute; "" is a fixed path of the host
+	Path     string `json:"path"`               // beneath Root, "." for Root itself; absolute when Root is ""
+	Writable bool   `json:"writable,omitempty"` // else the pin is read-only
+	Optional bool   `json:"optional,omitempty"` // when missing, an empty read-only directory stands in for it
+}
+
+// File is a file that the payload makes.
+type File struct {
+	Root string `json:"root"` // state directory of the agent, absolute
+	Path string `json:"path"` // beneath Root
+}
+
+func (f File) String() string { return f.Root + "/" + f.Path }
+
+func (m Mount) String() string {
+	if m.Root == "" {
+		return m.Path
+	}
+	return m.Root + "/" + m.Path
+}
+
+// Directory returns the directory that holds the pins of a unit.
+func Directory(id string) string { return Base + "/" + id }
+
+// NetworkNamespacePath returns the path of the pinned network namespace. It
+// exists only when the plan names one.
+func NetworkNamespacePath(id string) string { return Directory(id) + "/netns" }
+
+// MountPath returns the path of the i-th pinned mount source, counted from 0.
+func MountPath(id string, i int) string { return Directory(id) + "/mounts/" + strconv.Itoa(i) }
+
+// Encode returns the plan as the argument that the program takes. It fails for
+// a plan that [Plan.Validate] refuses.
+func Encode(p Plan) (string, error) {
+	if err := p.Validate(); err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // it is read by people, in systemctl status
+	if err := e.Encode(p); err != nil {
+		return "", fmt.Errorf("plan: %v", err)
+	}
+	return strings.TrimSuffix(b.String(), "\n"), nil
+}
+
+// Decode reads what [Encode] wrote. Unknown fields, anything after the plan
+// and what [Plan.Validate] refuses are errors.
+func Decode(s string) (Plan, error) {
+	var p Plan
+	d := json.NewDecoder(bytes.NewReader([]byte(s)))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&p); err != nil {
+		return Plan{}, fmt.Errorf("plan: %v", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return Plan{}, fmt.Errorf("plan: something follows it")
+	}
+	return p, p.Validate()
+}

@@ -1,0 +1,140 @@
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// Process is one process of a unit, as /proc/PID/status (proc_pid_status(5))
+// shows it.
+type Process struct {
+	PID    int   // in our pid namespace
+	Parent int   // in our pid namespace, 0 when it lies outside
+	NSPID  []int // its number in every namespace from ours inwards; the last one is what it sees itself
+}
+
+// own returns the number that the process knows itself by.
+func (p Process) own() int { return p.NSPID[len(p.NSPID)-1] }
+
+// nested reports whether the process has another pid namespace than we.
+func (p Process) nested() bool { return len(p.NSPID) > 1 }
+
+// ProcessTable lists the processes of one unit.
+type ProcessTable interface {
+	Processes() ([]Process, error)
+}
+
+// find returns the process that a payload means by number: the one that knows
+// itself by it in a pid namespace of its own, or with Host simply that
+// process. It must belong to the unit, whatever the payload wrote. The
+// outermost namespace is the payload's; two candidates in it are nobody.
+func find(table ProcessTable, pidNamespace string, number int) (Process, error) {
+	all, err := table.Processes()
+	if err != nil {
+		return Process{}, err
+	}
+	var found []Process
+	for _, p := range all {
+		if p.own() != number || p.nested() != (pidNamespace == Private) {
+			continue
+		}
+		if len(found) > 0 && len(p.NSPID) < len(found[0].NSPID) {
+			found = nil
+		}
+		if len(found) == 0 || len(p.NSPID) == len(found[0].NSPID) {
+			found = append(found, p)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return Process{}, notYet(fmt.Sprintf("%d is no process of this unit", number))
+	case 1:
+		return found[0], nil
+	}
+	return Process{}, notYet(fmt.Sprintf("%d is more than one process of this unit", number))
+}
+
+// payload returns the first process of the payload, for a plan that names no
+// pid file: number 1 of its pid namespace. In the host's pid namespace it is
+// the only child of the main process, or else the main process.
+func payload(table ProcessTable, pidNamespace string, mainPID int) (Process, error) {
+	if pidNamespace == Private {
+		return find(table, Private, 1)
+	}
+	all, err := table.Processes()
+	if err != nil {
+		return Process{}, err
+	}
+	var main, children []Process
+	for _, p := range all {
+		if p.PID == mainPID {
+			main = append(main, p)
+		} else if p.Parent == mainPID {
+			children = append(children, p)
+		}
+	}
+	if len(children) == 1 {
+		return children[0], nil
+	}
+	if len(main) == 1 {
+		return main[0], nil
+	}
+	return Process{}, notYet("the unit has no main process")
+}
+
+// readProcess reads a process; proc is where procfs is mounted. One that has
+// ended is false.
+func readProcess(proc string, pid int) (Process, bool, error) {
+	status, err := os.ReadFile(proc + "/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		if gone(err) {
+			err = nil
+		}
+		return Process{}, false, err
+	}
+	p, err := parseStatus(string(status))
+	if err != nil {
+		return Process{}, false, fmt.Errorf("process %d: %v", pid, err)
+	}
+	return p, p.PID == pid, nil
+}
+
+// parseStatus takes Pid, PPid and NSpid from the text of /proc/PID/status. A
+// name cannot fake a line: the kernel escapes newlines in it.
+func parseStatus(status string) (Process, error) {
+	var p Process
+	for line := range strings.Lines(status) {
+		key, value, _ := strings.Cut(line, ":")
+		numbers := strings.Fields(value)
+		switch key {
+		case "Pid", "PPid", "NSpid":
+		default:
+			continue
+		}
+		for _, s := range numbers {
+			n, err := strconv.Atoi(s)
+			if err != nil {
+				return Process{}, fmt.Errorf("%s: %v", key, err)
+			}
+			p.set(key, n)
+		}
+	}
+	if p.PID == 0 || len(p.NSPID) == 0 {
+		return Process{}, errors.New("no Pid or NSpid in its status")
+	}
+	return p, nil
+}
+
+func (p *Process) set(key string, n int) {
+	switch key {
+	case "Pid":
+		p.PID = n
+	case "PPid":
+		p.Parent = n
+	case "NSpid":
+		p.NSPID = append(p.NSPID, n)
+	}
+}

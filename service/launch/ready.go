@@ -1,0 +1,115 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const (
+	// Safety ends a wait that systemd should have ended long ago: the unit's
+	// TimeoutStartUSec is the deadline.
+	Safety = 30 * time.Minute
+
+	shortestPause = time.Millisecond
+	longestPause  = 20 * time.Millisecond
+)
+
+// notYet is the reason why something is not ready but may become so.
+type notYet string
+
+func (n notYet) Error() string { return string(n) }
+
+// prefix puts what err is about before it and keeps it a notYet.
+func prefix(about string, err error) error {
+	var reason notYet
+	if errors.As(err, &reason) {
+		return notYet(about + ": " + string(reason))
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", about, err)
+	}
+	return nil
+}
+
+// Ready waits until the payload is ready: every pid file of the plan holds the
+// number of a process of this unit, which is then replaced by its number in
+// our pid namespace; the socket, if there is one, accepts a connection; with
+// neither, the payload's first process exists. It returns the main process of
+// the payload, in our pid namespace.
+//
+// mainPID is the unit's main process (MAINPID in the environment of
+// ExecStartPost): when it ends, the wait ends with [ErrMainEnded]. What can
+// never become right, such as a directory in place of a pid file, ends it too.
+// When ctx ends, the error says what was missing last.
+func Ready(ctx context.Context, p Plan, table ProcessTable, mainPID int) (int, error) {
+	if err := p.Validate(); err != nil {
+		return 0, err
+	}
+	main, err := watchMain(mainPID, table)
+	if err != nil {
+		return 0, err
+	}
+	defer main.Close()
+	w := waiter{plan: p, table: table, mainPID: mainPID, pending: p.PIDFiles}
+	started := time.Now()
+	for {
+		pid, err := w.look()
+		var reason notYet
+		if !errors.As(err, &reason) {
+			return pid, err
+		}
+		if err := main.wait(pause(time.Since(started))); err != nil {
+			return 0, err
+		}
+		if ctx.Err() != nil {
+			return 0, fmt.Errorf("not ready after %v: %s", time.Since(started).Round(time.Millisecond), reason)
+		}
+	}
+}
+
+// pause is how long to wait before the next look, after having waited for the
+// given time. Looking costs some ten microseconds, and a wait is prolonged by a
+// sixteenth at most. There is no inotify here: the directory is the agent's,
+// and so would be the number of events.
+func pause(waited time.Duration) time.Duration {
+	return min(max(waited/16, shortestPause), longestPause)
+}
+
+// waiter is what has been found so far.
+type waiter struct {
+	plan    Plan
+	table   ProcessTable
+	mainPID int
+	pending []File // pid files that are not translated yet
+	pid     int    // of the payload's main process, 0 unknown
+}
+
+// look does what can be done now. Its error is a notYet when something is
+// still missing.
+func (w *waiter) look() (int, error) {
+	for len(w.pending) > 0 {
+		process, err := translate(w.pending[0], w.table, w.plan.PIDNamespace)
+		if err != nil {
+			return 0, err
+		}
+		if w.pid == 0 {
+			w.pid = process.PID
+		}
+		w.pending = w.pending[1:]
+	}
+	if w.plan.Socket != nil {
+		if err := connect(*w.plan.Socket); err != nil {
+			return 0, err
+		}
+	}
+	if w.pid == 0 {
+		process, err := payload(w.table, w.plan.PIDNamespace, w.mainPID)
+		if err != nil {
+			return 0, err
+		}
+		w.pid = process.PID
+	}
+	return w.pid, nil
+}

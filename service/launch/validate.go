@@ -1,0 +1,90 @@
+package launch
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"tripleo.io/sidecar/service/netns"
+)
+
+const (
+	maxMounts = 64
+	maxFiles  = 16
+	maxPath   = 4095 // PATH_MAX without its NUL
+)
+
+// Validate says what is wrong with a plan: the syntax of its id and names,
+// paths that are not clean, too many of them. It looks at no file.
+func (p Plan) Validate() error {
+	if !validID(p.ID) {
+		return fmt.Errorf("plan: id %.100q is not AGENT.PROFILE.HASH, HASH being 12 hexadecimal digits", p.ID)
+	}
+	if p.NetworkNamespace != "" {
+		if err := netns.ValidName(p.NetworkNamespace); err != nil {
+			return fmt.Errorf("plan: %v", err)
+		}
+	}
+	if p.PIDNamespace != Private && p.PIDNamespace != Host {
+		return fmt.Errorf("plan: pidNamespace %.40q is neither %q nor %q", p.PIDNamespace, Private, Host)
+	}
+	if len(p.Mounts) > maxMounts || len(p.PIDFiles) > maxFiles {
+		return fmt.Errorf("plan: %d mounts and %d pid files, %d and %d are allowed",
+			len(p.Mounts), len(p.PIDFiles), maxMounts, maxFiles)
+	}
+	return p.validatePaths()
+}
+
+func (p Plan) validatePaths() error {
+	for i, m := range p.Mounts {
+		if !m.valid() {
+			return fmt.Errorf("plan: mount %d: %.200q beneath %.200q is not a clean path", i, m.Path, m.Root)
+		}
+	}
+	for _, f := range p.files() {
+		if !absolute(f.Root) || !beneath(f.Path) || f.Path == "." {
+			return fmt.Errorf("plan: file %.200q beneath %.200q is not a clean path", f.Path, f.Root)
+		}
+	}
+	return nil
+}
+
+// files returns every file that the payload makes.
+func (p Plan) files() []File {
+	if p.Socket == nil {
+		return p.PIDFiles
+	}
+	return append(p.PIDFiles[:len(p.PIDFiles):len(p.PIDFiles)], *p.Socket)
+}
+
+func (m Mount) valid() bool {
+	if m.Root == "" {
+		return absolute(m.Path)
+	}
+	return absolute(m.Root) && beneath(m.Path)
+}
+
+func absolute(s string) bool {
+	return strings.HasPrefix(s, "/") && s != "/" && clean(s)
+}
+
+func beneath(s string) bool {
+	return !strings.HasPrefix(s, "/") && s != ".." && !strings.HasPrefix(s, "../") && clean(s)
+}
+
+func clean(s string) bool {
+	return s != "" && len(s) <= maxPath && path.Clean(s) == s && !strings.Contains(s, "\x00")
+}
+
+// validID takes the shape that the service gives an id (AGENT.PROFILE.HASH).
+// It is one harmless component of a path.
+func validID(id string) bool {
+	parts := strings.Split(id, ".")
+	return len(parts) == 3 && validWord(parts[0]) && validWord(parts[1]) &&
+		len(parts[2]) == 12 && strings.Trim(parts[2], "0123456789abcdef") == ""
+}
+
+func validWord(s string) bool {
+	const letters = "abcdefghijklmnopqrstuvwxyz0123456789-"
+	return s != "" && len(s) <= 32 && s[0] != '-' && strings.Trim(s, letters) == ""
+}
