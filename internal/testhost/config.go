@@ -38,6 +38,9 @@ type Config struct {
 	Mirror string
 	// Log receives progress, one line a step. Default: nowhere.
 	Log io.Writer
+	// Quiet leaves out of Log what happens at every boot. What takes long,
+	// changes the machine or went wrong is still reported.
+	Quiet bool
 	// BootTimeout bounds the time from start to a running system (60 s).
 	BootTimeout time.Duration
 	// StopTimeout bounds the orderly shutdown, after which the host is

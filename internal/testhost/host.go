@@ -80,7 +80,9 @@ func (c Config) boot(ctx context.Context, tree, store string) (*Host, error) {
 		}
 		return nil, errors.Join(err, host.Close())
 	}
-	c.logf("%s (%s) booted in %d ms", run.id(), c.Release, time.Since(start).Milliseconds())
+	if !c.Quiet {
+		c.logf("%s (%s) booted in %d ms", run.id(), c.Release, time.Since(start).Milliseconds())
+	}
 	return host, nil
 }
 

@@ -79,14 +79,13 @@ func (f *hostFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.release, "release", "trixie", "Debian release of the host")
 	flags.StringVar(&f.spec, "spec", "", "TOML `file` with packages, masked units and images")
 	flags.StringArrayVar(&f.install, "install", nil, "staged `directory` to copy over the host's root (repeatable)")
-	flags.BoolVar(&f.quiet, "quiet", false, "do not report progress")
+	flags.BoolVar(&f.quiet, "quiet", false, "report only what takes long or goes wrong")
 }
 
 // config returns the host that the flags describe.
 func (f *hostFlags) config() (testhost.Config, error) {
-	config := testhost.Config{Release: f.release, Install: f.install}
-	if !f.quiet {
-		config.Log = os.Stderr
+	config := testhost.Config{
+		Release: f.release, Install: f.install, Log: os.Stderr, Quiet: f.quiet,
 	}
 	if f.spec == "" {
 		return config, nil
