@@ -17,7 +17,7 @@ import (
 //
 // The name of a stored descriptor is NAME.INODE, the inode being that of the
 // socket's file: it tells after a restart whether the path still leads to the
-// listener.
+// listener. An FDStore is for one goroutine.
 type FDStore struct {
 	notify string            // address of the notification socket
 	stored map[string]string // name -> the whole name in the store
@@ -41,30 +41,36 @@ func (s *FDStore) Store(name string, l *net.UnixListener) error {
 		return err
 	}
 	whole := name + "." + strconv.FormatUint(inode, 10)
-	if err := s.Unstore(name); err != nil {
-		return err
-	}
 	err = control(l, func(fd int) error {
 		return s.send("FDSTORE=1\nFDPOLL=0\nFDNAME="+whole, unix.UnixRights(fd))
 	})
 	if err != nil {
 		return err
 	}
+	old, ok := s.stored[name]
 	s.stored[name] = whole
+	if ok && old != whole {
+		return s.forget(old)
+	}
 	return nil
 }
 
 // Unstore takes back what Store gave to systemd, or Restored got from it.
 func (s *FDStore) Unstore(name string) error {
 	whole, ok := s.stored[name]
-	if s.notify == "" || !ok {
+	if !ok {
 		return nil
 	}
-	if err := s.send("FDSTOREREMOVE=1\nFDNAME="+whole, nil); err != nil {
-		return err
-	}
 	delete(s.stored, name)
-	return nil
+	return s.forget(whole)
+}
+
+// forget drops a descriptor from the store.
+func (s *FDStore) forget(whole string) error {
+	if s.notify == "" {
+		return nil
+	}
+	return s.send("FDSTOREREMOVE=1\nFDNAME="+whole, nil)
 }
 
 // send writes one notification. The socket can be abstract (a leading @), which

@@ -26,7 +26,7 @@ func (s *FDStore) Restored(path func(name string) (string, bool)) (map[string]*n
 	listeners := map[string]*net.UnixListener{}
 	var problems []error
 	for i, whole := range takeNames() {
-		name, inode, _ := strings.Cut(whole, ".")
+		name, inode := splitName(whole)
 		l, err := restore(firstFD+i, inode, func() (string, bool) { return path(name) })
 		if err == nil && listeners[name] != nil {
 			err = errors.Join(errors.New("there are two"), l.Close())
@@ -41,12 +41,17 @@ func (s *FDStore) Restored(path func(name string) (string, bool)) (map[string]*n
 	return listeners, errors.Join(problems...)
 }
 
-// forget drops a descriptor that is of no use from the store.
-func (s *FDStore) forget(whole string) error {
-	if s.notify == "" {
-		return nil
+// splitName takes NAME.INODE apart. A name without an inode is one of a socket
+// unit.
+func splitName(whole string) (name, inode string) {
+	i := strings.LastIndexByte(whole, '.')
+	if i < 0 {
+		return whole, ""
 	}
-	return s.send("FDSTOREREMOVE=1\nFDNAME="+whole, nil)
+	if _, err := strconv.ParseUint(whole[i+1:], 10, 64); err != nil {
+		return whole, ""
+	}
+	return whole[:i], whole[i+1:]
 }
 
 // takeNames reads and unsets the environment of sd_listen_fds_with_names(3). It
