@@ -1,0 +1,37 @@
+# What each target needs it installs itself (scripts/prepare); see README.md.
+VERSION != git describe --tags --always --dirty 2>/dev/null || echo unknown
+LDFLAGS = -s -w -X main.version=$(VERSION)
+DESTDIR =
+PREFIX = /usr
+DATA = $(DESTDIR)$(PREFIX)/share
+PROGRAMS = sidecard sidecar-launch sidecarctl
+
+.PHONY: build check test demo bench install clean
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS:%=./cmd/%)
+
+check: ## linters, vet, known vulnerabilities
+	scripts/check
+
+test: ## unit tests, then both test hosts; RUN=regexp runs just those, verbosely
+	scripts/test '$(RUN)'
+
+demo: ## a throw-away host from nothing to a DHCP lease
+	scripts/demo
+
+bench: ## measurements in the test host, printed as "bench NAME VALUE UNIT"
+	scripts/bench
+
+install: build
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/libexec/sidecar bin/sidecard bin/sidecar-launch
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin bin/sidecarctl
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system cmd/sidecard/sidecard.service
+	install -D -m 0644 -t $(DATA)/sidecar/profiles.d service/policy/profiles.d/*.toml
+	install -D -m 0644 -t $(DATA)/doc/sidecar/examples/agents.d service/policy/examples/agents.d/*.toml
+	install -D -m 0644 -t $(DATA)/varlink/interfaces interfaces/io.tripleo.Sidecar.varlink
+	install -D -m 0644 -t $(DATA)/man/man8 cmd/sidecard/sidecard.8
+	install -D -m 0644 -t $(DATA)/man/man1 cmd/sidecarctl/sidecarctl.1
+	install -d -m 0755 $(DESTDIR)/etc/sidecar/profiles.d $(DESTDIR)/etc/sidecar/agents.d
+
+clean:
+	rm -rf bin build

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"tripleo.io/sidecar/service"
+	"tripleo.io/sidecar/service/journal"
+	"tripleo.io/sidecar/service/policy"
+	"tripleo.io/sidecar/service/systemd"
+	"tripleo.io/sidecar/service/varlink"
+)
+
+const (
+	// connectTimeout is how long the bus may take to be there.
+	connectTimeout = 30 * time.Second
+	// shutdownTimeout is how long calls that are being carried out may take
+	// when the daemon stops; less than TimeoutStopSec= of its unit. Sidecars go
+	// on in any case.
+	shutdownTimeout = 10 * time.Second
+)
+
+// daemon is what is wired together.
+type daemon struct {
+	options   options
+	logger    *slog.Logger
+	core      *service.Core
+	server    *varlink.Server
+	listeners *listeners
+}
+
+// run serves until ctx ends.
+func run(ctx context.Context, o options, logger *slog.Logger) error {
+	unlock, err := singleInstance(o.runtimeDirectory)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	set, err := loadPolicy(o, logger)
+	if err != nil {
+		return fmt.Errorf("policy files (sidecarctl check shows the same):\n%w", err)
+	}
+	connecting, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	units, err := systemd.Dial(connecting, systemd.Config{Logger: logger})
+	if err != nil {
+		return fmt.Errorf("connect to systemd: %w", err)
+	}
+	defer units.Close()
+
+	d := &daemon{options: o, logger: logger}
+	d.core = service.New(service.Config{
+		Units:      units,
+		Namespaces: service.HostNamespaces{},
+		Journal:    journal.New(logger),
+		Signaller:  service.PIDFDSignaller{},
+		Launcher:   o.launcher,
+		Podman:     o.podman,
+		Starts:     o.starts,
+		Logger:     logger,
+	}, set)
+	d.server, err = varlink.NewServer(varlink.Config{
+		Vendor:    "TripleO",
+		Product:   "sidecar",
+		Version:   version,
+		URL:       "https://tripleo.io/sidecar",
+		Interface: d.core.Varlink(),
+		Logger:    logger,
+	})
+	if err != nil {
+		return err
+	}
+	return d.serve(ctx, set)
+}
+
+// serve opens the sockets, says that it is ready, and waits for signals.
+func (d *daemon) serve(ctx context.Context, set *policy.Set) error {
+	var err error
+	d.listeners, err = openListeners(d.options.runtimeDirectory, d.server, d.logger)
+	if err != nil {
+		return err
+	}
+	if err := d.listeners.set(ctx, set.Agents()); err != nil {
+		return err
+	}
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	defer signal.Stop(reload)
+	watchdog := watchdogTicks(d.logger)
+	d.notify("READY=1\nSTATUS=" + status(set))
+	for {
+		select {
+		case <-reload:
+			d.reload(ctx)
+		case <-watchdog:
+			d.notify("WATCHDOG=1")
+		case <-ctx.Done():
+			return d.shutdown()
+		}
+	}
+}
+
+// reload takes the policy files as they are now, all of them or none.
+func (d *daemon) reload(ctx context.Context) {
+	d.notify("RELOADING=1\n" + monotonicUSec())
+	set, err := loadPolicy(d.options, d.logger)
+	if err == nil {
+		d.core.SetPolicy(set)
+		err = d.listeners.set(ctx, set.Agents())
+	}
+	if err != nil {
+		d.logger.Error("reload failed; the policy of before stays in force", "error", err)
+		d.notify("READY=1\nSTATUS=The last reload failed: see the log")
+		return
+	}
+	d.logger.Info("policy reloaded", "agents", len(set.Agents()), "profiles", len(set.Profiles()))
+	d.notify("READY=1\nSTATUS=" + status(set))
+}
+
+func (d *daemon) shutdown() error {
+	d.notify("STOPPING=1")
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	defer cancel()
+	err := d.server.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		d.logger.Warn("some calls were cut off; their sidecars go on")
+		return nil
+	}
+	return err
+}
+
+func loadPolicy(o options, logger *slog.Logger) (*policy.Set, error) {
+	set, err := policy.Load(o.vendorDirectory, o.hostDirectory)
+	if err != nil {
+		return nil, err
+	}
+	for _, warning := range set.Warnings() {
+		logger.Warn("policy", "warning", warning)
+	}
+	return set, nil
+}
+
+// singleInstance takes the lock that a second daemon would need. The kernel
+// drops it when the process ends, however it ends.
+func singleInstance(directory string) (unlock func(), err error) {
+	if err := os.MkdirAll(directory, 0o755); err != nil {
+		return nil, err
+	}
+	lock := flock.New(filepath.Join(directory, "lock"))
+	locked, err := lock.TryLock()
+	if err != nil {
+		return nil, err
+	}
+	if !locked {
+		return nil, fmt.Errorf("another sidecard runs: it holds %s", lock.Path())
+	}
+	return func() { lock.Close() }, nil
+}
+
+func status(set *policy.Set) string {
+	return fmt.Sprintf("%d agents, %d profiles", len(set.Agents()), len(set.Profiles()))
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+
+	"tripleo.io/sidecar/service/policy"
+	"tripleo.io/sidecar/service/varlink"
+)
+
+const (
+	// hostName is the host's socket in systemd's file descriptor store. No
+	// agent's name has a capital letter.
+	hostName = "HOST"
+	// hostMode lets everybody connect; who may do what is decided by call.
+	hostMode fs.FileMode = 0o666
+)
+
+// listeners are the sockets that are served: the host's, and one for each agent.
+type listeners struct {
+	runtimeDirectory string
+	server           *varlink.Server
+	store            *varlink.FDStore
+	logger           *slog.Logger
+	restored         map[string]*net.UnixListener // kept by systemd, not served yet
+	served           map[string]bool
+}
+
+// openListeners takes over what systemd kept from the daemon before.
+func openListeners(runtimeDirectory string, server *varlink.Server, logger *slog.Logger) (*listeners, error) {
+	l := &listeners{
+		runtimeDirectory: runtimeDirectory,
+		server:           server,
+		store:            varlink.NewFDStore(os.Getenv),
+		logger:           logger,
+		served:           map[string]bool{},
+	}
+	if err := os.MkdirAll(l.agents(), 0o700); err != nil {
+		return nil, err
+	}
+	var err error
+	l.restored, err = l.store.Restored(func(name string) (string, bool) { return l.path(name), true })
+	if err != nil {
+		logger.Warn("some listeners were not kept and are opened anew", "error", err)
+	}
+	return l, nil
+}
+
+func (l *listeners) agents() string { return filepath.Join(l.runtimeDirectory, "agents") }
+
+func (l *listeners) path(name string) string {
+	if name == hostName {
+		return filepath.Join(l.runtimeDirectory, "io.tripleo.Sidecar")
+	}
+	return varlink.AgentSocket(l.agents(), name)
+}
+
+// set serves the host's socket and those of the agents, and no others.
+func (l *listeners) set(ctx context.Context, agents []*policy.Agent) error {
+	want := map[string]bool{hostName: true}
+	for _, agent := range agents {
+		want[agent.Name] = true
+	}
+	var errs []error
+	for name := range want {
+		if !l.served[name] {
+			errs = append(errs, l.open(ctx, name))
+		}
+	}
+	for name := range l.served {
+		if !want[name] {
+			errs = append(errs, l.close(name))
+		}
+	}
+	for name, listener := range l.restored {
+		listener.Close()
+		delete(l.restored, name)
+		errs = append(errs, l.close(name))
+	}
+	return errors.Join(errs...)
+}
+
+// open serves a socket, the kept one if there is one.
+func (l *listeners) open(ctx context.Context, name string) error {
+	listener, kept := l.restored[name]
+	delete(l.restored, name)
+	if !kept {
+		var err error
+		if listener, err = l.bind(name); err != nil {
+			return fmt.Errorf("socket of %s: %w", name, err)
+		}
+		if err := l.store.Store(name, listener); err != nil {
+			l.logger.Warn("systemd does not keep a listener; calls are refused while the daemon restarts", "listener", name, "error", err)
+		}
+	}
+	l.served[name] = true
+	agent := name
+	if name == hostName {
+		agent = ""
+	}
+	go func() {
+		if err := l.server.Serve(ctx, listener, agent); err != nil && !errors.Is(err, varlink.ErrServerClosed) {
+			l.logger.Error("a listener ended", "listener", name, "error", err)
+		}
+	}()
+	return nil
+}
+
+func (l *listeners) bind(name string) (*net.UnixListener, error) {
+	if name == hostName {
+		return varlink.Bind(l.path(name), hostMode)
+	}
+	return varlink.BindAgent(l.agents(), name)
+}
+
+// close ends a socket whose agent's file has gone. Its sidecars go on: stopping
+// them is the operator's decision.
+func (l *listeners) close(name string) error {
+	delete(l.served, name)
+	l.server.Remove(name)
+	return errors.Join(l.store.Unstore(name), varlink.UnbindAgent(l.agents(), name))
+}

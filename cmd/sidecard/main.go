@@ -1,0 +1,81 @@
+// Command sidecard is the daemon: it listens on the agents' sockets and on the
+// host's, and starts sidecars through systemd. See sidecard(8).
+//
+// This package is wiring only.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// version is stamped by the linker.
+var version = "unknown"
+
+// options are the daemon's settings. What it allows is in the policy files, not
+// here.
+type options struct {
+	runtimeDirectory string
+	vendorDirectory  string
+	hostDirectory    string
+	launcher         string
+	podman           string
+	starts           int
+}
+
+func parseOptions(args []string) (options, error) {
+	var o options
+	var showVersion bool
+	flags := flag.NewFlagSet("sidecard", flag.ContinueOnError)
+	flags.StringVar(&o.runtimeDirectory, "runtime-directory", "/run/sidecar", "where the sockets are")
+	flags.StringVar(&o.vendorDirectory, "vendor-directory", "/usr/share/sidecar", "policy files of the distribution")
+	flags.StringVar(&o.hostDirectory, "host-directory", "/etc/sidecar", "policy files of this host, which win by file name")
+	flags.StringVar(&o.launcher, "launcher", "/usr/libexec/sidecar/sidecar-launch", "the root part inside every unit")
+	flags.StringVar(&o.podman, "podman", "/usr/bin/podman", "podman")
+	flags.IntVar(&o.starts, "starts", 4, "how many units are started at once")
+	flags.BoolVar(&showVersion, "version", false, "print the version and exit")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	switch {
+	case showVersion:
+		fmt.Println("sidecard", version)
+		return o, flag.ErrHelp
+	case flags.NArg() > 0:
+		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case o.starts < 1 || o.starts > 64:
+		return o, fmt.Errorf("-starts: %d is not from 1 to 64", o.starts)
+	}
+	return o, nil
+}
+
+func main() {
+	o, err := parseOptions(os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
+	if err == nil {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+		defer stop()
+		err = run(ctx, o, logger)
+	}
+	if err != nil {
+		logger.Error("sidecard ends", "error", err)
+		os.Exit(1)
+	}
+}
+
+// withoutTime drops the time of a log line: the journal has its own.
+func withoutTime(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
+}

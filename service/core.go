@@ -1,0 +1,86 @@
+package service
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"tripleo.io/sidecar/service/policy"
+	"tripleo.io/sidecar/service/systemd"
+)
+
+// Units is what the core needs of systemd. Package systemd has the real one and
+// a fake.
+type Units interface {
+	// Start starts a transient unit and waits for its job.
+	Start(ctx context.Context, name string, properties []systemd.Property) (systemd.Unit, error)
+	// Stop stops a unit, forgets a failed one, and returns what it last was.
+	Stop(ctx context.Context, name string, killAfter time.Duration) (systemd.Unit, error)
+	// Get reads one unit.
+	Get(ctx context.Context, name string) (systemd.Unit, error)
+	// List reads all units whose names match the pattern.
+	List(ctx context.Context, pattern string) ([]systemd.Unit, error)
+}
+
+// Namespaces is what the core needs to know of network namespaces.
+type Namespaces interface {
+	// Check says what is wrong with the namespace of this name, if anything is.
+	Check(name string) error
+	// OfCaller returns the name of the namespace that the caller is in, nil for
+	// the host's own.
+	OfCaller(caller Caller) (*string, error)
+}
+
+// Journal keeps decisions and has the output of units.
+type Journal interface {
+	// Record writes one decision.
+	Record(d Decision)
+	// Output returns the last lines that the processes of an invocation wrote.
+	Output(ctx context.Context, invocation string) []string
+}
+
+// Signaller sends a signal to a process of a unit.
+type Signaller interface {
+	// Signal sends it if the process belongs to the control group.
+	Signal(pid int, controlGroup, signal string) error
+}
+
+// Config are the collaborators and paths of a Core. All are needed.
+type Config struct {
+	Units      Units
+	Namespaces Namespaces
+	Journal    Journal
+	Signaller  Signaller
+	Launcher   string // path of sidecar-launch
+	Podman     string // path of podman
+	Starts     int    // how many units are started at once
+	Logger     *slog.Logger
+}
+
+// Core is the service behind every transport. Its methods may be called at the
+// same time.
+type Core struct {
+	Config
+	engine engine
+	policy atomic.Pointer[policy.Set]
+	locks  idLocks
+	starts *startQueue
+	limits *limits
+}
+
+// New returns a core that decides by set.
+func New(config Config, set *policy.Set) *Core {
+	c := &Core{
+		Config: config,
+		engine: podman{path: config.Podman},
+		starts: newStartQueue(config.Starts),
+		limits: newLimits(),
+	}
+	c.policy.Store(set)
+	return c
+}
+
+// SetPolicy makes the core decide by another set from now on. Sidecars that run
+// already go on; calls that are under way end by the old set.
+func (c *Core) SetPolicy(set *policy.Set) { c.policy.Store(set) }

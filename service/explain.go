@@ -1,0 +1,37 @@
+package service
+
+import (
+	"context"
+	"slices"
+
+	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/systemd"
+)
+
+// Explain says what Launch would do with the same parameters, or why it would
+// refuse them. Nothing is started.
+func (c *Core) Explain(ctx context.Context, caller Caller, p interfaces.LaunchParameters) (interfaces.ExplainReply, error) {
+	j, err := c.decide(ctx, caller, p)
+	if err != nil {
+		c.note(caller, "Explain", interfaces.ID{Agent: caller.Agent, Profile: p.Profile}, err)
+		return interfaces.ExplainReply{}, err
+	}
+	c.note(caller, "Explain", j.id, nil)
+	properties, err := c.properties(j)
+	if err != nil {
+		return interfaces.ExplainReply{}, hostFailure("build the unit", err)
+	}
+	reply := interfaces.ExplainReply{
+		ID:      j.id.String(),
+		Unit:    j.id.Unit(),
+		Image:   j.decision.Profile.Image,
+		Command: slices.Concat(j.decision.Profile.Command, p.Arguments),
+		Rules:   j.decision.Rules,
+	}
+	for _, property := range properties {
+		reply.Properties = append(reply.Properties, interfaces.UnitProperty{
+			Name: property.Name, Value: systemd.Format(property),
+		})
+	}
+	return reply, nil
+}

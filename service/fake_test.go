@@ -1,0 +1,109 @@
+package service
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/policy"
+	"tripleo.io/sidecar/service/systemd"
+)
+
+// fakeHost is a core on a systemd in memory, with the shipped profiles and
+// example agents.
+type fakeHost struct {
+	core    *Core
+	units   *systemd.Fake
+	journal *fakeJournal
+	signals *fakeSignals
+	netns   *fakeNamespaces
+}
+
+func newFakeHost(t *testing.T) *fakeHost {
+	t.Helper()
+	set, err := policy.Load("policy", "policy/examples")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &fakeHost{
+		units:   &systemd.Fake{},
+		journal: &fakeJournal{output: []string{"dnsmasq: failed to create listening socket: Address in use"}},
+		signals: &fakeSignals{},
+		netns:   &fakeNamespaces{},
+	}
+	h.core = New(Config{
+		Units: h.units, Namespaces: h.netns, Journal: h.journal, Signaller: h.signals,
+		Launcher: "/usr/libexec/sidecar/sidecar-launch", Podman: "/usr/bin/podman", Starts: 4,
+		Logger: slog.New(slog.DiscardHandler),
+	}, set)
+	return h
+}
+
+type fakeJournal struct {
+	output []string
+
+	mu        sync.Mutex
+	decisions []Decision
+}
+
+func (j *fakeJournal) Record(d Decision) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.decisions = append(j.decisions, d)
+}
+
+func (j *fakeJournal) Output(context.Context, string) []string { return j.output }
+
+// recorded returns the decisions of a method.
+func (j *fakeJournal) recorded(method string) []Decision {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var found []Decision
+	for _, d := range j.decisions {
+		if d.Method == method {
+			found = append(found, d)
+		}
+	}
+	return found
+}
+
+type fakeSignals struct{ sent []string }
+
+func (s *fakeSignals) Signal(_ int, controlGroup, signal string) error {
+	s.sent = append(s.sent, controlGroup+" "+signal)
+	return nil
+}
+
+// fakeNamespaces has every namespace but those in missing. The caller's own is
+// own.
+type fakeNamespaces struct {
+	missing map[string]error
+	own     *string
+}
+
+func (n *fakeNamespaces) Check(name string) error { return n.missing[name] }
+
+func (n *fakeNamespaces) OfCaller(Caller) (*string, error) { return n.own, nil }
+
+func dhcpAgent() Caller { return Caller{Agent: "neutron-dhcp", PID: 4711, UID: 42435, PIDFD: -1} }
+
+// dnsmasqFor returns a launch of the network's dnsmasq.
+func dnsmasqFor(network string, more ...string) interfaces.LaunchParameters {
+	netns := "qdhcp-" + network
+	return interfaces.LaunchParameters{
+		Profile:          "dnsmasq",
+		NetworkNamespace: &netns,
+		Arguments:        append([]string{"--pid-file=/var/lib/neutron/dhcp/" + network + "/pid", "--no-hosts"}, more...),
+	}
+}
+
+func diff(t *testing.T, what string, want, got any) {
+	t.Helper()
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("%s (-want +got):\n%s", what, d)
+	}
+}

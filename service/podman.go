@@ -1,0 +1,73 @@
+package service
+
+import (
+	"tripleo.io/sidecar/service/launch"
+	"tripleo.io/sidecar/service/policy"
+)
+
+// engine builds what runs inside a unit. It is the one place that knows podman:
+// exit code, process ID, readiness and stop are read from the unit and its
+// control group.
+type engine interface {
+	// start returns the program and arguments that become the payload. It is
+	// executed by sidecar-launch, after the pins are made.
+	start(j *job) []string
+	// clean returns what removes left-overs of the payload after it ended.
+	clean(j *job) []string
+}
+
+// podman runs the payload in a container of the unit's name. Each flag has its
+// reason in ARCHITECTURE.md, "The unit".
+type podman struct{ path string }
+
+func (p podman) start(j *job) []string {
+	profile := j.decision.Profile
+	argv := []string{
+		p.path, "run", "-d", "--rm", "--replace",
+		"--name=" + j.id.Container(),
+		"--sdnotify=conmon", "--cgroups=split",
+		"--pull=never", "--log-driver=passthrough",
+		"--read-only", "--read-only-tmpfs=false", "--no-hosts",
+		"--no-healthcheck", "--image-volume=ignore", "--http-proxy=false",
+		"--security-opt=no-new-privileges", "--cap-drop=all",
+		"--network=" + networkOf(j),
+	}
+	if profile.PIDNamespace == "host" {
+		argv = append(argv, "--pid=host")
+	}
+	for _, name := range profile.Capabilities {
+		argv = append(argv, "--cap-add="+name)
+	}
+	for i, m := range j.decision.Mounts {
+		argv = append(argv, "--mount="+mountOption(launch.MountPath(j.id.String(), i), m))
+	}
+	if tag := j.context.ProcessTag; tag != nil {
+		argv = append(argv, "--env=PROCESS_TAG="+*tag)
+	}
+	// The program is given as the entry point: what an image names as its own
+	// must not come before it.
+	argv = append(argv, "--entrypoint=[]", profile.Image)
+	argv = append(argv, profile.Command...)
+	return append(argv, j.context.Arguments...)
+}
+
+func (p podman) clean(j *job) []string {
+	return []string{p.path, "rm", "-f", "-i", "-t", "0", j.id.Container()}
+}
+
+func networkOf(j *job) string {
+	if j.context.NetworkNamespace == nil {
+		return "host"
+	}
+	return "ns:" + launch.NetworkNamespacePath(j.id.String())
+}
+
+// mountOption is a value of podman's --mount. Policy lets no path through that
+// has a comma or a quote in it.
+func mountOption(source string, m policy.Mount) string {
+	option := "type=bind,source=" + source + ",destination=" + m.Target
+	if m.Writable {
+		return option
+	}
+	return option + ",readonly=true"
+}

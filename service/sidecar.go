@@ -1,0 +1,89 @@
+package service
+
+import (
+	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/launch"
+	"tripleo.io/sidecar/service/systemd"
+)
+
+// sidecar says what a unit is in the terms of the interface. The unit's name must
+// be a sidecar's.
+func (c *Core) sidecar(u systemd.Unit) interfaces.Sidecar {
+	id, _ := interfaces.ParseUnit(u.Name)
+	s := interfaces.Sidecar{ID: id.String(), Runtime: runtimeOf(u)}
+	if r, ok := recordOf(u); ok {
+		s.Context = &r.Context
+		s.Runtime.Image = r.Image
+		profile, ok := c.policy.Load().Profile(id.Profile)
+		s.Runtime.ImageOutdated = ok && profile.Image != r.Image
+	}
+	return s
+}
+
+func runtimeOf(u systemd.Unit) interfaces.Runtime {
+	r := interfaces.Runtime{
+		State:        stateOf(u),
+		Unit:         u.Name,
+		InvocationID: known(u.InvocationID),
+		StartedUSec:  known(int64(u.StartedUSec)),
+		ReadyUSec:    known(int64(u.ReadyUSec)),
+		Restarts:     int64(u.NRestarts),
+	}
+	if pid, ok := launch.ParseStatus(u.StatusText); ok && r.State == interfaces.StateReady {
+		r.ProcessID = known(int64(pid))
+	}
+	if r.State == interfaces.StateFailed {
+		r.ExitedUSec = known(int64(u.ExitedUSec))
+		r.ExitCode, r.ExitSignal = exitOf(u)
+	}
+	return r
+}
+
+// stateOf maps systemd's ActiveState. A unit that waits for its restart is
+// starting.
+func stateOf(u systemd.Unit) interfaces.SidecarState {
+	switch u.ActiveState {
+	case "active", "reloading":
+		return interfaces.StateReady
+	case "deactivating":
+		return interfaces.StateStopping
+	case "activating":
+		return interfaces.StateStarting
+	}
+	return interfaces.StateFailed
+}
+
+// Codes of waitid(2) that systemd gives as ExecMainCode.
+const (
+	cldExited = 1
+	cldKilled = 2
+	cldDumped = 3
+)
+
+// exitOf says how the unit's main process ended. The main process is conmon,
+// which exits with the payload's code, or with 128 plus the signal that ended the
+// payload. Both are nil if no process ran or it runs still.
+func exitOf(u systemd.Unit) (code *int64, signal *string) {
+	status := int64(u.ExecMainStatus)
+	switch u.ExecMainCode {
+	case cldExited:
+		if status > 128 && status < 128+65 {
+			signal = known(unix.SignalName(unix.Signal(status - 128)))
+		}
+		return &status, signal
+	case cldKilled, cldDumped:
+		return nil, known(unix.SignalName(unix.Signal(status)))
+	}
+	return nil, nil
+}
+
+// known returns nil for a zero value: on the wire, null.
+func known[T comparable](v T) *T {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return &v
+}

@@ -1,0 +1,123 @@
+package service
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/launch"
+	"tripleo.io/sidecar/service/systemd"
+)
+
+// successStatus are the exit codes of a payload that was told to end: 128 plus
+// SIGTERM and SIGKILL. A foreign kill is a stop, not a failure.
+var successStatus = []int32{143, 137}
+
+// properties makes the unit of a job. It is pure: the same job gives the same
+// unit. The properties are those of org.freedesktop.systemd1(5), all known to
+// systemd 252.
+func (c *Core) properties(j *job) ([]systemd.Property, error) {
+	plan, err := json.Marshal(planOf(j))
+	if err != nil {
+		return nil, err
+	}
+	r := record{Context: j.context, Image: j.decision.Profile.Image}
+	environment, err := r.environment()
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(
+		identity(j, environment),
+		c.lifecycle(j, string(plan)),
+		resources(j),
+	), nil
+}
+
+// identity is what people and tools see of the unit.
+func identity(j *job, environment string) []systemd.Property {
+	return []systemd.Property{
+		systemd.String("Description", fmt.Sprintf("%s for %s: %s", j.context.Profile, j.context.Agent, printable(j.decision.Key))),
+		systemd.String("Slice", sliceOf(j.id.Agent)),
+		systemd.Strings("Environment", environment),
+		systemd.String("SyslogIdentifier", j.context.Profile),
+		systemd.LogExtraFields("AGENT="+j.id.Agent, "PROFILE="+j.id.Profile, "SIDECAR_ID="+j.id.String()),
+	}
+}
+
+// lifecycle is how the unit starts, becomes ready, ends and is cleaned up.
+// ExecStartPost is part of the start job, so the job ends when the sidecar is
+// ready, and a restart by systemd waits for the same.
+func (c *Core) lifecycle(j *job, plan string) []systemd.Property {
+	exec := append([]string{c.Launcher, "exec", plan, "--"}, c.engine.start(j)...)
+	return []systemd.Property{
+		systemd.String("Type", "notify"),
+		systemd.String("NotifyAccess", "all"),
+		systemd.Bool("Delegate", true),
+		systemd.String("KillMode", "mixed"),
+		systemd.ExecStart(exec),
+		systemd.ExecStartPost([]string{c.Launcher, "ready", plan}),
+		systemd.ExecStopPost(c.engine.clean(j), []string{c.Launcher, "clean", plan}),
+		systemd.SuccessExitStatus(successStatus...),
+		systemd.Duration("TimeoutStartUSec", j.timeout),
+		systemd.Duration("TimeoutStopUSec", stopTimeout),
+		systemd.String("Restart", j.decision.Profile.Restart),
+		systemd.Duration("RestartUSec", restartDelay),
+	}
+}
+
+// resources are the limits of the profile. podman's split cgroups put the
+// payload below the unit, so they hold for it.
+func resources(j *job) []systemd.Property {
+	p := j.decision.Profile
+	var properties []systemd.Property
+	for _, limit := range []struct {
+		name  string
+		value uint64
+	}{{"MemoryMax", p.MemoryMax}, {"TasksMax", p.TasksMax}, {"CPUWeight", p.CPUWeight}} {
+		if limit.value != 0 {
+			properties = append(properties, systemd.Uint64(limit.name, limit.value))
+		}
+	}
+	if p.OOMScoreAdjust != nil {
+		properties = append(properties, systemd.Int32("OOMScoreAdjust", int32(*p.OOMScoreAdjust)))
+	}
+	return properties
+}
+
+// planOf tells sidecar-launch what to pin and what to wait for.
+func planOf(j *job) launch.Plan {
+	plan := launch.Plan{ID: j.id.String(), PIDNamespace: j.decision.Profile.PIDNamespace}
+	if j.context.NetworkNamespace != nil {
+		plan.NetworkNamespace = *j.context.NetworkNamespace
+	}
+	for _, m := range j.decision.Mounts {
+		plan.Mounts = append(plan.Mounts, launch.Mount{Root: m.Root, Path: m.Path, Writable: m.Writable, Optional: m.Optional})
+	}
+	for _, f := range j.decision.PIDFiles {
+		plan.PIDFiles = append(plan.PIDFiles, launch.File{Root: f.Root, Path: f.Path})
+	}
+	if s := j.decision.Socket; s != nil {
+		plan.Socket = &launch.File{Root: s.Root, Path: s.Path}
+	}
+	return plan
+}
+
+func sliceOf(agent string) string { return "sidecar-" + agent + ".slice" }
+
+// unitsOf matches the units of one agent's sidecars. Agents' names hold no
+// character that is special in fnmatch(3).
+func unitsOf(agent string) string {
+	return interfaces.ID{Agent: agent, Profile: "*", Hash: "*"}.Unit()
+}
+
+// printable cuts a text to what fits in one line of systemctl's output. '%' would
+// be a specifier in a unit's description.
+func printable(s string) string {
+	s = strings.ReplaceAll(s, "%", "%%")
+	if len(s) > 100 {
+		s = "…" + strings.ToValidUTF8(s[len(s)-100:], "")
+	}
+	return s
+}
