@@ -1,0 +1,92 @@
+package systemd
+
+import (
+	"context"
+	"slices"
+	"sync"
+)
+
+// maxPending is how many changed units a subscriber is told by name.
+const maxPending = 10000
+
+// Changes tells which units may have changed. It never holds up the connection:
+// what is not fetched is merged.
+type Changes struct {
+	source *changes
+	wake   chan struct{}
+
+	// guarded by source.mu
+	pending map[string]struct{}
+	all     bool
+}
+
+// Next waits for changes and returns the sorted names of the units that may have
+// changed since the last call, of any kind and owner. If all is true, some changes
+// are not known (the bus or systemd restarted, or there were too many): look at
+// every unit. The error is ctx's.
+func (c *Changes) Next(ctx context.Context) (names []string, all bool, err error) {
+	for {
+		if names, all = c.take(); all || len(names) > 0 {
+			return names, all, nil
+		}
+		select {
+		case <-c.wake:
+		case <-ctx.Done():
+			return nil, false, ctx.Err()
+		}
+	}
+}
+
+func (c *Changes) take() (names []string, all bool) {
+	c.source.mu.Lock()
+	defer c.source.mu.Unlock()
+	for name := range c.pending {
+		names = append(names, name)
+	}
+	all = c.all
+	c.pending, c.all = map[string]struct{}{}, false
+	slices.Sort(names)
+	return names, all
+}
+
+// Close ends the subscription.
+func (c *Changes) Close() {
+	c.source.mu.Lock()
+	defer c.source.mu.Unlock()
+	delete(c.source.subscribers, c)
+}
+
+// changes hands changes to subscribers. The zero value is ready.
+type changes struct {
+	mu          sync.Mutex
+	subscribers map[*Changes]struct{}
+}
+
+func (c *changes) subscribe() *Changes {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := &Changes{source: c, wake: make(chan struct{}, 1), pending: map[string]struct{}{}}
+	if c.subscribers == nil {
+		c.subscribers = map[*Changes]struct{}{}
+	}
+	c.subscribers[s] = struct{}{}
+	return s
+}
+
+// add announces one unit, or with an empty name all of them.
+func (c *changes) add(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for s := range c.subscribers {
+		if name == "" || len(s.pending) >= maxPending {
+			s.all = true
+			clear(s.pending)
+		} else if !s.all {
+			s.pending[name] = struct{}{}
+		}
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+}

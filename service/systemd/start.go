@@ -1,0 +1,90 @@
+package systemd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// auxiliary is (sa(sv)), a further unit to create with the transient one.
+type auxiliary struct {
+	Name       string
+	Properties []Property
+}
+
+// Start starts a transient service with these properties, waits for its start job
+// and returns what systemd then says of the unit. Job mode is "fail".
+//
+// A start that failed gives the unit and a *JobError; a unit that systemd has
+// forgotten already (it ended without failure) has the LoadState "not-found".
+// Other errors: ErrUnitExists, if the name is taken by a running or a failed unit;
+// ErrDisconnected, if it is unknown whether the unit was started; ctx's, and then
+// the start goes on without the caller.
+func (c *Conn) Start(ctx context.Context, name string, properties []Property) (Unit, error) {
+	w := c.watches.add(name)
+	defer w.close()
+	job, err := c.startOnce(ctx, name, properties)
+	if err != nil {
+		return Unit{}, fmt.Errorf("start %s: %w", name, err)
+	}
+	return c.awaitJob(ctx, w, job)
+}
+
+// startOnce returns the number of the start job. It asks again only when it is
+// sure that systemd did not do it.
+func (c *Conn) startOnce(ctx context.Context, name string, properties []Property) (uint32, error) {
+	limited, cancel := context.WithTimeout(ctx, c.config.CallTimeout)
+	defer cancel()
+	begun := time.Now()
+	for wait := minRetry; ; wait = min(2*wait, maxRetry) {
+		job, err := c.startTransient(ctx, name, properties)
+		if errors.Is(err, errNoReply) {
+			job, err = c.startedSince(ctx, name, begun, err)
+		}
+		if !errors.Is(err, errNotSent) || pause(limited, wait) != nil {
+			return job, err
+		}
+	}
+}
+
+func (c *Conn) startTransient(ctx context.Context, name string, properties []Property) (uint32, error) {
+	if properties == nil {
+		properties = []Property{}
+	}
+	body, err := c.call(ctx, managerPath, managerMethod+"StartTransientUnit",
+		name, "fail", properties, []auxiliary{})
+	c.cache.touch(unitPath(name))
+	if err != nil {
+		return 0, err
+	}
+	return jobReply(body)
+}
+
+// startedSince finds out whether a start took place whose reply was lost because
+// systemd executed itself anew. errNotSent says that it did not: whatever the old
+// systemd had done, the new one knows, and it never gets the old one's mail. A
+// unit that was started before is another's. The clock is the same for both; if it
+// was set back meanwhile, our own unit looks like another's, which is safe.
+func (c *Conn) startedSince(ctx context.Context, name string, begun time.Time, lost error) (uint32, error) {
+	u, err := c.read(ctx, name)
+	switch {
+	case err != nil:
+		return 0, lost
+	case u.gone():
+		return 0, errNotSent
+	case u.StartedUSec != 0 && u.StartedUSec < uint64(begun.UnixMicro()):
+		return 0, ErrUnitExists
+	}
+	return u.JobID, nil
+}
+
+func jobReply(body []any) (uint32, error) {
+	var job dbus.ObjectPath
+	if err := dbus.Store(body, &job); err != nil {
+		return 0, fmt.Errorf("read the job: %w", err)
+	}
+	return jobID(job)
+}
