@@ -6,9 +6,13 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// notifyTimeout is how long systemd may be too busy to take a notification.
+const notifyTimeout = 10 * time.Second
 
 // FDStore keeps listeners over a restart of the daemon, in systemd's file
 // descriptor store (FDSTORE=1 of sd_notify(3), FileDescriptorStoreMax= of
@@ -84,8 +88,25 @@ func (s *FDStore) send(state string, oob []byte) error {
 		return err
 	}
 	defer c.Close()
-	_, _, err = c.WriteMsgUnix([]byte(state), oob, nil)
-	return err
+	if err := c.SetWriteDeadline(time.Now().Add(notifyTimeout)); err != nil {
+		return err
+	}
+	return sendmsg(c, []byte(state), oob)
+}
+
+// sendmsg is WriteMsgUnix, which package net does not allow on a connected
+// datagram socket.
+func sendmsg(c *net.UnixConn, data, oob []byte) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var sent error
+	err = raw.Write(func(fd uintptr) bool {
+		sent = unix.Sendmsg(int(fd), data, oob, nil, unix.MSG_NOSIGNAL)
+		return !errors.Is(sent, unix.EAGAIN)
+	})
+	return errors.Join(err, sent)
 }
 
 // inodeOf returns the inode of the socket at path.

@@ -67,6 +67,15 @@ func methods(waits chan<- error) map[string]Handler {
 	}
 }
 
+// slow is a method that tells on a channel that it runs, and waits there to end.
+func slow(turn chan struct{}) Handler {
+	return Single(func(context.Context, Peer, nothing) (nothing, error) {
+		turn <- struct{}{}
+		<-turn
+		return nothing{}, nil
+	})
+}
+
 var failures = []error{
 	fmt.Errorf("it is so: %w", interfaces.ErrPermissionDenied),
 	interfaces.ErrExpectedMore,
@@ -81,16 +90,19 @@ type serving struct {
 	*Server
 	path  string
 	waits chan error
+	turn  chan struct{} // of Slow
 }
 
 func (s *serving) dial(t *testing.T) *rawClient { return dial(t, s.path) }
 
 func newServing(t *testing.T, limits Limits) *serving {
 	t.Helper()
-	s := &serving{waits: make(chan error, 16)}
+	s := &serving{waits: make(chan error, 16), turn: make(chan struct{})}
+	all := methods(s.waits)
+	all["Slow"] = slow(s.turn)
 	server, err := NewServer(Config{
 		Vendor: "TripleO", Product: "test", Version: "1", URL: "https://tripleo.io",
-		Interface: Interface{interfaces.Name, interfaces.Description, methods(s.waits)},
+		Interface: Interface{interfaces.Name, interfaces.Description, all},
 		Limits:    limits,
 		Logger:    slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})

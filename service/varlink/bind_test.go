@@ -1,0 +1,149 @@
+package varlink
+
+import (
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// modeOf returns type and permissions of the file itself.
+func modeOf(t *testing.T, path string) fs.FileMode {
+	t.Helper()
+	info, err := os.Lstat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Mode()
+}
+
+func TestVarlinkBindAgent(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "agents")
+	if err := os.Mkdir(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time, a dead socket is there
+		l, err := BindAgent(dir, "neutron-l3")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for path, want := range map[string]fs.FileMode{
+			dir:                              fs.ModeDir | 0o700,
+			filepath.Join(dir, "neutron-l3"): fs.ModeDir | 0o755,
+			AgentSocket(dir, "neutron-l3"):   fs.ModeSocket | 0o666,
+			filepath.Join(l.Addr().String()): fs.ModeSocket | 0o666,
+		} {
+			if got := modeOf(t, path); got != want {
+				t.Errorf("%s: %v, want %v", path, got, want)
+			}
+		}
+		if l, err := BindAgent(dir, "neutron-l3"); err == nil || !strings.Contains(err.Error(), "somebody listens") {
+			t.Errorf("taken from somebody alive: %v, %v", l, err)
+		}
+		l.Close()
+	}
+	for range 2 {
+		if err := UnbindAgent(dir, "neutron-l3"); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "neutron-l3")); err == nil {
+		t.Error("the directory is left")
+	}
+}
+
+func TestVarlinkBindAgentRefusesNames(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"", ".", "..", "a/b", "../x", "A", strings.Repeat("a", 33)} {
+		if _, err := BindAgent(t.TempDir(), name); err == nil {
+			t.Errorf("%q is taken", name)
+		}
+	}
+}
+
+// TestVarlinkBindFollowsNothing shows that what an agent puts in the socket's
+// place is neither removed nor followed.
+func TestVarlinkBindFollowsNothing(t *testing.T) {
+	t.Parallel()
+	for name, make := range map[string]func(path, victim string) error{
+		"symlink":          func(path, victim string) error { return os.Symlink(victim, path) },
+		"dangling symlink": func(path, victim string) error { return os.Symlink(victim+"x", path) },
+		"file":             func(path, _ string) error { return os.WriteFile(path, nil, 0o600) },
+		"directory":        func(path, _ string) error { return os.Mkdir(path, 0o700) },
+		"fifo":             func(path, _ string) error { return unix.Mkfifo(path, 0o600) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			victim, path := filepath.Join(dir, "victim"), filepath.Join(dir, "s")
+			if err := os.WriteFile(victim, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := make(path, victim); err != nil {
+				t.Fatal(err)
+			}
+			before := modeOf(t, path)
+			if _, err := Bind(path, 0o666); err == nil || !strings.Contains(err.Error(), "is no socket") {
+				t.Errorf("Bind: %v", err)
+			}
+			if err := chmodSocket(path, 0o666); err == nil {
+				t.Error("its mode was changed")
+			}
+			if after := modeOf(t, path); after != before {
+				t.Errorf("%v became %v", before, after)
+			}
+			if got := modeOf(t, victim); got != 0o600 {
+				t.Errorf("the victim's mode is %v", got)
+			}
+		})
+	}
+}
+
+func TestVarlinkBindRefusesALinkedDirectory(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "agents"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	target := t.TempDir()
+	if err := os.Symlink(target, filepath.Join(dir, "agents", "a")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := BindAgent(filepath.Join(dir, "agents"), "a"); err == nil {
+		t.Error("the link was followed")
+	}
+	if entries, err := os.ReadDir(target); err != nil || len(entries) != 0 {
+		t.Errorf("%v, %v", entries, err)
+	}
+}
+
+// TestVarlinkBindKnowsAFullBacklog shows that a server that is too busy to
+// accept is not taken for a dead one.
+func TestVarlinkBindKnowsAFullBacklog(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "s")
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Listen(fd, 0); err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := Bind(path, 0o600); err == nil || !strings.Contains(err.Error(), "somebody listens") {
+		t.Errorf("Bind: %v", err)
+	}
+}

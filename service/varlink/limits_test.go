@@ -1,0 +1,230 @@
+package varlink
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+// alive fails the test unless the connection answers.
+func (c *rawClient) alive() {
+	c.t.Helper()
+	c.send(echoCall)
+	c.want(echoed)
+}
+
+// TestVarlinkConnectionLimit shows that the connection over an agent's limit is
+// hung up on, that this agent's other connections, other agents and the host's
+// socket do not notice, and that a place that is given back is free again.
+func TestVarlinkConnectionLimit(t *testing.T) {
+	t.Parallel()
+	server := newServing(t, Limits{})
+	all := []*rawClient{}
+	for range 64 {
+		c := server.dial(t)
+		c.alive()
+		all = append(all, c)
+	}
+	over := server.dial(t)
+	over.send(echoCall)
+	over.want("")
+	for _, c := range append(all, dial(t, server.listen(t, "other")), dial(t, server.listen(t, ""))) {
+		c.alive()
+	}
+	all[0].Close()
+	for deadline := time.Now().Add(patience); ; {
+		c := server.dial(t)
+		if c.send(echoCall); c.recv() == echoed {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the place is not free again")
+		}
+		runtime.Gosched()
+	}
+}
+
+func TestVarlinkGate(t *testing.T) {
+	t.Parallel()
+	g := newGate(Limits{ConnectionsPerListener: 2, ConnectionsPerUID: 2, ConnectionsTotal: 3})
+	a, b := Peer{Agent: "a"}, Peer{Agent: "b"}
+	root, user, other := Peer{}, Peer{UID: 7}, Peer{UID: 8}
+	for i, step := range []struct {
+		peer Peer
+		want string
+	}{
+		{a, ""},
+		{a, ""},
+		{a, "the agent has 2 connections"},
+		{user, ""},
+		{other, "there are 3 connections in all"},
+		{b, "there are 3 connections in all"},
+		{root, ""},
+		{root, ""},
+		{root, "user 0 has 2 connections"},
+	} {
+		got := ""
+		if err := g.enter(step.peer); err != nil {
+			got = err.Error()
+		}
+		if got != step.want {
+			t.Errorf("step %d: %q, want %q", i, got, step.want)
+		}
+	}
+	for _, p := range []Peer{a, a, user, root, root} {
+		g.leave(p)
+	}
+	if g.total != 0 || len(g.agent) != 0 || len(g.uid) != 0 {
+		t.Errorf("something stays counted: %+v", g)
+	}
+}
+
+// TestVarlinkSlowloris shows that a begun message must be finished in time, also
+// one that grows by a byte now and then, and that an idle connection may stay
+// longer, but not for ever.
+func TestVarlinkSlowloris(t *testing.T) {
+	t.Parallel()
+	limits := Limits{ReadTimeout: 300 * time.Millisecond, IdleTimeout: 1200 * time.Millisecond}
+	server := newServing(t, limits)
+	for name, send := range map[string]func(*rawClient){
+		"stuck":    func(c *rawClient) { _, _ = c.Write([]byte("{")) },
+		"stuck, 2": func(c *rawClient) { _, _ = c.Write([]byte(echoCall + "\x00{")); c.want(echoed) },
+		"drip": func(c *rawClient) {
+			for range 100 {
+				if _, err := c.Write([]byte(" ")); err != nil {
+					return
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, start := server.dial(t), time.Now()
+			send(c)
+			c.want("")
+			if took := time.Since(start); took < limits.ReadTimeout || took > limits.IdleTimeout {
+				t.Errorf("closed after %v", took)
+			}
+		})
+	}
+	t.Run("idle", func(t *testing.T) {
+		t.Parallel()
+		c, start := server.dial(t), time.Now()
+		time.Sleep(2 * limits.ReadTimeout)
+		c.alive()
+		c.want("")
+		if took := time.Since(start); took < limits.IdleTimeout {
+			t.Errorf("closed after %v", took)
+		}
+	})
+}
+
+// TestVarlinkEndlessMessage sends 300 MB without a NUL: the connection ends at
+// the limit, and the message never takes more memory than that.
+func TestVarlinkEndlessMessage(t *testing.T) {
+	server := newServing(t, Limits{})
+	c := server.dial(t)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	block, sent := []byte(strings.Repeat(" ", 64<<10)), 0
+	for sent < 300<<20 {
+		n, err := c.Write(block)
+		if sent += n; err != nil {
+			break
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if grown := after.TotalAlloc - before.TotalAlloc; sent > 1<<20 || grown > 4<<20 {
+		t.Errorf("%d bytes were taken, %d allocated in all", sent, grown)
+	}
+	server.dial(t).alive()
+}
+
+func TestVarlinkLongestMessage(t *testing.T) {
+	t.Parallel()
+	c := newServing(t, Limits{}).dial(t)
+	c.send(echoCall + strings.Repeat(" ", 256<<10-len(echoCall)))
+	c.want(echoed)
+	c.send(echoCall + strings.Repeat(" ", 256<<10-len(echoCall)+1))
+	c.want("")
+}
+
+// TestVarlinkStuckReader shows that a peer that does not take its replies loses
+// its connection.
+func TestVarlinkStuckReader(t *testing.T) {
+	t.Parallel()
+	server := newServing(t, Limits{WriteTimeout: 100 * time.Millisecond})
+	c := server.dial(t)
+	c.send(count("1000000", `,"more":true`))
+	time.Sleep(time.Second)
+	replies := 0
+	for c.recv() != "" {
+		replies++
+	}
+	if replies == 0 || replies >= 1000000 {
+		t.Errorf("%d replies", replies)
+	}
+}
+
+func TestVarlinkLimitsRefuseNegative(t *testing.T) {
+	t.Parallel()
+	good := Config{Interface: Interface{"a.b", "interface a.b", methods(nil)}}
+	if _, err := NewServer(good); err != nil {
+		t.Error(err)
+	}
+	bad := good
+	bad.Limits.IdleTimeout = -1
+	if _, err := NewServer(bad); err == nil {
+		t.Error("a negative limit is taken")
+	}
+	bad = good
+	bad.Interface.Methods = nil
+	if _, err := NewServer(bad); err == nil {
+		t.Error("an interface without methods is taken")
+	}
+}
+
+// TestVarlinkAcceptGoesOn shows which errors of accept end a listener.
+func TestVarlinkAcceptGoesOn(t *testing.T) {
+	t.Parallel()
+	for errno, want := range map[error]bool{
+		unix.EMFILE: true, unix.ENFILE: true, unix.ENOMEM: true, unix.ECONNABORTED: true,
+		unix.EINVAL: false, unix.EBADF: false, errors.New("x"): false,
+	} {
+		if got := passing(&net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", errno)}); got != want {
+			t.Errorf("%v: %v", errno, got)
+		}
+	}
+}
+
+// TestVarlinkThrottle shows that a peer cannot flood the log.
+func TestVarlinkThrottle(t *testing.T) {
+	t.Parallel()
+	throttle := newThrottle(slog.New(slog.DiscardHandler), time.Second)
+	type line struct {
+		skipped int
+		ok      bool
+	}
+	start := time.Now()
+	got := []line{}
+	for _, step := range []struct {
+		agent string
+		after time.Duration
+	}{{"a", 0}, {"a", 0}, {"b", 0}, {"a", 900 * time.Millisecond}, {"a", time.Second}, {"a", 2 * time.Second}} {
+		skipped, ok := throttle.pass(throttleKey{step.agent, "m"}, start.Add(step.after))
+		got = append(got, line{skipped, ok})
+	}
+	want := []line{{0, true}, {0, false}, {0, true}, {0, false}, {2, true}, {0, true}}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(line{})); diff != "" {
+		t.Errorf("lines (-want +got):\n%s", diff)
+	}
+}
