@@ -66,17 +66,15 @@ func ToWire(err error) (row ErrorRow, parameters any, ok bool) {
 	return ErrorRow{}, nil, false
 }
 
-// detailOf finds in err's chain the value that carries the row's parameters; a
+// detailOf finds in err's tree the value that carries the row's parameters; a
 // bare sentinel gets empty ones.
 func detailOf(err error, row ErrorRow) Detail {
-	empty := row.New()
-	for ; err != nil; err = errors.Unwrap(err) {
-		//nolint:errorlint // the loop itself walks the chain
-		if detail, ok := err.(Detail); ok && reflect.TypeOf(detail) == reflect.TypeOf(empty) {
-			return detail
-		}
+	detail := row.New()
+	found := reflect.New(reflect.TypeOf(detail))
+	if errors.As(err, found.Interface()) {
+		detail, _ = found.Elem().Interface().(Detail)
 	}
-	return empty
+	return detail
 }
 
 // FromVarlink returns the Go error for an error reply. A name that is not in
