@@ -1,0 +1,137 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"tripleo.io/sidecar/interfaces"
+)
+
+const (
+	suffix      = ".toml"
+	maxDocument = 256 << 10 // bytes of a policy file
+)
+
+// source is a policy file, by the name of what it describes.
+type source struct {
+	name     string
+	file     string
+	document []byte
+}
+
+// readAll reads what lies in the same subdirectory of each directory, sorted by
+// name. A file hides one of the same name in a directory before; an empty one
+// hides it without a replacement. A directory that is not there has no files.
+func readAll(dirs []string, sub string) ([]source, []error) {
+	files := map[string]string{}
+	var problems []error
+	for _, dir := range dirs {
+		dir = filepath.Join(dir, sub)
+		names, err := list(dir)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("%s:1: directory: %w", dir, err))
+			continue
+		}
+		for _, name := range names {
+			files[name] = filepath.Join(dir, name)
+		}
+	}
+	var sources []source
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		s, err := read(files[name])
+		if err != nil {
+			problems = append(problems, fmt.Errorf("%s:1: file: %w", files[name], err))
+		} else if len(s.document) > 0 {
+			sources = append(sources, s)
+		}
+	}
+	return sources, problems
+}
+
+// list returns the names of the policy files in a directory.
+func list(dir string) ([]string, error) {
+	f, err := os.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, unwrapPath(err)
+	}
+	defer f.Close()
+	if err := checkOwner(f); err != nil {
+		return nil, err
+	}
+	all, err := f.Readdirnames(-1)
+	if err != nil {
+		return nil, unwrapPath(err)
+	}
+	return slices.DeleteFunc(all, func(name string) bool {
+		return !strings.HasSuffix(name, suffix) || strings.HasPrefix(name, ".")
+	}), nil
+}
+
+// read reads one policy file. Its checks are on what was opened, not on a name.
+func read(file string) (source, error) {
+	s := source{name: strings.TrimSuffix(filepath.Base(file), suffix), file: file}
+	if !interfaces.ValidName(s.name) {
+		return s, fmt.Errorf("%q is no name: 1 to 32 of a-z, 0-9 and '-', not beginning with '-'", s.name)
+	}
+	// A fifo must not hang us.
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return s, unwrapPath(err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return s, errors.New("is not a regular file")
+	}
+	if err := checkOwner(f); err != nil {
+		return s, err
+	}
+	s.document, err = io.ReadAll(io.LimitReader(f, maxDocument+1))
+	if len(s.document) > maxDocument {
+		return s, fmt.Errorf("is larger than %d bytes", maxDocument)
+	}
+	return s, err
+}
+
+// checkOwner refuses a file or directory that somebody else than root, or who
+// runs this, could have written.
+func checkOwner(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return unwrapPath(err)
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return errors.New("its owner is not known")
+	}
+	return trusted(stat.Uid, info.Mode(), os.Geteuid())
+}
+
+// trusted decides on the owner and the permissions of a policy file.
+func trusted(uid uint32, mode fs.FileMode, self int) error {
+	switch {
+	case uid != 0 && int(uid) != self:
+		return fmt.Errorf("belongs to user %d; it must belong to root", uid)
+	case mode.Perm()&0o022 != 0:
+		return fmt.Errorf("may be written by others (mode %04o); chmod go-w makes it right", mode.Perm())
+	}
+	return nil
+}
+
+// unwrapPath takes the operation and the path off an error: the report has them.
+func unwrapPath(err error) error {
+	if e := (*fs.PathError)(nil); errors.As(err, &e) {
+		return e.Err
+	}
+	return err
+}

@@ -1,0 +1,131 @@
+package policy
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// class tells the bytes that may stand in a hole.
+type class func(c byte) bool
+
+// hole is a typed gap in a rule.
+type hole struct {
+	name     string // as written in a rule, with its braces
+	accepts  class
+	valid    func(value string) bool // of a value that is not empty and whose bytes are accepted
+	want     string                  // what is accepted, in words
+	path     bool                    // the value names a file; its directory is mounted
+	writable bool                    // …for writing
+	open     bool                    // a value may begin with '-'
+}
+
+// findHole returns the hole with this name, and false for an unknown one.
+func findHole(name string) (*hole, bool) {
+	for _, h := range holes() {
+		if h.name == name {
+			return &h, true
+		}
+	}
+	return nil, false
+}
+
+func holes() []hole {
+	const wantPath = "an absolute path of letters, digits and . _ : @ + - inside a state directory"
+	return []hole{
+		{name: "{path:ro}", accepts: isPathByte, valid: isAbsolute, want: wantPath, path: true},
+		{name: "{path:rw}", accepts: isPathByte, valid: isAbsolute, want: wantPath, path: true, writable: true},
+		{name: "{name}", accepts: isNameByte, valid: isName, want: "letters, digits, '.', '_' and '-', not beginning with '.' or '-'"},
+		{name: "{int}", accepts: isDigit, valid: isInt, want: "a decimal number without sign and leading zeros"},
+		{name: "{duration}", accepts: isAlphanumeric, valid: isDuration, want: `a number with s, m, h, d or w behind it, or "infinite"`},
+		{name: "{ip}", accepts: isIPByte, valid: isIP, want: "an IPv4 or IPv6 address"},
+		{name: "{cidr}", accepts: isCIDRByte, valid: isCIDR, want: "an IPv4 or IPv6 address, '/' and a prefix length"},
+		{name: "{mac}", accepts: isMACByte, valid: isMAC, want: "six pairs of hexadecimal digits with ':' between them"},
+		{name: "{uuid}", accepts: isUUIDByte, valid: isUUID, want: "a UUID such as 01234567-89ab-cdef-0123-456789abcdef"},
+		{name: "{interface}", accepts: isNameByte, valid: isInterface, want: "a network interface: at most 15 letters, digits, '.', '_' and '-', not beginning with '.' or '-'"},
+		{name: "{text}", accepts: func(byte) bool { return true }, valid: func(string) bool { return true }, want: "printable text", open: true},
+	}
+}
+
+// holeNames lists the holes for messages.
+func holeNames() []string {
+	var names []string
+	for _, h := range holes() {
+		names = append(names, h.name)
+	}
+	return names
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+func isHex(c byte) bool { return isDigit(c) || 'a' <= lower(c) && lower(c) <= 'f' }
+
+func isAlphanumeric(c byte) bool { return isDigit(c) || 'a' <= lower(c) && lower(c) <= 'z' }
+
+func isNameByte(c byte) bool { return isAlphanumeric(c) || strings.IndexByte("._-", c) >= 0 }
+
+func isPathByte(c byte) bool { return isNameByte(c) || strings.IndexByte("/:@+", c) >= 0 }
+
+func isIPByte(c byte) bool { return isHex(c) || c == ':' || c == '.' }
+
+func isCIDRByte(c byte) bool { return isIPByte(c) || c == '/' }
+
+func isMACByte(c byte) bool { return isHex(c) || c == ':' }
+
+func isUUIDByte(c byte) bool { return isHex(c) || c == '-' }
+
+func isAbsolute(s string) bool { return s[0] == '/' }
+
+func isName(s string) bool { return len(s) <= 255 && s[0] != '.' && s[0] != '-' }
+
+// isInterface: IFNAMSIZ of linux/if.h is 16 with the final NUL.
+func isInterface(s string) bool { return len(s) <= 15 && isName(s) }
+
+func isInt(s string) bool {
+	if len(s) > 1 && s[0] == '0' {
+		return false
+	}
+	_, err := strconv.ParseInt(s, 10, 64)
+	return err == nil
+}
+
+func isDuration(s string) bool {
+	number := strings.TrimRight(s, "smhdw")
+	return s == "infinite" || len(s)-len(number) <= 1 && number != "" && isAll(number, isDigit) && isInt(number)
+}
+
+func isIP(s string) bool {
+	address, err := netip.ParseAddr(s)
+	return err == nil && address.Zone() == ""
+}
+
+func isCIDR(s string) bool {
+	_, err := netip.ParsePrefix(s)
+	return err == nil
+}
+
+func isMAC(s string) bool { return hasShape(s, "xx:xx:xx:xx:xx:xx") }
+
+func isUUID(s string) bool { return hasShape(s, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx") }
+
+// hasShape reports whether s is shape with each x replaced by a hexadecimal digit.
+func hasShape(s, shape string) bool {
+	if len(s) != len(shape) {
+		return false
+	}
+	for i := range len(s) {
+		if shape[i] == 'x' && !isHex(s[i]) || shape[i] != 'x' && s[i] != shape[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func isAll(s string, accepts class) bool {
+	for i := range len(s) {
+		if !accepts(s[i]) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,104 @@
+package policy
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+)
+
+// Mount is a directory that a sidecar's container sees.
+type Mount struct {
+	Root     string // the agent's state directory that it lies in; "": Path is the host's own
+	Path     string // relative to Root, "." being Root itself; absolute without Root
+	Target   string // absolute path in the container, the same as on the host
+	Writable bool
+	Optional bool // it may be missing
+}
+
+// mounts collects mounts by their targets.
+type mounts map[string]Mount
+
+// add takes a mount in. Of two with the same target the writable one wins, and
+// it must be there if either must.
+func (m mounts) add(mount Mount) {
+	if old, ok := m[mount.Target]; ok {
+		mount.Writable = mount.Writable || old.Writable
+		mount.Optional = mount.Optional && old.Optional
+	}
+	m[mount.Target] = mount
+}
+
+// addState takes in a directory by its path relative to a state directory.
+func (m mounts) addState(root, rel string, writable, optional bool) {
+	m.add(Mount{Root: root, Path: rel, Target: path.Join(root, rel), Writable: writable, Optional: optional})
+}
+
+// list returns the mounts by target, so that a directory comes before what is
+// in it.
+func (m mounts) list() []Mount {
+	list := make([]Mount, 0, len(m))
+	for _, target := range slices.Sorted(maps.Keys(m)) {
+		list = append(list, m[target])
+	}
+	return list
+}
+
+const stateHole = "{state}"
+
+// parseMount reads a mount of a profile: "{state}:ro", "{state}/sub:rw" or
+// "/fixed/path:ro", with a '-' before it if it may be missing. Its error says
+// what is wrong and what would be right.
+func parseMount(s string) (ProfileMount, error) {
+	var m ProfileMount
+	rest, optional := strings.CutPrefix(s, "-")
+	source, access, ok := strings.Cut(rest, ":")
+	if !ok || access != "ro" && access != "rw" {
+		return m, fmt.Errorf("%q must end in :ro or :rw", s)
+	}
+	m = ProfileMount{Writable: access == "rw", Optional: optional, Path: source}
+	if sub, ok := strings.CutPrefix(source, stateHole); ok {
+		m.State, m.Path = true, "."
+		if sub == "" {
+			return m, nil
+		}
+		if reason := checkDirectory(sub); reason != "" {
+			return m, fmt.Errorf("%q: what follows %s: %s", s, stateHole, reason)
+		}
+		m.Path = sub[1:]
+		return m, nil
+	}
+	if reason := checkDirectory(source); reason != "" {
+		return m, fmt.Errorf("%q: %s; it begins with %s or is a fixed path", s, reason, stateHole)
+	}
+	if reason := refuseDirectory(source, m.Writable); reason != "" {
+		return m, fmt.Errorf("%q: %s", s, reason)
+	}
+	return m, nil
+}
+
+// stateAccess reports whether the profile mounts the whole state directory, and
+// whether for writing.
+func (p *Profile) stateAccess() (mounted, writable bool) {
+	for _, m := range p.Mounts {
+		if m.State && m.Path == "." {
+			return true, m.Writable
+		}
+	}
+	return false, false
+}
+
+// canWrite reports whether the profile's own mounts make a directory, relative
+// to the state directory, writable: the deepest mount around it decides.
+func (p *Profile) canWrite(dir string) bool {
+	deepest, writable := -1, false
+	for _, m := range p.Mounts {
+		depth := len(strings.TrimPrefix(m.Path, "."))
+		_, inside := beneath(m.Path, dir)
+		if m.State && (inside || m.Path == dir || m.Path == ".") && depth > deepest {
+			deepest, writable = depth, m.Writable
+		}
+	}
+	return writable
+}

@@ -1,0 +1,126 @@
+package policy
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"tripleo.io/sidecar/interfaces"
+)
+
+// Set is everything that the host's policy files say. It does not change; a
+// reload makes a new one.
+type Set struct {
+	agents   map[string]*Agent
+	profiles map[string]*Profile
+	warnings []string
+}
+
+// Profile is one kind of side process.
+type Profile struct {
+	Name           string
+	Description    string
+	Image          string
+	Command        []string // program and fixed arguments, before the caller's
+	Instance       string   // option whose value tells two instances apart
+	Ready          Ready
+	Capabilities   []string       // without "CAP_", sorted
+	PIDNamespace   string         // "private" or "host"
+	Restart        string         // as systemd's Restart=: "no", "on-failure" or "always"
+	MemoryMax      uint64         // bytes; 0: no limit
+	TasksMax       uint64         // 0: no limit
+	CPUWeight      uint64         // 1 to 10000; 0: systemd's own
+	OOMScoreAdjust *int           // -1000 to 1000; nil: systemd's own
+	Mounts         []ProfileMount // what is mounted besides the directories of path holes
+
+	arguments []string // the rules as written
+	rules     []*rule  // literal ones first
+}
+
+// Ready says how a profile's process shows that it is ready: by pid files, by a
+// socket that takes connections, or just by running.
+type Ready struct {
+	PIDFiles       []string // options or templates, the main process first
+	DefaultPIDFile string   // template for when the one option is not given
+	Socket         string   // template
+	Process        bool
+	Timeout        time.Duration
+}
+
+// ProfileMount is a directory that a profile mounts besides those that its
+// arguments name.
+type ProfileMount struct {
+	State    bool   // Path is relative to the instance's state directory
+	Path     string // "." is the state directory itself
+	Writable bool
+	Optional bool // it may be missing
+}
+
+// Agent is a containerised service that may start sidecars.
+type Agent struct {
+	Name              string
+	Profiles          []string // granted, sorted
+	NetworkNamespaces []string // patterns with '*'
+	StateDirectories  []string // absolute
+	HostNetwork       bool     // whether its sidecars may run in the host's network
+	MaxSidecars       int
+}
+
+// Warnings returns what is allowed but deserves a look, as "file:line: key: text".
+func (s *Set) Warnings() []string { return slices.Clone(s.warnings) }
+
+// Agent finds an agent by its name.
+func (s *Set) Agent(name string) (*Agent, bool) {
+	a, ok := s.agents[name]
+	return a, ok
+}
+
+// Agents returns all agents, sorted by name.
+func (s *Set) Agents() []*Agent {
+	return sorted(s.agents)
+}
+
+// Profile finds a profile by its name, granted to somebody or not.
+func (s *Set) Profile(name string) (*Profile, bool) {
+	p, ok := s.profiles[name]
+	return p, ok
+}
+
+// Profiles returns all profiles, sorted by name.
+func (s *Set) Profiles() []*Profile {
+	return sorted(s.profiles)
+}
+
+// Granted returns the profiles that the agent may launch, sorted by name. An
+// unknown agent has none.
+func (s *Set) Granted(agent string) []*Profile {
+	a, ok := s.agents[agent]
+	if !ok {
+		return nil
+	}
+	granted := make([]*Profile, 0, len(a.Profiles))
+	for _, name := range a.Profiles {
+		granted = append(granted, s.profiles[name])
+	}
+	return granted
+}
+
+// Describe returns the profile as the interface shows it.
+func (p *Profile) Describe() interfaces.Profile {
+	return interfaces.Profile{
+		Name:        p.Name,
+		Description: p.Description,
+		Image:       p.Image,
+		Command:     slices.Clone(p.Command),
+		Instance:    p.Instance,
+		Arguments:   slices.Clone(p.arguments),
+	}
+}
+
+func sorted[T any](m map[string]T) []T {
+	values := make([]T, 0, len(m))
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		values = append(values, m[name])
+	}
+	return values
+}

@@ -1,0 +1,36 @@
+package policy
+
+// rawProfile is a profile's file as it is written.
+type rawProfile struct {
+	Description    string    `toml:"description"`
+	Image          string    `toml:"image"`
+	Command        []string  `toml:"command"`
+	Instance       string    `toml:"instance"`
+	Ready          *rawReady `toml:"ready"`
+	Capabilities   []string  `toml:"capabilities"`
+	PIDNamespace   *string   `toml:"pid-namespace"`
+	Restart        *string   `toml:"restart"`
+	MemoryMax      *string   `toml:"memory-max"`
+	TasksMax       *int64    `toml:"tasks-max"`
+	CPUWeight      *int64    `toml:"cpu-weight"`
+	OOMScoreAdjust *int64    `toml:"oom-score-adjust"`
+	Mounts         []string  `toml:"mounts"`
+	Arguments      []string  `toml:"arguments"`
+}
+
+type rawReady struct {
+	PIDFile        any     `toml:"pid-file"` // a string or a list of them
+	DefaultPIDFile *string `toml:"default-pid-file"`
+	Socket         *string `toml:"socket"`
+	Process        *bool   `toml:"process"`
+	Timeout        *string `toml:"timeout"`
+}
+
+// rawAgent is an agent's file as it is written.
+type rawAgent struct {
+	Profiles          []string `toml:"profiles"`
+	NetworkNamespaces []string `toml:"network-namespaces"`
+	HostNetwork       *bool    `toml:"host-network"`
+	StateDirectories  []string `toml:"state-directories"`
+	MaxSidecars       *int64   `toml:"max-sidecars"`
+}

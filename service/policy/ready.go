@@ -1,0 +1,129 @@
+package policy
+
+import (
+	"path"
+	"slices"
+	"time"
+)
+
+const (
+	defaultTimeout = 30 * time.Second
+	maxTimeout     = 10 * time.Minute
+)
+
+// ready sets how the profile's process shows that it is ready.
+func (r *report) ready(p *Profile, raw *rawReady) {
+	if raw == nil {
+		r.errorf("ready", "is missing: one of pid-file, socket and process, and perhaps timeout")
+		return
+	}
+	ways := 0
+	for _, given := range []bool{raw.PIDFile != nil, raw.Socket != nil, raw.Process != nil && *raw.Process} {
+		if given {
+			ways++
+		}
+	}
+	if ways != 1 {
+		r.errorf("ready", "must have exactly one of pid-file, socket and process = true")
+	}
+	p.Ready = Ready{
+		PIDFiles: r.pidFiles(p, raw.PIDFile),
+		Process:  raw.Process != nil && *raw.Process,
+		Timeout:  r.timeout(raw.Timeout),
+	}
+	if raw.Socket != nil {
+		p.Ready.Socket = *raw.Socket
+		r.template(p, "ready.socket", *raw.Socket)
+	}
+	if raw.DefaultPIDFile != nil {
+		p.Ready.DefaultPIDFile = *raw.DefaultPIDFile
+		r.template(p, "ready.default-pid-file", *raw.DefaultPIDFile)
+		if len(p.Ready.PIDFiles) != 1 || isTemplate(p.Ready.PIDFiles[0]) {
+			r.errorf("ready.default-pid-file", "needs a pid-file that is one option")
+		}
+	}
+}
+
+func (r *report) timeout(s *string) time.Duration {
+	if s == nil {
+		return defaultTimeout
+	}
+	d, err := time.ParseDuration(*s)
+	if err != nil || d < time.Second || d > maxTimeout {
+		r.errorf("ready.timeout", `%q is no time between 1s and 10m, such as "30s"`, *s)
+	}
+	return d
+}
+
+// pidFiles checks pid-file, which is an option, a template, or a list of them.
+func (r *report) pidFiles(p *Profile, raw any) []string {
+	const key = "ready.pid-file"
+	var files []string
+	switch value := raw.(type) {
+	case nil:
+		return nil
+	case string:
+		files = []string{value}
+	case []any:
+		for _, v := range value {
+			s, ok := v.(string)
+			if !ok {
+				r.errorf(key, "must be a list of strings")
+				return nil
+			}
+			files = append(files, s)
+		}
+	default:
+		r.errorf(key, "must be a string or a list of strings")
+		return nil
+	}
+	if len(files) == 0 {
+		r.errorf(key, "is an empty list")
+	}
+	for i, file := range files {
+		r.pidFile(p, key, file)
+		if slices.Contains(files[:i], file) {
+			r.errorf(key, "%s is there twice", file)
+		}
+	}
+	return files
+}
+
+func (r *report) pidFile(p *Profile, key, file string) {
+	if isTemplate(file) {
+		r.template(p, key, file)
+		return
+	}
+	_, h, ok := p.valueRule(file)
+	switch {
+	case !ok:
+		r.errorf(key, "%s must have exactly one rule in arguments, with {path:rw} as its value%s", file, didYouMean(file, p.options()))
+	case !h.path || !h.writable:
+		r.errorf(key, "the value of %s must be {path:rw}: the process writes the file", file)
+	}
+}
+
+// template checks a template and that the process can write what it names.
+func (r *report) template(p *Profile, key, template string) {
+	if err := checkTemplate(template); err != nil {
+		r.errorf(key, "%v", err)
+		return
+	}
+	_, h, ok := p.valueRule(p.Instance)
+	if !ok {
+		return // reported with the instance
+	}
+	if !h.path {
+		r.errorf(key, "%q is known only if the instance %s names a path", template, p.Instance)
+		return
+	}
+	dir, own := templateDir(template)
+	switch {
+	case own && !h.writable:
+		r.errorf(key, "the process cannot write %q: the value of %s must be {path:rw}", template, p.Instance)
+	case !own && template[:len(dirHole)] == dirHole:
+		r.errorf(key, "%q must lie in %s itself, which is all that is mounted", template, dirHole)
+	case !own && !p.canWrite(dir):
+		r.errorf(key, "the process cannot write %q: add %q to mounts", template, path.Join(stateHole, dir)+":rw")
+	}
+}

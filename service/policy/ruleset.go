@@ -1,0 +1,68 @@
+package policy
+
+import "slices"
+
+// rules reads the rules of a profile: as they are written, and sorted so that
+// those without holes come first.
+func (r *report) rules(texts []string) (written []string, rules []*rule) {
+	if len(texts) == 0 {
+		r.errorf("arguments", "is missing: without a rule no argument is accepted")
+	}
+	for i, text := range texts {
+		parsed, err := parseRule(text)
+		if err != nil {
+			r.errorf(element("arguments", i), "%q: %v", text, err)
+			continue
+		}
+		for _, other := range rules {
+			if reason := ambiguous(other, parsed); reason != "" {
+				r.errorf(element("arguments", i), "%q: %s", text, reason)
+				break
+			}
+		}
+		rules = append(rules, parsed)
+	}
+	slices.SortStableFunc(rules, func(a, b *rule) int { return len(a.holes()) - len(b.holes()) })
+	return texts, rules
+}
+
+// valueRule finds the one rule of an option whose value is a single hole.
+func (p *Profile) valueRule(option string) (*rule, *hole, bool) {
+	same := p.rulesFor(option)
+	if len(same) != 1 {
+		return nil, nil, false
+	}
+	h, ok := same[0].value()
+	return same[0], h, ok
+}
+
+// instance sets the option that tells instances apart.
+func (r *report) instance(p *Profile, option string) {
+	p.Instance = option
+	if option == "" {
+		r.errorf("instance", "is missing: the option whose value tells two instances apart")
+		return
+	}
+	_, h, ok := p.valueRule(option)
+	if !ok {
+		r.errorf("instance", "%s must have exactly one rule in arguments, with one hole as its value, such as %q%s",
+			option, option+"={path:rw}", didYouMean(option, p.options()))
+		return
+	}
+	for i, m := range p.Mounts {
+		if m.State && !h.path {
+			r.errorf(element("mounts", i), "%s is known only if the instance %s names a path", stateHole, option)
+		}
+	}
+}
+
+// options lists the options of all rules, each once.
+func (p *Profile) options() []string {
+	var options []string
+	for _, r := range p.rules {
+		if r.option != "" && !slices.Contains(options, r.option) {
+			options = append(options, r.option)
+		}
+	}
+	return options
+}
