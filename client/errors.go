@@ -1,0 +1,91 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+
+	"tripleo.io/sidecar/interfaces"
+)
+
+var (
+	// ErrInterrupted means that the service hung up before it answered, as it
+	// does when it is restarted. Whether it did what it was asked is not known.
+	ErrInterrupted = errors.New("the service hung up before it answered")
+
+	// ErrProtocol means that what came back is not an answer of this interface.
+	ErrProtocol = errors.New("not an answer of the service")
+)
+
+// UnreachableError means that no connection could be made. Nothing was asked.
+type UnreachableError struct {
+	Address string // in the form unix:/PATH
+	Err     error  // what the kernel said, such as ENOENT or ECONNREFUSED
+}
+
+func (e *UnreachableError) Unwrap() error { return e.Err }
+
+func (e *UnreachableError) Error() string {
+	s := fmt.Sprintf("cannot reach the service at %s: %v", e.Address, e.Err)
+	if hint := e.Hint(); hint != "" {
+		s += "; " + hint
+	}
+	return s
+}
+
+// Hint says what to do about it, or nothing if that is not known.
+func (e *UnreachableError) Hint() string {
+	switch {
+	case errors.Is(e.Err, os.ErrNotExist):
+		return "is sidecard running? In a container: is the agent's directory below /run/sidecar/agents mounted as /run/sidecar?"
+	case errors.Is(e.Err, syscall.ECONNREFUSED):
+		return "nobody listens there: see 'systemctl status sidecard'. In a container: mount the socket's directory, not the socket"
+	case errors.Is(e.Err, os.ErrPermission):
+		return "this user may not connect there: the host's tools run as root, an agent uses its own socket"
+	}
+	return ""
+}
+
+// UnknownError is an error of the service that package interfaces does not know.
+type UnknownError struct {
+	Name       string          // full name, such as com.example.Service.Failed
+	Parameters json.RawMessage // JSON object, or empty
+}
+
+func (e *UnknownError) Error() string {
+	if len(e.Parameters) == 0 {
+		return fmt.Sprintf("the service answered error %q", e.Name)
+	}
+	return fmt.Sprintf("the service answered error %q %.500s", e.Name, e.Parameters)
+}
+
+func replyError(r reply) error {
+	if err, known := interfaces.FromVarlink(r.Error, r.Parameters); known {
+		return err
+	}
+	return &UnknownError{Name: r.Error, Parameters: r.Parameters}
+}
+
+// translate turns what the kernel says about a broken exchange into what it
+// means here. Other errors pass.
+func translate(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded): // only the end of ctx sets a deadline
+		return timedOut(ctx)
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return ErrInterrupted
+	}
+	return err
+}
+
+// timedOut says that the call ended because its context did.
+func timedOut(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return fmt.Errorf("the call was given up: %w", ctx.Err())
+	}
+	return fmt.Errorf("no answer from the service in time: %w", ctx.Err())
+}
