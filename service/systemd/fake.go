@@ -1,0 +1,195 @@
+package systemd
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Fake is a systemd in memory, with the methods of [Conn] and their behaviour; one
+// table of tests holds both to it. The zero value has no units. The functions may
+// be nil, are called without a lock and may block; set them before the first call.
+type Fake struct {
+	// OnStart says what becomes of a start. It runs while the unit is starting.
+	OnStart func(name string, properties []Property) Outcome
+	// OnStop says what becomes of a stop. It runs while the unit is stopping.
+	OnStop func(u Unit) Outcome
+	// Before comes before an operation ("Start", "Stop", "Get", "List",
+	// "ResetFailed", "Version"); an error stands in its place. name is the
+	// unit's, or List's pattern.
+	Before func(operation, name string) error
+	// After comes after an operation that succeeded; an error stands in the
+	// place of its answer, as when the answer is lost.
+	After func(operation, name string) error
+	// SystemdVersion is the answer of Version; 0 is 257.
+	SystemdVersion int
+
+	changes changes
+
+	mu      sync.Mutex
+	units   map[string]*fakeUnit
+	starts  map[string]int
+	counter uint32 // of jobs and processes
+}
+
+type fakeUnit struct {
+	Unit
+	job *fakeJob // nil if none is under way
+}
+
+// fakeJob is a job under way. unit and result are there when done is closed.
+type fakeJob struct {
+	id     uint32
+	done   chan struct{}
+	unit   Unit
+	result string
+}
+
+// Start is Conn.Start.
+func (f *Fake) Start(ctx context.Context, name string, properties []Property) (Unit, error) {
+	if err := f.before(ctx, "Start", name); err != nil {
+		return Unit{}, err
+	}
+	f.mu.Lock()
+	if f.units[name] != nil {
+		f.mu.Unlock()
+		return Unit{}, fmt.Errorf("start %s: %w", name, ErrUnitExists)
+	}
+	u, job := f.create(name, properties)
+	f.mu.Unlock()
+	f.changes.add(name)
+	go func() {
+		var o Outcome
+		if f.OnStart != nil {
+			o = f.OnStart(name, slices.Clone(properties))
+		}
+		time.Sleep(o.Delay)
+		f.finish(u, job, o, running)
+	}()
+	return f.await(ctx, "Start", name, job)
+}
+
+// create makes the unit of a start. f.mu must be held.
+func (f *Fake) create(name string, properties []Property) (*fakeUnit, *fakeJob) {
+	id := make([]byte, 16)
+	_, _ = rand.Read(id) // never fails: crypto/rand
+	job := f.newJob()
+	f.counter++
+	u := &fakeUnit{job: job, Unit: Unit{
+		Name: name, LoadState: "loaded", ActiveState: "activating", SubState: "start", Result: "success",
+		InvocationID: hex.EncodeToString(id), MainPID: 1000 + f.counter, JobID: job.id, StartedUSec: nowUSec(),
+	}}
+	slice := "system.slice"
+	for _, p := range properties {
+		switch v := p.Value.Value().(type) {
+		case []string:
+			if p.Name == "Environment" {
+				u.Environment = slices.Clone(v)
+			}
+		case string:
+			if p.Name == "Slice" {
+				slice = v
+			}
+		}
+	}
+	u.ControlGroup = "/" + slice + "/" + name
+	if f.units == nil {
+		f.units, f.starts = map[string]*fakeUnit{}, map[string]int{}
+	}
+	f.units[name] = u
+	f.starts[name]++
+	return u, job
+}
+
+func (f *Fake) newJob() *fakeJob {
+	f.counter++
+	return &fakeJob{id: f.counter, done: make(chan struct{})}
+}
+
+// finish ends a job, unless another one has taken its place.
+func (f *Fake) finish(u *fakeUnit, job *fakeJob, o Outcome, success func(*Unit)) {
+	f.mu.Lock()
+	if u.job == job {
+		success(&u.Unit)
+		o.apply(&u.Unit)
+		f.endJob(u, o.result(u.Unit))
+	}
+	f.mu.Unlock()
+	f.changes.add(u.Name)
+}
+
+// endJob must be called with f.mu held. A unit that is gone is forgotten.
+func (f *Fake) endJob(u *fakeUnit, result string) {
+	u.JobID = 0
+	u.job.unit, u.job.result = u.Unit, result
+	close(u.job.done)
+	u.job = nil
+	if u.gone() && f.units[u.Name] == u {
+		delete(f.units, u.Name)
+	}
+}
+
+// await waits for a job and answers what it left.
+func (f *Fake) await(ctx context.Context, operation, name string, job *fakeJob) (Unit, error) {
+	select {
+	case <-job.done:
+	case <-ctx.Done():
+		return Unit{}, fmt.Errorf("wait for the job of %s: %w", name, ctx.Err())
+	}
+	if err := f.after(operation, name); err != nil {
+		return Unit{}, err
+	}
+	u := job.unit
+	u.Environment = slices.Clone(u.Environment)
+	if job.result != jobDone {
+		return u, &JobError{Unit: name, Result: job.result}
+	}
+	return u, nil
+}
+
+// Get is Conn.Get.
+func (f *Fake) Get(ctx context.Context, name string) (Unit, error) {
+	if err := f.before(ctx, "Get", name); err != nil {
+		return Unit{}, err
+	}
+	f.mu.Lock()
+	u := f.units[name]
+	var answer Unit
+	if u != nil {
+		answer = u.Unit
+	}
+	f.mu.Unlock()
+	if u == nil {
+		return Unit{}, fmt.Errorf("%s: %w", name, ErrNoSuchUnit)
+	}
+	answer.Environment = slices.Clone(answer.Environment)
+	return answer, f.after("Get", name)
+}
+
+// List is Conn.List.
+func (f *Fake) List(ctx context.Context, pattern string) ([]Unit, error) {
+	if err := f.before(ctx, "List", pattern); err != nil {
+		return nil, err
+	}
+	if _, err := path.Match(pattern, ""); err != nil {
+		return nil, fmt.Errorf("list units %s: %w", pattern, err)
+	}
+	f.mu.Lock()
+	units := make([]Unit, 0, len(f.units))
+	for name, u := range f.units {
+		if ok, _ := path.Match(pattern, name); ok {
+			answer := u.Unit
+			answer.Environment = slices.Clone(answer.Environment)
+			units = append(units, answer)
+		}
+	}
+	f.mu.Unlock()
+	slices.SortFunc(units, func(a, b Unit) int { return strings.Compare(a.Name, b.Name) })
+	return units, f.after("List", pattern)
+}
