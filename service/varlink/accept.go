@@ -77,7 +77,7 @@ func (s *Server) admit(ctx context.Context, nc *net.UnixConn, agent string) {
 	}
 	if err != nil {
 		s.throttle.warn(peer, "connection refused", err)
-		nc.Close()
+		_ = nc.Close()
 		return
 	}
 	peer.PIDFD = peerPIDFD(nc)

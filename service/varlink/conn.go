@@ -117,14 +117,14 @@ func (c *conn) drain() {
 	defer c.mu.Unlock()
 	c.draining = true
 	if !c.busy {
-		c.net.Close()
+		_ = c.net.Close()
 	}
 }
 
 // kill ends the connection and the context of its call.
 func (c *conn) kill() {
 	c.cancel()
-	c.net.Close()
+	_ = c.net.Close()
 }
 
 // close gives back what the connection holds. The pidfd is closed last, when no

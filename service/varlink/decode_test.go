@@ -79,8 +79,11 @@ func TestVarlinkDecodeRefuses(t *testing.T) {
 func TestVarlinkDecodeKnowsTheContract(t *testing.T) {
 	t.Parallel()
 	for _, parameters := range []any{
-		interfaces.LaunchParameters{}, interfaces.ListParameters{}, interfaces.StopParameters{},
-		interfaces.SignalParameters{}, interfaces.ListProfilesParameters{},
+		interfaces.LaunchParameters{},
+		interfaces.ListParameters{},
+		interfaces.StopParameters{},
+		interfaces.SignalParameters{},
+		interfaces.ListProfilesParameters{},
 	} {
 		of := reflect.TypeOf(parameters)
 		for i := range of.NumField() {

@@ -87,7 +87,7 @@ func (s *FDStore) send(state string, oob []byte) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	if err := c.SetWriteDeadline(time.Now().Add(notifyTimeout)); err != nil {
 		return err
 	}

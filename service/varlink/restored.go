@@ -59,7 +59,7 @@ func splitName(whole string) (name, inode string) {
 func takeNames() []string {
 	pid, fds, names := os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_FDNAMES")
 	for _, variable := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
-		os.Unsetenv(variable)
+		_ = os.Unsetenv(variable)
 	}
 	n, err := strconv.ParseUint(fds, 10, 16)
 	if err != nil || pid != strconv.Itoa(os.Getpid()) {
