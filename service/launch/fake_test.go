@@ -1,0 +1,36 @@
+package launch
+
+import (
+	"os/exec"
+	"testing"
+)
+
+// fakeTable is a unit with the processes that its function returns.
+type fakeTable func() ([]Process, error)
+
+func (f fakeTable) Processes() ([]Process, error) { return f() }
+
+// unitOf returns a unit in which mainPID runs, and a container with processes
+// that have other numbers for themselves: inner number to outer number.
+func unitOf(mainPID int, inside map[int]int) fakeTable {
+	return func() ([]Process, error) {
+		all := []Process{{PID: mainPID, Parent: 1, NSPID: []int{mainPID}}}
+		for own, pid := range inside {
+			all = append(all, Process{PID: pid, Parent: mainPID, NSPID: []int{pid, own}})
+		}
+		return all, nil
+	}
+}
+
+// mainOf starts a process that stands for the unit's main process. It ends with
+// the test at the latest.
+func mainOf(t *testing.T) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "sleep", "60")
+	must(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Wait()
+	})
+	return cmd
+}

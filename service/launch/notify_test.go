@@ -1,0 +1,93 @@
+package launch
+
+import (
+	"errors"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+// manager stands for systemd: it reads two messages and closes what came with
+// the second, if told so.
+func manager(t *testing.T, address string, answer bool) <-chan []string {
+	t.Helper()
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: address, Net: "unixgram"})
+	must(t, err)
+	t.Cleanup(func() { l.Close() })
+	messages := make(chan []string, 1)
+	go func() {
+		var got []string
+		defer func() { messages <- got }()
+		for range 2 {
+			text, control := make([]byte, 100), make([]byte, 100)
+			n, oob, _, _, err := l.ReadMsgUnix(text, control)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			got = append(got, string(text[:n]))
+			if oob > 0 && answer {
+				closeRights(t, control[:oob])
+			}
+		}
+	}()
+	return messages
+}
+
+func closeRights(t *testing.T, control []byte) {
+	parsed, err := unix.ParseSocketControlMessage(control)
+	if err != nil || len(parsed) != 1 {
+		t.Errorf("%d control messages, %v", len(parsed), err)
+		return
+	}
+	fds, err := unix.ParseUnixRights(&parsed[0])
+	if err != nil || len(fds) != 1 {
+		t.Errorf("descriptors %v, %v, want one", fds, err)
+	}
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+}
+
+func TestLaunchNotifyWaitsForTheBarrier(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp("/tmp", "n")
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	for _, address := range []string{dir + "/notify", "@sidecar-test" + dir} {
+		messages := manager(t, address, true)
+		if err := Notify(address, "Ready: process 1", 10*time.Second); err != nil {
+			t.Errorf("%s: %v", address, err)
+		}
+		if diff := cmp.Diff([]string{"STATUS=Ready: process 1", "BARRIER=1"}, <-messages); diff != "" {
+			t.Errorf("%s: %s", address, diff)
+		}
+	}
+}
+
+func TestLaunchNotifyHasADeadline(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp("/tmp", "n")
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	manager(t, dir+"/notify", false)
+	started := time.Now()
+	err = Notify(dir+"/notify", "x", 50*time.Millisecond)
+	if err == nil || !strings.Contains(err.Error(), "timed out") {
+		t.Errorf("error %v, want a time-out", err)
+	}
+	if took := time.Since(started); took < 50*time.Millisecond || took > 5*time.Second {
+		t.Errorf("took %v", took)
+	}
+	if err := Notify(dir+"/nobody", "x", time.Second); err == nil || errors.Is(err, unix.ETIMEDOUT) {
+		t.Errorf("without a manager: %v", err)
+	}
+	if err := Notify("", "x", time.Second); err != nil {
+		t.Errorf("without NOTIFY_SOCKET: %v", err)
+	}
+}

@@ -1,0 +1,110 @@
+package launch
+
+import (
+	"errors"
+	"os"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestLaunchFindTakesOnlyProcessesOfTheUnit(t *testing.T) {
+	t.Parallel()
+	conmon := Process{PID: 100, Parent: 1, NSPID: []int{100}}
+	first := Process{PID: 200, Parent: 100, NSPID: []int{200, 1}}
+	child := Process{PID: 201, Parent: 200, NSPID: []int{201, 7}}
+	deeper := Process{PID: 300, Parent: 201, NSPID: []int{300, 9, 1}}
+	twin := Process{PID: 400, Parent: 100, NSPID: []int{400, 1}}
+	tests := map[string]struct {
+		unit      []Process
+		namespace string
+		number    int
+		want      int // 0: none yet
+	}{
+		"first":                     {[]Process{conmon, first, child}, Private, 1, 200},
+		"child":                     {[]Process{conmon, first, child}, Private, 7, 201},
+		"outermost wins":            {[]Process{deeper, conmon, first}, Private, 1, 200},
+		"outermost wins, reversed":  {[]Process{first, conmon, deeper}, Private, 1, 200},
+		"two containers":            {[]Process{first, twin}, Private, 1, 0},
+		"host number, private":      {[]Process{conmon, first}, Private, 100, 0},
+		"outer number, private":     {[]Process{conmon, first}, Private, 200, 0},
+		"middle number, private":    {[]Process{conmon, deeper}, Private, 9, 0},
+		"foreign":                   {[]Process{conmon, first}, Private, 4711, 0},
+		"host":                      {[]Process{conmon, first}, Host, 100, 100},
+		"nested number, host":       {[]Process{conmon, first}, Host, 1, 0},
+		"nested outer number, host": {[]Process{conmon, first}, Host, 200, 0},
+		"foreign, host":             {[]Process{conmon}, Host, 4711, 0},
+		"empty unit":                {nil, Private, 1, 0},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			table := fakeTable(func() ([]Process, error) { return test.unit, nil })
+			got, err := find(table, test.namespace, test.number)
+			var reason notYet
+			if got.PID != test.want || errors.As(err, &reason) != (test.want == 0) {
+				t.Errorf("process %d, error %v, want %d", got.PID, err, test.want)
+			}
+		})
+	}
+}
+
+func TestLaunchPayloadWithoutPIDFile(t *testing.T) {
+	t.Parallel()
+	conmon := Process{PID: 100, Parent: 1, NSPID: []int{100}}
+	inside := Process{PID: 200, Parent: 100, NSPID: []int{200, 1}}
+	plain := Process{PID: 201, Parent: 100, NSPID: []int{201}}
+	tests := map[string]struct {
+		unit      []Process
+		namespace string
+		want      int
+	}{
+		"private":               {[]Process{conmon, inside}, Private, 200},
+		"private, not there":    {[]Process{conmon}, Private, 0},
+		"host, child":           {[]Process{conmon, plain}, Host, 201},
+		"host, main itself":     {[]Process{conmon}, Host, 100},
+		"host, many children":   {[]Process{conmon, plain, inside}, Host, 100},
+		"host, main is missing": {nil, Host, 0},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			table := fakeTable(func() ([]Process, error) { return test.unit, nil })
+			got, err := payload(table, test.namespace, 100)
+			if got.PID != test.want || (err == nil) != (test.want != 0) {
+				t.Errorf("process %d, error %v, want %d", got.PID, err, test.want)
+			}
+		})
+	}
+}
+
+func TestLaunchReadsProcStatus(t *testing.T) {
+	t.Parallel()
+	text := "Name:\tdns\\nPid:\t1\nPid:\t42\nPPid:\t7\nTracerPid:\t99\nNStgid:\t42\t3\nNSpid:\t42\t3\t1\nNSpgid:\t8\n"
+	got, err := parseStatus(text)
+	if diff := cmp.Diff(Process{PID: 42, Parent: 7, NSPID: []int{42, 3, 1}}, got); diff != "" || err != nil {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	for _, bad := range []string{"", "Pid:\t42\n", "NSpid:\t42\n", "Pid:\tx\nNSpid:\t1\n"} {
+		if _, err := parseStatus(bad); err == nil {
+			t.Errorf("%q accepted", bad)
+		}
+	}
+	self, ok, err := readProcess("/proc", os.Getpid())
+	if !ok || err != nil || self.PID != os.Getpid() || self.Parent != os.Getppid() {
+		t.Errorf("ourselves: %+v, %t, %v", self, ok, err)
+	}
+	if _, ok, err := readProcess("/proc", 1<<30); ok || err != nil {
+		t.Errorf("a process that is not there: %t, %v", ok, err)
+	}
+}
+
+func FuzzLaunchProcStatus(f *testing.F) {
+	f.Add("Name:\tx\nPid:\t42\nPPid:\t7\nNSpid:\t42\t1\n")
+	f.Add("Pid:\nNSpid:")
+	f.Fuzz(func(t *testing.T, text string) {
+		if p, err := parseStatus(text); err == nil && (p.PID == 0 || len(p.NSPID) == 0) {
+			t.Errorf("%q gave %+v", text, p)
+		}
+	})
+}
