@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -17,6 +18,7 @@ import (
 // example agents.
 type fakeHost struct {
 	core    *Core
+	started atomic.Int64
 	units   *systemd.Fake
 	journal *fakeJournal
 	signals *fakeSignals
@@ -35,6 +37,12 @@ func newFakeHost(t *testing.T) *fakeHost {
 		signals: &fakeSignals{},
 		netns:   &fakeNamespaces{},
 	}
+	h.units.Before = func(operation, _ string) error {
+		if operation == "Start" {
+			h.started.Add(1)
+		}
+		return nil
+	}
 	h.core = New(Config{
 		Units: h.units, Namespaces: h.netns, Journal: h.journal, Signaller: h.signals,
 		Launcher: "/usr/libexec/sidecar/sidecar-launch", Podman: "/usr/bin/podman", Starts: 4,
@@ -42,6 +50,9 @@ func newFakeHost(t *testing.T) *fakeHost {
 	}, set)
 	return h
 }
+
+// starts is how many units were started, in vain or not.
+func (h *fakeHost) starts() int { return int(h.started.Load()) }
 
 type fakeJournal struct {
 	output []string

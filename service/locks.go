@@ -27,17 +27,17 @@ func (l *idLocks) lock(ctx context.Context, id interfaces.ID) (unlock func(), er
 	l.tails[id] = done
 	l.mu.Unlock()
 
-	unlock = func() { l.leave(id, done) }
+	leave := func() { l.leave(id, done) }
 	if before == nil {
-		return unlock, nil
+		return leave, nil
 	}
 	select {
 	case <-before:
-		return unlock, nil
+		return leave, nil
 	case <-ctx.Done():
 		// Those behind wait for done, which must not come before the turn of
 		// those in front is over.
-		go func() { <-before; unlock() }()
+		go func() { <-before; leave() }()
 		return nil, ctx.Err()
 	}
 }

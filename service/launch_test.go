@@ -1,0 +1,172 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/systemd"
+)
+
+func TestLaunchAnswersWhatRuns(t *testing.T) {
+	t.Parallel()
+	h := newFakeHost(t)
+	p := dnsmasqFor("net-1")
+	launched, err := h.core.Launch(t.Context(), dhcpAgent(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	diff(t, "state", interfaces.StateReady, launched.Runtime.State)
+	diff(t, "context", &interfaces.Context{
+		Profile: "dnsmasq", Agent: "neutron-dhcp",
+		NetworkNamespace: p.NetworkNamespace, Arguments: p.Arguments,
+	}, launched.Context)
+	listed, err := h.core.List(t.Context(), dhcpAgent(), interfaces.ListParameters{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	diff(t, "list", []interfaces.Sidecar{launched}, listed)
+}
+
+func TestLaunchModes(t *testing.T) {
+	t.Parallel()
+	same, other := dnsmasqFor("net-1"), dnsmasqFor("net-1", "--log-dhcp")
+	cases := map[string]struct {
+		mode   interfaces.LaunchMode
+		second interfaces.LaunchParameters
+		want   error
+		starts int
+	}{
+		"replace":        {interfaces.ModeReplace, other, nil, 2},
+		"fail":           {interfaces.ModeFail, same, interfaces.ErrSidecarExists, 1},
+		"keep the same":  {interfaces.ModeKeep, same, nil, 1},
+		"keep, not same": {interfaces.ModeKeep, other, interfaces.ErrSidecarExists, 1},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newFakeHost(t)
+			if _, err := h.core.Launch(t.Context(), dhcpAgent(), same); err != nil {
+				t.Fatal(err)
+			}
+			second := c.second
+			second.Mode = &c.mode
+			got, err := h.core.Launch(t.Context(), dhcpAgent(), second)
+			if !errors.Is(err, c.want) {
+				t.Errorf("error %v, want %v", err, c.want)
+			}
+			if err == nil {
+				diff(t, "arguments", second.Arguments, got.Context.Arguments)
+			}
+			diff(t, "starts", c.starts, h.starts())
+		})
+	}
+}
+
+func TestLaunchFailedSaysHow(t *testing.T) {
+	t.Parallel()
+	h := newFakeHost(t)
+	h.units.OnStart = always(systemd.FailedWith(2))
+	_, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor("net-1"))
+	var failed *interfaces.LaunchFailedError
+	if !errors.As(err, &failed) {
+		t.Fatalf("got %v, want a LaunchFailedError", err)
+	}
+	if failed.ExitCode == nil || *failed.ExitCode != 2 {
+		t.Errorf("exit code %v, want 2", failed.ExitCode)
+	}
+	diff(t, "output", h.journal.output, failed.Output)
+	listed, err := h.core.List(t.Context(), dhcpAgent(), interfaces.ListParameters{})
+	if err != nil || len(listed) != 1 || listed[0].Runtime.State != interfaces.StateFailed {
+		t.Errorf("the record of the failure is not there: %+v, %v", listed, err)
+	}
+	h.units.OnStart = nil
+	if _, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor("net-1")); err != nil {
+		t.Errorf("launch after a failed one: %v", err)
+	}
+}
+
+func TestLaunchRefusedStartsNothing(t *testing.T) {
+	t.Parallel()
+	h := newFakeHost(t)
+	gone := "qdhcp-gone"
+	h.netns.missing = map[string]error{gone: errors.New("there is no such file")}
+	cases := map[string]struct {
+		p    interfaces.LaunchParameters
+		want error
+	}{
+		"argument":        {dnsmasqFor("net-1", "--dhcp-script=/bin/sh"), interfaces.ErrArgumentNotAllowed},
+		"namespace":       {in(dnsmasqFor("net-1"), "qrouter-1"), interfaces.ErrNamespaceNotAllowed},
+		"no namespace":    {in(dnsmasqFor("net-1"), gone), interfaces.ErrNoSuchNetworkNamespace},
+		"profile":         {interfaces.LaunchParameters{Profile: "keepalived"}, interfaces.ErrNoSuchProfile},
+		"unknown profile": {interfaces.LaunchParameters{Profile: "sshd"}, interfaces.ErrNoSuchProfile},
+	}
+	for name, c := range cases {
+		if _, err := h.core.Launch(t.Context(), dhcpAgent(), c.p); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
+	diff(t, "starts", 0, h.starts())
+	diff(t, "decisions in the journal", len(cases), len(h.journal.recorded("Launch")))
+}
+
+func TestLaunchHangUpIsCarriedThrough(t *testing.T) {
+	t.Parallel()
+	h := newFakeHost(t)
+	ctx, hangUp := context.WithCancel(t.Context())
+	begun := make(chan struct{})
+	h.units.OnStart = func(string, []systemd.Property) systemd.Outcome {
+		close(begun)
+		return systemd.Outcome{Delay: 50 * time.Millisecond}
+	}
+	go func() {
+		<-begun
+		hangUp()
+	}()
+	if _, err := h.core.Launch(ctx, dhcpAgent(), dnsmasqFor("net-1")); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want context.Canceled", err)
+	}
+	// The next one of the same instance waits until the first is through.
+	keep := interfaces.ModeKeep
+	again := dnsmasqFor("net-1")
+	again.Mode = &keep
+	if _, err := h.core.Launch(t.Context(), dhcpAgent(), again); err != nil {
+		t.Errorf("the sidecar of the caller that hung up: %v", err)
+	}
+	diff(t, "starts", 1, h.starts())
+}
+
+func TestLaunchLimit(t *testing.T) {
+	t.Parallel()
+	h := newFakeHost(t)
+	agent, _ := h.core.policy.Load().Agent("neutron-dhcp")
+	agent.MaxSidecars = 2
+	for _, network := range []string{"net-1", "net-2"} {
+		if _, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor(network)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var tooMany *interfaces.TooManySidecarsError
+	if _, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor("net-3")); !errors.As(err, &tooMany) || tooMany.Limit != 2 {
+		t.Errorf("third of two: %v, want TooManySidecars(2)", err)
+	}
+	h.units.OnStart = always(systemd.FailedWith(1))
+	if _, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor("net-2")); !errors.Is(err, interfaces.ErrLaunchFailed) {
+		t.Errorf("replacing one of the two: %v, want ErrLaunchFailed", err)
+	}
+	h.units.OnStart = nil
+	if _, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor("net-3")); err != nil {
+		t.Errorf("the failed one did not give way: %v", err)
+	}
+}
+
+func in(p interfaces.LaunchParameters, netns string) interfaces.LaunchParameters {
+	p.NetworkNamespace = &netns
+	return p
+}
+
+func always(o systemd.Outcome) func(string, []systemd.Property) systemd.Outcome {
+	return func(string, []systemd.Property) systemd.Outcome { return o }
+}
