@@ -99,12 +99,17 @@ func (endless) Read(p []byte) (int, error) {
 }
 
 // FuzzVarlinkFrame compares the reader, fed in chunks of any size, with the
-// plain meaning: split at every NUL.
+// plain meaning: split at every NUL. Bytes are stretched, so that small inputs
+// reach the limit; large ones would take the fuzzer minutes to minimise.
 func FuzzVarlinkFrame(f *testing.F) {
-	f.Add([]byte("a\x00bc\x00d"), uint16(1))
-	f.Add([]byte(strings.Repeat("x", 9000)+"\x00"), uint16(700))
-	f.Fuzz(func(t *testing.T, data []byte, chunk uint16) {
-		const limit = 4000
+	f.Add([]byte("a\x00bc\x00d"), uint16(1), uint8(1))
+	f.Add([]byte("aaaaaaaaaa\x00"), uint16(700), uint8(210))
+	f.Fuzz(func(t *testing.T, seed []byte, chunk uint16, stretch uint8) {
+		const limit = 2200
+		data := []byte{}
+		for _, b := range seed {
+			data = append(data, bytes.Repeat([]byte{b}, 1+int(stretch)*int(min(b, 1)))...)
+		}
 		got, err := frames(&chunks{data, int(chunk%5000) + 1}, limit)
 		want, wantErr := []string{}, io.EOF
 		for rest := data; len(rest) > 0; {
