@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"tripleo.io/sidecar/client"
+	"tripleo.io/sidecar/interfaces"
+)
+
+// The exit codes. They are part of the interface of the tool: sidecarctl(1) and
+// the long help list them.
+const (
+	exitOK            = 0
+	exitFailure       = 1 // any other reason
+	exitUsage         = 2 // the command line is wrong, or a value is malformed
+	exitRefused       = 3 // by the host's policy
+	exitNoSuchSidecar = 4
+	exitLaunchFailed  = 5 // or not ready in time
+	exitUnreachable   = 6 // no service, or no answer
+)
+
+// outcome says how the tool ends with an error, and what can be done about it.
+type outcome struct {
+	err  error
+	code int
+	hint string
+}
+
+var outcomes = []outcome{
+	{interfaces.ErrInvalidParameter, exitUsage, "'sidecarctl COMMAND --help' says what is expected"},
+	{interfaces.ErrArgumentNotAllowed, exitRefused, "'sidecarctl profiles NAME' shows the rules, 'sidecarctl explain' tries without starting anything"},
+	{interfaces.ErrNamespaceNotAllowed, exitRefused, "network-namespaces in the agent's file says which ones are the agent's"},
+	{interfaces.ErrNoSuchProfile, exitRefused, "'sidecarctl profiles' shows what may be launched, 'sidecarctl check' what each agent is granted"},
+	{interfaces.ErrNoSuchAgent, exitRefused, "an agent is a file in /etc/sidecar/agents.d; 'sidecarctl check' shows them"},
+	{interfaces.ErrTooManySidecars, exitRefused, "max-sidecars in the agent's file is the limit; 'sidecarctl list --agent' shows what there is"},
+	{interfaces.ErrPermissionDenied, exitRefused, "the host's socket is for root; an agent uses its own socket"},
+	{interfaces.ErrNoSuchSidecar, exitNoSuchSidecar, "'sidecarctl list' shows what there is"},
+	{interfaces.ErrLaunchFailed, exitLaunchFailed, "'sidecarctl explain' with the same arguments shows the unit, 'sidecarctl list' the failed one"},
+	{interfaces.ErrNotReady, exitLaunchFailed, "--timeout gives it longer; 'sidecarctl explain' with the same arguments shows what it waits for"},
+	{interfaces.ErrNoSuchNetworkNamespace, exitFailure, "'ip netns list' shows what there is on the host"},
+	{interfaces.ErrSidecarExists, exitFailure, "--mode replace stops it first"},
+	{interfaces.ErrOverloaded, exitFailure, "nothing was started; try again later"},
+	{interfaces.ErrHostFailure, exitFailure, "'journalctl -u sidecard' has more"},
+	{interfaces.ErrMethodNotFound, exitFailure, "the service is older than this tool: 'sidecarctl version' shows both"},
+	{client.ErrProtocol, exitFailure, "is another service at this address? 'sidecarctl version' asks it"},
+	{client.ErrInterrupted, exitUnreachable, "what became of the call is not known: 'sidecarctl list' shows it"},
+	{context.DeadlineExceeded, exitUnreachable, "what became of the call is not known: 'sidecarctl list' shows it"},
+}
+
+// find returns what is known about the error.
+func find(err error) outcome {
+	var unreachable *client.UnreachableError
+	var invalid *interfaces.InvalidParameterError
+	switch {
+	case isUsage(err):
+		return outcome{err, exitUsage, "'sidecarctl --help' and 'sidecarctl COMMAND --help' say what is expected"}
+	case errors.As(err, &unreachable):
+		return outcome{err, exitUnreachable, unreachable.Hint()}
+	case errors.As(err, &invalid) && invalid.Parameter == "agent":
+		return outcome{err, exitUsage, "--agent says for which agent; only on an agent's own socket is it implied"}
+	}
+	for _, o := range outcomes {
+		if errors.Is(err, o.err) {
+			return o
+		}
+	}
+	return outcome{err, exitFailure, ""}
+}
+
+// exitCode returns the code for an error; for several, that of the first.
+func exitCode(err error) int { return find(parts(err)[0]).code }
+
+// parts takes joined errors apart.
+func parts(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // only the outermost is taken apart
+		return joined.Unwrap()
+	}
+	return []error{err}
+}

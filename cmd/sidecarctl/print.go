@@ -1,0 +1,131 @@
+package main
+
+// The rules of the user interface. This file and print_*.go are the only ones
+// that print.
+//
+//   - Results go to stdout, everything else to stderr. A failure is one line
+//     "error: …" that says what and why, and one line "hint: …" that says what to
+//     do, if that is known. Output of a program that failed stands between them.
+//   - A table has a header in capitals, one line for each thing, and no borders;
+//     nothing is cut, and nothing is coloured. A table without a thing is its
+//     header. One thing is shown as "Name: value" lines; what is not known is left
+//     out there, and is "-" in a table.
+//   - States are words. Times are in the local zone, with how long ago; durations
+//     are as systemctl shows them.
+//   - What comes from agents and programs never reaches the terminal raw: all that
+//     is not printable is shown as an escape, in JSON too.
+//   - With -o json the result is one array or object of the interface's own types;
+//     a list is never null. Failures are the same lines as ever.
+//   - What was done as asked and has nothing to tell (signal) prints nothing.
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+	"unicode/utf16"
+
+	"tripleo.io/sidecar/client"
+	"tripleo.io/sidecar/interfaces"
+)
+
+// printer writes results. It remembers the first error of writing.
+type printer struct {
+	to   io.Writer
+	now  time.Time // its location is the zone in which times are shown
+	json bool
+	err  error
+}
+
+// result prints the value as JSON, or lets table print it.
+func (p *printer) result(value any, table func(w io.Writer)) {
+	var b bytes.Buffer
+	if p.json {
+		if p.err = encode(&b, value); p.err != nil {
+			return
+		}
+	} else {
+		w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+		table(w)
+		_ = w.Flush() // a buffer takes everything
+	}
+	_, p.err = p.to.Write(b.Bytes())
+}
+
+// encode writes indented JSON in which everything that is not printable is an
+// escape. Such runes can stand within strings only.
+func encode(b *bytes.Buffer, value any) error {
+	var raw bytes.Buffer
+	encoder := json.NewEncoder(&raw)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(value); err != nil {
+		return err
+	}
+	for _, r := range raw.String() {
+		if r == '\n' || unicode.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(b, `\u%04x`, unit)
+		}
+	}
+	return nil
+}
+
+// row writes the cells of one line of a table.
+func row(w io.Writer, cells ...string) {
+	for i, cell := range cells {
+		cells[i] = printable(cell)
+	}
+	fmt.Fprintln(w, strings.Join(cells, "\t"))
+}
+
+// field writes a "Name: value" line, unless there is no value.
+func field(w io.Writer, name, value string) {
+	if value != "" {
+		row(w, name+":", value)
+	}
+}
+
+func textOr(s *string, otherwise string) string {
+	if s == nil {
+		return otherwise
+	}
+	return *s
+}
+
+// printFailure writes each error with its hint.
+func printFailure(w io.Writer, err error) {
+	for _, err := range parts(err) {
+		o := find(err)
+		first, rest, _ := strings.Cut(message(err), "\n")
+		fmt.Fprintln(w, "error: "+printable(first))
+		for line := range strings.Lines(rest) {
+			fmt.Fprintln(w, "  | "+printable(strings.TrimSuffix(line, "\n")))
+		}
+		if o.hint != "" {
+			fmt.Fprintln(w, "hint: "+o.hint)
+		}
+	}
+}
+
+// message is the error's text without the hint, which has a line of its own.
+func message(err error) string {
+	var unreachable *client.UnreachableError
+	if errors.As(err, &unreachable) {
+		return fmt.Sprintf("cannot reach the service at %s: %v", unreachable.Address, unreachable.Err)
+	}
+	return err.Error()
+}
+
+// signalled prints the interface's empty reply.
+func (p *printer) signalled() {
+	p.result(interfaces.SignalReply{}, func(io.Writer) {})
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"tripleo.io/sidecar/interfaces"
+)
+
+func (p *printer) profiles(profiles []interfaces.Profile) {
+	p.result(profiles, func(w io.Writer) {
+		row(w, "NAME", "IMAGE", "INSTANCE", "DESCRIPTION")
+		for _, profile := range profiles {
+			row(w, profile.Name, profile.Image, profile.Instance, profile.Description)
+		}
+	})
+}
+
+func (p *printer) profile(profile *interfaces.Profile) {
+	p.result(profile, func(w io.Writer) {
+		field(w, "Name", profile.Name)
+		field(w, "Description", profile.Description)
+		field(w, "Image", profile.Image)
+		field(w, "Command", shellWords(profile.Command))
+		field(w, "Instance", profile.Instance)
+		row(w)
+		row(w, "RULE")
+		for _, rule := range profile.Arguments {
+			row(w, ruleText(rule))
+		}
+	})
+}
+
+// ruleText shows the rule of the empty argument, which has no text of its own.
+func ruleText(rule string) string {
+	if rule == "" {
+		return "''"
+	}
+	return rule
+}
+
+func (p *printer) checked(c *checked) {
+	p.result(c, func(w io.Writer) {
+		row(w, "AGENT", "PROFILES", "NAMESPACES", "LIMIT")
+		for _, a := range c.Agents {
+			namespaces := a.NetworkNamespaces
+			if a.HostNetwork {
+				namespaces = append([]string{hostNetwork}, namespaces...)
+			}
+			row(w, a.Name, listOr(a.Profiles), listOr(namespaces), fmt.Sprint(a.MaxSidecars))
+		}
+		if len(c.Warnings) > 0 {
+			row(w)
+		}
+		for _, warning := range c.Warnings {
+			row(w, "warning: "+warning)
+		}
+	})
+}
+
+func listOr(words []string) string {
+	if len(words) == 0 {
+		return none
+	}
+	return strings.Join(words, " ")
+}
+
+// versions prints the tool's version and the service's, or why that is not known.
+func (p *printer) versions(v versions, err error) {
+	p.result(v, func(w io.Writer) {
+		field(w, "sidecarctl", v.Sidecarctl)
+		if v.Service != nil {
+			field(w, "Service", strings.TrimSpace(v.Service.Product+" "+v.Service.Version))
+		} else {
+			field(w, "Service", "not known: "+message(err))
+		}
+	})
+}

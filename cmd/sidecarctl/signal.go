@@ -1,0 +1,39 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"tripleo.io/sidecar/interfaces"
+)
+
+// signals are what the interface's Signal takes; the list is for completion, the
+// service has the last word.
+var signals = []string{"SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGTERM", "SIGKILL", "SIGWINCH"}
+
+func newSignal(t *tool) *cobra.Command {
+	return &cobra.Command{
+		Use:               "signal ID SIGNAL",
+		Short:             "Send a signal to a side process",
+		Long:              "Send a signal to a side process. SIGHUP, HUP and hup are the same; allowed are " + strings.Join(signals, ", ") + ".",
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: t.idAndSignal,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id, err := sidecarID(args[0])
+			if err != nil {
+				return err
+			}
+			c, err := t.client()
+			if err != nil {
+				return err
+			}
+			name := "SIG" + strings.TrimPrefix(strings.ToUpper(args[1]), "SIG")
+			if err := c.Signal(cmd.Context(), interfaces.SignalParameters{ID: id, Signal: name}); err != nil {
+				return err
+			}
+			t.out.signalled()
+			return nil
+		},
+	}
+}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"tripleo.io/sidecar/interfaces"
+)
+
+// none stands for a value that is not known or does not apply.
+const none = "-"
+
+// stateWords says in words where a sidecar is in its life.
+func stateWords(r *interfaces.Runtime) string {
+	s := string(r.State)
+	if how := endWords(r.ExitCode, r.ExitSignal); how != "" && r.State == interfaces.StateFailed {
+		s += ", " + how
+	}
+	if r.ImageOutdated {
+		s += ", image outdated"
+	}
+	return s
+}
+
+// endWords says how a process ended, or nothing.
+func endWords(exitCode *int64, exitSignal *string) string {
+	switch {
+	case exitSignal != nil:
+		return "killed by " + *exitSignal
+	case exitCode != nil:
+		return fmt.Sprintf("exit code %d", *exitCode)
+	}
+	return ""
+}
+
+// since returns the time of the last change of a sidecar's state, or nil.
+func since(r *interfaces.Runtime) *int64 {
+	switch r.State {
+	case interfaces.StateReady:
+		return r.ReadyUSec
+	case interfaces.StateFailed:
+		return r.ExitedUSec
+	case interfaces.StateStarting:
+		return r.StartedUSec
+	}
+	return nil
+}
+
+// numberOr returns the number as text, or "-".
+func numberOr(n *int64) string {
+	if n == nil {
+		return none
+	}
+	return strconv.FormatInt(*n, 10)
+}
+
+// moment shows a time as systemctl does: when, and how long ago.
+func moment(usec int64, now time.Time) string {
+	t := time.UnixMicro(usec).In(now.Location())
+	return t.Format("Mon 2006-01-02 15:04:05 MST") + "; " + ago(now.Sub(t))
+}
+
+// ago shows a duration with the two units that matter, as systemd's
+// format_timestamp_relative (src/basic/time-util.c) does.
+func ago(d time.Duration) string {
+	if d < 0 { // clocks are set back
+		return "from now"
+	}
+	const day, week = 24 * time.Hour, 7 * 24 * time.Hour
+	const month, year = 2629800 * time.Second, 31557600 * time.Second
+	switch {
+	case d >= year:
+		return span(d, year, "year", month, "month") + " ago"
+	case d >= month:
+		return span(d, month, "month", day, "day") + " ago"
+	case d >= week:
+		return span(d, week, "week", day, "day") + " ago"
+	case d >= 2*day:
+		return fmt.Sprintf("%d days ago", d/day)
+	case d >= 25*time.Hour:
+		return fmt.Sprintf("1 day %dh ago", (d-day)/time.Hour)
+	case d >= 6*time.Hour:
+		return fmt.Sprintf("%dh ago", d/time.Hour)
+	}
+	return short(d) + " ago"
+}
+
+// short shows a duration of less than a day: 5h 3min, 7min, 2min 5s, 12s, 243ms.
+func short(d time.Duration) string {
+	switch {
+	case d >= time.Hour:
+		return fmt.Sprintf("%dh %dmin", d/time.Hour, d%time.Hour/time.Minute)
+	case d >= 5*time.Minute:
+		return fmt.Sprintf("%dmin", d/time.Minute)
+	case d >= time.Minute:
+		return fmt.Sprintf("%dmin %ds", d/time.Minute, d%time.Minute/time.Second)
+	case d >= time.Second:
+		return fmt.Sprintf("%ds", d/time.Second)
+	}
+	return fmt.Sprintf("%dms", d/time.Millisecond)
+}
+
+func span(d, large time.Duration, largeName string, small time.Duration, smallName string) string {
+	s := count(d/large, largeName)
+	if rest := d % large / small; rest > 0 {
+		s += " " + count(rest, smallName)
+	}
+	return s
+}
+
+func count(n time.Duration, name string) string {
+	if n != 1 {
+		name += "s"
+	}
+	return fmt.Sprintf("%d %s", n, name)
+}
+
+// printable replaces what a terminal could take for a command, or show in a
+// misleading way. Arguments and output come from agents and are hostile.
+func printable(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		b.WriteString(printableRune(r))
+	}
+	return b.String()
+}
+
+func printableRune(r rune) string {
+	if unicode.IsPrint(r) {
+		return string(r)
+	}
+	quoted := strconv.QuoteRune(r)
+	return quoted[1 : len(quoted)-1]
+}
+
+// shellWords joins the words so that a shell (bash, zsh, ksh) takes them apart
+// again into the same ones. Empty words stay visible.
+func shellWords(words []string) string {
+	quoted := make([]string, len(words))
+	for i, word := range words {
+		quoted[i] = shellWord(word)
+	}
+	return strings.Join(quoted, " ")
+}
+
+func shellWord(s string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./=:,@%+"
+	switch {
+	case s != "" && strings.Trim(s, plain) == "":
+		return s
+	case printable(s) == s:
+		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	}
+	escaped := strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s)
+	return "$'" + printable(escaped) + "'"
+}
