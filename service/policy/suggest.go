@@ -1,6 +1,9 @@
 package policy
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // didYouMean returns " (did you mean X?)" for the candidate nearest to word, or
 // nothing if none is near.
@@ -12,21 +15,17 @@ func didYouMean(word string, candidates []string) string {
 	return fmt.Sprintf(" (did you mean %s?)", best)
 }
 
-// nearest returns the candidate that takes the fewest edits to get to, if these
-// are at most a third of the word.
-func nearest(word string, candidates []string) (string, bool) {
-	const longest = 64
-	best, found := "", false
-	least := len(word)/3 + 1
-	if len(word) > longest {
-		return "", false
-	}
+// nearest returns the candidate that takes the fewest edits to get to: at most
+// two, and less in a short word.
+func nearest(word string, candidates []string) (best string, found bool) {
+	const longest = 64 // more is no slip of the fingers
+	most := min(2, len(strings.TrimLeft(word, "-"))/3)
 	for _, candidate := range candidates {
-		if len(candidate) > longest {
+		if max(len(word), len(candidate)) > longest {
 			continue
 		}
-		if d := distance(word, candidate); d < least || (d == least && !found) {
-			best, found, least = candidate, true, d
+		if d := distance(word, candidate); d <= most {
+			best, found, most = candidate, true, d-1
 		}
 	}
 	return best, found
