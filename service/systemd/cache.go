@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -88,6 +89,7 @@ func (c *cache) store(r reading, u Unit, now time.Time) {
 		return
 	}
 	if r.entry.changes == r.changes {
+		u.Environment = slices.Clone(u.Environment) // the reader's is its own
 		r.entry.unit, r.entry.valid, r.entry.read = u, true, now
 	}
 }
@@ -118,6 +120,7 @@ func (c *cache) lookup(row row) (Unit, bool) {
 		return Unit{}, false
 	}
 	u := e.unit
+	u.Environment = slices.Clone(u.Environment)
 	fits := u.Name == row.name && u.LoadState == row.load && u.ActiveState == row.active &&
 		u.SubState == row.sub && u.JobID == row.job
 	return u, fits

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/godbus/dbus/v5"
@@ -56,6 +57,7 @@ type Conn struct {
 	cache   cache
 	watches watches
 	changes changes
+	comings atomic.Uint64 // how often systemd, or the bus, came anew
 
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the keeper has ended
@@ -156,8 +158,7 @@ func (c *Conn) dropLink() {
 	c.link = nil
 	c.ready = make(chan struct{})
 	c.mu.Unlock()
-	c.cache.reset(false)
-	c.lookAgain()
+	c.anew()
 }
 
 // end makes all callers fail, those that wait for a link too.
@@ -192,6 +193,14 @@ func (c *Conn) current(ctx context.Context) (*link, error) {
 func (c *Conn) lookAgain() {
 	c.watches.pokeAll()
 	c.changes.add("")
+}
+
+// anew says that there is another systemd or another bus, which tells us nothing
+// yet.
+func (c *Conn) anew() {
+	c.comings.Add(1)
+	c.cache.reset(false)
+	c.lookAgain()
 }
 
 // changed says that a unit may have changed.

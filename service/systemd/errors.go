@@ -31,6 +31,8 @@ var (
 	// errNoReply: the bus says that systemd left without answering. It may have
 	// done what was asked.
 	errNoReply = fmt.Errorf("no reply: %w", ErrDisconnected)
+	// errLost: systemd took the call but forgot the unit before it ran.
+	errLost = fmt.Errorf("unit was lost: %w", ErrDisconnected)
 )
 
 // JobError says that a job ended otherwise than by being done. The unit that

@@ -25,7 +25,7 @@ func (f *Fake) Stop(ctx context.Context, name string, killAfter time.Duration) (
 	f.mu.Unlock()
 	f.changes.add(name)
 	if killAfter > 0 {
-		killed := Outcome{Change: func(u *Unit) { killedBy(u, 9) }}
+		killed := Outcome{Job: jobDone, Change: func(u *Unit) { killedBy(u, 9) }}
 		kill := time.AfterFunc(killAfter, func() { f.finish(u, job, killed, func(*Unit) {}) })
 		defer kill.Stop()
 	}

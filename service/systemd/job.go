@@ -11,10 +11,10 @@ const pollInterval = time.Second
 
 const jobDone = "done"
 
-// awaitJob waits until a job of the watched unit has ended (0: any), and returns what the
-// unit is then, with a *JobError if the job ended otherwise than by being done.
-// systemd's signal is a hint to look; the unit says whether the job is over.
-func (c *Conn) awaitJob(ctx context.Context, w *watch, job uint32) (Unit, error) {
+// awaitJob waits until a job of the watched unit has ended (0: any), and returns
+// what the unit is then and the job's result, "" if that is lost. systemd's signal
+// is a hint to look; the unit says whether the job is over.
+func (c *Conn) awaitJob(ctx context.Context, w *watch, job uint32) (Unit, string, error) {
 	limited, cancel := context.WithTimeout(ctx, c.config.JobTimeout)
 	defer cancel()
 	poll := time.NewTicker(pollInterval)
@@ -24,18 +24,18 @@ func (c *Conn) awaitJob(ctx context.Context, w *watch, job uint32) (Unit, error)
 		case <-w.wake:
 		case <-poll.C:
 		case <-limited.Done():
-			return Unit{}, c.jobTimeout(ctx, w.unit)
+			return Unit{}, "", c.jobTimeout(ctx, w.unit)
 		}
 		u, err := c.read(limited, w.unit)
 		switch {
 		case limited.Err() != nil:
-			return Unit{}, c.jobTimeout(ctx, w.unit)
+			return Unit{}, "", c.jobTimeout(ctx, w.unit)
 		case err != nil:
-			return Unit{}, err
+			return Unit{}, "", err
 		case u.JobID == 0 || u.JobID != job:
 			// systemd signals the end before it answers that there is no
 			// job, so if the result is not here by now, it is lost.
-			return u, jobError(u, w.result(job))
+			return u, w.result(job), nil
 		}
 	}
 }
@@ -47,19 +47,15 @@ func (c *Conn) jobTimeout(ctx context.Context, unit string) error {
 	return fmt.Errorf("wait for the job of %s: %w within %s", unit, context.DeadlineExceeded, c.config.JobTimeout)
 }
 
-// jobError judges by the job's result, or by the unit if that is not known.
+// jobError judges by the job's result.
 func jobError(u Unit, result string) error {
-	if result == "" {
-		result = guessResult(u)
-	}
 	if result == jobDone {
 		return nil
 	}
 	return &JobError{Unit: u.Name, Result: result}
 }
 
-// guessResult serves when the signal was lost. A unit that systemd has forgotten
-// has ended without failure.
+// guessResult says how a job ended whose result is lost, by what the unit is.
 func guessResult(u Unit) string {
 	switch {
 	case u.JobID != 0: // another job took the place of this one

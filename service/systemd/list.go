@@ -34,7 +34,6 @@ func (c *Conn) List(ctx context.Context, pattern string) ([]Unit, error) {
 		switch u, ok := c.cache.lookup(row); {
 		case row.gone():
 		case ok:
-			u.Environment = slices.Clone(u.Environment) // the cache's own is shared
 			units = append(units, u)
 		default:
 			unknown = append(unknown, row.name)

@@ -63,8 +63,7 @@ func (r *receiver) ownerChanged(body []any) {
 		return
 	}
 	r.link.setOwner(owner, true)
-	r.conn.cache.reset(false)
-	r.conn.lookAgain()
+	r.conn.anew()
 }
 
 // jobRemoved has the body (number, job, unit, result).

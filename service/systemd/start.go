@@ -15,6 +15,9 @@ type auxiliary struct {
 	Properties []Property
 }
 
+// maxAttempts bounds how often a start is repeated that systemd lost.
+const maxAttempts = 5
+
 // Start starts a transient service with these properties, waits for its start job
 // and returns what systemd then says of the unit. Job mode is "fail".
 //
@@ -26,11 +29,40 @@ type auxiliary struct {
 func (c *Conn) Start(ctx context.Context, name string, properties []Property) (Unit, error) {
 	w := c.watches.add(name)
 	defer w.close()
-	job, err := c.startOnce(ctx, name, properties)
-	if err != nil {
-		return Unit{}, fmt.Errorf("start %s: %w", name, err)
+	for attempt := 1; ; attempt++ {
+		u, result, err := c.startAndWait(ctx, w, properties)
+		if !errors.Is(err, errLost) || attempt == maxAttempts {
+			if err == nil {
+				err = jobError(u, result)
+			}
+			return u, err
+		}
+		c.config.Logger.Warn("systemd lost a unit before it was started", "unit", name)
 	}
-	return c.awaitJob(ctx, w, job)
+}
+
+// startAndWait returns errLost if systemd, executing itself anew, has lost the
+// unit before it ran: systemd 252 does that to units whose job still waits, and
+// says that the job failed. A unit that ran and failed would still be there.
+func (c *Conn) startAndWait(ctx context.Context, w *watch, properties []Property) (Unit, string, error) {
+	comings := c.comings.Load()
+	job, err := c.startOnce(ctx, w.unit, properties)
+	if err != nil {
+		return Unit{}, "", fmt.Errorf("start %s: %w", w.unit, err)
+	}
+	u, result, err := c.awaitJob(ctx, w, job)
+	if err == nil && u.LoadState == "not-found" && c.comings.Load() != comings {
+		switch result {
+		case "failed":
+			err = fmt.Errorf("start %s: %w", w.unit, errLost)
+		case "": // it may have run
+			err = fmt.Errorf("start %s: %w: systemd has no unit and lost the job's result", w.unit, ErrDisconnected)
+		}
+	}
+	if result == "" {
+		result = guessResult(u)
+	}
+	return u, result, err
 }
 
 // startOnce returns the number of the start job. It asks again only when it is

@@ -31,11 +31,17 @@ func (c *Conn) Stop(ctx context.Context, name string, killAfter time.Duration) (
 		return Unit{}, fmt.Errorf("stop %s: %w", name, err)
 	}
 	defer c.killLater(ctx, name, killAfter)()
-	u, err := c.awaitJob(ctx, w, job)
+	u, result, err := c.awaitJob(ctx, w, job)
+	if err != nil {
+		return Unit{}, err
+	}
 	if u.ActiveState == "failed" {
 		c.resetFailed(ctx, name)
 	}
-	return u, err
+	if result == "" {
+		result = guessResult(u)
+	}
+	return u, jobError(u, result)
 }
 
 // ref keeps systemd from forgetting the unit before it has been read. Without a
