@@ -1,0 +1,130 @@
+//go:build testhost
+
+package test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// expectedDaemon is the daemon's process; a test that kills it sets it anew.
+var expectedDaemon int
+
+// trouble is what must never be in the daemon's log.
+var trouble = regexp.MustCompile(`(?i)\bpanic|DATA RACE|fatal error|goroutine \d+ \[`)
+
+// daemonPID returns the daemon's process, which must be active.
+func daemonPID() (int, error) {
+	state, err := output("systemctl", "show", "-P", "ActiveState", "sidecard")
+	if err == nil && state != "active" {
+		err = fmt.Errorf("sidecard is %s", state)
+	}
+	if err != nil {
+		return 0, err
+	}
+	text, err := output("systemctl", "show", "-P", "MainPID", "sidecard")
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(text)
+}
+
+// checkDaemon finds out whether the daemon is the one that it was, and well.
+func checkDaemon() error {
+	pid, err := daemonPID()
+	if err == nil && pid != expectedDaemon {
+		err = fmt.Errorf("sidecard is process %d, it was %d: it has restarted by itself", pid, expectedDaemon)
+	}
+	text, logErr := output("journalctl", "-q", "-u", "sidecard", "-o", "cat", "--no-pager")
+	if found := trouble.FindString(text); found != "" {
+		logErr = fmt.Errorf("the log of sidecard has %q", found)
+	}
+	return errors.Join(err, logErr)
+}
+
+// killDaemon kills the daemon with SIGKILL.
+func killDaemon(t testing.TB) {
+	t.Helper()
+	if err := syscall.Kill(expectedDaemon, syscall.SIGKILL); err != nil {
+		t.Fatalf("kill sidecard: %v", err)
+	}
+}
+
+// awaitDaemon waits until systemd has started the daemon again.
+func awaitDaemon(t testing.TB) {
+	t.Helper()
+	eventually(t, 20*time.Second, "sidecard is back", func() bool {
+		pid, err := daemonPID()
+		if err != nil || pid == expectedDaemon || pid == 0 {
+			return false
+		}
+		expectedDaemon = pid
+		return true
+	})
+	// Otherwise the sum of all tests would reach the unit's start limit.
+	run(t, "systemctl", "reset-failed", "sidecard")
+}
+
+// restartDaemon kills the daemon and waits for the next one.
+func restartDaemon(t testing.TB) {
+	t.Helper()
+	killDaemon(t)
+	awaitDaemon(t)
+}
+
+// reload makes the daemon read its policy files, and waits until it has.
+func reload(t testing.TB) {
+	t.Helper()
+	run(t, "systemctl", "reload", "sidecard")
+}
+
+// withPolicy writes a policy file for the time of the test, and reloads.
+func withPolicy(t testing.TB, dir, name, text string) {
+	t.Helper()
+	if err := writePolicy(dir, name, text); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		run(t, "rm", "-f", policyFile(dir, name))
+		reload(t)
+	})
+	reload(t)
+}
+
+// entry is a journal entry: field to value.
+type entry map[string]any
+
+// cursor returns the place in the journal where everything that is written from
+// now on begins.
+func cursor(t testing.TB) string {
+	t.Helper()
+	text := run(t, "journalctl", "-q", "-n", "1", "--show-cursor", "-o", "cat", "--no-pager")
+	_, at, ok := strings.Cut(text, "-- cursor: ")
+	if !ok {
+		t.Fatalf("no cursor in %q", text)
+	}
+	return at
+}
+
+// entriesAfter returns the journal entries after a cursor that match all matches.
+func entriesAfter(t testing.TB, cursor string, matches ...string) []entry {
+	t.Helper()
+	run(t, "journalctl", "--sync")
+	text := run(t, append([]string{"journalctl", "-q", "-o", "json", "--no-pager", "--after-cursor=" + cursor}, matches...)...)
+	var entries []entry
+	for line := range strings.Lines(text) {
+		var e entry
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatalf("journal entry %q: %v", line, err)
+		}
+		entries = append(entries, e)
+	}
+	return entries
+}

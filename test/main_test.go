@@ -1,0 +1,58 @@
+//go:build testhost
+
+package test
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+)
+
+func TestMain(m *testing.M) {
+	if call, ok := os.LookupEnv(callVariable); ok {
+		os.Exit(callAndPrint(call))
+	}
+	flag.Parse()
+	if flag.Lookup("test.list").Value.String() != "" {
+		os.Exit(m.Run()) // starts nothing, and so is harmless anywhere
+	}
+	os.Exit(runAll(m))
+}
+
+// runAll installs, runs the tests, and looks at the daemon and the host afterwards.
+func runAll(m *testing.M) int {
+	if os.Getenv("SIDECAR_TESTHOST") != "1" {
+		fmt.Fprintln(os.Stderr, "These tests take the whole host. scripts/test runs them in a throw-away one (SIDECAR_TESTHOST is not 1).")
+		return 2
+	}
+	if err := install(); err != nil {
+		fmt.Fprintln(os.Stderr, "install:", err)
+		return 1
+	}
+	code := m.Run()
+	if err := errors.Join(checkDaemon(), checkClean()); err != nil {
+		fmt.Fprintln(os.Stderr, "FAIL: after all tests:", err)
+		return max(code, 1)
+	}
+	return code
+}
+
+// install puts the policy files of the tests in place and starts the daemon.
+func install() error {
+	for _, dir := range []string{stateDirectory, neutronDirectory} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := installPolicy(); err != nil {
+		return err
+	}
+	if _, err := output("systemctl", "start", "sidecard"); err != nil {
+		return err
+	}
+	pid, err := daemonPID()
+	expectedDaemon = pid
+	return err
+}

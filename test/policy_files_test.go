@@ -1,0 +1,105 @@
+//go:build testhost
+
+package test
+
+import (
+	"os"
+	"path/filepath"
+)
+
+const (
+	policyDirectory  = "/etc/sidecar"
+	exampleAgents    = "/usr/share/doc/sidecar/examples/agents.d"
+	stateDirectory   = "/var/lib/tester"
+	neutronDirectory = "/var/lib/neutron"
+	image            = "localhost/neutron-sidecars:1"
+)
+
+// The agents of the tests, beside the shipped example neutron-dhcp.
+const (
+	neutron = "neutron-dhcp" // may do what a real one may
+	tester  = "tester"       // may launch the profiles of the tests
+	limited = "limited"      // may have two sidecars
+	onHost  = "on-host"      // may use the host's own network
+)
+
+var agentFiles = map[string]string{
+	tester: `profiles = ["dnsmasq", "probe", "phoenix", "mute", "stubborn", "ghost", "looker"]
+network-namespaces = ["t-*"]
+state-directories = ["/var/lib/tester"]
+max-sidecars = 4000
+`,
+	limited: `profiles = ["probe"]
+network-namespaces = ["t-*"]
+state-directories = ["/var/lib/tester"]
+max-sidecars = 2
+`,
+	onHost: `profiles = ["probe"]
+network-namespaces = ["t-*"]
+host-network = true
+state-directories = ["/var/lib/tester"]
+`,
+}
+
+// The profiles of the tests run a shell as the payload's first process. Such a
+// one gets only those signals that it has a handler for (pid_namespaces(7)).
+const (
+	takePIDFile = `for a; do case $a in --pid-file=*) f=${a#*=};; --exit=*) echo "told to exit" >&2; exit ${a#*=};; esac; done; `
+	idle        = `while :; do sleep 3600 & wait; done`
+	untilTerm   = `trap "exit 0" TERM; `
+	writePID    = `echo $$ >$f; `
+	// The host's /etc is known by its passwd, and by a file that only a test
+	// puts there.
+	refuseEtc = `for d in ${f%/*} ${f%/*}/..; do [ ! -e $d/passwd ] && [ ! -e $d/ETC-OF-THE-HOST ] || { echo "this is /etc" >&2; exit 66; }; done; `
+)
+
+// profile returns the text of a profile's file.
+func profile(image, script, timeout, restart string) string {
+	return `description = "for tests"
+image = "` + image + `"
+command = ["/bin/sh", "-c", '''` + script + `''', "payload"]
+instance = "--pid-file"
+ready = { pid-file = "--pid-file", timeout = "` + timeout + `" }
+restart = "` + restart + `"
+capabilities = ["NET_RAW"]
+arguments = ["", "--pid-file={path:rw}", "--file={path:ro}", "--exit={int}", "--text={text}", "-t {text}"]
+`
+}
+
+func profileFiles() map[string]string {
+	payload := takePIDFile + untilTerm + writePID + idle
+	return map[string]string{
+		"probe":    profile(image, payload, "30s", "no"),
+		"phoenix":  profile(image, payload, "30s", "always"),
+		"mute":     profile(image, untilTerm+idle, "2s", "no"),
+		"stubborn": profile(image, takePIDFile+writePID+idle, "30s", "no"),
+		"ghost":    profile("localhost/no-such-image:1", payload, "30s", "no"),
+		"looker":   profile(image, takePIDFile+refuseEtc+untilTerm+writePID+idle, "30s", "no"),
+	}
+}
+
+// installPolicy writes the policy files of the tests.
+func installPolicy() error {
+	if _, err := output("install", "-m0644", "-t", policyDirectory+"/agents.d", filepath.Join(exampleAgents, neutron+".toml")); err != nil {
+		return err
+	}
+	for name, text := range agentFiles {
+		if err := writePolicy("agents.d", name, text); err != nil {
+			return err
+		}
+	}
+	for name, text := range profileFiles() {
+		if err := writePolicy("profiles.d", name, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func policyFile(dir, name string) string {
+	return filepath.Join(policyDirectory, dir, name+".toml")
+}
+
+func writePolicy(dir, name, text string) error {
+	return os.WriteFile(policyFile(dir, name), []byte(text), 0o644)
+}
