@@ -56,13 +56,11 @@ func openat2(dir int, name, shown string, flags, resolve uint64) (*os.File, erro
 func explain(shown string, err error) error {
 	switch {
 	case errors.Is(err, unix.ELOOP):
-		return fmt.Errorf("%s: a component of the path is a symbolic link: %w", shown, err)
-	case errors.Is(err, unix.ENOTDIR):
-		return fmt.Errorf("%s: is not a directory: %w", shown, err)
+		return fmt.Errorf("%s: is, or lies behind, a symbolic link", shown)
 	case errors.Is(err, unix.ENOENT):
 		return fmt.Errorf("%s: does not exist: %w", shown, err)
 	}
-	return fmt.Errorf("%s: %w", shown, err)
+	return fmt.Errorf("%s: %v", shown, err)
 }
 
 // throughProc returns a path that leads to what f is open on, and nowhere else

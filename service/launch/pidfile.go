@@ -47,7 +47,7 @@ func translate(f File, table ProcessTable, pidNamespace string) (Process, error)
 // readPIDFile returns what the file name in dir is, and its number. The first
 // open is O_PATH: it cannot hang on a fifo and cannot set off a device.
 func readPIDFile(dir *os.File, name string) (unix.Stat_t, int, error) {
-	pinned, err := openat2(int(dir.Fd()), name, "pid file", unix.O_PATH, resolveBeneath)
+	pinned, err := openat2(int(dir.Fd()), name, "the pid file", unix.O_PATH, resolveBeneath)
 	if errors.Is(err, unix.ENOENT) {
 		return unix.Stat_t{}, 0, notYet("the pid file does not exist")
 	}

@@ -19,8 +19,13 @@ type rig struct {
 	state string // the agent's state directory
 }
 
+// Links to /etc are part of the attacks; if one worked, it must not hurt the
+// machine, so /etc is read-only here.
 func newRig(t *testing.T) rig {
 	t.Helper()
+	must(t, unix.Mount("/etc", "/etc", "", unix.MS_BIND, ""))
+	t.Cleanup(func() { _ = unix.Unmount("/etc", unix.MNT_DETACH) })
+	must(t, unix.Mount("", "/etc", "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
 	dir := t.TempDir()
 	must(t, unix.Mount("tmpfs", dir, "tmpfs", 0, ""))
 	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
@@ -239,8 +244,15 @@ func TestLaunchUndoesEverythingWhenAStepFails(t *testing.T) {
 		}, "/dhcp/1/pid: is a directory"},
 		"missing directory of a pid file": {func(_ *testing.T, _ rig, p *Plan) { p.PIDFiles[0].Path = "x/pid" }, "/state/x: does not exist"},
 		"link to the pid file's directory": {func(t *testing.T, r rig, p *Plan) {
-			must(t, os.Symlink("/etc", r.state+"/evil"))
-			p.PIDFiles[0].Path = "evil/passwd"
+			victim := t.TempDir()
+			must(t, os.WriteFile(victim+"/pid", []byte("keep"), 0o644))
+			t.Cleanup(func() {
+				if _, err := os.Stat(victim + "/pid"); err != nil {
+					t.Errorf("a file behind a link was removed: %v", err)
+				}
+			})
+			must(t, os.Symlink(victim, r.state+"/evil"))
+			p.PIDFiles[0].Path = "evil/pid"
 		}, "symbolic link"},
 	}
 	for name, test := range tests {
