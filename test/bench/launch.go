@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"tripleo.io/sidecar/client"
+	"tripleo.io/sidecar/interfaces"
+)
+
+// benchLaunch compares a launch through the agent's socket with a bare podman
+// run of the same container until the same pid file, alternating which is first.
+func benchLaunch(ctx context.Context, agent *client.Client, rounds int) error {
+	n, err := newNetwork(ctx, "launch")
+	if err != nil {
+		return err
+	}
+	argv, err := barePodman(ctx, agent, n)
+	if err != nil {
+		return err
+	}
+	sides := []func() (time.Duration, error){
+		func() (time.Duration, error) { return launchOnce(ctx, agent, n) },
+		func() (time.Duration, error) { return podmanOnce(ctx, argv, n) },
+	}
+	times := make([][]time.Duration, len(sides))
+	const warmUp = 2
+	for round := range rounds + warmUp {
+		for i := range sides {
+			side := (i + round) % len(sides)
+			took, err := sides[side]()
+			if err != nil {
+				return err
+			}
+			if round >= warmUp {
+				times[side] = append(times[side], took)
+			}
+		}
+	}
+	ours, podman := median(times[0]), median(times[1])
+	report("launch_ms", milliseconds(ours), "ms")
+	report("podman_ms", milliseconds(podman), "ms")
+	report("launch_ratio", float64(ours)/float64(podman), "ratio")
+	return nil
+}
+
+func launchOnce(ctx context.Context, agent *client.Client, n network) (time.Duration, error) {
+	begin := time.Now()
+	s, err := agent.Launch(ctx, n.launch())
+	took := time.Since(begin)
+	if err != nil {
+		return 0, err
+	}
+	_, err = agent.Stop(ctx, interfaces.StopParameters{ID: s.ID})
+	return took, err
+}
+
+func podmanOnce(ctx context.Context, argv []string, n network) (time.Duration, error) {
+	if err := os.Remove(n.pidFile()); err != nil && !os.IsNotExist(err) {
+		return 0, err
+	}
+	begin := time.Now()
+	done := make(chan error, 1)
+	go func() {
+		_, err := output(ctx, argv...)
+		done <- err
+	}()
+	waiting, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	waitErr := n.waitForPID(waiting)
+	took := time.Since(begin)
+	if err := <-done; err != nil {
+		return 0, err
+	}
+	if waitErr != nil {
+		return 0, waitErr
+	}
+	_, err := output(ctx, "podman", "rm", "-f", "-t", "0", "bench")
+	return took, err
+}
+
+// barePodman is the command line that the service would use, for somebody who
+// runs it by hand: the namespace and the directory by their own names, podman's
+// own control groups, no notification.
+func barePodman(ctx context.Context, agent *client.Client, n network) ([]string, error) {
+	explained, err := agent.Explain(ctx, n.launch())
+	if err != nil {
+		return nil, err
+	}
+	argv := []string{"podman", "run", "-d", "--name=bench", "--network=ns:/run/netns/" + n.netns(), "-v", n.dir() + ":" + n.dir()}
+	for _, p := range explained.Properties {
+		if p.Name != "ExecStartEx" {
+			continue
+		}
+		for word := range strings.FieldsSeq(p.Value) {
+			if keptFlag(word) {
+				argv = append(argv, word)
+			}
+		}
+	}
+	if len(argv) < 15 {
+		return nil, fmt.Errorf("Explain shows no command line: %v", explained.Properties)
+	}
+	argv = append(argv, "--entrypoint=[]", explained.Image)
+	return append(argv, explained.Command...), nil
+}
+
+// keptFlag reports whether a flag of the service's podman run means the same
+// outside a unit.
+func keptFlag(word string) bool {
+	return slices.ContainsFunc([]string{
+		"--rm", "--replace", "--pull=", "--log-driver=", "--read-only", "--no-hosts", "--no-healthcheck",
+		"--image-volume=", "--http-proxy=", "--security-opt=", "--cap-drop=", "--cap-add=",
+	}, func(prefix string) bool { return strings.HasPrefix(word, prefix) })
+}
