@@ -151,7 +151,8 @@ func loadCorpusPolicies(t *testing.T) (shipped, wide *policy.Set) {
 		}
 		write(t, filepath.Join(override, "profiles.d", name+".toml"), "mounts = [\"{state}:rw\"]\n"+string(profile))
 	}
-	return load(t, ".", agents), load(t, ".", agents, override)
+	profiles := installed(t, "profiles.d")
+	return load(t, profiles, agents), load(t, profiles, agents, override)
 }
 
 // readCorpus reads the lines; one with alternatives becomes several.

@@ -3,6 +3,7 @@ package policy_test
 import (
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"tripleo.io/sidecar/service/policy"
@@ -17,6 +18,8 @@ func write(t testing.TB, file, text string) {
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	chmod(t, filepath.Dir(file), 0o755) // whatever the umask is
+	chmod(t, file, 0o644)
 }
 
 func load(t testing.TB, dirs ...string) *policy.Set {
@@ -31,7 +34,46 @@ func load(t testing.TB, dirs ...string) *policy.Set {
 // shipped returns the profiles and the example agents of this package.
 func shipped(t testing.TB) *policy.Set {
 	t.Helper()
-	return load(t, ".", "examples")
+	return load(t, installed(t, "profiles.d"), installed(t, "examples/agents.d"))
+}
+
+// installed copies policy files as they would be installed: what is checked out
+// may have permissions that the loader refuses.
+func installed(t testing.TB, dir string) string {
+	t.Helper()
+	root := t.TempDir()
+	files, err := filepath.Glob(filepath.Join(dir, "*.toml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files in %s: %v", dir, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(root, filepath.Base(dir), filepath.Base(file)), string(text))
+	}
+	return root
 }
 
 func pointer[T any](v T) *T { return &v }
+
+func chmod(t testing.TB, file string, mode os.FileMode) {
+	t.Helper()
+	if err := os.Chmod(file, mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// replace removes a file and makes something else in its place.
+func replace(t *testing.T, file string, create func() error) {
+	t.Helper()
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := create(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mkfifo(file string) error { return syscall.Mkfifo(file, 0o644) }

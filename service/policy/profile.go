@@ -33,9 +33,12 @@ func parseProfile(r *report, name string, document []byte) *Profile {
 	if p.PIDNamespace == "host" {
 		r.warnf("pid-namespace", "a root process in the host's pid namespace may signal every root process of the host")
 	}
+	before := len(r.problems)
 	p.arguments, p.rules = r.rules(raw.Arguments)
-	r.instance(p, raw.Instance)
-	r.ready(p, raw.Ready)
+	if len(r.problems) == before { // else what refers to a rule would only be noise
+		r.instance(p, raw.Instance)
+		r.ready(p, raw.Ready)
+	}
 	return p
 }
 

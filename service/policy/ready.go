@@ -36,12 +36,18 @@ func (r *report) ready(p *Profile, raw *rawReady) {
 		r.template(p, "ready.socket", *raw.Socket)
 	}
 	if raw.DefaultPIDFile != nil {
-		p.Ready.DefaultPIDFile = *raw.DefaultPIDFile
-		r.template(p, "ready.default-pid-file", *raw.DefaultPIDFile)
-		if len(p.Ready.PIDFiles) != 1 || isTemplate(p.Ready.PIDFiles[0]) {
-			r.errorf("ready.default-pid-file", "needs a pid-file that is one option")
-		}
+		r.defaultPIDFile(p, *raw.DefaultPIDFile)
 	}
+}
+
+func (r *report) defaultPIDFile(p *Profile, template string) {
+	const key = "ready.default-pid-file"
+	p.Ready.DefaultPIDFile = template
+	if len(p.Ready.PIDFiles) != 1 || isTemplate(p.Ready.PIDFiles[0]) {
+		r.errorf(key, "needs a pid-file that is one option")
+		return
+	}
+	r.template(p, key, template)
 }
 
 func (r *report) timeout(s *string) time.Duration {
@@ -97,7 +103,7 @@ func (r *report) pidFile(p *Profile, key, file string) {
 	_, h, ok := p.valueRule(file)
 	switch {
 	case !ok:
-		r.errorf(key, "%s must have exactly one rule in arguments, with {path:rw} as its value%s", file, didYouMean(file, p.options()))
+		r.errorf(key, "%s must have exactly one rule in arguments, with {path:rw} as its value%s", file, p.didYouMean(file))
 	case !h.path || !h.writable:
 		r.errorf(key, "the value of %s must be {path:rw}: the process writes the file", file)
 	}

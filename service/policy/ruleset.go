@@ -45,8 +45,7 @@ func (r *report) instance(p *Profile, option string) {
 	}
 	_, h, ok := p.valueRule(option)
 	if !ok {
-		r.errorf("instance", "%s must have exactly one rule in arguments, with one hole as its value, such as %q%s",
-			option, option+"={path:rw}", didYouMean(option, p.options()))
+		r.errorf("instance", "%s must have exactly one rule in arguments, with one hole as its value%s", option, p.didYouMean(option))
 		return
 	}
 	for i, m := range p.Mounts {
@@ -54,6 +53,14 @@ func (r *report) instance(p *Profile, option string) {
 			r.errorf(element("mounts", i), "%s is known only if the instance %s names a path", stateHole, option)
 		}
 	}
+}
+
+// didYouMean suggests another option, for one that has no rule.
+func (p *Profile) didYouMean(option string) string {
+	if len(p.rulesFor(option)) > 0 {
+		return ""
+	}
+	return didYouMean(option, p.options())
 }
 
 // options lists the options of all rules, each once.

@@ -19,7 +19,7 @@ func didYouMean(word string, candidates []string) string {
 // two, and less in a short word.
 func nearest(word string, candidates []string) (best string, found bool) {
 	const longest = 64 // more is no slip of the fingers
-	most := min(2, len(strings.TrimLeft(word, "-"))/3)
+	most := min(2, (len(strings.TrimLeft(word, "-"))+1)/3)
 	for _, candidate := range candidates {
 		if max(len(word), len(candidate)) > longest {
 			continue

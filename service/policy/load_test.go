@@ -1,0 +1,294 @@
+package policy_test
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"tripleo.io/sidecar/service/policy"
+)
+
+const (
+	goodProfile = `description = "a test"
+image = "localhost/x:1"
+command = ["/bin/x"]
+instance = "-f"
+ready = { process = true }
+arguments = ["-f {path:ro}", "-p {path:rw}", "-n {int}"]
+`
+	goodAgent = `profiles = ["x"]
+network-namespaces = ["x-*"]
+state-directories = ["/srv/x"]
+`
+)
+
+// edit replaces a line of a document by another, or appends it.
+func edit(document, line string) string {
+	key, _, _ := strings.Cut(line, " ")
+	lines := strings.SplitAfter(document, "\n")
+	for i, old := range lines {
+		if strings.HasPrefix(old, key+" ") {
+			lines[i] = line + "\n"
+			return strings.Join(lines, "")
+		}
+	}
+	return document + line + "\n"
+}
+
+func TestPolicyLoadProfileProblems(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		line string // instead of the good profile's, or after it
+		want string // "line: key: text"; the text is a part
+	}{
+		{`imgae = "x"`, `7: imgae: unknown key (did you mean image?)`},
+		{`Image = "x"`, `7: Image: unknown key (did you mean image?)`},
+		{`colour = "red"`, `7: colour: unknown key`},
+		{`ready = { process = true, time-out = "3s" }`, `5: ready.time-out: unknown key (did you mean ready.timeout?)`},
+		{`image = 7`, `2: image: is of type integer, should be a string`},
+		{`arguments = "-f {path:ro}"`, `6: arguments: is of type string, should be a list of strings`},
+		{`tasks-max = "7"`, `7: tasks-max: is of type string, should be a whole number`},
+		{`ready = "-f"`, `5: ready: is of type string, should be a table such as`},
+		{`image = `, `2: TOML: `},
+		{`image = "a b"`, `2: image: "a b" is no image reference`},
+		{`image = "-v/:/"`, `2: image: "-v/:/" is no image reference`},
+		{`image = ""`, `2: image: is missing`},
+		{`description = "a\u001bb"`, `1: description: it has the control character U+001B`},
+		{`command = []`, `3: command: is missing`},
+		{`command = ["x"]`, `3: command: the program's path "x": it must be absolute`},
+		{`command = ["/bin/x", "a\u0000"]`, `3: command[1]: it has the control character U+0000`},
+		{`instance = "-q"`, `4: instance: -q must have exactly one rule`},
+		{`instance = ""`, `4: instance: is missing`},
+		{`ready = { }`, `5: ready: must have exactly one of pid-file, socket and process`},
+		{`ready = { process = true, pid-file = "-p" }`, `5: ready: must have exactly one of`},
+		{`ready = { pid-file = "-f" }`, `5: ready.pid-file: the value of -f must be {path:rw}`},
+		{`ready = { pid-file = "-n" }`, `5: ready.pid-file: the value of -n must be {path:rw}`},
+		{`ready = { pid-file = "-q" }`, `5: ready.pid-file: -q must have exactly one rule`},
+		{`ready = { pid-file = ["-p", "-p"] }`, `5: ready.pid-file: -p is there twice`},
+		{`ready = { pid-file = [] }`, `5: ready.pid-file: is an empty list`},
+		{`ready = { pid-file = [7] }`, `5: ready.pid-file: must be a list of strings`},
+		{`ready = { pid-file = 7 }`, `5: ready.pid-file: must be a string or a list of strings`},
+		{`ready = { pid-file = "/run/x.pid" }`, `5: ready.pid-file: "/run/x.pid" must begin with {state}/ or {dir}/`},
+		{`ready = { pid-file = "{state}/../x.pid" }`, `5: ready.pid-file: "{state}/../x.pid": what follows the first '/'`},
+		{`ready = { pid-file = "{state}/{name}.pid" }`, `5: ready.pid-file: "{state}/{name}.pid": what follows the first '/'`},
+		{`ready = { pid-file = "{state}/a/x.pid" }`, `5: ready.pid-file: the process cannot write "{state}/a/x.pid": add "{state}/a:rw" to mounts`},
+		{`ready = { pid-file = "{state}/x.pid" }`, `5: ready.pid-file: the process cannot write "{state}/x.pid": add "{state}:rw" to mounts`},
+		{`ready = { socket = "{dir}/x.ctl" }`, `5: ready.socket: the process cannot write "{dir}/x.ctl": the value of -f must be {path:rw}`},
+		{`ready = { socket = "{dir}/a/x.ctl" }`, `5: ready.socket: "{dir}/a/x.ctl" must lie in {dir} itself`},
+		{`ready = { process = true, default-pid-file = "{state}/x" }`, `5: ready.default-pid-file: needs a pid-file that is one option`},
+		{`ready = { process = true, timeout = "soon" }`, `5: ready.timeout: "soon" is no time between 1s and 10m`},
+		{`ready = { process = true, timeout = "11m" }`, `5: ready.timeout: "11m" is no time between 1s and 10m`},
+		{`capabilities = ["CAP_KILL"]`, `7: capabilities[0]: "CAP_KILL" is written KILL here`},
+		{`capabilities = ["KILL", "KIL"]`, `7: capabilities[1]: "KIL" is no capability (did you mean KILL?)`},
+		{`capabilities = ["KILL", "KILL"]`, `7: capabilities[1]: KILL is there twice`},
+		{`pid-namespace = "hots"`, `7: pid-namespace: "hots" is none of private, host`},
+		{`restart = "on-failur"`, `7: restart: "on-failur" is none of no, on-failure, always (did you mean on-failure?)`},
+		{`memory-max = "64MB"`, `7: memory-max: "64MB" is no size`},
+		{`memory-max = "1000K"`, `7: memory-max: "1000K" is less than 1M`},
+		{`memory-max = "99999999999T"`, `7: memory-max: "99999999999T" is no size`},
+		{`memory-max = ""`, `7: memory-max: "" is no size`},
+		{`tasks-max = 0`, `7: tasks-max: 0 is not between 1 and`},
+		{`cpu-weight = 10001`, `7: cpu-weight: 10001 is not between 1 and 10000`},
+		{`oom-score-adjust = -1001`, `7: oom-score-adjust: -1001 is not between`},
+		{`mounts = ["{state}"]`, `7: mounts[0]: "{state}" must end in :ro or :rw`},
+		{`mounts = ["{state}:ro", "{state}/..:ro"]`, `7: mounts[1]: "{state}/..:ro": what follows {state}: it must be written without`},
+		{`mounts = ["{state}x:ro"]`, `7: mounts[0]: "{state}x:ro": what follows {state}: it must be absolute`},
+		{`mounts = ["{dir}:ro"]`, `7: mounts[0]: "{dir}:ro": it must be absolute; it begins with {state} or is a fixed path`},
+		{`mounts = ["{state}:ro", "-{state}:rw"]`, `7: mounts[1]: "-{state}:rw" is there twice`},
+		{`mounts = ["/etc:ro"]`, `7: mounts[0]: "/etc:ro": /etc is too broad`},
+		{`mounts = ["/etc/x:rw"]`, `7: mounts[0]: "/etc/x:rw": nothing in /etc may be handed out`},
+		{`mounts = ["/run/podman:ro"]`, `7: mounts[0]: "/run/podman:ro": nothing in /run/podman may be handed out`},
+		{`mounts = ["/proc/1:ro"]`, `7: mounts[0]: "/proc/1:ro": nothing in /proc may be handed out`},
+		{`mounts = ["/:ro"]`, `7: mounts[0]: "/:ro": / is too broad`},
+		{`arguments = []`, `6: arguments: is missing`},
+		{`arguments = ["-f {path:ro}", "-f {path:ro}"]`, `6: arguments[1]: "-f {path:ro}": it is there twice`},
+		{`arguments = ["-f {path:ro}", "-x{paht}"]`, `6: arguments[1]: "-x{paht}": unknown hole {paht}`},
+		{"arguments = [\n  \"-f {path:ro}\", # fine\n\n  \"{text}\",\n]", `9: arguments[1]: "{text}": a rule that begins with {text} would accept any option`},
+		{"[ready]\nprocess = true", `7: ready: key ready should be a table`},
+		{"[other]\nx = 1", `7: other: unknown key`},
+	} {
+		t.Run(test.line, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			profile := filepath.Join(dir, "profiles.d", "x.toml")
+			write(t, profile, edit(goodProfile, test.line))
+			wantProblem(t, dir, profile+":"+test.want)
+		})
+	}
+}
+
+// wantProblem checks that loading finds just one problem.
+func wantProblem(t *testing.T, dir, want string) {
+	t.Helper()
+	_, err := policy.Load(dir)
+	if err == nil {
+		t.Fatalf("no error, want %s", want)
+	}
+	got := err.Error()
+	if !strings.HasPrefix(got, want) || strings.Contains(got, "\n") {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestPolicyLoadAgentProblems(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ line, want string }{
+		{`profile = ["x"]`, `4: profile: unknown key (did you mean profiles?)`},
+		{`profiles = []`, `1: profiles: is missing`},
+		{`profiles = ["xx"]`, `1: profiles: there is no profile "xx"`},
+		{`profiles = ["x", "x"]`, `1: profiles[1]: x is there twice`},
+		{`network-namespaces = []`, `2: network-namespaces: is missing`},
+		{`network-namespaces = ["a/*"]`, `2: network-namespaces[0]: "a/*": it may have only`},
+		{`network-namespaces = ["a", ".."]`, `2: network-namespaces[1]: "..": it would be a directory`},
+		{`network-namespaces = [""]`, `2: network-namespaces[0]: "": it is empty`},
+		{`state-directories = []`, `3: state-directories: is missing`},
+		{`state-directories = ["srv/x"]`, `3: state-directories[0]: "srv/x": it must be absolute`},
+		{`state-directories = ["/srv/x/"]`, `3: state-directories[0]: "/srv/x/": it must be written without`},
+		{`state-directories = ["/srv/x/../y"]`, `3: state-directories[0]: "/srv/x/../y": it must be written without`},
+		{`state-directories = ["/srv/a:b"]`, `3: state-directories[0]: "/srv/a:b": a directory that is mounted may have no ':'`},
+		{`state-directories = ["/"]`, `3: state-directories[0]: "/": / is too broad`},
+		{`state-directories = ["/var/lib"]`, `3: state-directories[0]: "/var/lib": /var/lib is too broad`},
+		{`state-directories = ["/home"]`, `3: state-directories[0]: "/home": /home is too broad`},
+		{`state-directories = ["/etc/neutron"]`, `3: state-directories[0]: "/etc/neutron": nothing in /etc`},
+		{`state-directories = ["/usr"]`, `3: state-directories[0]: "/usr": nothing in /usr`},
+		{`state-directories = ["/proc/1/root"]`, `3: state-directories[0]: "/proc/1/root": nothing in /proc`},
+		{`state-directories = ["/run/sidecar/agents"]`, `3: state-directories[0]: "/run/sidecar/agents": nothing in /run/sidecar`},
+		{`state-directories = ["/var/lib/containers/storage"]`, `3: state-directories[0]: "/var/lib/containers/storage": nothing in`},
+		{`state-directories = ["/srv/x", "/srv/x/y"]`, `3: state-directories[1]: /srv/x and /srv/x/y overlap`},
+		{`state-directories = ["/opt/x/sub"]`, `3: state-directories: /opt/x/sub overlaps the fixed mount /opt/x of profile x`},
+		{`max-sidecars = 0`, `4: max-sidecars: 0 is not between 1 and 100000`},
+		{`host-network = 1`, `4: host-network: is of type integer, should be true or false`},
+	} {
+		t.Run(test.line, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			write(t, filepath.Join(dir, "profiles.d", "x.toml"), goodProfile+`mounts = ["/opt/x:ro"]`)
+			agent := filepath.Join(dir, "agents.d", "a.toml")
+			write(t, agent, edit(goodAgent, test.line))
+			wantProblem(t, dir, agent+":"+test.want)
+		})
+	}
+}
+
+func TestPolicyLoadReportsEveryProblem(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "profiles.d", "x.toml"), edit(edit(goodProfile, `restart = "never"`), `tasks-max = 0`))
+	write(t, filepath.Join(dir, "profiles.d", "y.toml"), "image = \n")
+	write(t, filepath.Join(dir, "agents.d", "a.toml"), edit(edit(goodAgent, `colour = "red"`), `max-sidecars = -1`))
+	_, err := policy.Load(dir)
+	if err == nil {
+		t.Fatal("no error")
+	}
+	var got []string
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		place := strings.SplitN(strings.TrimPrefix(line, dir+"/"), ":", 4)
+		got = append(got, strings.Join(place[:3], ":"))
+	}
+	want := []string{
+		"profiles.d/x.toml:7: restart", "profiles.d/x.toml:8: tasks-max", "profiles.d/y.toml:1: TOML",
+		"agents.d/a.toml:4: colour", "agents.d/a.toml:5: max-sidecars",
+	}
+	if diff := cmp.Diff(want, got, cmpopts.SortSlices(strings.Compare)); diff != "" {
+		t.Errorf("(-want +got):\n%s\n%v", diff, err)
+	}
+}
+
+func TestPolicyLoadReadsEveryKey(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "profiles.d", "x.toml"), `description = "a test"
+image = "registry.example.org:5000/x@sha256:0123"
+command = ["/bin/x", "--fixed"]
+instance = "-f"
+ready = { pid-file = "-p", default-pid-file = "{state}/run/{stem}.pid", timeout = "90s" }
+capabilities = ["NET_RAW", "KILL"]
+pid-namespace = "host"
+restart = "on-failure"
+memory-max = "64M"
+tasks-max = 16
+cpu-weight = 50
+oom-score-adjust = -500
+mounts = ["{state}/run:rw", "-/etc/x:ro"]
+arguments = ["-f {path:ro}", "-p {path:rw}"]
+`)
+	write(t, filepath.Join(dir, "agents.d", "a.toml"), goodAgent+"host-network = true\nmax-sidecars = 7\n")
+	set := load(t, dir)
+	profile, _ := set.Profile("x")
+	want := &policy.Profile{
+		Name: "x", Description: "a test", Image: "registry.example.org:5000/x@sha256:0123",
+		Command: []string{"/bin/x", "--fixed"}, Instance: "-f",
+		Ready:        policy.Ready{PIDFiles: []string{"-p"}, DefaultPIDFile: "{state}/run/{stem}.pid", Timeout: 90 * time.Second},
+		Capabilities: []string{"KILL", "NET_RAW"}, PIDNamespace: "host", Restart: "on-failure",
+		MemoryMax: 64 << 20, TasksMax: 16, CPUWeight: 50, OOMScoreAdjust: pointer(-500),
+		Mounts: []policy.ProfileMount{{State: true, Path: "run", Writable: true}, {Path: "/etc/x", Optional: true}},
+	}
+	if diff := cmp.Diff(want, profile, cmpopts.IgnoreUnexported(policy.Profile{})); diff != "" {
+		t.Errorf("profile (-want +got):\n%s", diff)
+	}
+	agent, _ := set.Agent("a")
+	wantAgent := &policy.Agent{
+		Name: "a", Profiles: []string{"x"}, NetworkNamespaces: []string{"x-*"}, StateDirectories: []string{"/srv/x"},
+		HostNetwork: true, MaxSidecars: 7,
+	}
+	if diff := cmp.Diff(wantAgent, agent); diff != "" {
+		t.Errorf("agent (-want +got):\n%s", diff)
+	}
+	decision, err := set.Decide(policy.Request{Agent: "a", Profile: "x", Arguments: []string{"-f", "/srv/x/c/y.conf"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantMounts := []policy.Mount{
+		{Path: "/etc/x", Target: "/etc/x", Optional: true},
+		{Root: "/srv/x", Path: "c", Target: "/srv/x/c"},
+		{Root: "/srv/x", Path: "run", Target: "/srv/x/run", Writable: true},
+	}
+	if diff := cmp.Diff(wantMounts, decision.Mounts); diff != "" {
+		t.Errorf("mounts (-want +got):\n%s", diff)
+	}
+}
+
+func TestPolicyLoadDefaults(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "profiles.d", "x.toml"), goodProfile)
+	write(t, filepath.Join(dir, "agents.d", "a.toml"), goodAgent)
+	set := load(t, dir)
+	profile, _ := set.Profile("x")
+	want := &policy.Profile{
+		Name: "x", Description: "a test", Image: "localhost/x:1", Command: []string{"/bin/x"}, Instance: "-f",
+		Ready: policy.Ready{Process: true, Timeout: 30 * time.Second}, PIDNamespace: "private", Restart: "no",
+	}
+	if diff := cmp.Diff(want, profile, cmpopts.IgnoreUnexported(policy.Profile{})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if agent, _ := set.Agent("a"); agent.MaxSidecars != 1000 || agent.HostNetwork {
+		t.Errorf("agent: %+v", agent)
+	}
+	if set.Warnings() != nil {
+		t.Errorf("warnings: %q", set.Warnings())
+	}
+}
+
+func TestPolicyLoadWarnings(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	profile, agent := filepath.Join(dir, "profiles.d", "x.toml"), filepath.Join(dir, "agents.d", "a.toml")
+	write(t, profile, goodProfile+"pid-namespace = \"host\"\ncapabilities = [\"KILL\", \"SYS_ADMIN\"]\nmounts = [\"/srv/y:rw\"]\n")
+	write(t, agent, "host-network = true\nprofiles = [\"x\"]\nnetwork-namespaces = [\"*\"]\nstate-directories = [\"/tmp\"]\n")
+	want := []string{
+		profile + ":8: capabilities[1]: SYS_ADMIN reaches beyond the container, to the host",
+		profile + ":9: mounts[0]: every sidecar of this profile may write to /srv/y",
+		profile + ":7: pid-namespace: a root process in the host's pid namespace may signal every root process of the host",
+		agent + `:3: network-namespaces[0]: "*" allows every network namespace of the host`,
+		agent + ":4: state-directories[0]: everybody on the host may write to /tmp",
+		agent + ":1: host-network: sidecars of this agent may run in the host's own network",
+	}
+	if diff := cmp.Diff(want, load(t, dir).Warnings()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
