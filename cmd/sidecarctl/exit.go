@@ -73,7 +73,7 @@ func exitCode(err error) int { return find(parts(err)[0]).code }
 
 // parts takes joined errors apart.
 func parts(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // only the outermost is taken apart
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { // only the outermost is taken apart
 		return joined.Unwrap()
 	}
 	return []error{err}
