@@ -28,16 +28,22 @@ import (
 // exitFailure is what podman and docker use too when they fail themselves.
 const exitFailure = 125
 
-// notifyLimit is how long to wait for the service manager to take note.
-const notifyLimit = 5 * time.Second
+// notifyLimit is how long to wait for the service manager to take note. It
+// answers in a millisecond, but not while it reloads thousands of units.
+const notifyLimit = 30 * time.Second
 
 var version = "unknown" // set by the linker
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "sidecar-launch: "+strings.ReplaceAll(err.Error(), "\n", "; "))
+		complain(err)
 		os.Exit(exitFailure)
 	}
+}
+
+// complain prints an error as one line: in the journal a line is an entry.
+func complain(err error) {
+	fmt.Fprintln(os.Stderr, "sidecar-launch: "+strings.ReplaceAll(err.Error(), "\n", "; "))
 }
 
 func run(args []string) error {
@@ -85,7 +91,7 @@ func ready(plan launch.Plan) error {
 		return err
 	}
 	if err := (launch.Launcher{}).Clean(plan.ID); err != nil {
-		return err
+		complain(err) // not worth a working sidecar; ExecStopPost tries again
 	}
 	return launch.Notify(os.Getenv("NOTIFY_SOCKET"), launch.FormatStatus(pid), notifyLimit)
 }
