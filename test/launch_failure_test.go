@@ -1,0 +1,148 @@
+//go:build testhost
+
+package test
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"tripleo.io/sidecar/interfaces"
+)
+
+func TestLaunchFailureCarriesTheProgramsExitCodeAndOutput(t *testing.T) {
+	begin(t)
+	first := newNetwork(t)
+	start(t, neutron, first.parameters())
+	tests := map[string]struct {
+		change func(*network, *interfaces.LaunchParameters)
+		code   int64
+		output string
+	}{
+		"address in use": {
+			change: func(_ *network, p *interfaces.LaunchParameters) { p.NetworkNamespace = &first.namespace },
+			code:   2, output: "Address already in use",
+		},
+		"bad option": {
+			change: func(_ *network, p *interfaces.LaunchParameters) {
+				p.Arguments = append(p.Arguments, "--dhcp-range=set:s,fd00::,static,255.255.255.0,1h")
+			},
+			code: 1, output: "dhcp-range",
+		},
+		"lease file cannot be written": {
+			change: func(n *network, _ *interfaces.LaunchParameters) {
+				_ = os.Remove(n.file("leases"))
+				_ = os.Mkdir(n.file("leases"), 0o755)
+			},
+			code: 3, output: "lease file",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			n := newNetwork(t)
+			good := n.parameters()
+			bad := n.parameters()
+			test.change(n, &bad)
+			id := checkFailure(t, neutron, bad, test.code, test.output)
+			checkFailedIsListed(t, neutron, id, test.code)
+			_ = os.Remove(n.file("leases"))
+			if again := start(t, neutron, good); again.ID != id {
+				t.Errorf("launched again as %s, it was %s", again.ID, id)
+			}
+		})
+	}
+}
+
+// checkFailure launches what must fail with an exit code and an output, and
+// returns the ID of the failed sidecar.
+func checkFailure(t *testing.T, agent string, p interfaces.LaunchParameters, code int64, output string) string {
+	t.Helper()
+	explained, err := as(t, agent).Explain(minute(t), p)
+	if err != nil {
+		t.Fatalf("explain: %v", err)
+	}
+	stopAtEnd(t, agent, explained.ID)
+	var failed *interfaces.LaunchFailedError
+	if !errors.As(refused(t, agent, p, interfaces.ErrLaunchFailed), &failed) {
+		t.Fatal("LaunchFailed without its parameters")
+	}
+	if failed.ExitCode == nil || *failed.ExitCode != code {
+		t.Errorf("exit code %v, want %d: %v", failed.ExitCode, code, failed)
+	}
+	if !strings.Contains(strings.Join(failed.Output, "\n"), output) {
+		t.Errorf("output %q has no %q", failed.Output, output)
+	}
+	return explained.ID
+}
+
+// checkFailedIsListed looks at the record that a failed sidecar leaves.
+func checkFailedIsListed(t *testing.T, agent, id string, code int64) {
+	t.Helper()
+	r := get(t, agent, id).Runtime
+	if r.State != interfaces.StateFailed || r.ExitCode == nil || *r.ExitCode != code || r.ProcessID != nil || r.ExitedUSec == nil {
+		t.Errorf("listed as %+v, want it failed with %d", r, code)
+	}
+	if got := show(t, r.Unit, "ActiveState"); got != "failed" {
+		t.Errorf("%s is %s", r.Unit, got)
+	}
+}
+
+func TestLaunchFailureOfAScript(t *testing.T) {
+	begin(t)
+	namespace(t, "t-script")
+	p := probe(t, "t-script", "--exit=7")
+	id := checkFailure(t, tester, p, 7, "told to exit")
+	checkFailedIsListed(t, tester, id, 7)
+	if got := processesWith(pidFileOf(p.Arguments)); len(got) > 0 {
+		t.Errorf("processes %v are left", got)
+	}
+}
+
+func TestLaunchWithoutTheImageSaysWhichOne(t *testing.T) {
+	begin(t)
+	namespace(t, "t-ghost")
+	p := shaped(t, "ghost", "t-ghost")
+	checkFailure(t, tester, p, 125, "localhost/no-such-image:1")
+}
+
+func TestLaunchNotReadyEndsInTime(t *testing.T) {
+	begin(t)
+	namespace(t, "t-mute")
+	for name, test := range map[string]struct {
+		asked *int64
+		want  time.Duration
+	}{
+		"by the profile": {nil, 2 * time.Second},
+		"by the caller":  {new(time.Second.Microseconds()), time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := shaped(t, "mute", "t-mute")
+			p.TimeoutUSec = test.asked
+			explained, err := as(t, tester).Explain(minute(t), p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			stopAtEnd(t, tester, explained.ID)
+			began := time.Now()
+			var notReady *interfaces.NotReadyError
+			if !errors.As(refused(t, tester, p, interfaces.ErrNotReady), &notReady) {
+				t.Fatal("NotReady without its parameters")
+			}
+			took := time.Since(began)
+			if took < test.want*9/10 || took > test.want+2*time.Second {
+				t.Errorf("answered after %v, want %v", took, test.want)
+			}
+			if left := notReady.TimeoutUSec - test.want.Microseconds(); left > 0 || left < -200_000 {
+				t.Errorf("it says %d µs, want %v", notReady.TimeoutUSec, test.want)
+			}
+			if got := processesWith(pidFileOf(p.Arguments)); len(got) > 0 {
+				t.Errorf("processes %v are left", got)
+			}
+			if got := get(t, tester, explained.ID).Runtime.State; got != interfaces.StateFailed {
+				t.Errorf("listed as %s", got)
+			}
+		})
+	}
+}
