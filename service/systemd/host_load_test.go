@@ -3,7 +3,6 @@
 package systemd
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -126,39 +125,86 @@ func TestSystemdListIsNeverStale(t *testing.T) {
 }
 
 // systemd writes a transient unit into a file and reads it again on a reload.
-// Arguments and environment have to come through that.
+// Arguments and environment have to come through that, and commands have to be
+// there at all.
 func TestSystemdKeepsArgumentsOverReload(t *testing.T) {
 	c := dialHost(t)
-	const name = "sdt-arguments.service"
-	t.Cleanup(func() { sweep(t, c, name) })
-	out := filepath.Join(t.TempDir(), "out")
-	argv := []string{"/bin/sh", "-c", `systemd-notify --ready; printf '%s\0' "$@" "$RECORD" > "$0"; exec sleep 600`, out,
-		"", " ", "$HOME", "${HOME}", "$$", "100%", "%n", "%%", `"`, `'`, `\`, `\x41`, "a\nb", "\t", ";", "-", "@", ":", "+", "ü", "\u2014", "\x01", "--x=a b"}
-	properties := append(script(kindReady), ExecStart(argv))
-	properties = slices.DeleteFunc(properties, func(p Property) bool {
-		return p.Name == "ExecStartEx" && p.Value.String() != ExecStart(argv).Value.String()
-	})
-	if _, err := c.Start(testContext(t), name, properties); err != nil {
+	version, err := c.Version(testContext(t))
+	if err != nil {
 		t.Fatal(err)
 	}
-	want := strings.Join(append(argv[4:], strings.TrimPrefix(environment, "RECORD=")), "\x00") + "\x00"
-	for _, command := range [][]string{nil, {"systemctl", "daemon-reload"}, {"systemctl", "restart", name}} {
-		if command != nil {
-			run(t, command...)
-		}
-		waitFor(t, "the output", func() bool {
-			got, _ := os.ReadFile(out)
-			return bytes.HasSuffix(got, []byte("\x00"))
-		})
-		got, _ := os.ReadFile(out)
-		if d := cmp.Diff(want, string(got)); d != "" {
-			t.Errorf("after %v the arguments differ (-want +got):\n%s", command, d)
-		}
-		u, err := c.Get(testContext(t), name)
-		if d := cmp.Diff([]string{environment}, u.Environment); d != "" || err != nil {
-			t.Errorf("after %v: %v, environment (-want +got):\n%s", command, err, d)
+	const name = "sdt-arguments.service"
+	t.Cleanup(func() { sweep(t, c, name) })
+	program, out := printer(t)
+	argv := []string{program, "", "é", "\u2028"}
+	mangled := []string{"$", "$HOME", "${HOME}", "a;b", ";"}
+	for char := byte(1); char < 128; char++ {
+		if char != '$' && char != ';' {
+			argv = append(argv, string(char), "a"+string(char)+"b", "%"+string(char))
 		}
 	}
+	if version >= exPropertiesFrom {
+		argv, mangled = append(argv, mangled...), nil
+	}
+	check := func(when string, argv []string) {
+		t.Helper()
+		want := append(slices.Clone(argv[1:]), strings.TrimPrefix(environment, "RECORD="))
+		if d := cmp.Diff(want, printed(t, out)); d != "" {
+			t.Errorf("%s the arguments differ (-want +got):\n%s", when, d)
+		}
+		u, err := c.Get(testContext(t), name)
+		if d := cmp.Diff([]string{environment}, u.Environment); d != "" || err != nil || u.LoadState != "loaded" {
+			t.Errorf("%s: %s, %v, environment (-want +got):\n%s", when, u.LoadState, err, d)
+		}
+	}
+	properties := withoutCommand(script(kindReady))
+	if _, err := c.Start(testContext(t), name, append(properties, ExecStart(append(argv, mangled...)))); err != nil {
+		t.Fatal(err)
+	}
+	check("after the start", append(argv, mangled...))
+	if _, err := c.Stop(testContext(t), name, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Start(testContext(t), name, append(properties, ExecStart(argv))); err != nil {
+		t.Fatal(err)
+	}
+	check("after the second start", argv)
+	run(t, "systemctl", "daemon-reload")
+	run(t, "systemctl", "restart", name)
+	check("after a reload", argv)
+	run(t, "systemctl", "daemon-reexec")
+	run(t, "systemctl", "restart", name)
+	check("after a re-execution", argv)
+}
+
+// printer is a program that writes its arguments and $RECORD to a file.
+func printer(t *testing.T) (script, out string) {
+	t.Helper()
+	dir := t.TempDir()
+	script, out = filepath.Join(dir, "printer"), filepath.Join(dir, "out")
+	text := fmt.Sprintf("#!/bin/sh\nprintf '%%s\\0' \"$@\" \"$RECORD\" > %[1]s.new; mv %[1]s.new %[1]s\n"+
+		"systemd-notify --ready; exec sleep 600\n", out)
+	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return script, out
+}
+
+// printed takes what the printer wrote.
+func printed(t *testing.T, out string) []string {
+	t.Helper()
+	data, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(out); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Split(strings.TrimSuffix(string(data), "\x00"), "\x00")
+}
+
+func withoutCommand(properties []Property) []Property {
+	return slices.DeleteFunc(properties, func(p Property) bool { return p.Name == "ExecStartEx" })
 }
 
 // While systemd executes itself anew again and again, each unit is started once.
@@ -212,7 +258,7 @@ func TestRestartOfSystemdUnderLoad(t *testing.T) {
 // startTraced starts a unit that adds its name to a file, and does what a caller
 // must after ErrDisconnected.
 func startTraced(t *testing.T, c *Conn, name, trace string) string {
-	properties := append(script(kindReady)[:3:3], ExecStart([]string{
+	properties := append(withoutCommand(script(kindReady)), ExecStart([]string{
 		"/bin/sh", "-c", `echo "$0" >> "$1"; systemd-notify --ready; exec sleep 600`, name, trace,
 	}))
 	for attempt := 0; ; attempt++ {

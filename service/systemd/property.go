@@ -54,7 +54,7 @@ type command struct {
 	Flags []string
 }
 
-func commands(name string, flags []string, argvs [][]string) Property {
+func commands(name string, argvs [][]string, flags ...string) Property {
 	list := make([]command, 0, len(argvs))
 	for _, argv := range argvs {
 		c := command{Argv: append([]string{}, argv...), Flags: flags}
@@ -66,23 +66,28 @@ func commands(name string, flags []string, argvs [][]string) Property {
 	return property(name, list)
 }
 
-// ExecStart is the command of the service, an absolute path and its arguments.
-// They are passed as they are: no variables are expanded in them. (The property is
-// ExecStartEx; systemd has it since 243.)
+// ExecStart is the command of the service, an absolute path and its arguments,
+// which are passed as they are: no variables are expanded in them.
+//
+// systemd before 254 does not keep '$' and ';' in arguments over a daemon-reload:
+// the next process of the same unit, started by Restart= or as ExecStopPost=, gets
+// them with a backslash in front. What must survive that may not contain them; in
+// JSON they can be written as \u0024 and \u003b. Environment= is kept as it is.
 func ExecStart(argv []string) Property {
-	return commands("ExecStartEx", []string{flagNoEnvExpand}, [][]string{argv})
+	return commands("ExecStartEx", [][]string{argv}, flagNoEnvExpand)
 }
 
 // ExecStartPost are commands that run after the service says that it is ready; the
-// start is over when they are, and failed when one of them fails.
+// start is over when they are, and failed when one of them fails. Arguments are as
+// in [ExecStart].
 func ExecStartPost(argvs ...[]string) Property {
-	return commands("ExecStartPostEx", []string{flagNoEnvExpand}, argvs)
+	return commands("ExecStartPostEx", argvs, flagNoEnvExpand)
 }
 
 // ExecStopPost are commands that run whenever the service has ended. Their failure
-// is ignored.
+// is ignored. Arguments are as in [ExecStart].
 func ExecStopPost(argvs ...[]string) Property {
-	return commands("ExecStopPostEx", []string{flagIgnoreFailure, flagNoEnvExpand}, argvs)
+	return commands("ExecStopPostEx", argvs, flagIgnoreFailure, flagNoEnvExpand)
 }
 
 // statusSet is (aiai): exit codes and signals.

@@ -70,6 +70,11 @@ func (c *Conn) startAndWait(ctx context.Context, w *watch, properties []Property
 func (c *Conn) startOnce(ctx context.Context, name string, properties []Property) (uint32, error) {
 	limited, cancel := context.WithTimeout(ctx, c.config.CallTimeout)
 	defer cancel()
+	version, err := c.Version(limited)
+	if err != nil {
+		return 0, c.outOfTime(ctx, limited, "Version", err)
+	}
+	properties = inDialect(version, properties)
 	begun := time.Now()
 	for wait := minRetry; ; wait = min(2*wait, maxRetry) {
 		job, err := c.startTransient(ctx, name, properties)
