@@ -66,6 +66,10 @@ func (c *Client) call(ctx context.Context, r request, take func(json.RawMessage)
 	if err != nil {
 		return err
 	}
+	if err := c.enter(ctx); err != nil {
+		return err
+	}
+	defer func() { <-c.slots }()
 	conn, err := c.dial(ctx)
 	if err != nil {
 		return err
@@ -75,6 +79,16 @@ func (c *Client) call(ctx context.Context, r request, take func(json.RawMessage)
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	return translate(ctx, exchange(conn, append(frame, 0), r.More, take))
+}
+
+// enter waits until the call may begin.
+func (c *Client) enter(ctx context.Context) error {
+	select {
+	case c.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return timedOut(ctx)
+	}
 }
 
 // exchange sends the frame and reads replies until the last one.

@@ -13,10 +13,17 @@ import (
 // top of the time-out that its parameters ask for.
 const DefaultTimeout = 5 * time.Minute
 
+// maxCalls is how many calls of one Client are under way at once. The service
+// hangs up on an agent that has more than 64 connections (service/varlink's
+// Limits): a burst of hundreds must wait here, and leave room for other programs
+// of the agent.
+const maxCalls = 32
+
 // Client asks one service. It is safe for use by many goroutines, and needs no
 // closing.
 type Client struct {
-	path string
+	path  string
+	slots chan struct{} // holds one for each call under way
 }
 
 // New returns a client of the service at the address: unix:/PATH, /PATH, or
@@ -27,7 +34,7 @@ func New(address string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{path: path}, nil
+	return &Client{path: path, slots: make(chan struct{}, maxCalls)}, nil
 }
 
 // Address returns the service's address in the form unix:/PATH.

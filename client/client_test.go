@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -132,6 +134,37 @@ func TestCalls(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+func TestConcurrentCallsBeyondTheLimitWait(t *testing.T) {
+	t.Parallel()
+	var open, peak atomic.Int64
+	c := serveRaw(t, func(conn net.Conn) {
+		n := open.Add(1)
+		defer open.Add(-1)
+		for old := peak.Load(); n > old && !peak.CompareAndSwap(old, n); old = peak.Load() {
+		}
+		if _, err := bufio.NewReader(conn).ReadString(0); err != nil {
+			return
+		}
+		time.Sleep(5 * time.Millisecond) // long enough for the others to come
+		_, _ = conn.Write([]byte("{}\x00"))
+		_, _ = conn.Read(make([]byte, 1)) // until the caller hangs up
+	})
+	const callers = 10 * maxCalls
+	results := make(chan error, callers)
+	for range callers {
+		go func() { results <- c.Signal(t.Context(), interfaces.SignalParameters{}) }()
+	}
+	for range callers {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+	// The server notices the end of a call only after its place is taken again.
+	if got := peak.Load(); got < maxCalls/2 || got > 2*maxCalls {
+		t.Errorf("%d connections at once, want about %d", got, maxCalls)
 	}
 }
 

@@ -64,6 +64,21 @@ func TestDeadlineThatHasPassedAlready(t *testing.T) {
 	}
 }
 
+func TestDeadlineWhileWaitingForOtherCalls(t *testing.T) {
+	t.Parallel()
+	c := newClient(t, "/nonexistent")
+	for range maxCalls {
+		c.slots <- struct{}{}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	defer cancel()
+	within(t, func() {
+		if _, err := c.Info(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
 func TestCancelHangsUp(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -4,19 +4,21 @@ import (
 	"fmt"
 	"os"
 
-	"golang.org/x/sys/unix"
+	"github.com/vishvananda/netns"
 )
 
 // identity tells one namespace from all others while it exists: the device and
 // inode numbers of its file (namespaces(7)).
-type identity struct{ device, inode uint64 }
+type identity string
 
+// identify never takes a failure for a namespace of its own: two unknown ones
+// would be equal.
 func identify(f *os.File) (identity, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return identity{}, fmt.Errorf("identifying the namespace %s: %v", f.Name(), err)
+	id := netns.NsHandle(f.Fd()).UniqueId()
+	if id == netns.None().UniqueId() || id == "NS(unknown)" {
+		return "", fmt.Errorf("identifying the namespace %s: fstat fails", f.Name())
 	}
-	return identity{st.Dev, st.Ino}, nil
+	return identity(id), nil
 }
 
 // IsHost reports whether f is the host's own network namespace; see
@@ -30,13 +32,15 @@ func (d Directory) IsHost(f *os.File) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	host := d.Host
-	if host == "" {
-		host = DefaultHost
+	path := d.Host
+	if path == "" {
+		path = DefaultHost
 	}
-	var st unix.Stat_t
-	if err := unix.Stat(host, &st); err != nil {
-		return false, fmt.Errorf("identifying the host's network namespace, %s: %v", host, err)
+	host, err := os.Open(path)
+	if err != nil {
+		return false, fmt.Errorf("identifying the host's network namespace: %v", err)
 	}
-	return got == identity{st.Dev, st.Ino}, nil
+	defer host.Close()
+	want, err := identify(host)
+	return got == want, err
 }

@@ -2,11 +2,17 @@ package policy
 
 import "slices"
 
+const maxRules = 512 // of a profile; each is compared with every other
+
 // rules reads the rules of a profile: as they are written, and sorted so that
 // those without holes come first.
 func (r *report) rules(texts []string) (written []string, rules []*rule) {
-	if len(texts) == 0 {
+	switch {
+	case len(texts) == 0:
 		r.errorf("arguments", "is missing: without a rule no argument is accepted")
+	case len(texts) > maxRules:
+		r.errorf("arguments", "has %d rules, %d are accepted", len(texts), maxRules)
+		return nil, nil
 	}
 	for i, text := range texts {
 		parsed, err := parseRule(text)

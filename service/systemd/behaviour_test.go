@@ -44,17 +44,21 @@ const (
 
 const environment = `RECORD={"arguments":["--a=\"b\" c","$HOME","100%","back\\slash","line\nend","ü"]}`
 
-// script is what a kind does on a real systemd.
+// script is what a kind does on a real systemd. There is no semicolon in it, which
+// systemd 252 would not keep over a reload.
 func script(kind string) []Property {
-	const ready = "systemd-notify --ready --status=hello; "
+	const (
+		ready = "systemd-notify --ready --status=hello\n"
+		loop  = "while sleep 0.05\ndo :\ndone"
+	)
 	shell := map[string]string{
 		kindReady: ready + "exec sleep 600",
 		kindExit7: "exit 7",
 		kindNever: "exec sleep 600",
-		kindSlow:  "sleep 0.5; " + ready + "exec sleep 600",
-		kindExit3: "trap 'exit 3' TERM; " + ready + "while :; do sleep 0.05; done",
-		kindDeaf:  "trap '' TERM; " + ready + "while :; do sleep 0.05; done",
-		kindDies:  ready + "sleep 0.5; exit 5",
+		kindSlow:  "sleep 0.5\n" + ready + "exec sleep 600",
+		kindExit3: "trap 'exit 3' TERM\n" + ready + loop,
+		kindDeaf:  "trap '' TERM\n" + ready + loop,
+		kindDies:  ready + "sleep 0.5\nexit 5",
 	}[kind]
 	timeout := 20 * time.Second
 	if kind == kindNever {

@@ -188,13 +188,22 @@ func TestVarlinkServeEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx, l, "") }()
-	c := dial(t, path)
+	c, busy := dial(t, path), dial(t, path)
 	c.alive()
+	busy.send(method("Wait"))
+	receive(t, server.waits)
 	cancel()
 	if err := receive(t, served); err != nil {
 		t.Errorf("Serve: %v", err)
 	}
 	c.alive()
+	select {
+	case cause := <-server.waits:
+		t.Errorf("a call ended: %v", cause)
+	case <-time.After(100 * time.Millisecond):
+	}
+	busy.Close()
+	receive(t, server.waits)
 	if err := refused(path); err != nil {
 		t.Error(err)
 	}
