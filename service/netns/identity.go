@@ -5,20 +5,19 @@ import (
 	"os"
 
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // identity tells one namespace from all others while it exists: the device and
 // inode numbers of its file (namespaces(7)).
-type identity string
+type identity struct{ device, inode uint64 }
 
-// identify never takes a failure for a namespace of its own: two unknown ones
-// would be equal.
 func identify(f *os.File) (identity, error) {
-	id := netns.NsHandle(f.Fd()).UniqueId()
-	if id == netns.None().UniqueId() || id == "NS(unknown)" {
-		return "", fmt.Errorf("identifying the namespace %s: fstat fails", f.Name())
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return identity{}, fmt.Errorf("identifying the namespace %s: %v", f.Name(), err)
 	}
-	return identity(id), nil
+	return identity{st.Dev, st.Ino}, nil
 }
 
 // IsHost reports whether f is the host's own network namespace; see
@@ -28,19 +27,17 @@ func IsHost(f *os.File) (bool, error) { return Directory{}.IsHost(f) }
 // IsHost reports whether f is the host's own network namespace. It needs
 // CAP_SYS_PTRACE to look at process 1; when it cannot look, it fails.
 func (d Directory) IsHost(f *os.File) (bool, error) {
-	got, err := identify(f)
-	if err != nil {
-		return false, err
+	if _, err := identify(f); err != nil {
+		return false, err // Equal would take a failure for "another one"
 	}
 	path := d.Host
 	if path == "" {
 		path = DefaultHost
 	}
-	host, err := os.Open(path)
+	host, err := netns.GetFromPath(path)
 	if err != nil {
-		return false, fmt.Errorf("identifying the host's network namespace: %v", err)
+		return false, fmt.Errorf("identifying the host's network namespace, %s: %v", path, err)
 	}
 	defer host.Close()
-	want, err := identify(host)
-	return got == want, err
+	return netns.NsHandle(f.Fd()).Equal(host), nil
 }
