@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -78,7 +79,11 @@ func (c *Client) call(ctx context.Context, r request, take func(json.RawMessage)
 	// The context's end, for whatever reason, makes reads and writes return.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	return translate(ctx, exchange(conn, append(frame, 0), r.More, take))
+	err = translate(ctx, exchange(conn, append(frame, 0), r.More, take))
+	if errors.Is(err, ErrInterrupted) && len(frame) > maxRequest {
+		return fmt.Errorf("%w: the call has %d bytes, which is more than the service takes (%d)", err, len(frame), maxRequest)
+	}
+	return err
 }
 
 // enter waits until the call may begin.

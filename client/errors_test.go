@@ -129,6 +129,15 @@ func TestErrorThatIsAnsweredBeforeTheRequestIsRead(t *testing.T) {
 	}
 }
 
+func TestErrorOfACallThatIsTooLong(t *testing.T) {
+	t.Parallel()
+	c := serveRaw(t, func(conn net.Conn) { _, _ = io.CopyN(io.Discard, conn, maxRequest) })
+	err := c.Signal(t.Context(), interfaces.SignalParameters{ID: strings.Repeat("x", maxRequest)})
+	if !errors.Is(err, ErrInterrupted) || !strings.Contains(err.Error(), "more than the service takes") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestErrorWithoutAService(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

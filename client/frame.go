@@ -12,6 +12,11 @@ import (
 // (VARLINK_BUFFER_MAX in sd-varlink.c).
 const maxReply = 16 << 20
 
+// maxRequest is the largest call in bytes that the service takes; it hangs up on
+// larger ones (service/varlink's Limits). It has the last word, so this only
+// explains.
+const maxRequest = 256 << 10
+
 func readReply(in *bufio.Reader) (reply, error) {
 	frame, err := readFrame(in, maxReply)
 	if err != nil {
