@@ -1,0 +1,60 @@
+package policy
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestPolicyMountsOfOneDirectoryAreJoined(t *testing.T) {
+	t.Parallel()
+	type given struct{ writable, optional bool }
+	for _, test := range []struct{ a, b, want given }{
+		{given{false, false}, given{true, false}, given{true, false}},
+		{given{false, true}, given{false, false}, given{false, false}},
+		{given{true, true}, given{false, false}, given{true, false}},
+		{given{false, true}, given{true, true}, given{true, true}},
+	} {
+		for _, order := range [][2]given{{test.a, test.b}, {test.b, test.a}} {
+			m := mounts{}
+			m.addState("/srv/x", "a", order[0].writable, order[0].optional)
+			m.addState("/srv/x", "a", order[1].writable, order[1].optional)
+			want := []Mount{{Root: "/srv/x", Path: "a", Target: "/srv/x/a", Writable: test.want.writable, Optional: test.want.optional}}
+			if diff := cmp.Diff(want, m.list()); diff != "" {
+				t.Errorf("%v (-want +got):\n%s", order, diff)
+			}
+		}
+	}
+}
+
+func TestPolicyStateMountIsOnlyTheInstancesOwn(t *testing.T) {
+	t.Parallel()
+	const document = `description = "a test"
+image = "localhost/x:1"
+command = ["/bin/x"]
+instance = "-f"
+ready = { process = true }
+mounts = ["{state}:ro"]
+arguments = ["-f {path:ro}", "-o {path:ro}", "-w {path:rw}"]
+`
+	r := &report{file: "x.toml"}
+	p := parseProfile(r, "x", []byte(document))
+	if len(r.problems) > 0 {
+		t.Fatal(r.problems)
+	}
+	a := &Agent{StateDirectories: []string{"/srv/a", "/srv/b"}}
+	for _, test := range []struct {
+		option, path string
+		refused      bool
+	}{
+		{"-o", "/srv/a/file", false},
+		{"-o", "/srv/b/file", true}, // only /srv/a is mounted
+		{"-o", "/srv/b/dir/file", false},
+		{"-w", "/srv/a/file", true}, // /srv/a is not writable
+	} {
+		_, refusal := decide(a, p, []string{"-f", "/srv/a/x", test.option, test.path})
+		if (refusal != nil) != test.refused {
+			t.Errorf("%s %s: refusal %+v", test.option, test.path, refusal)
+		}
+	}
+}
