@@ -50,7 +50,7 @@ func identity(j *job, environment string) []systemd.Property {
 // ExecStartPost is part of the start job, so the job ends when the sidecar is
 // ready, and a restart by systemd waits for the same.
 func (c *Core) lifecycle(j *job, plan string) []systemd.Property {
-	exec := append([]string{c.Launcher, "exec", plan, "--"}, c.engine.start(j)...)
+	exec := append([]string{c.Launcher, "exec", plan, "--"}, launch.EncodeWords(c.engine.start(j))...)
 	return []systemd.Property{
 		systemd.String("Type", "notify"),
 		systemd.String("NotifyAccess", "all"),

@@ -6,9 +6,10 @@
 //	sidecar-launch clean PLAN                           ExecStopPost
 //	sidecar-launch version
 //
-// PLAN is the JSON text that [launch.Encode] writes, itself, not a file. The
-// exit status is 125 when sidecar-launch fails, with one line on standard
-// error that begins with "sidecar-launch: "; after exec it is the program's.
+// PLAN is the JSON text that [launch.Encode] writes, itself, not a file. PROGRAM
+// and its arguments are written as [launch.EncodeWords] does. The exit status is
+// 125 when sidecar-launch fails, with one line on standard error that begins with
+// "sidecar-launch: "; after exec it is the program's.
 package main
 
 import (
@@ -61,7 +62,11 @@ func run(args []string) error {
 	rest := args[2:]
 	switch {
 	case args[0] == "exec" && len(rest) >= 2 && rest[0] == "--":
-		return launch.Launcher{}.Exec(plan, rest[1:], os.Environ())
+		argv, err := launch.DecodeWords(rest[1:])
+		if err != nil {
+			return err
+		}
+		return launch.Launcher{}.Exec(plan, argv, os.Environ())
 	case args[0] == "ready" && len(rest) == 0:
 		return ready(plan)
 	case args[0] == "clean" && len(rest) == 0:
