@@ -3,6 +3,8 @@ package service
 import (
 	"context"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -27,7 +29,7 @@ type fakeHost struct {
 
 func newFakeHost(t *testing.T) *fakeHost {
 	t.Helper()
-	set, err := policy.Load("policy", "policy/examples")
+	set, err := policy.Load(installed(t, "policy/profiles.d"), installed(t, "policy/examples/agents.d"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,6 +51,34 @@ func newFakeHost(t *testing.T) *fakeHost {
 		Logger: slog.New(slog.DiscardHandler),
 	}, set)
 	return h
+}
+
+// installed copies policy files as make install does: whatever the umask of the
+// checkout, nobody else may write them.
+func installed(t *testing.T, from string) string {
+	t.Helper()
+	root := t.TempDir()
+	to := filepath.Join(root, filepath.Base(from))
+	if err := os.Mkdir(to, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(from, "*.toml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files in %s: %v", from, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(to, filepath.Base(file)), text, 0o644)
+		}
+		if err == nil {
+			err = os.Chmod(filepath.Join(to, filepath.Base(file)), 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
 }
 
 // starts is how many units were started, in vain or not.

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestPolicyDaemonOptions(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		args []string
+		want string // part of the error
+	}{
+		"none":        {nil, ""},
+		"starts":      {[]string{"-starts", "8"}, ""},
+		"no starts":   {[]string{"-starts", "0"}, "0 is not from 1 to 64"},
+		"many starts": {[]string{"-starts", "65"}, "65 is not from 1 to 64"},
+		"an argument": {[]string{"now"}, `unexpected argument "now"`},
+		"unknown":     {[]string{"-nonsense"}, "nonsense"},
+	}
+	for name, c := range cases {
+		_, err := parseOptions(c.args)
+		if (err == nil) != (c.want == "") || (err != nil && !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: error %v, want %q", name, err, c.want)
+		}
+	}
+	if _, err := parseOptions([]string{"-version"}); !errors.Is(err, flag.ErrHelp) {
+		t.Errorf("-version: %v, want to end there", err)
+	}
+}
+
+// TestPolicyDaemonManual holds the manual page to the options.
+func TestPolicyDaemonManual(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("sidecard.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.ReplaceAll(string(page), `\-`, "-")
+	for _, option := range []string{"runtime-directory", "vendor-directory", "host-directory", "launcher", "podman", "starts"} {
+		if !strings.Contains(text, `.BI -`+option+` "`) {
+			t.Errorf("the manual does not explain -%s", option)
+		}
+	}
+}
+
+func TestRestartSecondDaemonRefused(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	unlock, err := singleInstance(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := singleInstance(dir); err == nil || !strings.Contains(err.Error(), "another sidecard runs") {
+		t.Errorf("second daemon: %v, want to be refused", err)
+	}
+	unlock()
+	again, err := singleInstance(dir)
+	if err != nil {
+		t.Errorf("after the first has ended: %v", err)
+		return
+	}
+	again()
+}

@@ -1,0 +1,115 @@
+package journal
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/journal"
+	"github.com/google/go-cmp/cmp"
+
+	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service"
+)
+
+type entry struct {
+	Message  string
+	Priority journal.Priority
+	Fields   map[string]string
+}
+
+// newRecorder returns a journal that writes into entries, at a time that stands
+// still until the test moves it.
+func newRecorder() (j *Journal, entries *[]entry, now *time.Time) {
+	entries, now = new([]entry), new(time.Time)
+	j = New(slog.New(slog.DiscardHandler))
+	j.refusals = newThrottle(func() time.Time { return *now })
+	j.send = func(message string, priority journal.Priority, fields map[string]string) error {
+		*entries = append(*entries, entry{message, priority, fields})
+		return nil
+	}
+	return j, entries, now
+}
+
+func TestPolicyDecisionsInTheJournal(t *testing.T) {
+	t.Parallel()
+	caller := service.Caller{Agent: "neutron-dhcp", PID: 4711, UID: 42435}
+	launch := service.Decision{
+		Caller: caller, Method: "Launch", Agent: "neutron-dhcp", Profile: "dnsmasq",
+		SidecarID: "neutron-dhcp.dnsmasq.0123456789ab",
+	}
+	refused, failed := launch, launch
+	refused.SidecarID = ""
+	refused.Err = &interfaces.ArgumentNotAllowedError{Index: 3, Argument: "--x\x1b[31m", Reason: "no rule\naccepts it"}
+	code := int64(2)
+	failed.Err = &interfaces.LaunchFailedError{ExitCode: &code, Output: []string{"address in use"}}
+
+	j, entries, _ := newRecorder()
+	for _, d := range []service.Decision{launch, refused, failed} {
+		j.Record(d)
+	}
+	common := func(decision, reason, id string) map[string]string {
+		fields := map[string]string{
+			"MESSAGE_ID": MessageID, "METHOD": "Launch", "AGENT": "neutron-dhcp", "PROFILE": "dnsmasq",
+			"SIDECAR_ID": id, "PEER_PID": "4711", "PEER_UID": "42435", "DECISION": decision,
+		}
+		if reason != "" {
+			fields["REASON"] = reason
+		}
+		return fields
+	}
+	const notAllowed = `argument 3 ("--x\x1b[31m") not allowed: no rule accepts it`
+	const exited = "launch failed: exit code 2 address in use"
+	want := []entry{
+		{"Allowed Launch " + launch.SidecarID + " for neutron-dhcp, pid 4711, uid 42435", journal.PriInfo, common("allowed", "", launch.SidecarID)},
+		{"Refused Launch dnsmasq for neutron-dhcp, pid 4711, uid 42435: " + notAllowed, journal.PriWarning, common("refused", notAllowed, "")},
+		{"Allowed Launch " + launch.SidecarID + " for neutron-dhcp, pid 4711, uid 42435, but: " + exited, journal.PriInfo, common("allowed", exited, launch.SidecarID)},
+	}
+	if diff := cmp.Diff(want, *entries); diff != "" {
+		t.Errorf("entries (-want +got):\n%s", diff)
+	}
+}
+
+func TestPolicyRefusalsDoNotFloodTheJournal(t *testing.T) {
+	t.Parallel()
+	j, entries, now := newRecorder()
+	refuse := func(agent string) {
+		j.Record(service.Decision{Method: "Launch", Agent: agent, Err: interfaces.ErrPermissionDenied})
+	}
+	for range throttleBurst + 50 {
+		refuse("noisy")
+	}
+	refuse("calm")
+	if len(*entries) != throttleBurst+1 {
+		t.Errorf("%d entries, want %d of the noisy agent and 1 of the calm one", len(*entries), throttleBurst)
+	}
+	j.Record(service.Decision{Method: "Launch", Agent: "noisy"})
+	if got := (*entries)[len(*entries)-1].Fields["DECISION"]; got != "allowed" {
+		t.Errorf("an allowed decision of the noisy agent is not shown: %q", got)
+	}
+	*now = now.Add(throttleInterval)
+	before := len(*entries)
+	refuse("noisy")
+	after := (*entries)[before:]
+	if len(after) != 2 || !strings.HasPrefix(after[0].Message, "50 more refusals of agent noisy") {
+		t.Errorf("after the interval: %+v, want the number of those not shown, and the new one", after)
+	}
+}
+
+func TestLaunchOutputIsFitToBeShown(t *testing.T) {
+	t.Parallel()
+	var text, want []string
+	for i := range outputLines + 5 {
+		text = append(text, fmt.Sprintf("line %d", i))
+	}
+	text = append(text, "", "\x1b[2Jclear\r", "bad \xff byte", "\u202eevil", strings.Repeat("x", 2*maxLine))
+	for i := 9; i < outputLines+5; i++ {
+		want = append(want, fmt.Sprintf("line %d", i))
+	}
+	want = append(want, "[2Jclear", "bad \uFFFD byte", "evil", strings.Repeat("x", maxLine)+"…")
+	if diff := cmp.Diff(want, split(strings.Join(text, "\n"))); diff != "" {
+		t.Errorf("lines (-want +got):\n%s", diff)
+	}
+}
