@@ -26,8 +26,9 @@ func AgentSocket(dir, agent string) string {
 
 // BindAgent makes an agent's directory below dir and listens in it. The agent's
 // container may be able to write into that directory, so nothing in it is
-// followed or believed. The directories must belong to the caller's user; their
-// modes are set.
+// followed or believed: a socket there is replaced, whoever listens on it, and
+// anything else is refused. The directories must belong to the caller's user;
+// their modes are set. That there is one daemon only is its own business.
 func BindAgent(dir, agent string) (*net.UnixListener, error) {
 	if !interfaces.ValidName(agent) {
 		return nil, fmt.Errorf("not an agent's name: %.40q", agent)
@@ -39,17 +40,26 @@ func BindAgent(dir, agent string) (*net.UnixListener, error) {
 	if err := ensureDir(filepath.Dir(path), agentMode); err != nil {
 		return nil, err
 	}
-	return Bind(path, socketMode)
-}
-
-// Bind listens at path. A socket there on which nobody listens is replaced;
-// anything else that is there is refused. The directory must be safe from
-// others, but for what lies in it: see BindAgent. The file stays when the
-// listener is closed.
-func Bind(path string, mode fs.FileMode) (*net.UnixListener, error) {
-	if err := clearPath(path); err != nil {
+	if err := removeSocket(path); err != nil {
 		return nil, err
 	}
+	return listen(path, socketMode)
+}
+
+// Bind listens at path, whose directory must be safe from others. A socket there
+// on which nobody listens is replaced; anything else that is there is refused.
+// The file stays when the listener is closed.
+func Bind(path string, mode fs.FileMode) (*net.UnixListener, error) {
+	if err := refuseListening(path); err != nil {
+		return nil, err
+	}
+	if err := removeSocket(path); err != nil {
+		return nil, err
+	}
+	return listen(path, mode)
+}
+
+func listen(path string, mode fs.FileMode) (*net.UnixListener, error) {
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return nil, err
@@ -94,8 +104,8 @@ func ensureDir(path string, mode fs.FileMode) error {
 	return dir.Chmod(mode)
 }
 
-// clearPath removes a socket on which nobody listens.
-func clearPath(path string) error {
+// removeSocket removes the socket at path, if there is one.
+func removeSocket(path string) error {
 	fd, err := openSocket(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -104,10 +114,7 @@ func clearPath(path string) error {
 		return err
 	}
 	defer unix.Close(fd)
-	if err := refuseAlive(fd); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return os.Remove(path) // removes a symlink itself, not what it leads to
+	return os.Remove(path) // of what has taken its place since: a symlink itself, not what it leads to
 }
 
 // openSocket opens the file at path, which must be a socket, without doing
@@ -125,9 +132,17 @@ func openSocket(path string) (fd int, err error) {
 	return fd, nil
 }
 
-// refuseAlive returns an error if somebody listens on the socket that fd is an
-// O_PATH descriptor of. A full backlog (EAGAIN) is somebody too.
-func refuseAlive(fd int) error {
+// refuseListening returns an error if somebody listens on the socket at path. A
+// full backlog (EAGAIN) is somebody too.
+func refuseListening(path string) error {
+	fd, err := openSocket(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
 	probe, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -137,7 +152,7 @@ func refuseAlive(fd int) error {
 	if errors.Is(err, unix.ECONNREFUSED) {
 		return nil
 	}
-	return errors.Join(errors.New("somebody listens on it"), err)
+	return errors.Join(fmt.Errorf("somebody listens at %s", path), err)
 }
 
 // chmodSocket changes the mode of the socket at path and of nothing that may

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,9 +43,6 @@ func TestVarlinkBindAgent(t *testing.T) {
 				t.Errorf("%s: %v, want %v", path, got, want)
 			}
 		}
-		if l, err := BindAgent(dir, "neutron-l3"); err == nil || !strings.Contains(err.Error(), "somebody listens") {
-			t.Errorf("taken from somebody alive: %v, %v", l, err)
-		}
 		l.Close()
 	}
 	for range 2 {
@@ -54,6 +52,37 @@ func TestVarlinkBindAgent(t *testing.T) {
 	}
 	if _, err := os.Lstat(filepath.Join(dir, "neutron-l3")); err == nil {
 		t.Error("the directory is left")
+	}
+}
+
+// TestVarlinkBindTakesOver shows that a listener in an agent's directory, which
+// the agent can put there, does not keep the service out, but one at the host's
+// path does.
+func TestVarlinkBindTakesOver(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first, err := BindAgent(dir, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	path := AgentSocket(dir, "a")
+	if l, err := Bind(path, 0o600); err == nil || !strings.Contains(err.Error(), "somebody listens") {
+		t.Errorf("Bind: %v, %v", l, err)
+	}
+	second, err := BindAgent(dir, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	if err := refuseDead(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := second.Accept(); err != nil {
+		t.Errorf("the path leads to the first one: %v", err)
 	}
 }
 
@@ -90,6 +119,9 @@ func TestVarlinkBindFollowsNothing(t *testing.T) {
 			before := modeOf(t, path)
 			if _, err := Bind(path, 0o666); err == nil || !strings.Contains(err.Error(), "is no socket") {
 				t.Errorf("Bind: %v", err)
+			}
+			if err := removeSocket(path); err == nil {
+				t.Error("it was removed")
 			}
 			if err := chmodSocket(path, 0o666); err == nil {
 				t.Error("its mode was changed")

@@ -121,10 +121,11 @@ func (c *conn) drain() {
 	}
 }
 
-// kill ends the connection and the context of its call.
+// kill ends the connection and the context of its call, in this order, so that
+// the peer sees no answer to a call that was cut off.
 func (c *conn) kill() {
-	c.cancel()
 	_ = c.net.Close()
+	c.cancel()
 }
 
 // close gives back what the connection holds. The pidfd is closed last, when no

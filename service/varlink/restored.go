@@ -32,7 +32,10 @@ func (s *FDStore) Restored(path func(name string) (string, bool)) (map[string]*n
 			err = errors.Join(errors.New("there are two"), l.Close())
 		}
 		if err != nil {
-			problems = append(problems, fmt.Errorf("stored socket %.80q: %w", whole, err), s.forget(whole))
+			problems = append(problems, fmt.Errorf("stored socket %.80q: %w", whole, err))
+			if s.stored[name] != whole { // the store drops all of one name
+				problems = append(problems, s.forget(whole))
+			}
 			continue
 		}
 		listeners[name] = l

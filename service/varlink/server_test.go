@@ -140,11 +140,11 @@ func (s *serving) listen(t *testing.T, agent string) (path string) {
 // rawClient speaks frames.
 type rawClient struct {
 	*net.UnixConn
-	t *testing.T
+	t testing.TB
 	r *bufio.Reader
 }
 
-func dial(t *testing.T, path string) *rawClient {
+func dial(t testing.TB, path string) *rawClient {
 	t.Helper()
 	c, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
