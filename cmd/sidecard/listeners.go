@@ -61,33 +61,42 @@ func (l *listeners) path(name string) string {
 	return varlink.AgentSocket(l.agents(), name)
 }
 
-// set serves the host's socket and those of the agents, and no others.
+// set serves the host's socket and those of the agents, and no others. The error
+// is that of the host's socket. What is wrong with an agent's socket is that
+// agent's trouble, since it may be its doing: it can have put something else in
+// its place. It is logged, and tried again with the next reload.
 func (l *listeners) set(ctx context.Context, agents []*policy.Agent) error {
-	want := map[string]bool{hostName: true}
+	want := map[string]bool{}
 	for _, agent := range agents {
 		want[agent.Name] = true
-	}
-	var errs []error
-	for name := range want {
-		if !l.served[name] {
-			errs = append(errs, l.open(ctx, name))
-		}
+		l.report(agent.Name, l.open(ctx, agent.Name))
 	}
 	for name := range l.served {
-		if !want[name] {
-			errs = append(errs, l.close(name))
+		if !want[name] && name != hostName {
+			l.report(name, l.close(name))
 		}
 	}
+	err := l.open(ctx, hostName)
 	for name, listener := range l.restored {
 		listener.Close()
 		delete(l.restored, name)
-		errs = append(errs, l.close(name))
+		l.report(name, l.close(name))
 	}
-	return errors.Join(errs...)
+	return err
 }
 
-// open serves a socket, the kept one if there is one.
+func (l *listeners) report(name string, err error) {
+	if err != nil {
+		l.logger.Error("an agent's socket", "agent", name, "error", err)
+	}
+}
+
+// open serves a socket, the kept one if there is one. One that is served already
+// stays.
 func (l *listeners) open(ctx context.Context, name string) error {
+	if l.served[name] {
+		return nil
+	}
 	listener, kept := l.restored[name]
 	delete(l.restored, name)
 	if !kept {

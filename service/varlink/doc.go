@@ -12,8 +12,9 @@
 //   - Parameters that do not fit are answered with InvalidParameter, which names
 //     the field and says what would be right.
 //   - The number of connections is limited for each agent, for each user of the
-//     host's socket, and in total. Who is over the limit is hung up on; nobody
-//     else notices.
+//     host's socket, and in total. An agent's callers over its limit wait in the
+//     kernel's queue; others who are over a limit are hung up on. Nobody else
+//     notices.
 //   - A handler that panics costs its own connection only.
 //
 // Calls of one connection are handled one after the other, in order; calls of

@@ -1,6 +1,7 @@
 package varlink
 
 import (
+	"context"
 	"fmt"
 	"sync"
 )
@@ -10,13 +11,14 @@ type gate struct {
 	limits Limits
 
 	mu    sync.Mutex
+	left  chan struct{} // closed when somebody leaves, then made anew
 	total int
 	agent map[string]int
 	uid   map[uint32]int // on the host's socket
 }
 
 func newGate(limits Limits) *gate {
-	return &gate{limits: limits, agent: map[string]int{}, uid: map[uint32]int{}}
+	return &gate{limits: limits, left: make(chan struct{}), agent: map[string]int{}, uid: map[uint32]int{}}
 }
 
 // enter counts one more connection of the peer. Its error says which limit does
@@ -36,11 +38,34 @@ func (g *gate) enter(p Peer) error {
 	return nil
 }
 
+// room waits until the agent may have one more connection, or for ctx. The host's
+// socket is not the place of one peer only, so it never waits.
+//
+// An agent's callers over the limit wait in the kernel's queue of the listener
+// (listen(2)) instead of being hung up on: a burst of hundreds of short calls
+// must lose none, and nobody but this agent is in that queue.
+func (g *gate) room(ctx context.Context, agent string) {
+	for ctx.Err() == nil {
+		g.mu.Lock()
+		full, left := agent != "" && g.agent[agent] >= g.limits.ConnectionsPerListener, g.left
+		g.mu.Unlock()
+		if !full {
+			return
+		}
+		select {
+		case <-left:
+		case <-ctx.Done():
+		}
+	}
+}
+
 // leave takes back what enter counted.
 func (g *gate) leave(p Peer) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.count(p, -1)
+	close(g.left)
+	g.left = make(chan struct{})
 }
 
 func (g *gate) count(p Peer, by int) {

@@ -1,6 +1,7 @@
 package varlink
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -21,9 +22,9 @@ func (c *rawClient) alive() {
 	c.want(echoed)
 }
 
-// TestVarlinkConnectionLimit shows that the connection over an agent's limit is
-// hung up on, that this agent's other connections, other agents and the host's
-// socket do not notice, and that a place that is given back is free again.
+// TestVarlinkConnectionLimit shows that the connection over an agent's limit
+// waits until a place is free and is then served, and that this agent's other
+// connections, other agents and the host's socket do not notice.
 func TestVarlinkConnectionLimit(t *testing.T) {
 	t.Parallel()
 	server := newServing(t, Limits{})
@@ -35,21 +36,39 @@ func TestVarlinkConnectionLimit(t *testing.T) {
 	}
 	over := server.dial(t)
 	over.send(echoCall)
-	over.want("")
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		over.want(echoed)
+	}()
 	for _, c := range append(all, dial(t, server.listen(t, "other")), dial(t, server.listen(t, ""))) {
 		c.alive()
 	}
-	all[0].Close()
-	for deadline := time.Now().Add(patience); ; {
-		c := server.dial(t)
-		if c.send(echoCall); c.recv() == echoed {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the place is not free again")
-		}
-		runtime.Gosched()
+	select {
+	case <-served:
+		t.Fatal("the connection over the limit was served")
+	case <-time.After(100 * time.Millisecond):
 	}
+	all[0].Close()
+	<-served
+}
+
+// TestVarlinkConnectionLimitEnds shows that a full listener still ends with its
+// context and with its agent.
+func TestVarlinkConnectionLimitEnds(t *testing.T) {
+	t.Parallel()
+	g := newGate(Limits{ConnectionsPerListener: 1, ConnectionsTotal: 9})
+	if err := g.enter(Peer{Agent: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	g.room(ctx, "a")
+	if ctx.Err() == nil {
+		t.Error("there was room in a full listener")
+	}
+	go g.leave(Peer{Agent: "a"})
+	g.room(t.Context(), "a")
 }
 
 func TestVarlinkGate(t *testing.T) {
