@@ -55,8 +55,8 @@ func jobError(u Unit, result string) error {
 	return &JobError{Unit: u.Name, Result: result}
 }
 
-// guessResult says how a job ended whose result is lost, by what the unit is.
-func guessResult(u Unit) string {
+// guessStart says how a start job ended whose result is lost, by what the unit is.
+func guessStart(u Unit) string {
 	switch {
 	case u.JobID != 0: // another job took the place of this one
 		return "canceled"
@@ -66,4 +66,12 @@ func guessResult(u Unit) string {
 		return "failed"
 	}
 	return jobDone
+}
+
+// guessStop is guessStart for a stop job.
+func guessStop(u Unit) string {
+	if u.JobID == 0 && (u.ActiveState == "inactive" || u.ActiveState == "failed") {
+		return jobDone
+	}
+	return "canceled"
 }

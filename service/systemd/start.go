@@ -60,7 +60,7 @@ func (c *Conn) startAndWait(ctx context.Context, w *watch, properties []Property
 		}
 	}
 	if result == "" {
-		result = guessResult(u)
+		result = guessStart(u)
 	}
 	return u, result, err
 }

@@ -39,7 +39,7 @@ func (c *Conn) Stop(ctx context.Context, name string, killAfter time.Duration) (
 		c.resetFailed(ctx, name)
 	}
 	if result == "" {
-		result = guessResult(u)
+		result = guessStop(u)
 	}
 	return u, jobError(u, result)
 }
