@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 // dialHost connects to the host's systemd.
@@ -50,4 +51,29 @@ func TestSystemdBehaves(t *testing.T) {
 			behave(t, c, name)
 		})
 	}
+}
+
+// Every property that this package can make is known to the oldest systemd.
+func TestSystemdAcceptsProperties(t *testing.T) {
+	c := dialHost(t)
+	const name = "sdt-properties.service"
+	t.Cleanup(func() { sweep(t, c, name) })
+	properties := append(script(kindReady),
+		ExecStartPost([]string{"/bin/true", "$x"}, []string{"/bin/true"}),
+		ExecStopPost([]string{"/bin/false"}),
+		SuccessExitStatus(143, 137), LogExtraFields("AGENT=a b", "PROFILE=c"),
+		Bool("Delegate", true), String("KillMode", "mixed"), String("Slice", "sdt-properties.slice"),
+		String("Restart", "on-failure"), Duration("RestartUSec", 100*time.Millisecond), String("SyslogIdentifier", "x"),
+		Uint64("MemoryMax", 64<<20), Uint64("TasksMax", 16), Uint64("CPUWeight", 100), Int32("OOMScoreAdjust", 100),
+		Strings("After", "basic.target"),
+	)
+	u, err := c.Start(testContext(t), name, properties)
+	if err != nil || u.ControlGroup != "/sdt.slice/sdt-properties.slice/"+name {
+		t.Fatalf("start: %+v, %v", u, err)
+	}
+	run(t, "systemctl", "kill", "--signal=KILL", name)
+	waitFor(t, "the restart", func() bool {
+		u, err = c.Get(testContext(t), name)
+		return err == nil && u.NRestarts == 1 && u.ActiveState == "active"
+	})
 }

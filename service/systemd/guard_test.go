@@ -1,0 +1,141 @@
+package systemd
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+	"github.com/google/go-cmp/cmp"
+)
+
+// message encodes a message of the sender.
+func message(t testing.TB, order binary.ByteOrder, kind dbus.Type, sender, member string, body ...any) []byte {
+	t.Helper()
+	m := &dbus.Message{Type: kind, Body: body, Headers: map[dbus.HeaderField]dbus.Variant{
+		dbus.FieldPath:        dbus.MakeVariant(managerPath),
+		dbus.FieldInterface:   dbus.MakeVariant("org.example.Interface"),
+		dbus.FieldMember:      dbus.MakeVariant(member),
+		dbus.FieldReplySerial: dbus.MakeVariant(uint32(1)),
+		dbus.FieldErrorName:   dbus.MakeVariant("org.example.Error"),
+	}}
+	if sender != "" {
+		m.Headers[dbus.FieldSender] = dbus.MakeVariant(sender)
+	}
+	if len(body) > 0 {
+		m.Headers[dbus.FieldSignature] = dbus.MakeVariant(dbus.SignatureOf(body...))
+	}
+	var b bytes.Buffer
+	if err := m.EncodeTo(&b, order); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// readOnly is a connection that only gives bytes.
+type readOnly struct {
+	net.Conn
+	io.Reader
+}
+
+func (r readOnly) Read(p []byte) (int, error) { return r.Reader.Read(p) }
+
+// guarded returns a guard that reads data and trusts the owner.
+func guarded(data []byte) *guard {
+	g := newGuard(readOnly{Reader: bytes.NewReader(data)}, time.Second, func(s string) bool { return s == owner })
+	g.framed = true
+	return g
+}
+
+func TestGuardPassesRepliesAndTrustedSignals(t *testing.T) {
+	t.Parallel()
+	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
+		var stream []byte
+		for _, m := range []struct {
+			kind           dbus.Type
+			sender, member string
+		}{
+			{dbus.TypeSignal, ":1.66", "Forged"},
+			{dbus.TypeSignal, owner, "Trusted"},
+			{dbus.TypeSignal, "", "Nobody"},
+			{dbus.TypeMethodCall, owner, "Call"},
+			{dbus.TypeMethodReply, ":1.66", "Reply"},
+			{dbus.TypeError, "", "Error"},
+			{dbus.TypeSignal, owner, "Last"},
+		} {
+			stream = append(stream, message(t, order, m.kind, m.sender, m.member, "body", uint32(7))...)
+			stream = append(stream, message(t, order, m.kind, m.sender, m.member)...)
+		}
+		g := guarded(stream)
+		var got []string
+		for {
+			m, err := dbus.DecodeMessage(g)
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			member, _ := m.Headers[dbus.FieldMember].Value().(string)
+			got = append(got, member)
+		}
+		want := []string{"Trusted", "Trusted", "Reply", "Reply", "Error", "Error", "Last", "Last"}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s (-want +got):\n%s", order, d)
+		}
+	}
+}
+
+func TestGuardSkipsWhatIsTooLong(t *testing.T) {
+	t.Parallel()
+	long := message(t, binary.LittleEndian, dbus.TypeMethodReply, owner, "Long", make([]byte, maxBody))
+	stream := append(long, message(t, binary.LittleEndian, dbus.TypeMethodReply, owner, "Short")...)
+	m, err := dbus.DecodeMessage(guarded(stream))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if member := m.Headers[dbus.FieldMember].Value(); member != "Short" {
+		t.Errorf("got %v", member)
+	}
+}
+
+func TestGuardEndsWritesThatNobodyReads(t *testing.T) {
+	t.Parallel()
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	g := newGuard(ours, 10*time.Millisecond, func(string) bool { return true })
+	if _, err := g.Write([]byte("text")); err == nil {
+		t.Error("a write to nobody succeeded")
+	}
+	if _, err := ours.Read(make([]byte, 1)); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("the connection is still open: %v", err)
+	}
+}
+
+// FuzzGuard feeds bytes as they come: nothing may panic, and no signal of a
+// stranger may come through whole.
+func FuzzGuard(f *testing.F) {
+	f.Add(message(f, binary.LittleEndian, dbus.TypeSignal, ":1.66", "Forged", "body"))
+	f.Add(message(f, binary.BigEndian, dbus.TypeSignal, owner, "Trusted", "body"))
+	f.Add(append(message(f, binary.LittleEndian, dbus.TypeMethodReply, owner, "Reply"), 'x'))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		g := guarded(data)
+		for range 100 {
+			m, err := dbus.DecodeMessage(g)
+			var invalid dbus.InvalidMessageError
+			if errors.As(err, &invalid) {
+				continue
+			}
+			if err != nil {
+				return
+			}
+			if sender := m.Headers[dbus.FieldSender].Value(); m.Type == dbus.TypeSignal && sender != owner {
+				t.Errorf("a signal of %v came through", sender)
+			}
+		}
+	})
+}
