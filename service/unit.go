@@ -51,6 +51,7 @@ func identity(j *job, environment string) []systemd.Property {
 // ready, and a restart by systemd waits for the same.
 func (c *Core) lifecycle(j *job, plan string) []systemd.Property {
 	exec := append([]string{c.Launcher, "exec", plan, "--"}, launch.EncodeWords(c.engine.start(j))...)
+	clean := append([]string{c.Launcher, "clean", plan, "--"}, launch.EncodeWords(c.engine.clean(j))...)
 	return []systemd.Property{
 		systemd.String("Type", "notify"),
 		systemd.String("NotifyAccess", "all"),
@@ -58,7 +59,7 @@ func (c *Core) lifecycle(j *job, plan string) []systemd.Property {
 		systemd.String("KillMode", "mixed"),
 		systemd.ExecStart(exec),
 		systemd.ExecStartPost([]string{c.Launcher, "ready", plan}),
-		systemd.ExecStopPost(c.engine.clean(j), []string{c.Launcher, "clean", plan}),
+		systemd.ExecStopPost(clean),
 		systemd.SuccessExitStatus(successStatus...),
 		systemd.Duration("TimeoutStartUSec", j.timeout),
 		systemd.Duration("TimeoutStopUSec", stopTimeout),

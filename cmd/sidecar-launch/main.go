@@ -3,7 +3,7 @@
 //
 //	sidecar-launch exec PLAN -- PROGRAM [ARGUMENT...]   ExecStart
 //	sidecar-launch ready PLAN                           ExecStartPost
-//	sidecar-launch clean PLAN                           ExecStopPost
+//	sidecar-launch clean PLAN -- PROGRAM [ARGUMENT...]  ExecStopPost
 //	sidecar-launch version
 //
 // PLAN is the JSON text that [launch.Encode] writes, itself, not a file. PROGRAM
@@ -53,24 +53,28 @@ func run(args []string) error {
 		return nil
 	}
 	if len(args) < 2 {
-		return errors.New("usage: sidecar-launch exec PLAN -- PROGRAM [ARGUMENT...] | ready PLAN | clean PLAN | version")
+		return errors.New("usage: sidecar-launch exec PLAN -- PROGRAM [ARGUMENT...] | ready PLAN | clean PLAN -- PROGRAM [ARGUMENT...] | version")
 	}
 	plan, err := launch.Decode(args[1])
 	if err != nil {
 		return err
 	}
 	rest := args[2:]
-	switch {
-	case args[0] == "exec" && len(rest) >= 2 && rest[0] == "--":
-		argv, err := launch.DecodeWords(rest[1:])
-		if err != nil {
-			return err
-		}
-		return launch.Launcher{}.Exec(plan, argv, os.Environ())
-	case args[0] == "ready" && len(rest) == 0:
+	if args[0] == "ready" && len(rest) == 0 {
 		return ready(plan)
-	case args[0] == "clean" && len(rest) == 0:
-		return launch.Launcher{}.Clean(plan.ID)
+	}
+	if len(rest) < 2 || rest[0] != "--" {
+		return fmt.Errorf("wrong command or arguments: %.100q", args[0])
+	}
+	argv, err := launch.DecodeWords(rest[1:])
+	if err != nil {
+		return err
+	}
+	switch args[0] {
+	case "exec":
+		return launch.Launcher{}.Exec(plan, argv, os.Environ())
+	case "clean":
+		return errors.Join(launch.Remove(argv), launch.Launcher{}.Clean(plan.ID))
 	}
 	return fmt.Errorf("wrong command or arguments: %.100q", args[0])
 }

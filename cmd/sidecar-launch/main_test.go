@@ -86,7 +86,7 @@ func TestLaunchExecBecomesTheProgram(t *testing.T) {
 		t.Errorf("the service's own variables are passed on: %q", out)
 	}
 	for range 2 {
-		if out, errs, status := program(t, nil, "clean", plan); out+errs != "" || status != 0 {
+		if out, errs, status := program(t, nil, "clean", plan, "--", "/bin/true"); out+errs != "" || status != 0 {
 			t.Errorf("clean: status %d, %q %q", status, out, errs)
 		}
 	}

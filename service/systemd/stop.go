@@ -12,8 +12,8 @@ import (
 // with its exit status, although systemd forgets it: nothing of the unit is left
 // afterwards, even if it failed. A running start is cancelled.
 //
-// If killAfter is not 0, all processes that are left then are killed; otherwise
-// systemd does so after the unit's own TimeoutStopUSec. Errors: ErrNoSuchUnit;
+// If killAfter is not 0, the main process is killed if it is left then, and the
+// others after it; otherwise systemd does so after the unit's own TimeoutStopUSec. Errors: ErrNoSuchUnit;
 // a *JobError if another job took the place of this one; ErrDisconnected; ctx's,
 // and then the stop goes on without the caller.
 func (c *Conn) Stop(ctx context.Context, name string, killAfter time.Duration) (Unit, error) {
@@ -69,7 +69,10 @@ func (c *Conn) resetFailed(ctx context.Context, name string) {
 }
 
 // killLater kills what is left of the unit after a while, unless stop is called
-// before; 0 is never. When stop has returned, no kill is under way that could hit
+// before; 0 is never. It kills the main process and systemd the rest: to kill "all"
+// writes cgroup.kill, and since 6.14 Linux then kills what systemd starts in a part
+// of the unit that was there before, such as the unit's own ExecStopPost= (seen with
+// systemd 257). When stop has returned, no kill is under way that could hit
 // the next unit of this name.
 func (c *Conn) killLater(ctx context.Context, name string, after time.Duration) (stop func()) {
 	if after <= 0 {
@@ -82,7 +85,7 @@ func (c *Conn) killLater(ctx context.Context, name string, after time.Duration) 
 		if pause(ctx, after) != nil {
 			return
 		}
-		_, err := c.call(ctx, managerPath, managerMethod+"KillUnit", name, "all", int32(unix.SIGKILL))
+		_, err := c.call(ctx, managerPath, managerMethod+"KillUnit", name, "main", int32(unix.SIGKILL))
 		if err != nil && ctx.Err() == nil {
 			c.config.Logger.Warn("cannot kill a unit", "unit", name, "error", err)
 		}
