@@ -13,7 +13,7 @@ import (
 
 // successStatus are the exit codes of a payload that was told to end: 128 plus
 // SIGTERM and SIGKILL. A foreign kill is a stop, not a failure.
-var successStatus = []int32{143, 137}
+var successStatus = []int32{137, 143}
 
 // properties makes the unit of a job. It is pure: the same job gives the same
 // unit. The properties are those of org.freedesktop.systemd1(5), all known to

@@ -70,9 +70,9 @@ func (c *Conn) resetFailed(ctx context.Context, name string) {
 
 // killLater kills what is left of the unit after a while, unless stop is called
 // before; 0 is never. It kills the main process and systemd the rest: to kill "all"
-// writes cgroup.kill, and since 6.14 Linux then kills what systemd starts in a part
-// of the unit that was there before, such as the unit's own ExecStopPost= (seen with
-// systemd 257). When stop has returned, no kill is under way that could hit
+// writes cgroup.kill, and then the kernel may kill what systemd starts afterwards in
+// a group that was there before, such as the unit's own ExecStopPost= (seen with
+// systemd 257 on Linux 6.18). When stop has returned, no kill is under way that could hit
 // the next unit of this name.
 func (c *Conn) killLater(ctx context.Context, name string, after time.Duration) (stop func()) {
 	if after <= 0 {
