@@ -1,0 +1,86 @@
+//go:build testhost
+
+package test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"tripleo.io/sidecar/interfaces"
+)
+
+func TestStopEndsTheProcessAndForgetsTheUnit(t *testing.T) {
+	begin(t)
+	n := bareNetwork(t)
+	s := start(t, neutron, n.parameters())
+	reply, err := as(t, neutron).Stop(minute(t), interfaces.StopParameters{ID: s.ID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reply.ExitCode == nil || *reply.ExitCode != 0 || reply.ExitSignal != nil {
+		t.Errorf("it ended with %v, %v; dnsmasq ends with 0 when it is told to", reply.ExitCode, reply.ExitSignal)
+	}
+	if alive(int(*s.Runtime.ProcessID)) {
+		t.Error("the process runs still")
+	}
+	// systemd 252 lists a unit for a moment after it has let go of it.
+	eventually(t, 2*time.Second, "nothing is left", func() bool { return checkClean() == nil })
+	if _, err := as(t, neutron).Stop(minute(t), interfaces.StopParameters{ID: s.ID}); !errors.Is(err, interfaces.ErrNoSuchSidecar) {
+		t.Errorf("stopped twice: %v", err)
+	}
+}
+
+func TestStopKillsWhatDoesNotEnd(t *testing.T) {
+	begin(t)
+	namespace(t, "t-stubborn")
+	s := start(t, tester, shaped(t, "stubborn", "t-stubborn"))
+	began := time.Now()
+	reply, err := as(t, tester).Stop(minute(t), interfaces.StopParameters{ID: s.ID, TimeoutUSec: new(time.Second.Microseconds())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took < 900*time.Millisecond || took > 4*time.Second {
+		t.Errorf("it took %v, want about 1 s", took)
+	}
+	if reply.ExitSignal == nil || *reply.ExitSignal != "SIGKILL" {
+		t.Errorf("it ended with %v, %v, want SIGKILL", reply.ExitCode, reply.ExitSignal)
+	}
+	if alive(int(*s.Runtime.ProcessID)) {
+		t.Error("the process runs still")
+	}
+}
+
+func TestStopForgetsAFailedOne(t *testing.T) {
+	begin(t)
+	namespace(t, "t-forget")
+	id := checkFailure(t, tester, probe(t, "t-forget", "--exit=9"), 9, "told to exit")
+	reply, err := as(t, tester).Stop(minute(t), interfaces.StopParameters{ID: id})
+	if err != nil || reply.ExitCode == nil || *reply.ExitCode != 9 {
+		t.Errorf("exit code %v, %v; want 9", reply, err)
+	}
+	gone(t, tester, id)
+}
+
+func TestStopDuringALaunchTakesItsTurn(t *testing.T) {
+	begin(t)
+	namespace(t, "t-turn")
+	p := probe(t, "t-turn")
+	id := interfaces.NewID(tester, "probe", pidFileOf(p.Arguments)).String()
+	w := dial(t, socketOf(tester), time.Minute)
+	if err := w.send(launchOf(p)); err != nil {
+		t.Fatal(err)
+	}
+	stopAtEnd(t, tester, id)
+	eventually(t, 10*time.Second, "the start has begun", func() bool {
+		_, err := as(t, tester).Get(minute(t), id)
+		return err == nil
+	})
+	if _, err := as(t, tester).Stop(minute(t), interfaces.StopParameters{ID: id}); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+	if s, err := w.launched(); err != nil || s.Runtime.State != interfaces.StateReady {
+		t.Errorf("the launch before it: %v, %v", s, err)
+	}
+	gone(t, tester, id)
+}
