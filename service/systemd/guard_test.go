@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -92,8 +93,18 @@ func TestGuardPassesRepliesAndTrustedSignals(t *testing.T) {
 
 func TestGuardSkipsWhatIsTooLong(t *testing.T) {
 	t.Parallel()
-	long := message(t, binary.LittleEndian, dbus.TypeMethodReply, owner, "Long", make([]byte, maxBody))
-	stream := append(long, message(t, binary.LittleEndian, dbus.TypeMethodReply, owner, "Short")...)
+	reply := func(member string) []byte {
+		return message(t, binary.LittleEndian, dbus.TypeMethodReply, owner, member)
+	}
+	body := reply("LongBody")
+	binary.LittleEndian.PutUint32(body[4:], maxBody+1)
+	header := reply("LongHeader")
+	binary.LittleEndian.PutUint32(header[12:], maxHeader+8)
+	stream := slices.Concat(
+		body, make([]byte, maxBody+1),
+		header[:16], make([]byte, maxHeader+8),
+		reply("Short"),
+	)
 	m, err := dbus.DecodeMessage(guarded(stream))
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,101 @@
+package systemd
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"time"
+)
+
+func stopRunning(t *testing.T, u units, name string) {
+	started := start(t, u, name, kindReady)
+	stopped, err := u.Stop(testContext(t), name, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantEnd(t, stopped, end{"inactive", "success", cldKilled, 15})
+	if stopped.InvocationID != started.InvocationID || stopped.ExitedUSec < started.ReadyUSec {
+		t.Errorf("stopped unit is %+v", stopped)
+	}
+	wantGone(t, u, name)
+}
+
+func stopExit3(t *testing.T, u units, name string) {
+	start(t, u, name, kindExit3)
+	stopped, err := u.Stop(testContext(t), name, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantEnd(t, stopped, end{"failed", "exit-code", cldExited, 3})
+	wantGone(t, u, name)
+}
+
+func stopDeaf(t *testing.T, u units, name string) {
+	start(t, u, name, kindDeaf)
+	begun := time.Now()
+	stopped, err := u.Stop(testContext(t), name, 200*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begun); took < 200*time.Millisecond || took > 5*time.Second {
+		t.Errorf("stop took %s", took)
+	}
+	wantEnd(t, stopped, end{"failed", "signal", cldKilled, 9})
+	wantGone(t, u, name)
+}
+
+func stopFailed(t *testing.T, u units, name string) {
+	_, err := u.Start(testContext(t), name, script(kindExit7))
+	wantJobError(t, err, "failed")
+	stopped, err := u.Stop(testContext(t), name, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantEnd(t, stopped, end{"failed", "exit-code", cldExited, 7})
+	wantGone(t, u, name)
+}
+
+func stopStarting(t *testing.T, u units, name string) {
+	started := make(chan error, 1)
+	go func() {
+		_, err := u.Start(testContext(t), name, script(kindSlow))
+		started <- err
+	}()
+	waitFor(t, "the start", func() bool {
+		unit, err := u.Get(testContext(t), name)
+		return err == nil && unit.ActiveState == "activating"
+	})
+	if _, err := u.Stop(testContext(t), name, 0); err != nil {
+		t.Fatal(err)
+	}
+	wantJobError(t, <-started, "canceled")
+	wantGone(t, u, name)
+}
+
+func stopTwice(t *testing.T, u units, name string) {
+	start(t, u, name, kindExit3)
+	var ends [2]Unit
+	var errs [2]error
+	var wg sync.WaitGroup
+	for i := range ends {
+		wg.Go(func() { ends[i], errs[i] = u.Stop(testContext(t), name, 0) })
+	}
+	wg.Wait()
+	for i := range ends {
+		if errors.Is(errs[i], ErrNoSuchUnit) && errs[1-i] == nil {
+			continue // it came when the other was through
+		}
+		if errs[i] != nil {
+			t.Errorf("stop: %v", errs[i])
+		}
+	}
+	wantGone(t, u, name)
+}
+
+func noUnit(t *testing.T, u units, name string) {
+	wantGone(t, u, name)
+	_, err := u.Stop(testContext(t), name, 0)
+	wantError(t, "stop", err, ErrNoSuchUnit)
+	wantError(t, "reset", u.ResetFailed(testContext(t), name), ErrNoSuchUnit)
+	wantGone(t, u, name)
+}

@@ -1,0 +1,127 @@
+//go:build testhost
+
+package systemd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// While systemd executes itself anew again and again, each unit is started once.
+func TestRestartOfSystemdUnderLoad(t *testing.T) {
+	c := dialHost(t)
+	t.Cleanup(func() { sweep(t, c, "sdt-reexec-*") })
+	startUnder(t, c, "sdt-reexec-", 200, 100*time.Millisecond, "systemctl", "daemon-reexec")
+}
+
+// While the bus restarts, each unit is started once.
+func TestRestartOfBusUnderLoad(t *testing.T) {
+	c := dialHost(t)
+	t.Cleanup(func() { sweep(t, c, "sdt-bus-*") })
+	startUnder(t, c, "sdt-bus-", 100, 700*time.Millisecond, "systemctl", "restart", "dbus.service")
+	begun := time.Now()
+	start(t, c, "sdt-bus-after.service", kindReady)
+	if took := time.Since(begun); took > pollInterval/2 {
+		t.Errorf("a start takes %s: signals are not heard any more", took)
+	}
+}
+
+// startUnder starts n units while a command of the host disturbs it.
+func startUnder(t *testing.T, c *Conn, prefix string, n int, every time.Duration, disturb ...string) {
+	t.Helper()
+	trace := filepath.Join(t.TempDir(), "starts")
+	program := executable(t, `echo "$1" >> `+trace+"\nsystemd-notify --ready; exec sleep 600\n")
+	ctx, cancel := context.WithCancel(context.Background())
+	disturbances := make(chan int)
+	go func() {
+		times := 0
+		for ; pause(ctx, every) == nil; times++ {
+			_ = exec.Command(disturb[0], disturb[1:]...).Run()
+		}
+		disturbances <- times
+	}()
+	var mu sync.Mutex
+	outcomes := map[string]int{}
+	var wg sync.WaitGroup
+	queue := make(chan string)
+	for range 16 {
+		wg.Go(func() {
+			for name := range queue {
+				outcome := startTraced(t, c, name, program)
+				mu.Lock()
+				outcomes[outcome]++
+				mu.Unlock()
+			}
+		})
+	}
+	for i := range n {
+		queue <- fmt.Sprintf("%s%03d.service", prefix, i)
+	}
+	close(queue)
+	wg.Wait()
+	cancel()
+	times := <-disturbances
+	t.Logf("%d times %s; starts: %v", times, strings.Join(disturb, " "), outcomes)
+	if times == 0 {
+		t.Error("nothing was disturbed")
+	}
+	checkTrace(t, trace, n)
+	list, err := c.List(testContext(t), prefix+"*")
+	if err != nil || len(list) != n {
+		t.Errorf("%d units, %v; want %d", len(list), err, n)
+	}
+	if d := cmp.Diff(fresh(t, prefix+"*"), list); d != "" {
+		t.Errorf("cached list differs (-read +cached):\n%s", d)
+	}
+}
+
+// startTraced starts a unit that notes its name, and does what a caller
+// must after ErrDisconnected.
+func startTraced(t *testing.T, c *Conn, name, program string) string {
+	properties := append(withoutCommand(script(kindReady)), ExecStart([]string{program, name}))
+	for attempt := 0; ; attempt++ {
+		u, err := c.Start(testContext(t), name, properties)
+		switch {
+		case err == nil && u.ActiveState == "active":
+			return fmt.Sprintf("attempt %d", attempt)
+		case errors.Is(err, ErrDisconnected) && attempt < 10:
+			if _, err := c.Get(testContext(t), name); err == nil {
+				return "there after a lost answer"
+			}
+		default:
+			t.Errorf("start %s: %+v, %v", name, u, err)
+			return "failed"
+		}
+	}
+}
+
+// checkTrace wants every unit to have started once.
+func checkTrace(t *testing.T, trace string, n int) {
+	t.Helper()
+	data, err := os.ReadFile(trace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	starts := map[string]int{}
+	for line := range strings.Lines(string(data)) {
+		starts[line]++
+	}
+	for name, times := range starts {
+		if times != 1 {
+			t.Errorf("%s was started %d times", strings.TrimSpace(name), times)
+		}
+	}
+	if len(starts) != n {
+		t.Errorf("%d units were started, want %d", len(starts), n)
+	}
+}
