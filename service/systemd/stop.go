@@ -13,9 +13,10 @@ import (
 // afterwards, even if it failed. A running start is cancelled.
 //
 // If killAfter is not 0, the main process is killed if it is left then, and the
-// others after it; otherwise systemd does so after the unit's own TimeoutStopUSec. Errors: ErrNoSuchUnit;
-// a *JobError if another job took the place of this one; ErrDisconnected; ctx's,
-// and then the stop goes on without the caller.
+// others after it; otherwise systemd does so after the unit's own
+// TimeoutStopUSec. Errors: ErrNoSuchUnit; a *JobError if another job took the
+// place of this one; ErrDisconnected; ctx's, and then the stop goes on without the
+// caller.
 func (c *Conn) Stop(ctx context.Context, name string, killAfter time.Duration) (Unit, error) {
 	w := c.watches.add(name)
 	defer w.close()
@@ -72,8 +73,8 @@ func (c *Conn) resetFailed(ctx context.Context, name string) {
 // before; 0 is never. It kills the main process and systemd the rest: to kill "all"
 // writes cgroup.kill, and then the kernel may kill what systemd starts afterwards in
 // a group that was there before, such as the unit's own ExecStopPost= (seen with
-// systemd 257 on Linux 6.18). When stop has returned, no kill is under way that could hit
-// the next unit of this name.
+// systemd 257 on Linux 6.18). When stop has returned, no kill is under way that
+// could hit the next unit of this name.
 func (c *Conn) killLater(ctx context.Context, name string, after time.Duration) (stop func()) {
 	if after <= 0 {
 		return func() {}
