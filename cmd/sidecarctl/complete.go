@@ -44,7 +44,7 @@ func (t *tool) idAndSignal(cmd *cobra.Command, args []string, _ string) ([]strin
 	case 0:
 		return t.ids(cmd), noFiles
 	case 1:
-		return signals, noFiles
+		return interfaces.Signals, noFiles
 	}
 	return nil, noFiles
 }

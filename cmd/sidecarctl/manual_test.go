@@ -7,10 +7,12 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"tripleo.io/sidecar/interfaces"
 )
 
-// TestManualNamesEverything shows that no command, option or exit code is
-// missing in the manual page.
+// TestManualNamesEverything shows that no command, option, signal or exit
+// code is missing in the manual page.
 func TestManualNamesEverything(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("sidecarctl.1")
@@ -39,6 +41,9 @@ func TestManualNamesEverything(t *testing.T) {
 				t.Errorf("the manual of %s does not have --%s", name, f.Name)
 			}
 		})
+	}
+	for _, signal := range interfaces.Signals {
+		want(signal)
 	}
 	for _, code := range []string{"0", "1", "2", "3", "4", "5", "6"} {
 		want("\n.TP\n.B " + code + "\n")

@@ -8,15 +8,11 @@ import (
 	"tripleo.io/sidecar/interfaces"
 )
 
-// signals are what the interface's Signal takes; the list is for completion, the
-// service has the last word.
-var signals = []string{"SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGTERM", "SIGKILL", "SIGWINCH"}
-
 func newSignal(t *tool) *cobra.Command {
 	return &cobra.Command{
 		Use:               "signal ID SIGNAL",
 		Short:             "Send a signal to a side process",
-		Long:              "Send a signal to a side process. SIGHUP, HUP and hup are the same; allowed are " + strings.Join(signals, ", ") + ".",
+		Long:              "Send a signal to a side process. SIGHUP, HUP and hup are the same; allowed are " + strings.Join(interfaces.Signals, ", ") + ".",
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: t.idAndSignal,
 		RunE: func(cmd *cobra.Command, args []string) error {
