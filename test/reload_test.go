@@ -22,9 +22,9 @@ func TestReloadTakesAllOrNothing(t *testing.T) {
 	if err := errors.Join(writePolicy("agents.d", newcomer, agentFiles[tester]), writePolicy("agents.d", "broken", "profiles = [\"dnsmasq\"]\nnonsense = 1\n")); err != nil {
 		t.Fatal(err)
 	}
-	since := cursor(t)
+	since := now()
 	reload(t)
-	entries := entriesAfter(t, since, "_SYSTEMD_UNIT=sidecard.service")
+	entries := entriesSince(t, since, "_SYSTEMD_UNIT=sidecard.service")
 	told := false
 	for _, e := range entries {
 		text, _ := e["MESSAGE"].(string)
