@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -107,6 +108,17 @@ func TestLaunchPlanRefusesWhatIsNotClean(t *testing.T) {
 				t.Errorf("error %v, want one with %q", err, test.want)
 			}
 		})
+	}
+}
+
+// TestLaunchPlanTakesAsMuchAsPolicy shows that a plan may have as many mounts and
+// pid files as service/policy accepts; its tests have the same numbers.
+func TestLaunchPlanTakesAsMuchAsPolicy(t *testing.T) {
+	t.Parallel()
+	p := fullPlan()
+	p.Mounts, p.PIDFiles = slices.Repeat(p.Mounts[:1], 64), slices.Repeat(p.PIDFiles, 16)
+	if err := p.Validate(); err != nil {
+		t.Error(err)
 	}
 }
 

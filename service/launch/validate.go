@@ -8,6 +8,8 @@ import (
 	"tripleo.io/sidecar/service/netns"
 )
 
+// service/policy refuses with a reason what would have more mounts or pid files
+// than these; its maxMounts and maxPIDFiles are the same numbers.
 const (
 	maxMounts = 64
 	maxFiles  = 16

@@ -99,6 +99,10 @@ func (c *choice) mounts() ([]Mount, *refusal) {
 			}
 		}
 		all.addState(at.root, dir, u.hole.writable, false)
+		if len(all) > maxMounts {
+			return nil, refuse(u.index, u.rule.text, "%s: its directory would be the %dth that is mounted, %d are accepted: "+
+				"put the files into fewer directories", u.hole.name, len(all), maxMounts)
+		}
 	}
 	return all.list(), nil
 }

@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -70,6 +71,7 @@ func TestPolicyLoadProfileProblems(t *testing.T) {
 		{`ready = { pid-file = "-q" }`, `5: ready.pid-file: -q must have exactly one rule`},
 		{`ready = { pid-file = ["-p", "-p"] }`, `5: ready.pid-file: -p is there twice`},
 		{`ready = { pid-file = [] }`, `5: ready.pid-file: is an empty list`},
+		{`ready = { pid-file = [` + strings.Repeat(`"{state}/a/b",`, 17) + `] }`, `5: ready.pid-file: lists 17 files, 16 are accepted`},
 		{`ready = { pid-file = [7] }`, `5: ready.pid-file: must be a list of strings`},
 		{`ready = { pid-file = 7 }`, `5: ready.pid-file: must be a string or a list of strings`},
 		{`ready = { pid-file = "/run/x.pid" }`, `5: ready.pid-file: "/run/x.pid" must begin with {state}/ or {dir}/`},
@@ -99,6 +101,7 @@ func TestPolicyLoadProfileProblems(t *testing.T) {
 		{`mounts = ["{state}x:ro"]`, `7: mounts[0]: "{state}x:ro": what follows {state}: it must be absolute`},
 		{`mounts = ["{dir}:ro"]`, `7: mounts[0]: "{dir}:ro": it must be absolute; it begins with {state} or is a fixed path`},
 		{`mounts = ["{state}:ro", "-{state}:rw"]`, `7: mounts[1]: "-{state}:rw" is there twice`},
+		{`mounts = [` + manyMounts(64) + `]`, `7: mounts: has 64 entries, 63 are accepted`},
 		{`mounts = ["/etc:ro"]`, `7: mounts[0]: "/etc:ro": /etc is too broad`},
 		{`mounts = ["/etc/x:rw"]`, `7: mounts[0]: "/etc/x:rw": nothing in /etc may be handed out`},
 		{`mounts = ["/run/podman:ro"]`, `7: mounts[0]: "/run/podman:ro": nothing in /run/podman may be handed out`},
@@ -119,6 +122,15 @@ func TestPolicyLoadProfileProblems(t *testing.T) {
 			wantProblem(t, dir, profile+":"+test.want)
 		})
 	}
+}
+
+// manyMounts lists as many different mounts of a profile.
+func manyMounts(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `"{state}/%d:ro", `, i)
+	}
+	return b.String()
 }
 
 // wantProblem checks that loading finds just one problem.

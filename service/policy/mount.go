@@ -8,6 +8,11 @@ import (
 	"strings"
 )
 
+// maxMounts is how many directories a container may see. It must not be more
+// than service/launch's Plan.Validate takes, or a launch that was accepted here
+// would fail in its unit.
+const maxMounts = 64
+
 // Mount is a directory that a sidecar's container sees.
 type Mount struct {
 	Root     string // the agent's state directory that it lies in; "": Path is the host's own

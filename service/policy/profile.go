@@ -116,6 +116,9 @@ func (r *report) memory(s *string) uint64 {
 func (r *report) mounts(entries []string) []ProfileMount {
 	var list []ProfileMount
 	seen := map[string]bool{}
+	if len(entries) > maxMounts-1 { // at least one is left for the instance
+		r.errorf("mounts", "has %d entries, %d are accepted", len(entries), maxMounts-1)
+	}
 	for i, entry := range entries {
 		m, err := parseMount(entry)
 		if err != nil {

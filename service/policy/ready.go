@@ -9,6 +9,7 @@ import (
 const (
 	defaultTimeout = 30 * time.Second
 	maxTimeout     = 10 * time.Minute
+	maxPIDFiles    = 16 // as service/launch's Plan.Validate
 )
 
 // ready sets how the profile's process shows that it is ready.
@@ -83,8 +84,12 @@ func (r *report) pidFiles(p *Profile, raw any) []string {
 		r.errorf(key, "must be a string or a list of strings")
 		return nil
 	}
-	if len(files) == 0 {
+	switch {
+	case len(files) == 0:
 		r.errorf(key, "is an empty list")
+	case len(files) > maxPIDFiles:
+		r.errorf(key, "lists %d files, %d are accepted", len(files), maxPIDFiles)
+		return nil
 	}
 	for i, file := range files {
 		r.pidFile(p, key, file)
