@@ -95,24 +95,51 @@ func TestNetnsAttacksAreRefused(t *testing.T) {
 	start(t, tester, probe(t, "t-real"))
 }
 
-// TestNetnsSwapIsHarmless mounts the host's namespace over an allowed one and
-// takes it away again, all the time, so that it comes between the check and the
-// use.
-func TestNetnsSwapIsHarmless(t *testing.T) {
+// A name that means an allowed namespace when it is checked may mean another one
+// when it is used. Here it changes all the time.
+func TestNetnsSwapBetweenCheckAndUse(t *testing.T) {
 	begin(t)
+	namespace(t, "forbidden")
+	const path = netnsDirectory + "t-swap"
+	for name, swap := range map[string]func(held string) error{
+		"the host's namespace mounted over it": func(string) error {
+			err := unix.Mount("/proc/1/ns/net", path, "", unix.MS_BIND, "")
+			time.Sleep(time.Millisecond)
+			err = errors.Join(err, unix.Unmount(path, unix.MNT_DETACH))
+			time.Sleep(time.Millisecond)
+			return err
+		},
+		"a link to another agent's in its place": func(held string) error {
+			err := errors.Join(unix.Unmount(path, unix.MNT_DETACH), os.Remove(path), os.Symlink("forbidden", path))
+			time.Sleep(time.Millisecond)
+			err = errors.Join(err, os.Remove(path), os.WriteFile(path, nil, 0o600), unix.Mount(held, path, "", unix.MS_BIND, ""))
+			time.Sleep(time.Millisecond)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) { launchWhileSwapping(t, swap) })
+	}
+}
+
+// launchWhileSwapping launches in a namespace whose name comes and goes.
+func launchWhileSwapping(t *testing.T, swap func(held string) error) {
 	namespace(t, "t-swap")
 	want := netnsOf(t, "t-swap")
-	rounds := swapping(t, func() {
-		_ = unix.Mount("/proc/1/ns/net", netnsDirectory+"t-swap", "", unix.MS_BIND, "")
-		time.Sleep(500 * time.Microsecond)
-		_ = unix.Unmount(netnsDirectory+"t-swap", unix.MNT_DETACH)
-		time.Sleep(time.Millisecond)
-	})
+	// The namespace must be mounted somewhere to be mounted again.
+	held := t.TempDir() + "/held"
+	if err := errors.Join(os.WriteFile(held, nil, 0o600), unix.Mount(netnsDirectory+"t-swap", held, "", unix.MS_BIND, "")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(held, unix.MNT_DETACH) })
 	p := probe(t, "t-swap")
-	id := interfaces.NewID(tester, "probe", pidFileOf(p.Arguments)).String()
-	stopAtEnd(t, tester, id)
+	stopAtEnd(t, tester, interfaces.NewID(tester, "probe", pidFileOf(p.Arguments)).String())
+	rounds := swapping(t, func() {
+		if err := swap(held); err != nil {
+			t.Error(err)
+		}
+	})
 	good := 0
-	const launches = 30
+	const launches = 40
 	for range launches {
 		s, err := as(t, tester).Launch(minute(t), p)
 		switch {
