@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -62,11 +63,13 @@ type Config struct {
 // same time.
 type Core struct {
 	Config
-	engine engine
-	policy atomic.Pointer[policy.Set]
-	locks  idLocks
-	starts *startQueue
-	limits *limits
+	engine   engine
+	policy   atomic.Pointer[policy.Set]
+	locks    idLocks
+	starts   *slots
+	stops    *slots
+	limits   *limits
+	detached sync.WaitGroup // launches that are being carried through
 }
 
 // New returns a core that decides by set.
@@ -74,7 +77,8 @@ func New(config Config, set *policy.Set) *Core {
 	c := &Core{
 		Config: config,
 		engine: podman{path: config.Podman},
-		starts: newStartQueue(config.Starts),
+		starts: newSlots(config.Starts),
+		stops:  newSlots(2 * config.Starts),
 		limits: newLimits(),
 	}
 	c.policy.Store(set)
@@ -84,3 +88,29 @@ func New(config Config, set *policy.Set) *Core {
 // SetPolicy makes the core decide by another set from now on. Sidecars that run
 // already go on; calls that are under way end by the old set.
 func (c *Core) SetPolicy(set *policy.Set) { c.policy.Store(set) }
+
+// Drain waits until the launches whose callers have gone are through, or for
+// ctx. Nothing new must be asked for meanwhile.
+func (c *Core) Drain(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		c.detached.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Alive returns when the locks that every call needs can be had. It hangs if one
+// is never given back: that is for a watchdog to find.
+func (c *Core) Alive() {
+	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.starts.mu, &c.stops.mu, &c.limits.mu} {
+		mu.Lock()
+		//lint:ignore SA2001 getting the lock is the point
+		mu.Unlock()
+	}
+}

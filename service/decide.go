@@ -1,17 +1,21 @@
 package service
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/policy"
+	"tripleo.io/sidecar/service/systemd"
 )
 
-// maxTimeout is the longest that a caller may ask a launch to take.
-const maxTimeout = 10 * time.Minute
+// A caller may give a launch from minTimeout to maxTimeout. A shorter one would
+// stop what runs and never see the new one ready.
+const (
+	minTimeout = time.Second
+	maxTimeout = 10 * time.Minute
+)
 
 // job is a launch that has been decided: everything that its unit is made from.
 type job struct {
@@ -20,11 +24,14 @@ type job struct {
 	context  interfaces.Context
 	mode     interfaces.LaunchMode
 	timeout  time.Duration // of the unit's start
+
+	properties []systemd.Property // of the unit
+	old        bool               // there is a unit to replace
 }
 
 // decide answers a request: syntax, authorisation, policy, existence. It has no
 // effect.
-func (c *Core) decide(ctx context.Context, caller Caller, p interfaces.LaunchParameters) (*job, error) {
+func (c *Core) decide(caller Caller, p interfaces.LaunchParameters) (*job, error) {
 	if err := checkSyntax(p); err != nil {
 		return nil, err
 	}
@@ -53,7 +60,9 @@ func (c *Core) decide(ctx context.Context, caller Caller, p interfaces.LaunchPar
 			return nil, &interfaces.NoSuchNetworkNamespaceError{NetworkNamespace: netns, Reason: err.Error()}
 		}
 	}
-	return newJob(agent, netns, p, decision), nil
+	j := newJob(agent, netns, p, decision)
+	j.properties, err = c.properties(j)
+	return j, err
 }
 
 func newJob(agent string, netns *string, p interfaces.LaunchParameters, decision *policy.Decision) *job {
@@ -71,7 +80,7 @@ func newJob(agent string, netns *string, p interfaces.LaunchParameters, decision
 		j.mode = *p.Mode
 	}
 	if p.TimeoutUSec != nil {
-		j.timeout = min(j.timeout, time.Duration(*p.TimeoutUSec)*time.Microsecond)
+		j.timeout = min(j.timeout, microseconds(*p.TimeoutUSec))
 	}
 	return j
 }
@@ -86,16 +95,19 @@ func checkSyntax(p interfaces.LaunchParameters) error {
 	case p.Mode != nil && !slices.Contains(interfaces.LaunchModes, *p.Mode):
 		return &interfaces.InvalidParameterError{Parameter: "mode", Reason: fmt.Sprintf("%.40q is none of %v", *p.Mode, interfaces.LaunchModes)}
 	}
-	return checkTimeout(p.TimeoutUSec)
+	if p.TimeoutUSec == nil {
+		return nil
+	}
+	return checkTimeout(*p.TimeoutUSec, minTimeout, maxTimeout)
 }
 
-func checkTimeout(usec *int64) error {
-	if usec == nil || (*usec > 0 && *usec <= maxTimeout.Microseconds()) {
+func checkTimeout(usec int64, shortest, longest time.Duration) error {
+	if usec >= shortest.Microseconds() && usec <= longest.Microseconds() {
 		return nil
 	}
 	return &interfaces.InvalidParameterError{
 		Parameter: "timeoutUSec",
-		Reason:    fmt.Sprintf("%d is not from 1 to %d (%v)", *usec, maxTimeout.Microseconds(), maxTimeout),
+		Reason:    fmt.Sprintf("%d is not from %d (%v) to %d (%v)", usec, shortest.Microseconds(), shortest, longest.Microseconds(), longest),
 	}
 }
 

@@ -10,17 +10,13 @@ import (
 
 // Explain says what Launch would do with the same parameters, or why it would
 // refuse them. Nothing is started.
-func (c *Core) Explain(ctx context.Context, caller Caller, p interfaces.LaunchParameters) (interfaces.ExplainReply, error) {
-	j, err := c.decide(ctx, caller, p)
+func (c *Core) Explain(_ context.Context, caller Caller, p interfaces.LaunchParameters) (interfaces.ExplainReply, error) {
+	j, err := c.decide(caller, p)
 	if err != nil {
-		c.note(caller, "Explain", interfaces.ID{Agent: caller.Agent, Profile: p.Profile}, err)
+		c.note(caller, "Explain", claimed(caller, p.Agent, p.Profile), err)
 		return interfaces.ExplainReply{}, err
 	}
-	c.note(caller, "Explain", j.id, nil)
-	properties, err := c.properties(j)
-	if err != nil {
-		return interfaces.ExplainReply{}, hostFailure("build the unit", err)
-	}
+	c.note(caller, "Explain", subjectOf(j.id), nil)
 	reply := interfaces.ExplainReply{
 		ID:      j.id.String(),
 		Unit:    j.id.Unit(),
@@ -28,7 +24,7 @@ func (c *Core) Explain(ctx context.Context, caller Caller, p interfaces.LaunchPa
 		Command: slices.Concat(j.decision.Profile.Command, p.Arguments),
 		Rules:   j.decision.Rules,
 	}
-	for _, property := range properties {
+	for _, property := range j.properties {
 		reply.Properties = append(reply.Properties, interfaces.UnitProperty{
 			Name: property.Name, Value: systemd.Format(property),
 		})

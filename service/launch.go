@@ -24,139 +24,182 @@ const (
 // Launch starts a sidecar and returns it when it is ready.
 //
 // A caller that hangs up (ctx ends) while its launch waits for its turn is
-// forgotten. Once the start has begun it is carried through, so that nothing
+// forgotten; so is one that waits longer than its start may take, and nothing is
+// touched. Once the start has begun it is carried through, so that nothing
 // half-done stays.
 func (c *Core) Launch(ctx context.Context, caller Caller, p interfaces.LaunchParameters) (interfaces.Sidecar, error) {
-	j, err := c.decide(ctx, caller, p)
+	j, err := c.decide(caller, p)
 	if err != nil {
-		c.note(caller, "Launch", interfaces.ID{Agent: caller.Agent, Profile: p.Profile}, err)
+		c.note(caller, "Launch", claimed(caller, p.Agent, p.Profile), err)
 		return interfaces.Sidecar{}, err
 	}
 	limit := maxTimeout
 	if p.TimeoutUSec != nil {
-		limit = time.Duration(*p.TimeoutUSec) * time.Microsecond
+		limit = microseconds(*p.TimeoutUSec)
 	}
 	waiting, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	sidecar, err := c.launch(waiting, j)
-	c.note(caller, "Launch", j.id, err)
-	return sidecar, err
+	running, err := c.takeTurn(waiting, j)
+	c.note(caller, "Launch", subjectOf(j.id), err)
+	if err != nil || running != nil {
+		return valueOf(running), err
+	}
+	return c.launchDetached(ctx, caller, j)
 }
 
-// launch takes the turn of the sidecar, looks at what is there, and starts.
-func (c *Core) launch(ctx context.Context, j *job) (interfaces.Sidecar, error) {
-	unlock, err := c.locks.lock(ctx, j.id)
-	if err != nil {
-		return interfaces.Sidecar{}, waitedTooLong(err)
+// takeTurn waits until the job may start. If it returns neither an error nor a
+// sidecar that runs already, the job holds its sidecar's lock, a slot and its
+// place below the agent's limit.
+func (c *Core) takeTurn(ctx context.Context, j *job) (*interfaces.Sidecar, error) {
+	if err := c.locks.lock(ctx, j.id); err != nil {
+		return nil, gaveUp(err)
 	}
-	old, err := c.existing(ctx, j.id)
-	if err != nil {
-		unlock()
-		return interfaces.Sidecar{}, err
+	running, err := c.prepare(ctx, j)
+	if err != nil || running != nil {
+		c.locks.unlock(j.id)
 	}
-	if old != nil && old.ActiveState != "failed" && j.mode != interfaces.ModeReplace {
-		unlock()
+	return running, err
+}
+
+// prepare looks at what is there, under the sidecar's lock.
+func (c *Core) prepare(ctx context.Context, j *job) (*interfaces.Sidecar, error) {
+	old, err := c.settled(ctx, j)
+	if err != nil {
+		return nil, err
+	}
+	if old != nil && j.leaves(*old) {
 		return c.keep(j, *old)
 	}
-	if err := c.reserve(ctx, j, old); err != nil {
-		unlock()
-		return interfaces.Sidecar{}, err
-	}
-	return c.replaceDetached(ctx, j, old, unlock)
-}
-
-// reserve makes sure that the agent may have one more, and waits for a start.
-func (c *Core) reserve(ctx context.Context, j *job, old *systemd.Unit) error {
-	if old == nil {
+	j.old = old != nil
+	if !j.old {
 		if err := c.admit(ctx, j); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if err := c.starts.acquire(ctx, j.id.Agent); err != nil {
-		c.limits.done(j.id)
-		return waitedTooLong(err)
+		c.limits.done(j.id, false)
+		return nil, gaveUp(err)
 	}
-	return nil
+	return nil, nil
 }
 
-// replaceDetached stops the old unit and starts the new one, whether or not the
-// caller stays to hear of it.
-func (c *Core) replaceDetached(ctx context.Context, j *job, old *systemd.Unit, unlock func()) (interfaces.Sidecar, error) {
+// leaves reports whether the job's mode leaves this unit alone.
+func (j *job) leaves(old systemd.Unit) bool {
+	switch j.mode {
+	case interfaces.ModeFail:
+		return old.ActiveState != stateFailed
+	case interfaces.ModeKeep:
+		return old.ActiveState == stateActive
+	}
+	return false
+}
+
+// keep answers a launch that must not touch what runs.
+func (c *Core) keep(j *job, old systemd.Unit) (*interfaces.Sidecar, error) {
+	if j.mode == interfaces.ModeKeep && sameLaunch(old, j.context) {
+		sidecar := c.sidecar(old)
+		return &sidecar, nil
+	}
+	return nil, &interfaces.SidecarExistsError{ID: j.id.String()}
+}
+
+// launchDetached carries a job out, whether or not the caller stays to hear of it.
+func (c *Core) launchDetached(ctx context.Context, caller Caller, j *job) (interfaces.Sidecar, error) {
 	type outcome struct {
 		sidecar interfaces.Sidecar
 		err     error
 	}
-	if deadline, ok := ctx.Deadline(); ok {
-		j.timeout = min(j.timeout, time.Until(deadline))
-	}
 	result := make(chan outcome, 1)
-	go func() {
-		defer unlock()
-		defer c.starts.release()
-		defer c.limits.done(j.id)
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), j.timeout+stopTimeout+2*grace)
+	c.detached.Go(func() {
+		defer c.locks.unlock(j.id)
+		defer c.starts.release(j.id.Agent)
+		// systemd gives ExecStart and ExecStartPost the time-out each.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*j.timeout+stopTimeout+2*grace)
 		defer cancel()
-		sidecar, err := c.replace(ctx, j, old)
+		sidecar, err := c.replace(ctx, j)
+		c.limits.done(j.id, err == nil || errors.Is(err, interfaces.ErrLaunchFailed) || errors.Is(err, interfaces.ErrNotReady))
+		c.noteOutcome(caller, subjectOf(j.id), err)
 		result <- outcome{sidecar, err}
-	}()
+	})
 	select {
 	case r := <-result:
 		return r.sidecar, r.err
 	case <-ctx.Done():
-	}
-	if errors.Is(ctx.Err(), context.Canceled) {
 		return interfaces.Sidecar{}, ctx.Err()
 	}
-	// The unit's own deadline is the caller's: its answer is about to come, and
-	// says more.
-	r := <-result
-	return r.sidecar, r.err
 }
 
-func (c *Core) replace(ctx context.Context, j *job, old *systemd.Unit) (interfaces.Sidecar, error) {
-	if old != nil {
-		if _, err := c.Units.Stop(ctx, j.id.Unit(), 0); err != nil && !errors.Is(err, systemd.ErrNoSuchUnit) {
-			return interfaces.Sidecar{}, hostFailure("stop the old unit", err)
+// replace stops the old unit, if there is one, and starts the new one.
+func (c *Core) replace(ctx context.Context, j *job) (interfaces.Sidecar, error) {
+	if j.old {
+		if _, err := c.stopUnit(ctx, j.id, 0); err != nil && !errors.Is(err, systemd.ErrNoSuchUnit) {
+			return interfaces.Sidecar{}, hostFailure(ctx, "stop the old unit", err)
 		}
 	}
-	properties, err := c.properties(j)
-	if err != nil {
-		return interfaces.Sidecar{}, hostFailure("build the unit", err)
-	}
-	unit, err := c.start(ctx, j, properties)
+	unit, err := c.start(ctx, j)
 	if err != nil {
 		return interfaces.Sidecar{}, err
 	}
 	return c.sidecar(unit), nil
 }
 
-// keep answers a launch that must not touch what runs.
-func (c *Core) keep(j *job, old systemd.Unit) (interfaces.Sidecar, error) {
-	if j.mode == interfaces.ModeKeep && sameLaunch(old, j.context) {
-		return c.sidecar(old), nil
+// settled returns the sidecar's unit, or nil. For mode keep it waits for a unit
+// that is starting or stopping, of which nobody can say yet what to do.
+func (c *Core) settled(ctx context.Context, j *job) (*systemd.Unit, error) {
+	for {
+		unit, err := c.Units.Get(ctx, j.id.Unit())
+		switch {
+		case errors.Is(err, systemd.ErrNoSuchUnit):
+			return nil, nil
+		case err != nil:
+			return nil, hostFailure(ctx, "read the unit", err)
+		case j.mode != interfaces.ModeKeep || !inTransition(unit):
+			return &unit, nil
+		}
+		if err := pause(ctx, settlePoll); err != nil {
+			return nil, gaveUp(err)
+		}
 	}
-	return interfaces.Sidecar{}, &interfaces.SidecarExistsError{ID: j.id.String()}
 }
 
-// existing returns the sidecar's unit, or nil.
-func (c *Core) existing(ctx context.Context, id interfaces.ID) (*systemd.Unit, error) {
-	unit, err := c.Units.Get(ctx, id.Unit())
-	switch {
-	case errors.Is(err, systemd.ErrNoSuchUnit):
-		return nil, nil
-	case err != nil:
-		return nil, hostFailure("read the unit", err)
-	}
-	return &unit, nil
+func inTransition(u systemd.Unit) bool {
+	return u.ActiveState == stateActivating || u.ActiveState == stateDeactivating
 }
 
-func waitedTooLong(err error) error {
+// gaveUp says why a launch that waited got nothing: its time was over, or its
+// caller has gone.
+func gaveUp(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return &interfaces.OverloadedError{Reason: "the launch waited for its turn until its time was over; nothing was started"}
+		return &interfaces.OverloadedError{Reason: "the launch waited for its turn until its time was over; nothing was touched"}
 	}
 	return err
 }
 
-func hostFailure(what string, err error) error {
+// hostFailure is the error of something that the host could not do. If ctx has
+// ended, it is not the host's fault.
+func hostFailure(ctx context.Context, what string, err error) error {
+	if ctx.Err() != nil {
+		return gaveUp(ctx.Err())
+	}
 	return fmt.Errorf("%w: %w", &interfaces.HostFailureError{Reason: what + ": " + err.Error()}, err)
 }
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func valueOf(s *interfaces.Sidecar) interfaces.Sidecar {
+	if s == nil {
+		return interfaces.Sidecar{}
+	}
+	return *s
+}
+
+func microseconds(n int64) time.Duration { return time.Duration(n) * time.Microsecond }

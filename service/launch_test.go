@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -136,6 +137,141 @@ func TestLaunchHangUpIsCarriedThrough(t *testing.T) {
 		t.Errorf("the sidecar of the caller that hung up: %v", err)
 	}
 	diff(t, "starts", 1, h.starts())
+	// The journal has both launches as allowed, though nobody heard of the first.
+	for _, d := range h.journal.recorded("Launch") {
+		diff(t, "verdict", "allowed", d.Verdict())
+	}
+}
+
+// TestLaunchDrain shows that a launch whose caller has gone is waited for.
+func TestLaunchDrain(t *testing.T) {
+	t.Parallel()
+	h := newFakeHost(t)
+	ctx, hangUp := context.WithCancel(t.Context())
+	h.units.OnStart = func(string, []systemd.Property) systemd.Outcome {
+		hangUp()
+		return systemd.Outcome{Delay: 100 * time.Millisecond}
+	}
+	_, _ = h.core.Launch(ctx, dhcpAgent(), dnsmasqFor("net-1"))
+	if _, err := h.core.List(t.Context(), dhcpAgent(), interfaces.ListParameters{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.core.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	listed, err := h.core.List(t.Context(), dhcpAgent(), interfaces.ListParameters{})
+	if err != nil || listed[0].Runtime.State != interfaces.StateReady {
+		t.Errorf("after Drain: %+v, %v", listed, err)
+	}
+}
+
+// TestLaunchWaitsInVainTouchesNothing shows that a launch whose time is over
+// before its turn comes leaves the old sidecar alone.
+func TestLaunchWaitsInVainTouchesNothing(t *testing.T) {
+	t.Parallel()
+	h := newFakeHost(t)
+	if _, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor("net-1")); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		take(t, h.core.starts, "neutron-dhcp")
+	}
+	second, patience := dnsmasqFor("net-1", "--log-dhcp"), minTimeout.Microseconds()
+	second.TimeoutUSec = &patience
+	if _, err := h.core.Launch(t.Context(), dhcpAgent(), second); !errors.Is(err, interfaces.ErrOverloaded) {
+		t.Errorf("got %v, want ErrOverloaded", err)
+	}
+	listed, err := h.core.List(t.Context(), dhcpAgent(), interfaces.ListParameters{})
+	if err != nil || len(listed) != 1 || listed[0].Runtime.State != interfaces.StateReady {
+		t.Fatalf("the old sidecar: %+v, %v", listed, err)
+	}
+	diff(t, "arguments", dnsmasqFor("net-1").Arguments, listed[0].Context.Arguments)
+}
+
+// TestLaunchKeepWaitsForWhatStops shows that mode keep does not answer a sidecar
+// that is about to be gone.
+func TestLaunchKeepWaitsForWhatStops(t *testing.T) {
+	t.Parallel()
+	h := newFakeHost(t)
+	s, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor("net-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.units.Update(s.Runtime.Unit, func(u *systemd.Unit) { u.ActiveState = "deactivating" })
+	time.AfterFunc(50*time.Millisecond, func() {
+		h.units.Update(s.Runtime.Unit, func(u *systemd.Unit) { u.ActiveState = "inactive" })
+	})
+	keep := interfaces.ModeKeep
+	again := dnsmasqFor("net-1")
+	again.Mode = &keep
+	if _, err := h.core.Launch(t.Context(), dhcpAgent(), again); err != nil {
+		t.Fatal(err)
+	}
+	diff(t, "starts", 2, h.starts())
+}
+
+// TestLaunchUnitOfAStranger shows that systemd has the last word on what is there.
+func TestLaunchUnitOfAStranger(t *testing.T) {
+	t.Parallel()
+	for mode, want := range map[interfaces.LaunchMode]error{
+		interfaces.ModeFail: interfaces.ErrSidecarExists, interfaces.ModeKeep: interfaces.ErrSidecarExists, interfaces.ModeReplace: nil,
+	} {
+		h := newFakeHost(t)
+		before := h.units.Before
+		h.units.Before = func(operation, name string) error {
+			if operation == "Start" && h.starts() == 0 {
+				h.started.Add(1)
+				return systemd.ErrUnitExists
+			}
+			return before(operation, name)
+		}
+		p := dnsmasqFor("net-1")
+		p.Mode = &mode
+		if _, err := h.core.Launch(t.Context(), dhcpAgent(), p); !errors.Is(err, want) {
+			t.Errorf("mode %s: %v, want %v", mode, err, want)
+		}
+	}
+}
+
+// TestLaunchThatSystemdWouldRepeat shows that nothing runs on after a failed
+// launch of a profile that is restarted.
+func TestLaunchThatSystemdWouldRepeat(t *testing.T) {
+	t.Parallel()
+	h := newFakeHost(t)
+	h.units.OnStart = always(systemd.Outcome{Job: "failed", Change: func(u *systemd.Unit) {
+		u.ActiveState, u.SubState, u.ExecMainCode, u.ExecMainStatus = "activating", "auto-restart", 1, 7
+	}})
+	_, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor("net-1"))
+	var failed *interfaces.LaunchFailedError
+	if !errors.As(err, &failed) || failed.ExitCode == nil || *failed.ExitCode != 7 {
+		t.Errorf("got %v, want exit code 7", err)
+	}
+	if listed, err := h.core.List(t.Context(), dhcpAgent(), interfaces.ListParameters{}); !errors.Is(err, interfaces.ErrNoSuchSidecar) {
+		t.Errorf("systemd goes on with %+v, %v", listed, err)
+	}
+}
+
+// TestLaunchTooLongForAUnit shows that what no unit can carry is refused before
+// anything is touched.
+func TestLaunchTooLongForAUnit(t *testing.T) {
+	t.Parallel()
+	h := newFakeHost(t)
+	filled := func(c string) []string {
+		const prefix = "--txt-record=a,"
+		var arguments []string
+		for range 15 {
+			arguments = append(arguments, prefix+strings.Repeat(c, 4096-len(prefix)))
+		}
+		return append(arguments, prefix+strings.Repeat(c, 4030))
+	}
+	if _, err := h.core.Explain(t.Context(), dhcpAgent(), dnsmasqFor("n", filled("<")...)); err != nil {
+		t.Errorf("64 kB of '<': %v", err)
+	}
+	var invalid *interfaces.InvalidParameterError
+	_, err := h.core.Explain(t.Context(), dhcpAgent(), dnsmasqFor("n", filled(`\`)...))
+	if !errors.As(err, &invalid) || invalid.Parameter != "arguments" {
+		t.Errorf("64 kB of backslashes, which JSON doubles: %v, want invalid arguments", err)
+	}
 }
 
 func TestLaunchLimit(t *testing.T) {

@@ -5,16 +5,22 @@ import (
 	"errors"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/systemd"
 )
 
 // List returns the sidecars that the selectors leave and the caller may see,
 // sorted by ID. If there are none it returns ErrNoSuchSidecar.
+//
+// What is refused is in the journal. What is answered is not: it changes nothing,
+// and monitoring asks all the time.
 func (c *Core) List(ctx context.Context, caller Caller, p interfaces.ListParameters) ([]interfaces.Sidecar, error) {
-	if err := checkSelectors(p); err != nil {
-		return nil, err
+	err := checkSelectors(p)
+	if err == nil {
+		err = caller.authorise()
 	}
-	if err := caller.authorise(); err != nil {
+	if err != nil {
+		c.note(caller, "List", claimed(caller, p.Agent, ""), err)
 		return nil, err
 	}
 	units, err := c.selected(ctx, caller, p)
@@ -46,7 +52,7 @@ func (c *Core) selected(ctx context.Context, caller Caller, p interfaces.ListPar
 			return nil, nil
 		}
 		if err != nil {
-			return nil, hostFailure("read the unit", err)
+			return nil, hostFailure(ctx, "read the unit", err)
 		}
 		return []systemd.Unit{unit}, nil
 	}
@@ -56,7 +62,7 @@ func (c *Core) selected(ctx context.Context, caller Caller, p interfaces.ListPar
 	}
 	units, err := c.Units.List(ctx, pattern)
 	if err != nil {
-		return nil, hostFailure("list units", err)
+		return nil, hostFailure(ctx, "list units", err)
 	}
 	return units, nil
 }
@@ -89,27 +95,35 @@ func checkSelectors(p interfaces.ListParameters) error {
 // ListProfiles returns the profiles that the agent may launch, or all of them for
 // a caller on the host's socket that names none.
 func (c *Core) ListProfiles(_ context.Context, caller Caller, p interfaces.ListProfilesParameters) ([]interfaces.Profile, error) {
-	if p.Agent != nil && !interfaces.ValidName(*p.Agent) {
-		return nil, badName("agent", *p.Agent)
-	}
-	if err := caller.authorise(); err != nil {
+	granted, err := c.granted(caller, p.Agent)
+	if err != nil {
+		c.note(caller, "ListProfiles", claimed(caller, p.Agent, ""), err)
 		return nil, err
-	}
-	set := c.policy.Load()
-	granted := set.Profiles()
-	if p.Agent != nil || caller.Agent != "" {
-		agent, err := caller.agentFor(p.Agent)
-		if err != nil {
-			return nil, err
-		}
-		if _, ok := set.Agent(agent); !ok {
-			return nil, &interfaces.NoSuchAgentError{Agent: agent}
-		}
-		granted = set.Granted(agent)
 	}
 	var profiles []interfaces.Profile
 	for _, g := range granted {
 		profiles = append(profiles, g.Describe())
 	}
 	return profiles, nil
+}
+
+func (c *Core) granted(caller Caller, named *string) ([]*policy.Profile, error) {
+	if named != nil && !interfaces.ValidName(*named) {
+		return nil, badName("agent", *named)
+	}
+	if err := caller.authorise(); err != nil {
+		return nil, err
+	}
+	set := c.policy.Load()
+	if named == nil && caller.Agent == "" {
+		return set.Profiles(), nil
+	}
+	agent, err := caller.agentFor(named)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := set.Agent(agent); !ok {
+		return nil, &interfaces.NoSuchAgentError{Agent: agent}
+	}
+	return set.Granted(agent), nil
 }

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"tripleo.io/sidecar/interfaces"
@@ -11,42 +12,86 @@ import (
 // the order of asking, so of many launches of one instance the last accepted one
 // is the one that stays. The zero value is ready.
 type idLocks struct {
-	mu    sync.Mutex
-	tails map[interfaces.ID]chan struct{} // closed when the last in the row is done
+	mu   sync.Mutex
+	rows map[interfaces.ID][]chan struct{} // who waits; a held lock has a row, maybe an empty one
 }
 
-// lock waits for the turn, or for ctx. The caller must call unlock exactly once
-// if the error is nil.
-func (l *idLocks) lock(ctx context.Context, id interfaces.ID) (unlock func(), err error) {
-	done := make(chan struct{})
-	l.mu.Lock()
-	if l.tails == nil {
-		l.tails = map[interfaces.ID]chan struct{}{}
+// lock waits for the turn, or for ctx. If the error is nil, unlock must follow.
+func (l *idLocks) lock(ctx context.Context, id interfaces.ID) error {
+	if err := ctx.Err(); err != nil {
+		return err
 	}
-	before := l.tails[id]
-	l.tails[id] = done
-	l.mu.Unlock()
-
-	leave := func() { l.leave(id, done) }
-	if before == nil {
-		return leave, nil
+	if l.tryLock(id) {
+		return nil
+	}
+	turn := l.enqueue(id)
+	if turn == nil {
+		return nil
 	}
 	select {
-	case <-before:
-		return leave, nil
+	case <-turn:
+		return nil
 	case <-ctx.Done():
-		// Those behind wait for done, which must not come before the turn of
-		// those in front is over.
-		go func() { <-before; leave() }()
-		return nil, ctx.Err()
+		if !l.forget(id, turn) {
+			l.unlock(id) // it was handed over at the same moment
+		}
+		return ctx.Err()
 	}
 }
 
-func (l *idLocks) leave(id interfaces.ID, done chan struct{}) {
+// tryLock takes the lock if nobody holds it, and reports whether it did.
+func (l *idLocks) tryLock(id interfaces.ID) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.tails[id] == done {
-		delete(l.tails, id)
+	if _, held := l.rows[id]; held {
+		return false
 	}
-	close(done)
+	l.hold(id)
+	return true
+}
+
+// unlock hands the lock to the first who waits.
+func (l *idLocks) unlock(id interfaces.ID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	row := l.rows[id]
+	if len(row) == 0 {
+		delete(l.rows, id)
+		return
+	}
+	close(row[0])
+	l.rows[id] = row[1:]
+}
+
+// enqueue takes a place in the row, or the lock (nil) if it is free by now.
+func (l *idLocks) enqueue(id interfaces.ID) chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	row, held := l.rows[id]
+	if !held {
+		l.hold(id)
+		return nil
+	}
+	turn := make(chan struct{})
+	l.rows[id] = append(row, turn)
+	return turn
+}
+
+// forget gives up a place in the row, and reports whether it was still there.
+func (l *idLocks) forget(id interfaces.ID, turn chan struct{}) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	row := l.rows[id]
+	i := slices.Index(row, turn)
+	if i >= 0 {
+		l.rows[id] = slices.Delete(row, i, i+1)
+	}
+	return i >= 0
+}
+
+func (l *idLocks) hold(id interfaces.ID) {
+	if l.rows == nil {
+		l.rows = map[interfaces.ID][]chan struct{}{}
+	}
+	l.rows[id] = nil
 }

@@ -2,11 +2,11 @@ package service
 
 import (
 	"context"
+	"errors"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"tripleo.io/sidecar/interfaces"
 )
@@ -15,77 +15,73 @@ func TestConcurrentLocksKeepOrder(t *testing.T) {
 	t.Parallel()
 	var locks idLocks
 	id := interfaces.NewID("agent", "profile", "key")
-	first, err := locks.lock(t.Context(), id)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lock(t, &locks, id)
 	var mu sync.Mutex
 	var order, want []int
 	var all sync.WaitGroup
 	for i := range 50 {
 		want = append(want, i)
-		queued := tail(&locks, id)
 		all.Go(func() {
-			unlock, err := locks.lock(context.Background(), id)
-			if err != nil {
+			if err := locks.lock(context.Background(), id); err != nil {
 				t.Error(err)
 				return
 			}
 			mu.Lock()
 			order = append(order, i)
 			mu.Unlock()
-			unlock()
+			locks.unlock(id)
 		})
-		for tail(&locks, id) == queued {
+		for waiting(&locks, id) != i+1 {
 			time.Sleep(time.Millisecond)
 		}
 	}
-	first()
+	locks.unlock(id)
 	all.Wait()
-	if diff := cmp.Diff(want, order); diff != "" {
-		t.Errorf("turns (-want +got):\n%s", diff)
-	}
-	if len(locks.tails) != 0 {
-		t.Errorf("%d locks are left", len(locks.tails))
-	}
+	diff(t, "turns", want, order)
+	diff(t, "locks that are left", 0, len(locks.rows))
 }
 
+// TestConcurrentLockGivenUp shows that who gives up leaves nothing behind, and
+// that those behind it neither lose their turn nor get it too early.
 func TestConcurrentLockGivenUp(t *testing.T) {
 	t.Parallel()
 	var locks idLocks
 	id := interfaces.NewID("agent", "profile", "key")
-	first, err := locks.lock(t.Context(), id)
-	if err != nil {
+	lock(t, &locks, id)
+	before := runtime.NumGoroutine()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	var given sync.WaitGroup
+	for range 1000 {
+		given.Go(func() {
+			if err := locks.lock(ctx, id); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("got %v, want the deadline", err)
+			}
+		})
+	}
+	given.Wait()
+	diff(t, "waiting", 0, waiting(&locks, id))
+	if now := runtime.NumGoroutine(); now > before+100 {
+		t.Errorf("%d goroutines are left of those that gave up", now-before)
+	}
+	if locks.tryLock(id) {
+		t.Error("a held lock was given out")
+	}
+	locks.unlock(id)
+	lock(t, &locks, id)
+}
+
+func lock(t *testing.T, locks *idLocks, id interfaces.ID) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := locks.lock(ctx, id); err != nil {
 		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := locks.lock(ctx, id); err == nil {
-		t.Fatal("a lock that is held was given out")
-	}
-	got := make(chan struct{})
-	go func() {
-		unlock, err := locks.lock(context.Background(), id)
-		if err == nil {
-			unlock()
-		}
-		close(got)
-	}()
-	select {
-	case <-got:
-		t.Fatal("the one behind who gave up got its turn before the first was done")
-	case <-time.After(50 * time.Millisecond):
-	}
-	first()
-	select {
-	case <-got:
-	case <-time.After(10 * time.Second):
-		t.Fatal("the one behind who gave up never got its turn")
 	}
 }
 
-func tail(l *idLocks, id interfaces.ID) chan struct{} {
+func waiting(l *idLocks, id interfaces.ID) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.tails[id]
+	return len(l.rows[id])
 }

@@ -24,14 +24,14 @@ func (h HostNamespaces) OfCaller(caller Caller) (*string, error) {
 	defer file.Close()
 	host, err := netns.IsHost(file)
 	if err != nil {
-		return nil, hostFailure("compare network namespaces", err)
+		return nil, &interfaces.HostFailureError{Reason: "compare network namespaces: " + err.Error()}
 	}
 	if host {
 		return nil, nil
 	}
 	name, ok, err := h.Directory.NameOf(file)
 	if err != nil {
-		return nil, hostFailure("look for the namespace's name", err)
+		return nil, &interfaces.HostFailureError{Reason: "look for the namespace's name: " + err.Error()}
 	}
 	if !ok {
 		return nil, &interfaces.NoSuchNetworkNamespaceError{Reason: "it has no name below " + netns.DefaultPath + "; name one in networkNamespace"}

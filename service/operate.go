@@ -12,110 +12,107 @@ import (
 	"tripleo.io/sidecar/service/systemd"
 )
 
-// signals are those that a caller may send. All of them mean something to the
-// payloads; stopping for debugging (SIGSTOP) would look like an outage.
-var signals = []string{"SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGTERM", "SIGKILL", "SIGWINCH"}
-
 // Stop stops a sidecar, removes its record if it failed, and says how its process
 // ended.
 func (c *Core) Stop(ctx context.Context, caller Caller, p interfaces.StopParameters) (interfaces.StopReply, error) {
-	id, err := c.visible(caller, p.ID)
+	id, about, err := c.visible(caller, p.ID)
+	var killAfter time.Duration
+	if err == nil && p.TimeoutUSec != nil {
+		killAfter = microseconds(*p.TimeoutUSec)
+		err = checkTimeout(*p.TimeoutUSec, time.Microsecond, stopTimeout)
+	}
 	var reply interfaces.StopReply
 	if err == nil {
-		err = checkTimeout(p.TimeoutUSec)
+		reply, err = c.stop(ctx, id, killAfter)
 	}
-	if err == nil {
-		reply, err = c.stop(ctx, id, p.TimeoutUSec)
-	}
-	c.note(caller, "Stop", id, err)
+	c.note(caller, "Stop", about, err)
 	return reply, err
 }
 
-func (c *Core) stop(ctx context.Context, id interfaces.ID, timeoutUSec *int64) (interfaces.StopReply, error) {
-	unlock, err := c.locks.lock(ctx, id)
-	if err != nil {
-		return interfaces.StopReply{}, waitedTooLong(err)
+func (c *Core) stop(ctx context.Context, id interfaces.ID, killAfter time.Duration) (interfaces.StopReply, error) {
+	if err := c.locks.lock(ctx, id); err != nil {
+		return interfaces.StopReply{}, gaveUp(err)
 	}
-	defer unlock()
-	var killAfter time.Duration
-	if timeoutUSec != nil {
-		killAfter = time.Duration(*timeoutUSec) * time.Microsecond
-	}
+	defer c.locks.unlock(id)
 	// A caller that hangs up does not leave a unit half stopped, nor lets the
 	// next launch in before the stop is over.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), killAfter+stopTimeout+2*grace)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout+2*grace)
 	defer cancel()
-	unit, err := c.Units.Stop(ctx, id.Unit(), killAfter)
+	unit, err := c.stopUnit(ctx, id, killAfter)
 	if err != nil {
-		return interfaces.StopReply{}, missing(id, "stop the unit", err)
+		return interfaces.StopReply{}, missing(ctx, id, "stop the unit", err)
 	}
 	var reply interfaces.StopReply
 	reply.ExitCode, reply.ExitSignal = exitOf(unit)
 	return reply, nil
 }
 
+// stopUnit stops a unit, a bounded number at once: what cleans up after a payload
+// has the unit's stop time-out, and podman takes them one by one.
+func (c *Core) stopUnit(ctx context.Context, id interfaces.ID, killAfter time.Duration) (systemd.Unit, error) {
+	if err := c.stops.acquire(ctx, id.Agent); err != nil {
+		return systemd.Unit{}, err
+	}
+	defer c.stops.release(id.Agent)
+	return c.Units.Stop(ctx, id.Unit(), killAfter)
+}
+
 // Signal sends a signal to the side process.
 func (c *Core) Signal(ctx context.Context, caller Caller, p interfaces.SignalParameters) (interfaces.SignalReply, error) {
-	id, err := c.visible(caller, p.ID)
-	if err == nil && !slices.Contains(signals, p.Signal) {
+	id, about, err := c.visible(caller, p.ID)
+	if err == nil && !slices.Contains(interfaces.Signals, p.Signal) {
 		err = &interfaces.InvalidParameterError{
 			Parameter: "signal",
-			Reason:    fmt.Sprintf("%.40q is none of %s", p.Signal, strings.Join(signals, ", ")),
+			Reason:    fmt.Sprintf("%.40q is none of %s", p.Signal, strings.Join(interfaces.Signals, ", ")),
 		}
 	}
 	if err == nil {
 		err = c.signal(ctx, id, p.Signal)
 	}
-	c.note(caller, "Signal", id, err)
+	c.note(caller, "Signal", about, err)
 	return interfaces.SignalReply{}, err
 }
 
 func (c *Core) signal(ctx context.Context, id interfaces.ID, signal string) error {
 	unit, err := c.Units.Get(ctx, id.Unit())
 	if err != nil {
-		return missing(id, "read the unit", err)
+		return missing(ctx, id, "read the unit", err)
 	}
 	pid := runtimeOf(unit).ProcessID
 	if pid == nil {
 		return noSuchSidecar(id) // it has no process that could get a signal
 	}
 	if err := c.Signaller.Signal(int(*pid), unit.ControlGroup, signal); err != nil {
-		return missing(id, "send the signal", err)
+		return missing(ctx, id, "send the signal", err)
 	}
 	return nil
 }
 
-// visible parses the ID and hides what is not the caller's.
-func (c *Core) visible(caller Caller, s string) (interfaces.ID, error) {
+// visible parses the ID, hides what is not the caller's, and says what the call
+// is about as far as the caller may know.
+func (c *Core) visible(caller Caller, s string) (interfaces.ID, subject, error) {
+	nothing := claimed(caller, nil, "")
 	id, err := interfaces.ParseID(s)
 	if err != nil {
-		return id, &interfaces.InvalidParameterError{Parameter: "id", Reason: err.Error()}
+		return id, nothing, &interfaces.InvalidParameterError{Parameter: "id", Reason: err.Error()}
 	}
 	if err := caller.authorise(); err != nil {
-		return id, err
+		return id, nothing, err
 	}
 	if !caller.sees(id.Agent) {
-		return id, noSuchSidecar(id)
+		return id, nothing, noSuchSidecar(id)
 	}
-	return id, nil
+	return id, subjectOf(id), nil
 }
 
-func missing(id interfaces.ID, what string, err error) error {
+func missing(ctx context.Context, id interfaces.ID, what string, err error) error {
 	if errors.Is(err, systemd.ErrNoSuchUnit) || errors.Is(err, errNoProcess) {
 		return noSuchSidecar(id)
 	}
-	return hostFailure(what, err)
+	return hostFailure(ctx, what, err)
 }
 
 func noSuchSidecar(id interfaces.ID) error {
 	s := id.String()
 	return &interfaces.NoSuchSidecarError{ID: &s}
-}
-
-func (c *Core) note(caller Caller, method string, id interfaces.ID, err error) {
-	d := Decision{Caller: caller, Method: method, Agent: id.Agent, Profile: id.Profile, Err: err}
-	if id.Hash != "" {
-		d.SidecarID = id.String()
-	}
-	c.Journal.Record(d)
 }

@@ -2,6 +2,7 @@ package service
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"tripleo.io/sidecar/interfaces"
@@ -70,7 +71,7 @@ func TestPolicyAgentSpeaksForItself(t *testing.T) {
 		t.Errorf("got %v, want ErrNoSuchAgent", err)
 	}
 	decisions := h.journal.recorded("Launch")
-	if len(decisions) != 1 || decisions[0].Allowed() || decisions[0].Agent != "neutron-dhcp" || decisions[0].Caller.PID != 4711 {
+	if len(decisions) != 1 || decisions[0].Verdict() != "refused" || decisions[0].Agent != "neutron-dhcp" || decisions[0].Caller.PID != 4711 {
 		t.Errorf("journal: %+v", decisions)
 	}
 }
@@ -78,13 +79,13 @@ func TestPolicyAgentSpeaksForItself(t *testing.T) {
 func TestPolicyBadParameters(t *testing.T) {
 	t.Parallel()
 	h := newFakeHost(t)
-	mode, zero, huge := interfaces.LaunchMode("maybe"), int64(0), int64(1e12)
+	mode, short, huge := interfaces.LaunchMode("maybe"), int64(999999), int64(1e12)
 	cases := map[string]struct {
 		change func(*interfaces.LaunchParameters)
 		want   string
 	}{
 		"mode":         {func(p *interfaces.LaunchParameters) { p.Mode = &mode }, "mode"},
-		"no time":      {func(p *interfaces.LaunchParameters) { p.TimeoutUSec = &zero }, "timeoutUSec"},
+		"too short":    {func(p *interfaces.LaunchParameters) { p.TimeoutUSec = &short }, "timeoutUSec"},
 		"too much":     {func(p *interfaces.LaunchParameters) { p.TimeoutUSec = &huge }, "timeoutUSec"},
 		"profile name": {func(p *interfaces.LaunchParameters) { p.Profile = "../dnsmasq" }, "profile"},
 	}
@@ -100,5 +101,47 @@ func TestPolicyBadParameters(t *testing.T) {
 	var invalid *interfaces.InvalidParameterError
 	if !errors.As(err, &invalid) || invalid.Parameter != "signal" {
 		t.Errorf("SIGSTOP: %v, want an invalid signal", err)
+	}
+}
+
+// TestPolicyNobodySpeaksForAnother shows that the journal says who asked, and not
+// whom they named.
+func TestPolicyNobodySpeaksForAnother(t *testing.T) {
+	t.Parallel()
+	h := newFakeHost(t)
+	victim := "neutron-l3.keepalived.0123456789ab"
+	_, _ = h.core.Stop(t.Context(), dhcpAgent(), interfaces.StopParameters{ID: victim})
+	_, _ = h.core.Signal(t.Context(), dhcpAgent(), interfaces.SignalParameters{ID: victim, Signal: "SIGHUP"})
+	long := dnsmasqFor("net-1")
+	long.Profile = strings.Repeat("x", 1000)
+	_, _ = h.core.Launch(t.Context(), dhcpAgent(), long)
+	for _, method := range []string{"Stop", "Signal", "Launch"} {
+		decisions := h.journal.recorded(method)
+		if len(decisions) != 1 {
+			t.Fatalf("%s: %d decisions", method, len(decisions))
+		}
+		if d := decisions[0]; d.Agent != "neutron-dhcp" || d.SidecarID != "" || d.Profile != "" || d.Verdict() != "refused" {
+			t.Errorf("%s: %+v", method, d)
+		}
+	}
+}
+
+func TestStopTimeout(t *testing.T) {
+	t.Parallel()
+	h := newFakeHost(t)
+	s, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor("net-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, usec := range []int64{0, -1, stopTimeout.Microseconds() + 1} {
+		var invalid *interfaces.InvalidParameterError
+		_, err := h.core.Stop(t.Context(), dhcpAgent(), interfaces.StopParameters{ID: s.ID, TimeoutUSec: &usec})
+		if !errors.As(err, &invalid) || invalid.Parameter != "timeoutUSec" {
+			t.Errorf("%d: %v, want an invalid timeoutUSec", usec, err)
+		}
+	}
+	usec := int64(1)
+	if _, err := h.core.Stop(t.Context(), dhcpAgent(), interfaces.StopParameters{ID: s.ID, TimeoutUSec: &usec}); err != nil {
+		t.Errorf("%d: %v", usec, err)
 	}
 }

@@ -1,16 +1,25 @@
 package service
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/systemd"
 )
 
-// recordVariable is the environment variable of a unit that carries its record.
-// It never reaches the container: podman passes none of its own environment on.
-const recordVariable = "SIDECAR_RECORD"
+const (
+	// recordVariable is the environment variable of a unit that carries its
+	// record. It never reaches the container: podman passes none of its own
+	// environment on.
+	recordVariable = "SIDECAR_RECORD"
+
+	// maxString is the longest argument or environment variable that the kernel
+	// passes on, with its NUL: MAX_ARG_STRLEN, 32 pages (execve(2)).
+	maxString = 128 << 10
+)
 
 // record is what a unit remembers of its launch, so that the daemon need not.
 type record struct {
@@ -18,10 +27,27 @@ type record struct {
 	Image   string             `json:"image"`
 }
 
-// environment returns the assignment that goes into the unit.
+// environment returns the assignment that goes into the unit. Its error names
+// the arguments, the only part that can be too long.
 func (r record) environment() (string, error) {
-	text, err := json.Marshal(r)
-	return recordVariable + "=" + string(text), err
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false) // would make six bytes of each '<'
+	if err := encoder.Encode(r); err != nil {
+		return "", err
+	}
+	assignment := recordVariable + "=" + strings.TrimSuffix(text.String(), "\n")
+	if len(assignment) >= maxString {
+		return "", tooLong(len(assignment))
+	}
+	return assignment, nil
+}
+
+func tooLong(bytes int) error {
+	return &interfaces.InvalidParameterError{
+		Parameter: "arguments",
+		Reason:    fmt.Sprintf("written as JSON they take %d bytes; the unit can carry fewer than %d", bytes, maxString),
+	}
 }
 
 // recordOf reads the record of a unit. A unit that somebody else made under a

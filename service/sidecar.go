@@ -41,15 +41,24 @@ func runtimeOf(u systemd.Unit) interfaces.Runtime {
 	return r
 }
 
+// Values of a unit's ActiveState (org.freedesktop.systemd1(5)).
+const (
+	stateActive       = "active"
+	stateReloading    = "reloading"
+	stateActivating   = "activating"
+	stateDeactivating = "deactivating"
+	stateFailed       = "failed"
+)
+
 // stateOf maps systemd's ActiveState. A unit that waits for its restart is
 // starting.
 func stateOf(u systemd.Unit) interfaces.SidecarState {
 	switch u.ActiveState {
-	case "active", "reloading":
+	case stateActive, stateReloading:
 		return interfaces.StateReady
-	case "deactivating":
+	case stateDeactivating:
 		return interfaces.StateStopping
-	case "activating":
+	case stateActivating:
 		return interfaces.StateStarting
 	}
 	return interfaces.StateFailed

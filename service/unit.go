@@ -1,7 +1,6 @@
 package service
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,9 +18,12 @@ var successStatus = []int32{137, 143}
 // unit. The properties are those of org.freedesktop.systemd1(5), all known to
 // systemd 252.
 func (c *Core) properties(j *job) ([]systemd.Property, error) {
-	plan, err := json.Marshal(planOf(j))
+	plan, err := launch.Encode(planOf(j))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the launch plan: %w", err)
+	}
+	if plan = unitSafe.Replace(plan); len(plan) >= maxString {
+		return nil, tooLong(len(plan))
 	}
 	r := record{Context: j.context, Image: j.decision.Profile.Image}
 	environment, err := r.environment()
@@ -30,10 +32,14 @@ func (c *Core) properties(j *job) ([]systemd.Property, error) {
 	}
 	return slices.Concat(
 		identity(j, environment),
-		c.lifecycle(j, string(plan)),
+		c.lifecycle(j, plan),
 		resources(j),
 	), nil
 }
+
+// unitSafe writes the characters of a JSON text that do not survive in a unit's
+// command before systemd 254 (see launch.EncodeWords) in the way of JSON.
+var unitSafe = strings.NewReplacer("$", `\u0024`, ";", `\u003b`, "`", `\u0060`)
 
 // identity is what people and tools see of the unit.
 func identity(j *job, environment string) []systemd.Property {
@@ -113,10 +119,8 @@ func unitsOf(agent string) string {
 	return interfaces.ID{Agent: agent, Profile: "*", Hash: "*"}.Unit()
 }
 
-// printable cuts a text to what fits in one line of systemctl's output. '%' would
-// be a specifier in a unit's description.
+// printable cuts a text to what fits in one line of systemctl's output.
 func printable(s string) string {
-	s = strings.ReplaceAll(s, "%", "%%")
 	if len(s) > 100 {
 		s = "…" + strings.ToValidUTF8(s[len(s)-100:], "")
 	}

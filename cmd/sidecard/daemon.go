@@ -21,8 +21,10 @@ import (
 )
 
 const (
-	// connectTimeout is how long the bus may take to be there.
+	// connectTimeout is how long the bus may take to be there, looked for every
+	// connectPause.
 	connectTimeout = 30 * time.Second
+	connectPause   = 250 * time.Millisecond
 	// shutdownTimeout is how long calls that are being carried out may take
 	// when the daemon stops; less than TimeoutStopSec= of its unit. Sidecars go
 	// on in any case.
@@ -49,9 +51,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("policy files (sidecarctl check shows the same):\n%w", err)
 	}
-	connecting, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	units, err := systemd.Dial(connecting, systemd.Config{Logger: logger})
+	units, err := connect(ctx, logger)
 	if err != nil {
 		return fmt.Errorf("connect to systemd: %w", err)
 	}
@@ -82,6 +82,23 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	return d.serve(ctx, set)
 }
 
+// connect waits for the bus, which may be restarting at the same time.
+func connect(ctx context.Context, logger *slog.Logger) (*systemd.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	for {
+		units, err := systemd.Dial(ctx, systemd.Config{Logger: logger})
+		if err == nil {
+			return units, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(connectPause):
+		}
+	}
+}
+
 // serve opens the sockets, says that it is ready, and waits for signals.
 func (d *daemon) serve(ctx context.Context, set *policy.Set) error {
 	var err error
@@ -102,6 +119,7 @@ func (d *daemon) serve(ctx context.Context, set *policy.Set) error {
 		case <-reload:
 			d.reload(ctx)
 		case <-watchdog:
+			d.core.Alive()
 			d.notify("WATCHDOG=1")
 		case <-ctx.Done():
 			return d.shutdown()
@@ -113,26 +131,28 @@ func (d *daemon) serve(ctx context.Context, set *policy.Set) error {
 func (d *daemon) reload(ctx context.Context) {
 	d.notify("RELOADING=1\n" + monotonicUSec())
 	set, err := loadPolicy(d.options, d.logger)
-	if err == nil {
-		d.core.SetPolicy(set)
-		err = d.listeners.set(ctx, set.Agents())
-	}
 	if err != nil {
 		d.logger.Error("reload failed; the policy of before stays in force", "error", err)
-		d.notify("READY=1\nSTATUS=The last reload failed: see the log")
+		d.notify("READY=1\nSTATUS=The last reload failed, the policy of before is in force: see the log")
 		return
+	}
+	d.core.SetPolicy(set)
+	if err := d.listeners.set(ctx, set.Agents()); err != nil {
+		d.logger.Error("the host's socket", "error", err)
 	}
 	d.logger.Info("policy reloaded", "agents", len(set.Agents()), "profiles", len(set.Profiles()))
 	d.notify("READY=1\nSTATUS=" + status(set))
 }
 
+// shutdown lets the calls that are being carried out end, and then the launches
+// whose callers have gone: a sidecar that is being replaced is not left stopped.
 func (d *daemon) shutdown() error {
 	d.notify("STOPPING=1")
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
-	err := d.server.Shutdown(ctx)
+	err := errors.Join(d.server.Shutdown(ctx), d.core.Drain(ctx))
 	if errors.Is(err, context.DeadlineExceeded) {
-		d.logger.Warn("some calls were cut off; their sidecars go on")
+		d.logger.Warn("some calls were cut off; what systemd was told goes on")
 		return nil
 	}
 	return err

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/varlink"
@@ -29,7 +32,9 @@ type listeners struct {
 	store            *varlink.FDStore
 	logger           *slog.Logger
 	restored         map[string]*net.UnixListener // kept by systemd, not served yet
-	served           map[string]bool
+
+	mu     sync.Mutex
+	served map[string]bool
 }
 
 // openListeners takes over what systemd kept from the daemon before.
@@ -71,7 +76,7 @@ func (l *listeners) set(ctx context.Context, agents []*policy.Agent) error {
 		want[agent.Name] = true
 		l.report(agent.Name, l.open(ctx, agent.Name))
 	}
-	for name := range l.served {
+	for _, name := range l.names() {
 		if !want[name] && name != hostName {
 			l.report(name, l.close(name))
 		}
@@ -85,6 +90,25 @@ func (l *listeners) set(ctx context.Context, agents []*policy.Agent) error {
 	return err
 }
 
+// names lists what is served.
+func (l *listeners) names() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Keys(l.served))
+}
+
+// mark notes whether a socket is served, and reports whether it was.
+func (l *listeners) mark(name string, served bool) (was bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	was = l.served[name]
+	delete(l.served, name)
+	if served {
+		l.served[name] = true
+	}
+	return was
+}
+
 func (l *listeners) report(name string, err error) {
 	if err != nil {
 		l.logger.Error("an agent's socket", "agent", name, "error", err)
@@ -94,7 +118,7 @@ func (l *listeners) report(name string, err error) {
 // open serves a socket, the kept one if there is one. One that is served already
 // stays.
 func (l *listeners) open(ctx context.Context, name string) error {
-	if l.served[name] {
+	if l.mark(name, true) {
 		return nil
 	}
 	listener, kept := l.restored[name]
@@ -102,23 +126,29 @@ func (l *listeners) open(ctx context.Context, name string) error {
 	if !kept {
 		var err error
 		if listener, err = l.bind(name); err != nil {
+			l.mark(name, false)
 			return fmt.Errorf("socket of %s: %w", name, err)
 		}
 		if err := l.store.Store(name, listener); err != nil {
 			l.logger.Warn("systemd does not keep a listener; calls are refused while the daemon restarts", "listener", name, "error", err)
 		}
 	}
-	l.served[name] = true
+	go l.serve(ctx, name, listener)
+	return nil
+}
+
+// serve serves a socket until its agent goes or the daemon ends. One that ends
+// for another reason is opened anew with the next reload.
+func (l *listeners) serve(ctx context.Context, name string, listener *net.UnixListener) {
 	agent := name
 	if name == hostName {
 		agent = ""
 	}
-	go func() {
-		if err := l.server.Serve(ctx, listener, agent); err != nil && !errors.Is(err, varlink.ErrServerClosed) {
-			l.logger.Error("a listener ended", "listener", name, "error", err)
-		}
-	}()
-	return nil
+	err := l.server.Serve(ctx, listener, agent)
+	if err != nil && !errors.Is(err, varlink.ErrServerClosed) {
+		l.logger.Error("a listener ended; a reload opens it anew", "listener", name, "error", err)
+		l.mark(name, false)
+	}
 }
 
 func (l *listeners) bind(name string) (*net.UnixListener, error) {
@@ -131,7 +161,7 @@ func (l *listeners) bind(name string) (*net.UnixListener, error) {
 // close ends a socket whose agent's file has gone. Its sidecars go on: stopping
 // them is the operator's decision.
 func (l *listeners) close(name string) error {
-	delete(l.served, name)
+	l.mark(name, false)
 	l.server.Remove(name)
 	return errors.Join(l.store.Unstore(name), varlink.UnbindAgent(l.agents(), name))
 }

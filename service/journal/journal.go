@@ -1,7 +1,8 @@
 // Package journal keeps the service's decisions in systemd's journal, and reads
 // from it what the processes of a unit wrote.
 //
-// A decision is one structured entry. Find those of one agent with
+// A decision is one structured entry, written before anything is done. What came
+// of an allowed launch is another. Find the decisions about one agent with
 //
 //	journalctl MESSAGE_ID=6f2fc8d1c3f14fd0a34f3c7b6a1e9d52 AGENT=neutron-dhcp
 package journal
@@ -17,36 +18,43 @@ import (
 	"tripleo.io/sidecar/service"
 )
 
-// MessageID marks every decision (systemd.journal-fields(7)).
-const MessageID = "6f2fc8d1c3f14fd0a34f3c7b6a1e9d52"
+// MESSAGE_ID of the entries (systemd.journal-fields(7)).
+const (
+	MessageID = "6f2fc8d1c3f14fd0a34f3c7b6a1e9d52" // a decision
+	OutcomeID = "0d6c1b0f4f6e4a6f9b8f5d0e6a0c7e31" // what came of an allowed launch
+)
 
 // Journal is the system's journal. Use New.
 type Journal struct {
-	send     func(message string, priority journal.Priority, fields map[string]string) error
-	logger   *slog.Logger
-	refusals *throttle
+	send    func(message string, priority journal.Priority, fields map[string]string) error
+	logger  *slog.Logger
+	callers *throttle
 }
 
 // New returns the journal of this host. Errors in writing to it go to logger:
 // a journal that is away must not stop the service.
 func New(logger *slog.Logger) *Journal {
-	return &Journal{send: journal.Send, logger: logger, refusals: newThrottle(time.Now)}
+	return &Journal{send: journal.Send, logger: logger, callers: newThrottle(time.Now)}
 }
 
-// Record writes one decision. Refusals beyond what a person could read are
-// counted instead: journald drops entries of a service that writes too many, and
-// those of other agents would be among them.
+// Record writes one decision. Of a caller that asks for more than a person could
+// read, the rest is counted instead: journald drops entries of a service that
+// writes too many, and those about other agents would be among them. Launches
+// and stops that were allowed are always shown; each costs its caller a process.
 func (j *Journal) Record(d service.Decision) {
-	priority := journal.PriInfo
-	if !d.Allowed() {
-		priority = journal.PriWarning
-		pass, suppressed := j.refusals.pass(d.Agent)
+	if shown := d.Verdict() == "allowed" && (d.Method == "Launch" || d.Method == "Stop"); !shown && !d.Outcome {
+		pass, suppressed := j.callers.pass(d.Caller.Agent)
 		if suppressed > 0 {
-			j.write(fmt.Sprintf("%d more refusals of agent %s not shown", suppressed, orHost(d.Agent)), journal.PriWarning, map[string]string{"AGENT": d.Agent})
+			j.write(fmt.Sprintf("%d more entries about calls of %s not shown", suppressed, orHost(d.Caller.Agent)),
+				journal.PriWarning, map[string]string{"AGENT": d.Caller.Agent})
 		}
 		if !pass {
 			return
 		}
+	}
+	priority := journal.PriInfo
+	if d.Err != nil {
+		priority = journal.PriWarning
 	}
 	j.write(message(d), priority, fields(d))
 }
@@ -66,10 +74,11 @@ func fields(d service.Decision) map[string]string {
 		"SIDECAR_ID": d.SidecarID,
 		"PEER_PID":   strconv.Itoa(d.Caller.PID),
 		"PEER_UID":   strconv.FormatUint(uint64(d.Caller.UID), 10),
-		"DECISION":   "allowed",
 	}
-	if !d.Allowed() {
-		f["DECISION"] = "refused"
+	if d.Outcome {
+		f["MESSAGE_ID"], f["OUTCOME"] = OutcomeID, outcome(d)
+	} else {
+		f["DECISION"] = d.Verdict()
 	}
 	if d.Err != nil {
 		f["REASON"] = clean(d.Err.Error(), maxLine)
@@ -77,22 +86,30 @@ func fields(d service.Decision) map[string]string {
 	return f
 }
 
+func outcome(d service.Decision) string {
+	if d.Err != nil {
+		return "failed"
+	}
+	return "ready"
+}
+
 func message(d service.Decision) string {
-	what := d.Method
+	verb := d.Verdict()
+	if d.Outcome {
+		verb = outcome(d)
+	}
+	text := fmt.Sprintf("%s %s: ", d.Method, verb)
 	switch {
 	case d.SidecarID != "":
-		what += " " + d.SidecarID
+		text += d.SidecarID + " "
 	case d.Profile != "":
-		what += " " + clean(d.Profile, 64)
+		text += d.Profile + " "
 	}
-	who := fmt.Sprintf("%s, pid %d, uid %d", orHost(d.Agent), d.Caller.PID, d.Caller.UID)
-	switch {
-	case d.Err == nil:
-		return fmt.Sprintf("Allowed %s for %s", what, who)
-	case d.Allowed():
-		return fmt.Sprintf("Allowed %s for %s, but: %s", what, who, clean(d.Err.Error(), maxLine))
+	text += fmt.Sprintf("for %s, pid %d, uid %d", orHost(d.Caller.Agent), d.Caller.PID, d.Caller.UID)
+	if d.Err != nil {
+		text += ": " + clean(d.Err.Error(), maxLine)
 	}
-	return fmt.Sprintf("Refused %s for %s: %s", what, who, clean(d.Err.Error(), maxLine))
+	return text
 }
 
 func orHost(agent string) string {

@@ -25,7 +25,7 @@ type entry struct {
 func newRecorder() (j *Journal, entries *[]entry, now *time.Time) {
 	entries, now = new([]entry), new(time.Time)
 	j = New(slog.New(slog.DiscardHandler))
-	j.refusals = newThrottle(func() time.Time { return *now })
+	j.callers = newThrottle(func() time.Time { return *now })
 	j.send = func(message string, priority journal.Priority, fields map[string]string) error {
 		*entries = append(*entries, entry{message, priority, fields})
 		return nil
@@ -44,28 +44,30 @@ func TestPolicyDecisionsInTheJournal(t *testing.T) {
 	refused.SidecarID = ""
 	refused.Err = &interfaces.ArgumentNotAllowedError{Index: 3, Argument: "--x\x1b[31m", Reason: "no rule\naccepts it"}
 	code := int64(2)
+	failed.Outcome = true
 	failed.Err = &interfaces.LaunchFailedError{ExitCode: &code, Output: []string{"address in use"}}
 
 	j, entries, _ := newRecorder()
 	for _, d := range []service.Decision{launch, refused, failed} {
 		j.Record(d)
 	}
-	common := func(decision, reason, id string) map[string]string {
-		fields := map[string]string{
+	fields := func(more ...string) map[string]string {
+		f := map[string]string{
 			"MESSAGE_ID": MessageID, "METHOD": "Launch", "AGENT": "neutron-dhcp", "PROFILE": "dnsmasq",
-			"SIDECAR_ID": id, "PEER_PID": "4711", "PEER_UID": "42435", "DECISION": decision,
+			"SIDECAR_ID": launch.SidecarID, "PEER_PID": "4711", "PEER_UID": "42435",
 		}
-		if reason != "" {
-			fields["REASON"] = reason
+		for i := 0; i < len(more); i += 2 {
+			f[more[i]] = more[i+1]
 		}
-		return fields
+		return f
 	}
 	const notAllowed = `argument 3 ("--x\x1b[31m") not allowed: no rule accepts it`
 	const exited = "launch failed: exit code 2 address in use"
+	const who = "for neutron-dhcp, pid 4711, uid 42435"
 	want := []entry{
-		{"Allowed Launch " + launch.SidecarID + " for neutron-dhcp, pid 4711, uid 42435", journal.PriInfo, common("allowed", "", launch.SidecarID)},
-		{"Refused Launch dnsmasq for neutron-dhcp, pid 4711, uid 42435: " + notAllowed, journal.PriWarning, common("refused", notAllowed, "")},
-		{"Allowed Launch " + launch.SidecarID + " for neutron-dhcp, pid 4711, uid 42435, but: " + exited, journal.PriInfo, common("allowed", exited, launch.SidecarID)},
+		{"Launch allowed: " + launch.SidecarID + " " + who, journal.PriInfo, fields("DECISION", "allowed")},
+		{"Launch refused: dnsmasq " + who + ": " + notAllowed, journal.PriWarning, fields("DECISION", "refused", "REASON", notAllowed, "SIDECAR_ID", "")},
+		{"Launch failed: " + launch.SidecarID + " " + who + ": " + exited, journal.PriWarning, fields("OUTCOME", "failed", "REASON", exited, "MESSAGE_ID", OutcomeID)},
 	}
 	if diff := cmp.Diff(want, *entries); diff != "" {
 		t.Errorf("entries (-want +got):\n%s", diff)
@@ -76,7 +78,7 @@ func TestPolicyRefusalsDoNotFloodTheJournal(t *testing.T) {
 	t.Parallel()
 	j, entries, now := newRecorder()
 	refuse := func(agent string) {
-		j.Record(service.Decision{Method: "Launch", Agent: agent, Err: interfaces.ErrPermissionDenied})
+		j.Record(service.Decision{Caller: service.Caller{Agent: agent}, Method: "Launch", Agent: "victim", Err: interfaces.ErrPermissionDenied})
 	}
 	for range throttleBurst + 50 {
 		refuse("noisy")
@@ -85,7 +87,7 @@ func TestPolicyRefusalsDoNotFloodTheJournal(t *testing.T) {
 	if len(*entries) != throttleBurst+1 {
 		t.Errorf("%d entries, want %d of the noisy agent and 1 of the calm one", len(*entries), throttleBurst)
 	}
-	j.Record(service.Decision{Method: "Launch", Agent: "noisy"})
+	j.Record(service.Decision{Caller: service.Caller{Agent: "noisy"}, Method: "Launch", Agent: "noisy"})
 	if got := (*entries)[len(*entries)-1].Fields["DECISION"]; got != "allowed" {
 		t.Errorf("an allowed decision of the noisy agent is not shown: %q", got)
 	}
@@ -93,7 +95,7 @@ func TestPolicyRefusalsDoNotFloodTheJournal(t *testing.T) {
 	before := len(*entries)
 	refuse("noisy")
 	after := (*entries)[before:]
-	if len(after) != 2 || !strings.HasPrefix(after[0].Message, "50 more refusals of agent noisy") {
+	if len(after) != 2 || !strings.HasPrefix(after[0].Message, "50 more entries about calls of noisy") {
 		t.Errorf("after the interval: %+v, want the number of those not shown, and the new one", after)
 	}
 }

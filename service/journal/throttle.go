@@ -6,18 +6,19 @@ import (
 )
 
 const (
-	// throttleBurst refusals of one agent are shown in throttleInterval.
+	// throttleBurst entries about one caller are shown in throttleInterval.
 	// journald's own default is 10,000 in 30 s for the whole service
 	// (journald.conf(5), RateLimitBurst=).
-	throttleBurst    = 200
+	throttleBurst    = 100
 	throttleInterval = 10 * time.Second
 )
 
-// throttle counts per agent. There are as many agents as files on the host.
+// throttle counts by the socket that callers use, of which there are as many as
+// agents, and the host's.
 type throttle struct {
-	now    func() time.Time
-	mu     sync.Mutex
-	agents map[string]*window
+	now     func() time.Time
+	mu      sync.Mutex
+	sockets map[string]*window
 }
 
 type window struct {
@@ -27,21 +28,21 @@ type window struct {
 }
 
 func newThrottle(now func() time.Time) *throttle {
-	return &throttle{now: now, agents: map[string]*window{}}
+	return &throttle{now: now, sockets: map[string]*window{}}
 }
 
-// pass reports whether an entry of the agent may be shown, and how many were not
+// pass reports whether an entry about a call on the agent's socket may be shown, and how many were not
 // shown in the interval that has just ended.
 func (t *throttle) pass(agent string) (pass bool, suppressed int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	w := t.agents[agent]
+	w := t.sockets[agent]
 	if w == nil || t.now().Sub(w.began) >= throttleInterval {
 		if w != nil {
 			suppressed = w.suppressed
 		}
 		w = &window{began: t.now()}
-		t.agents[agent] = w
+		t.sockets[agent] = w
 	}
 	if w.shown >= throttleBurst {
 		w.suppressed++
