@@ -25,6 +25,7 @@ func parseAgent(r *report, name string, document []byte) *Agent {
 		NetworkNamespaces: r.patterns(raw.NetworkNamespaces),
 		HostNetwork:       raw.HostNetwork != nil && *raw.HostNetwork,
 		StateDirectories:  r.stateDirectories(raw.StateDirectories),
+		Subdirectories:    r.subdirectories(raw.Subdirectories),
 		MaxSidecars:       defaultMaxSidecars,
 	}
 	if raw.MaxSidecars != nil {

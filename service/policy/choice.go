@@ -64,9 +64,15 @@ func (c *choice) locate(u use) (instance, *refusal) {
 		return instance{}, refuse(u.index, u.rule.text, "%s: %s", u.hole.name, reason)
 	}
 	for _, root := range c.agent.StateDirectories {
-		if _, ok := beneath(root, u.value); ok {
-			return instance{root, u.value}, nil
+		rel, ok := beneath(root, u.value)
+		if !ok {
+			continue
 		}
+		if !c.agent.mayName(rel) {
+			return instance{}, refuse(u.index, u.rule.text, "%s: it is outside of the agent's subdirectories of %s (%s)",
+				u.hole.name, root, strings.Join(c.agent.Subdirectories, ", "))
+		}
+		return instance{root, u.value}, nil
 	}
 	return instance{}, refuse(u.index, u.rule.text, "%s: it is outside of the agent's state directories (%s)",
 		u.hole.name, strings.Join(c.agent.StateDirectories, ", "))

@@ -24,7 +24,7 @@ func file(path string) policy.File { return policy.File{Root: state, Path: path}
 
 func TestPolicyDecisionSaysWhatTheContainerSees(t *testing.T) {
 	t.Parallel()
-	set := shipped(t)
+	set := withRouter(t)
 	const pids = state + "/external/pids/"
 	for _, test := range []struct {
 		name      string
@@ -47,11 +47,11 @@ func TestPolicyDecisionSaysWhatTheContainerSees(t *testing.T) {
 		},
 		{
 			name: "several directories", agent: "neutron-dhcp", profile: "dnsmasq", namespace: pointer("qdhcp-n"),
-			arguments: []string{"--addn-hosts=" + state + "/z/hosts", "--pid-file=" + state + "/dhcp/n/pid", "--dhcp-optsfile=" + state + "/dhcp/opts"},
+			arguments: []string{"--addn-hosts=" + state + "/ns-metadata-proxy/hosts", "--pid-file=" + state + "/dhcp/n/pid", "--dhcp-optsfile=" + state + "/dhcp/opts"},
 			want: policy.Decision{
 				Key:      state + "/dhcp/n/pid",
 				Rules:    []string{"--addn-hosts={path:ro}", "--pid-file={path:rw}", "--dhcp-optsfile={path:ro}"},
-				Mounts:   []policy.Mount{mount("dhcp", false), mount("dhcp/n", true), mount("z", false)},
+				Mounts:   []policy.Mount{mount("dhcp", false), mount("dhcp/n", true), mount("ns-metadata-proxy", false)},
 				PIDFiles: []policy.File{file("dhcp/n/pid")},
 			},
 		},
@@ -86,7 +86,7 @@ func TestPolicyDecisionSaysWhatTheContainerSees(t *testing.T) {
 			},
 		},
 		{
-			name: "a socket", agent: "neutron-l3", profile: "conntrackd", namespace: pointer("qrouter-r"),
+			name: "a socket", agent: "router", profile: "conntrackd", namespace: pointer("qrouter-r"),
 			arguments: []string{"-d", "-C", state + "/ha_confs/r/conntrackd.conf"},
 			want: policy.Decision{
 				Key:    state + "/ha_confs/r/conntrackd.conf",
@@ -225,7 +225,7 @@ func TestPolicyLists(t *testing.T) {
 	want := [][]string{
 		{"neutron-dhcp", "neutron-l3", "neutron-metadata", "neutron-ovn-metadata"},
 		{"conntrackd", "dnsmasq", "haproxy", "keepalived", "radvd"},
-		{"conntrackd", "haproxy", "keepalived", "radvd"},
+		{"haproxy", "keepalived", "radvd"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

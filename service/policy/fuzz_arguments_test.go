@@ -17,10 +17,10 @@ const separator = "\x1e" // between the arguments of a fuzzed list
 // with means of its own: nothing hidden in it, each argument has a rule with the
 // same option, and every path stays where it belongs.
 func FuzzPolicyArguments(f *testing.F) {
-	set := shipped(f)
-	const dir = "/var/lib/neutron/ha_confs/r"
-	f.Add("dnsmasq", strings.Join([]string{"--no-hosts", "", "--pid-file=" + dir + "/pid", "--conf-file=/dev/null", "--txt-record=a b"}, separator))
-	f.Add("dnsmasq", strings.Join([]string{"--pid-file=" + dir + "/pid", "--dhcp-range=set:a,192.0.2.0,static,255.255.255.0,86400s", "--server=::1"}, separator))
+	set := withRouter(f)
+	const dir, dhcp = "/var/lib/neutron/ha_confs/r", "/var/lib/neutron/dhcp/n"
+	f.Add("dnsmasq", strings.Join([]string{"--no-hosts", "", "--pid-file=" + dhcp + "/pid", "--conf-file=/dev/null", "--txt-record=a b"}, separator))
+	f.Add("dnsmasq", strings.Join([]string{"--pid-file=" + dhcp + "/pid", "--dhcp-range=set:a,192.0.2.0,static,255.255.255.0,86400s", "--server=::1"}, separator))
 	f.Add("haproxy", strings.Join([]string{"-f", dir + "/x.conf", "-p", dir + "/x.pid"}, separator))
 	f.Add("keepalived", strings.Join([]string{"-P", "-f", dir + "/k.conf", "-p", dir + "/k.pid", "-r", dir + ".pid", "-D"}, separator))
 	f.Add("radvd", strings.Join([]string{"-C", dir + "/r.conf", "-p", dir + "/r.pid", "-m", "syslog", "-u", "neutron"}, separator))
@@ -29,8 +29,11 @@ func FuzzPolicyArguments(f *testing.F) {
 		arguments := strings.Split(list, separator)
 		request := policy.Request{Agent: "neutron-l3", Profile: profile, NetworkNamespace: new(string), Arguments: arguments}
 		*request.NetworkNamespace = "qrouter-1"
-		if profile == "dnsmasq" {
+		switch profile {
+		case "dnsmasq":
 			request.Agent, *request.NetworkNamespace = "neutron-dhcp", "qdhcp-1"
+		case "conntrackd":
+			request.Agent = "router"
 		}
 		decision, err := set.Decide(request)
 		if err != nil {
@@ -82,6 +85,12 @@ func checkArgument(t *testing.T, d *policy.Decision, argument, rule string) {
 	}
 	if strings.HasPrefix(value, "/") && !strings.Contains(rule, value) && !strings.Contains(rule, "{text}") {
 		checkInside(t, value)
+		rel := strings.TrimPrefix(value, "/var/lib/neutron/")
+		if subs := d.Agent.Subdirectories; len(subs) > 0 && !slices.ContainsFunc(subs, func(sub string) bool {
+			return strings.HasPrefix(rel, sub+"/")
+		}) {
+			t.Errorf("%q was accepted, outside of %q", value, subs)
+		}
 	}
 }
 

@@ -37,6 +37,18 @@ func shipped(t testing.TB) *policy.Set {
 	return load(t, installed(t, "profiles.d"), installed(t, "examples/agents.d"))
 }
 
+// withRouter returns the same with one more agent, router, that may launch what
+// no example grants.
+func withRouter(t testing.TB) *policy.Set {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "agents.d", "router.toml"), `
+		profiles = ["conntrackd"]
+		network-namespaces = ["qrouter-*"]
+		state-directories = ["/var/lib/neutron"]`)
+	return load(t, installed(t, "profiles.d"), installed(t, "examples/agents.d"), dir)
+}
+
 // installed copies policy files as they would be installed: what is checked out
 // may have permissions that the loader refuses.
 func installed(t testing.TB, dir string) string {

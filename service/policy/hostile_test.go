@@ -56,8 +56,9 @@ func TestPolicyHostileDnsmasqArguments(t *testing.T) {
 		{"relative to a home", "--dhcp-hostsfile=~/host", "--dhcp-hostsfile={path:ro}", "{path:ro} stands for an absolute path"},
 		{"only a prefix in common", "--dhcp-hostsfile=/var/lib/neutron2/x/host", "--dhcp-hostsfile={path:ro}", "outside of the agent's state directories"},
 		{"the state directory itself", "--dhcp-hostsfile=/var/lib/neutron", "--dhcp-hostsfile={path:ro}", "outside of the agent's state directories"},
-		{"directly in the state directory", "--dhcp-hostsfile=/var/lib/neutron/host", "--dhcp-hostsfile={path:ro}", `let the administrator add "{state}:ro"`},
-		{"writable directly in the state directory", "--dhcp-leasefile=/var/lib/neutron/leases", "--dhcp-leasefile={path:rw}", `let the administrator add "{state}:rw"`},
+		{"directly in the state directory", "--dhcp-hostsfile=/var/lib/neutron/host", "--dhcp-hostsfile={path:ro}", "outside of the agent's subdirectories of /var/lib/neutron (dhcp, ns-metadata-proxy)"},
+		{"another agent's directory", "--dhcp-leasefile=/var/lib/neutron/ha_confs/r/leases", "--dhcp-leasefile={path:rw}", "outside of the agent's subdirectories of"},
+		{"only a prefix of a subdirectory in common", "--dhcp-leasefile=/var/lib/neutron/dhcp2/n/leases", "--dhcp-leasefile={path:rw}", "outside of the agent's subdirectories of"},
 		{"a mount's own notation", "--dhcp-leasefile=/var/lib/neutron/x:rw/leases", "--dhcp-leasefile={path:rw}", "no ':' in its path"},
 		{"a specifier of systemd", "--dhcp-leasefile=/var/lib/neutron/%h/leases", "--dhcp-leasefile={path:rw}", `too much: "%h/leases"`},
 		{"a variable", "--dhcp-leasefile=/var/lib/neutron/$HOME/leases", "--dhcp-leasefile={path:rw}", `too much: "$HOME/leases"`},
@@ -178,7 +179,7 @@ func TestPolicyHostileArgumentLists(t *testing.T) {
 
 func TestPolicyHostileRouterArguments(t *testing.T) {
 	t.Parallel()
-	set := shipped(t)
+	set := withRouter(t)
 	const dir = "/var/lib/neutron/ha_confs/r"
 	for _, test := range []struct {
 		name      string
@@ -198,11 +199,15 @@ func TestPolicyHostileRouterArguments(t *testing.T) {
 		{"chroot", "radvd", []string{"-t", "/"}, 0, "", "accepts -t"},
 		{"a question to the daemon", "conntrackd", []string{"-C", dir + "/conntrackd.conf", "-n"}, 2, "", "accepts -n"},
 		{"bundled", "conntrackd", []string{"-dC", dir + "/conntrackd.conf"}, 0, "-d", "options must be written one by one"},
-		{"directly in the state directory", "conntrackd", []string{"-C", "/var/lib/neutron/conntrackd.conf"}, 1, "-C {path:rw}", "lies directly in the state directory"},
+		{"directly in the state directory", "conntrackd", []string{"-C", "/var/lib/neutron/conntrackd.conf"}, 1, "-C {path:rw}", `let the administrator add "{state}:rw"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			_, err := decideArguments(set, "neutron-l3", test.profile, "qrouter-r", test.arguments)
+			agent := "neutron-l3"
+			if test.profile == "conntrackd" {
+				agent = "router"
+			}
+			_, err := decideArguments(set, agent, test.profile, "qrouter-r", test.arguments)
 			wantArgumentNotAllowed(t, err, test.index, test.rule, test.reason)
 		})
 	}

@@ -16,8 +16,9 @@ func Load(dirs ...string) (*Set, error) {
 	for _, f := range profiles {
 		l.parse(f, func(r *report) { s.profiles[f.name] = parseProfile(r, f.name, f.document) })
 	}
+	reports := map[string]*report{}
 	for _, f := range l.read(dirs, "agents.d") {
-		l.parse(f, func(r *report) {
+		reports[f.name] = l.parse(f, func(r *report) {
 			a := parseAgent(r, f.name, f.document)
 			s.agents[f.name] = a
 			if a != nil {
@@ -28,6 +29,7 @@ func Load(dirs ...string) (*Set, error) {
 	if len(l.problems) > 0 {
 		return nil, errors.Join(l.problems...)
 	}
+	l.warnings = append(l.warnings, s.shared(reports)...)
 	s.warnings = l.warnings
 	return s, nil
 }
@@ -43,11 +45,12 @@ func (l *loader) read(dirs []string, sub string) []source {
 	return sources
 }
 
-func (l *loader) parse(f source, parse func(*report)) {
+func (l *loader) parse(f source, parse func(*report)) *report {
 	r := &report{file: f.file}
 	parse(r)
 	l.problems = append(l.problems, r.problems...)
 	l.warnings = append(l.warnings, r.warnings...)
+	return r
 }
 
 // grants checks the profiles that an agent is granted against those there are.

@@ -172,6 +172,13 @@ func TestPolicyLoadAgentProblems(t *testing.T) {
 		{`state-directories = ["/var/lib/containers/storage"]`, `3: state-directories[0]: "/var/lib/containers/storage": nothing in`},
 		{`state-directories = ["/srv/x", "/srv/x/y"]`, `3: state-directories[1]: /srv/x and /srv/x/y overlap`},
 		{`state-directories = ["/opt/x/sub"]`, `3: state-directories: /opt/x/sub overlaps the fixed mount /opt/x of profile x`},
+		{`subdirectories = ["/a"]`, `4: subdirectories[0]: "/a": with the state directory before it, it must be written without`},
+		{`subdirectories = ["a", "../b"]`, `4: subdirectories[1]: "../b": with the state directory before it, it must be written without`},
+		{`subdirectories = [""]`, `4: subdirectories[0]: "": with`},
+		{`subdirectories = ["a:b"]`, `4: subdirectories[0]: "a:b": with the state directory before it, a directory that is mounted may have no ':'`},
+		{`subdirectories = ["a/b", "a"]`, `4: subdirectories[1]: a/b and a overlap`},
+		{`subdirectories = [".", "."]`, `4: subdirectories[1]: . and . overlap`},
+		{`subdirectories = "a"`, `4: subdirectories: is of type string, should be a list of strings`},
 		{`max-sidecars = 0`, `4: max-sidecars: 0 is not between 1 and 100000`},
 		{`host-network = 1`, `4: host-network: is of type integer, should be true or false`},
 	} {
@@ -228,7 +235,7 @@ oom-score-adjust = -500
 mounts = ["{state}/run:rw", "-/etc/x:ro"]
 arguments = ["-f {path:ro}", "-p {path:rw}"]
 `)
-	write(t, filepath.Join(dir, "agents.d", "a.toml"), goodAgent+"host-network = true\nmax-sidecars = 7\n")
+	write(t, filepath.Join(dir, "agents.d", "a.toml"), goodAgent+"host-network = true\nmax-sidecars = 7\nsubdirectories = [\"c\", \".\"]\n")
 	set := load(t, dir)
 	profile, _ := set.Profile("x")
 	want := &policy.Profile{
@@ -245,7 +252,7 @@ arguments = ["-f {path:ro}", "-p {path:rw}"]
 	agent, _ := set.Agent("a")
 	wantAgent := &policy.Agent{
 		Name: "a", Profiles: []string{"x"}, NetworkNamespaces: []string{"x-*"}, StateDirectories: []string{"/srv/x"},
-		HostNetwork: true, MaxSidecars: 7,
+		Subdirectories: []string{"c", "."}, HostNetwork: true, MaxSidecars: 7,
 	}
 	if diff := cmp.Diff(wantAgent, agent); diff != "" {
 		t.Errorf("agent (-want +got):\n%s", diff)

@@ -62,6 +62,7 @@ type Agent struct {
 	Profiles          []string // granted, sorted
 	NetworkNamespaces []string // patterns with '*'
 	StateDirectories  []string // absolute
+	Subdirectories    []string // of each of them, the only ones that paths may lie in; empty: all. "." is the directory itself without its subdirectories
 	HostNetwork       bool     // whether its sidecars may run in the host's network
 	MaxSidecars       int
 }

@@ -32,5 +32,6 @@ type rawAgent struct {
 	NetworkNamespaces []string `toml:"network-namespaces"`
 	HostNetwork       *bool    `toml:"host-network"`
 	StateDirectories  []string `toml:"state-directories"`
+	Subdirectories    []string `toml:"subdirectories"`
 	MaxSidecars       *int64   `toml:"max-sidecars"`
 }

@@ -1,0 +1,105 @@
+package policy
+
+import (
+	"path"
+	"slices"
+	"strings"
+)
+
+// ownDirectory stands in subdirectories for the state directory itself, without
+// its subdirectories.
+const ownDirectory = "."
+
+// subdirectories checks which parts of its state directories an agent may name.
+func (r *report) subdirectories(subs []string) []string {
+	for i, sub := range subs {
+		key := element("subdirectories", i)
+		if sub != ownDirectory {
+			if reason := checkDirectory("/x/" + sub); reason != "" {
+				r.errorf(key, "%q: with the state directory before it, %s", sub, reason)
+				continue
+			}
+		}
+		for _, other := range subs[:i] {
+			if overlaps(sub, other) {
+				r.errorf(key, "%s and %s overlap: name only one of them", other, sub)
+			}
+		}
+	}
+	return subs
+}
+
+// mayName reports whether the agent's arguments may name a file, relative to a
+// state directory.
+func (a *Agent) mayName(rel string) bool {
+	return len(a.Subdirectories) == 0 || slices.ContainsFunc(a.Subdirectories, func(sub string) bool {
+		_, ok := beneath(sub, rel)
+		return ok || sub == ownDirectory && path.Dir(rel) == "."
+	})
+}
+
+// place is a directory that an agent's sidecars may write to, or that it can
+// have a file removed in.
+type place struct {
+	dir   string
+	alone bool // without its subdirectories
+}
+
+// places lists where the agent's arguments may lead, and what the profiles that
+// it is granted mount for writing in its state directories besides.
+func (s *Set) places(a *Agent) []place {
+	var places []place
+	for _, root := range a.StateDirectories {
+		if len(a.Subdirectories) == 0 {
+			places = append(places, place{dir: root})
+			continue
+		}
+		for _, sub := range a.Subdirectories {
+			places = append(places, place{path.Join(root, sub), sub == ownDirectory})
+		}
+		for _, p := range s.Granted(a.Name) {
+			for _, m := range p.Mounts {
+				if m.State && m.Writable {
+					places = append(places, place{dir: path.Join(root, m.Path)})
+				}
+			}
+		}
+	}
+	return places
+}
+
+// meets reports whether two places have a directory in common.
+func (p place) meets(q place) bool {
+	_, pq := beneath(p.dir, q.dir)
+	_, qp := beneath(q.dir, p.dir)
+	return p.dir == q.dir || pq && !p.alone || qp && !q.alone
+}
+
+func anyMeet(places, others []place) bool {
+	return slices.ContainsFunc(places, func(p place) bool { return slices.ContainsFunc(others, p.meets) })
+}
+
+// shared warns of agents that can reach each other's files: sidecar-launch
+// removes the pid file that one names, and its sidecars write there. There is
+// one warning for each agent.
+func (s *Set) shared(reports map[string]*report) []string {
+	var warnings []string
+	agents, places := s.Agents(), map[*Agent][]place{}
+	for _, a := range agents {
+		places[a] = s.places(a)
+	}
+	for _, a := range agents {
+		var others []string
+		for _, b := range agents {
+			if a != b && anyMeet(places[a], places[b]) {
+				others = append(others, b.Name)
+			}
+		}
+		if len(others) > 0 {
+			r := &report{file: reports[a.Name].file, lines: reports[a.Name].lines}
+			r.warnf("state-directories", "files there can also be removed and written on behalf of %s", strings.Join(others, ", "))
+			warnings = append(warnings, r.warnings...)
+		}
+	}
+	return warnings
+}
