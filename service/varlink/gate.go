@@ -10,11 +10,12 @@ import (
 type gate struct {
 	limits Limits
 
-	mu    sync.Mutex
-	left  chan struct{} // closed when somebody leaves, then made anew
-	total int
-	agent map[string]int
-	uid   map[uint32]int // on the host's socket
+	mu        sync.Mutex
+	left      chan struct{} // closed when somebody leaves, then made anew
+	agents    int           // all connections of agents
+	strangers int           // all on the host's socket but root's
+	agent     map[string]int
+	uid       map[uint32]int // on the host's socket
 }
 
 func newGate(limits Limits) *gate {
@@ -22,7 +23,8 @@ func newGate(limits Limits) *gate {
 }
 
 // enter counts one more connection of the peer. Its error says which limit does
-// not let it in.
+// not let it in. Agents, root and the other users of the host's socket are
+// counted apart: none of them can take the places of another.
 func (g *gate) enter(p Peer) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -31,8 +33,10 @@ func (g *gate) enter(p Peer) error {
 		return fmt.Errorf("the agent has %d connections", g.agent[p.Agent])
 	case p.Agent == "" && g.uid[p.UID] >= g.limits.ConnectionsPerUID:
 		return fmt.Errorf("user %d has %d connections", p.UID, g.uid[p.UID])
-	case g.total >= g.limits.ConnectionsTotal && !p.operator():
-		return fmt.Errorf("there are %d connections in all", g.total)
+	case p.Agent != "" && g.agents >= g.limits.ConnectionsTotal:
+		return fmt.Errorf("the agents have %d connections in all", g.agents)
+	case p.stranger() && g.strangers >= g.limits.ConnectionsStrangers:
+		return fmt.Errorf("users other than root have %d connections in all", g.strangers)
 	}
 	g.count(p, 1)
 	return nil
@@ -69,10 +73,13 @@ func (g *gate) leave(p Peer) {
 }
 
 func (g *gate) count(p Peer, by int) {
-	g.total += by
 	if p.Agent != "" {
+		g.agents += by
 		add(g.agent, p.Agent, by)
 		return
+	}
+	if p.stranger() {
+		g.strangers += by
 	}
 	add(g.uid, p.UID, by)
 }

@@ -10,7 +10,8 @@ type Limits struct {
 	MessageBytes           int           // longest message, without its NUL; default 256 KiB
 	ConnectionsPerListener int           // of one agent at a time; default 64
 	ConnectionsPerUID      int           // of one user on the host's socket at a time; default 64
-	ConnectionsTotal       int           // of everybody but root on the host's socket; default 4096
+	ConnectionsTotal       int           // of all agents at a time; default 4096
+	ConnectionsStrangers   int           // of all users but root on the host's socket at a time; default 256
 	ReadTimeout            time.Duration // from a message's first byte to its last; default 10 s
 	IdleTimeout            time.Duration // between two messages, or before the first; default 10 min
 	WriteTimeout           time.Duration // for one reply to be taken by the peer; default 30 s
@@ -22,6 +23,7 @@ func (l Limits) withDefaults() (Limits, error) {
 	ok = fill(&l.ConnectionsPerListener, 64) && ok
 	ok = fill(&l.ConnectionsPerUID, 64) && ok
 	ok = fill(&l.ConnectionsTotal, 4096) && ok
+	ok = fill(&l.ConnectionsStrangers, 256) && ok
 	ok = fill(&l.ReadTimeout, 10*time.Second) && ok
 	ok = fill(&l.IdleTimeout, 10*time.Minute) && ok
 	ok = fill(&l.WriteTimeout, 30*time.Second) && ok

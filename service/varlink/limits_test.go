@@ -73,8 +73,8 @@ func TestVarlinkConnectionLimitEnds(t *testing.T) {
 
 func TestVarlinkGate(t *testing.T) {
 	t.Parallel()
-	g := newGate(Limits{ConnectionsPerListener: 2, ConnectionsPerUID: 2, ConnectionsTotal: 3})
-	a, b := Peer{Agent: "a"}, Peer{Agent: "b"}
+	g := newGate(Limits{ConnectionsPerListener: 2, ConnectionsPerUID: 2, ConnectionsTotal: 3, ConnectionsStrangers: 3})
+	a, b := Peer{Agent: "a"}, Peer{Agent: "b", UID: 7}
 	root, user, other := Peer{}, Peer{UID: 7}, Peer{UID: 8}
 	for i, step := range []struct {
 		peer Peer
@@ -84,8 +84,12 @@ func TestVarlinkGate(t *testing.T) {
 		{a, ""},
 		{a, "the agent has 2 connections"},
 		{user, ""},
-		{other, "there are 3 connections in all"},
-		{b, "there are 3 connections in all"},
+		{user, ""},
+		{user, "user 7 has 2 connections"},
+		{other, ""},
+		{other, "users other than root have 3 connections in all"},
+		{b, ""}, // whatever strangers do
+		{b, "the agents have 3 connections in all"},
 		{root, ""},
 		{root, ""},
 		{root, "user 0 has 2 connections"},
@@ -98,10 +102,10 @@ func TestVarlinkGate(t *testing.T) {
 			t.Errorf("step %d: %q, want %q", i, got, step.want)
 		}
 	}
-	for _, p := range []Peer{a, a, user, root, root} {
+	for _, p := range []Peer{a, a, b, user, user, other, root, root} {
 		g.leave(p)
 	}
-	if g.total != 0 || len(g.agent) != 0 || len(g.uid) != 0 {
+	if g.agents != 0 || g.strangers != 0 || len(g.agent) != 0 || len(g.uid) != 0 {
 		t.Errorf("something stays counted: %+v", g)
 	}
 }

@@ -17,9 +17,10 @@ type Peer struct {
 	Agent string // the listener it came in on; "" is the host's socket
 }
 
-// operator reports whether this is root on the host's socket, who must be able
-// to get in when others have used up everything.
-func (p Peer) operator() bool { return p.Agent == "" && p.UID == 0 }
+// stranger reports whether this is somebody on the host's socket, which everybody
+// may connect to, who is not root. One person can be many users there: those of
+// subuid(5).
+func (p Peer) stranger() bool { return p.Agent == "" && p.UID != 0 }
 
 func (p Peer) log() slog.Attr {
 	return slog.Group("peer", "agent", p.Agent, "pid", p.PID, "uid", p.UID)
