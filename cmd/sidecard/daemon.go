@@ -25,6 +25,9 @@ const (
 	// connectPause.
 	connectTimeout = 30 * time.Second
 	connectPause   = 250 * time.Millisecond
+	// jobTimeout is the last bound on waiting for a job. The core's own
+	// deadlines come before it, also for the longest start that it allows.
+	jobTimeout = 30 * time.Minute
 	// shutdownTimeout is how long calls that are being carried out may take
 	// when the daemon stops; less than TimeoutStopSec= of its unit. Sidecars go
 	// on in any case.
@@ -87,7 +90,7 @@ func connect(ctx context.Context, logger *slog.Logger) (*systemd.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	for {
-		units, err := systemd.Dial(ctx, systemd.Config{Logger: logger})
+		units, err := systemd.Dial(ctx, systemd.Config{JobTimeout: jobTimeout, Logger: logger})
 		if err == nil {
 			return units, nil
 		}
