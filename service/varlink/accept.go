@@ -30,7 +30,7 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener, agent string) e
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	for pause := acceptPauseMin; ; {
-		s.gate.room(ctx, agent)
+		s.room(ctx, l, agent)
 		nc, err := l.AcceptUnix()
 		switch {
 		case err == nil:

@@ -24,15 +24,19 @@ type conn struct {
 	writing sync.Mutex
 
 	mu       sync.Mutex
-	busy     bool // a call is being carried out
-	draining bool // no further call is begun
+	busy     bool      // a call is being carried out
+	draining bool      // no further call is begun
+	idle     time.Time // since when no message is begun and no call carried out; zero: one is
 }
 
 // serve handles calls until the peer goes away or breaks the rules, or the
 // server ends.
 func (c *conn) serve(ctx context.Context) {
-	frames := newFrameReader(c.net, c.server.limits)
+	frames := newFrameReader(c, c.server.limits)
 	for {
+		if !frames.begun() {
+			c.setIdle(time.Now())
+		}
 		frame, err := frames.next()
 		if err != nil {
 			c.ended(err)
@@ -48,6 +52,19 @@ func (c *conn) serve(ctx context.Context) {
 		}
 	}
 }
+
+// Read and SetReadDeadline are what the connection is to its frame reader. The
+// first byte of a message ends its being idle.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.net.Read(p)
+	if n > 0 {
+		c.setIdle(time.Time{})
+	}
+	return n, err
+}
+
+// SetReadDeadline is that of net.Conn.
+func (c *conn) SetReadDeadline(t time.Time) error { return c.net.SetReadDeadline(t) }
 
 // handle carries out one call. Its error ends the connection.
 func (c *conn) handle(ctx context.Context, frame []byte) error {
@@ -117,6 +134,28 @@ func (c *conn) drain() {
 	defer c.mu.Unlock()
 	c.draining = true
 	if !c.busy {
+		_ = c.net.Close()
+	}
+}
+
+func (c *conn) setIdle(since time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.idle = since
+}
+
+func (c *conn) idleSince() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.idle
+}
+
+// hangUpIdle closes the connection if it is idle still. A peer that sends at that
+// very moment sees what it would see when its idle time is over.
+func (c *conn) hangUpIdle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.idle.IsZero() {
 		_ = c.net.Close()
 	}
 }

@@ -1,7 +1,6 @@
 package varlink
 
 import (
-	"context"
 	"fmt"
 	"sync"
 )
@@ -42,25 +41,13 @@ func (g *gate) enter(p Peer) error {
 	return nil
 }
 
-// room waits until the agent may have one more connection, or for ctx. The host's
-// socket is not the place of one peer only, so it never waits.
-//
-// An agent's callers over the limit wait in the kernel's queue of the listener
-// (listen(2)) instead of being hung up on: a burst of hundreds of short calls
-// must lose none, and nobody but this agent is in that queue.
-func (g *gate) room(ctx context.Context, agent string) {
-	for ctx.Err() == nil {
-		g.mu.Lock()
-		full, left := agent != "" && g.agent[agent] >= g.limits.ConnectionsPerListener, g.left
-		g.mu.Unlock()
-		if !full {
-			return
-		}
-		select {
-		case <-left:
-		case <-ctx.Done():
-		}
-	}
+// full reports whether the agent may not have one more connection. left is closed
+// when that may have changed. The host's socket is not the place of one peer only,
+// so it is never full.
+func (g *gate) full(agent string) (full bool, left <-chan struct{}) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return agent != "" && g.agent[agent] >= g.limits.ConnectionsPerListener, g.left
 }
 
 // leave takes back what enter counted.

@@ -14,6 +14,7 @@ type Limits struct {
 	ConnectionsStrangers   int           // of all users but root on the host's socket at a time; default 256
 	ReadTimeout            time.Duration // from a message's first byte to its last; default 10 s
 	IdleTimeout            time.Duration // between two messages, or before the first; default 10 min
+	CrowdedTimeout         time.Duration // the same while other callers of the agent wait for a place; default 5 s
 	WriteTimeout           time.Duration // for one reply to be taken by the peer; default 30 s
 }
 
@@ -26,6 +27,7 @@ func (l Limits) withDefaults() (Limits, error) {
 	ok = fill(&l.ConnectionsStrangers, 256) && ok
 	ok = fill(&l.ReadTimeout, 10*time.Second) && ok
 	ok = fill(&l.IdleTimeout, 10*time.Minute) && ok
+	ok = fill(&l.CrowdedTimeout, 5*time.Second) && ok
 	ok = fill(&l.WriteTimeout, 30*time.Second) && ok
 	if !ok {
 		return l, errors.New("a limit is negative")

@@ -1,7 +1,6 @@
 package varlink
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -51,24 +50,6 @@ func TestVarlinkConnectionLimit(t *testing.T) {
 	}
 	all[0].Close()
 	<-served
-}
-
-// TestVarlinkConnectionLimitEnds shows that a full listener still ends with its
-// context and with its agent.
-func TestVarlinkConnectionLimitEnds(t *testing.T) {
-	t.Parallel()
-	g := newGate(Limits{ConnectionsPerListener: 1, ConnectionsTotal: 9})
-	if err := g.enter(Peer{Agent: "a"}); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	g.room(ctx, "a")
-	if ctx.Err() == nil {
-		t.Error("there was room in a full listener")
-	}
-	go g.leave(Peer{Agent: "a"})
-	g.room(t.Context(), "a")
 }
 
 func TestVarlinkGate(t *testing.T) {
