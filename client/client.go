@@ -14,9 +14,9 @@ import (
 const DefaultTimeout = 5 * time.Minute
 
 // maxCalls is how many calls of one Client are under way at once. The service
-// hangs up on an agent that has more than 64 connections (service/varlink's
-// Limits): a burst of hundreds must wait here, and leave room for other programs
-// of the agent.
+// serves 64 connections of an agent at a time and lets more wait (service/varlink's
+// Limits); on the host's socket it hangs up on a user's 65th. So a burst of hundreds
+// waits here, and leaves room for other programs of the same agent.
 const maxCalls = 32
 
 // Client asks one service. It is safe for use by many goroutines, and needs no

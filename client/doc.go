@@ -25,7 +25,8 @@
 //   - A [Client] holds no connection between calls. Every call has one of its own,
 //     so that calls of many goroutines do not wait for each other, and a Client
 //     outlives a restart of the service. Of more than 32 calls at once, the rest
-//     wait: the service allows an agent 64 connections, and hangs up on more.
+//     wait here: the service serves 64 connections of an agent at a time, and
+//     other programs of the agent shall have their share.
 //   - A context that ends ends its call, in dialling, writing or reading. The
 //     connection is closed, by which the service notices. This takes back the
 //     wait only: a launch that was begun may still come to be. List tells.
