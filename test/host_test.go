@@ -23,7 +23,7 @@ const commandTimeout = 60 * time.Second
 func begin(t *testing.T) {
 	t.Helper()
 	t.Cleanup(func() {
-		if err := checkClean(); err != nil {
+		if err := becomesClean(); err != nil {
 			t.Errorf("left behind: %v", err)
 			scrub(t)
 		}
@@ -31,6 +31,16 @@ func begin(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// becomesClean is checkClean, but not at once: systemd lists a unit for a moment
+// after it was stopped and let go of.
+func becomesClean() error {
+	err := checkClean()
+	for end := time.Now().Add(3 * time.Second); err != nil && time.Now().Before(end); err = checkClean() {
+		time.Sleep(100 * time.Millisecond)
+	}
+	return err
 }
 
 // checkClean finds what sidecars leave behind when they are gone, if they do.

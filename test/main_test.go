@@ -32,7 +32,7 @@ func runAll(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
-	if err := errors.Join(checkDaemon(), checkClean()); err != nil {
+	if err := errors.Join(checkDaemon(), becomesClean()); err != nil {
 		fmt.Fprintln(os.Stderr, "FAIL: after all tests:", err)
 		return max(code, 1)
 	}
