@@ -8,6 +8,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/service/netns"
 )
 
 // resolveBeneath is how a path in an agent's directory is walked: never out of
@@ -36,21 +38,14 @@ func openParent(f File) (*os.File, error) {
 	return openBeneath(f.Root, path.Dir(f.Path), unix.O_PATH|unix.O_DIRECTORY)
 }
 
-// openat2 is openat2(2). It tries again after a signal, and for a while when
-// something was renamed under its feet (EAGAIN). shown is the path in errors.
+// openat2 is [netns.Openat2] with errors that say what they are about. shown is
+// the path in them.
 func openat2(dir int, name, shown string, flags, resolve uint64) (*os.File, error) {
-	how := unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: resolve}
-	for range 1000 {
-		fd, err := unix.Openat2(dir, name, &how)
-		if err == unix.EINTR || err == unix.EAGAIN {
-			continue
-		}
-		if err != nil {
-			return nil, explain(shown, err)
-		}
-		return os.NewFile(uintptr(fd), shown), nil
+	fd, err := netns.Openat2(dir, name, flags, resolve)
+	if err != nil {
+		return nil, explain(shown, err)
 	}
-	return nil, fmt.Errorf("%s: it keeps changing", shown)
+	return os.NewFile(uintptr(fd), shown), nil
 }
 
 func explain(shown string, err error) error {

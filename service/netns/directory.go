@@ -90,7 +90,7 @@ func (d Directory) open() (*os.File, error) {
 	if path == "" {
 		path = DefaultPath
 	}
-	fd, err := openat2(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_DIRECTORY, unix.RESOLVE_NO_SYMLINKS)
+	fd, err := Openat2(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_DIRECTORY, unix.RESOLVE_NO_SYMLINKS)
 	if err != nil {
 		return nil, fmt.Errorf("directory of network namespaces %s: %w", path, err)
 	}

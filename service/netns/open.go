@@ -14,7 +14,7 @@ import (
 // a fifo and cannot set off a device. It goes without O_NOFOLLOW, which would
 // open a link itself instead of refusing it.
 func (d Directory) openNamespace(dir *os.File, name string) (*os.File, error) {
-	fd, err := openat2(int(dir.Fd()), name, unix.O_PATH,
+	fd, err := Openat2(int(dir.Fd()), name, unix.O_PATH,
 		unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_MAGICLINKS)
 	if errors.Is(err, unix.ELOOP) {
 		return nil, fmt.Errorf("is a symbolic link; mount the namespace itself there, as ip netns add does")
@@ -89,15 +89,4 @@ func kind(mode uint32) string {
 		return "socket"
 	}
 	return "device"
-}
-
-// openat2 is openat2(2) that tries again after a signal.
-func openat2(dir int, path string, flags, resolve uint64) (int, error) {
-	how := unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: resolve}
-	for {
-		fd, err := unix.Openat2(dir, path, &how)
-		if err != unix.EINTR {
-			return fd, err
-		}
-	}
 }
