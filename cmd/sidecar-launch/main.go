@@ -74,9 +74,17 @@ func run(args []string) error {
 	case "exec":
 		return launch.Launcher{}.Exec(plan, argv, os.Environ())
 	case "clean":
-		return errors.Join(launch.Remove(argv), launch.Launcher{}.Clean(plan.ID))
+		return clean(plan, argv)
 	}
 	return fmt.Errorf("wrong command or arguments: %.100q", args[0])
+}
+
+// clean takes the pins away, and then what the engine left. The pins go first:
+// that takes a moment and always works, while an engine can hang, and would take
+// us with it when systemd's time is up.
+func clean(plan launch.Plan, argv []string) error {
+	err := launch.Launcher{}.Clean(plan.ID)
+	return errors.Join(err, launch.Remove(argv))
 }
 
 // ready waits, takes the pins away, which nobody needs any more, and tells

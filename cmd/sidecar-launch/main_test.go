@@ -95,6 +95,24 @@ func TestLaunchExecBecomesTheProgram(t *testing.T) {
 	}
 }
 
+// TestLaunchCleanTakesThePinsAwayFirst runs a removal that looks whether they are
+// still there, and fails.
+func TestLaunchCleanTakesThePinsAwayFirst(t *testing.T) {
+	if !netnstest.Private(t) {
+		return
+	}
+	privateRun(t)
+	plan := encode(t, launch.Plan{ID: id, PIDNamespace: launch.Private, Mounts: []launch.Mount{{Root: t.TempDir(), Path: "."}}})
+	if _, errs, status := program(t, nil, "exec", plan, "--", "/bin/test", "-d", launch.MountPath(id, 0)); status != 0 {
+		t.Fatalf("exec: status %d, %q", status, errs)
+	}
+	script := "test -e " + launch.Directory(id) + " && echo pinned; echo broken; exit 1"
+	_, errs, status := program(t, nil, "clean", plan, "--", "/bin/sh", "-c", script)
+	if status != exitFailure || !strings.Contains(errs, "broken") || strings.Contains(errs, "pinned") {
+		t.Errorf("clean: status %d, %q", status, errs)
+	}
+}
+
 func TestLaunchFailsWithOneLineAndItsOwnStatus(t *testing.T) {
 	if !netnstest.Private(t) {
 		return

@@ -1,13 +1,14 @@
 // Package launch is the part that runs as root inside every unit, before and
 // after the container engine. A plan says what to prepare and what to wait for;
-// four steps carry it out:
+// four functions carry it out:
 //
 //   - [Launcher.Exec] (ExecStart) pins the network namespace and the mount
-//     sources, removes old pid files and becomes the program;
+//     sources, removes old pid files and an old socket, and becomes the program;
 //   - [Ready] (ExecStartPost) waits until the program is ready and turns the
 //     numbers in its pid files into the host's;
 //   - [Launcher.Clean] (after Ready, and again as ExecStopPost) takes the pins
-//     away.
+//     away;
+//   - [Remove] (ExecStopPost) runs what removes the engine's left-overs.
 //
 // Everything in an agent's state directory is hostile and may change at any
 // moment. So a path is walked once, beneath its root and without links, and

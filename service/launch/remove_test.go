@@ -4,6 +4,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestRemoveIsTriedTwiceAndNoMore(t *testing.T) {
@@ -29,6 +30,20 @@ func TestRemoveIsTriedTwiceAndNoMore(t *testing.T) {
 				t.Errorf("run %d times, want %d", got, test.runs)
 			}
 		})
+	}
+}
+
+// TestRemoveOfAProgramThatHangs shows that it is given up in time, also when it
+// does not want to end and a process of its own holds its output.
+func TestRemoveOfAProgramThatHangs(t *testing.T) {
+	t.Parallel()
+	start := time.Now()
+	err := Remove([]string{"/bin/sh", "-c", `trap "" TERM; echo begun; sleep 20; sleep 20`})
+	if took := time.Since(start); took > 5*time.Second || took < removeLimit {
+		t.Errorf("took %v", took)
+	}
+	if err == nil || !strings.Contains(err.Error(), "not done after 4s: begun") {
+		t.Errorf("error %v", err)
 	}
 }
 
