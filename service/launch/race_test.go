@@ -49,7 +49,7 @@ func TestLaunchRaceNeverPinsWhatALinkPointsTo(t *testing.T) {
 			pinned, refused := 0, 0
 			for (swaps.Load() < rounds || pinned+refused < rounds || pinned < 100 || refused < 100) && !t.Failed() {
 				p := r.plan()
-				p.PIDFiles = nil
+				p.PIDFiles = nil // what a link to /etc would be dangerous for; see race_files_test.go
 				if r.Prepare(p) != nil {
 					refused++
 					continue
