@@ -1,14 +1,14 @@
-# What each target needs it installs itself (scripts/prepare); see README.md.
+# What each target needs it installs itself (scripts/prepare); see README.md. The
+# places of installation are fixed: unit files and programs name each other by path.
 VERSION != git describe --tags --always --dirty 2>/dev/null || echo unknown
 LDFLAGS = -s -w -X main.version=$(VERSION)
 DESTDIR =
-PREFIX = /usr
-DATA = $(DESTDIR)$(PREFIX)/share
+DATA = $(DESTDIR)/usr/share
 PROGRAMS = sidecard sidecar-launch sidecarctl
 
 .PHONY: build check test demo bench install clean
 build:
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS:%=./cmd/%)
+	. scripts/environment && CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS:%=./cmd/%)
 
 check: ## linters, vet, known vulnerabilities
 	scripts/check
@@ -22,10 +22,11 @@ demo: ## a throw-away host from nothing to a DHCP lease
 bench: ## measurements in the test host, printed as "bench NAME VALUE UNIT"
 	scripts/bench
 
-install: build
-	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/libexec/sidecar bin/sidecard bin/sidecar-launch
-	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin bin/sidecarctl
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system cmd/sidecard/sidecard.service
+install: ## what make build has made; needs no Go
+	@for p in $(PROGRAMS); do test -x bin/$$p || { echo "bin/$$p is missing: run 'make build' first" >&2; exit 1; }; done
+	install -D -m 0755 -t $(DESTDIR)/usr/libexec/sidecar bin/sidecard bin/sidecar-launch
+	install -D -m 0755 -t $(DESTDIR)/usr/bin bin/sidecarctl
+	install -D -m 0644 -t $(DESTDIR)/usr/lib/systemd/system cmd/sidecard/sidecard.service
 	install -D -m 0644 -t $(DATA)/sidecar/profiles.d service/policy/profiles.d/*.toml
 	install -D -m 0644 -t $(DATA)/doc/sidecar/examples/agents.d service/policy/examples/agents.d/*.toml
 	install -D -m 0644 -t $(DATA)/varlink/interfaces interfaces/io.tripleo.Sidecar.varlink
