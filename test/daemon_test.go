@@ -72,13 +72,6 @@ func awaitDaemon(t testing.TB) {
 	run(t, "systemctl", "reset-failed", "sidecard")
 }
 
-// restartDaemon kills the daemon and waits for the next one.
-func restartDaemon(t testing.TB) {
-	t.Helper()
-	killDaemon(t)
-	awaitDaemon(t)
-}
-
 // reload makes the daemon read its policy files, and waits until it has.
 func reload(t testing.TB) {
 	t.Helper()
