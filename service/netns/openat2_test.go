@@ -41,9 +41,10 @@ func TestNetnsOpenGoesOnWhileSomethingIsRenamed(t *testing.T) {
 	interrupted := 0
 	for range 20_000 {
 		fd, err := unix.Openat2(int(dir.Fd()), long, &how)
-		if err == nil {
+		switch err {
+		case nil:
 			unix.Close(fd)
-		} else if err == unix.EAGAIN {
+		case unix.EAGAIN:
 			interrupted++
 		}
 		if fd, err = Openat2(int(dir.Fd()), long, unix.O_PATH, unix.RESOLVE_BENEATH); err != nil {

@@ -71,13 +71,14 @@ func (p *Profile) explainShort(argument string, i int) *refusal {
 	if len(argument) < 3 || strings.HasPrefix(argument, "--") {
 		return nil
 	}
-	for _, r := range p.rulesFor(argument[:2]) {
-		if len(r.words) == 2 {
-			return refuse(i, r.text, "%s and its value must be two arguments: %s", r.option, r.text)
-		}
-		return refuse(i, r.text, "options must be written one by one, not bundled: %s", r.text)
+	same := p.rulesFor(argument[:2])
+	switch {
+	case len(same) == 0:
+		return refuse(i, "", "no rule of profile %s accepts it; options may not be bundled, nor have their values attached", p.Name)
+	case len(same[0].words) == 2:
+		return refuse(i, same[0].text, "%s and its value must be two arguments: %s", same[0].option, same[0].text)
 	}
-	return refuse(i, "", "no rule of profile %s accepts it; options may not be bundled, nor have their values attached", p.Name)
+	return refuse(i, same[0].text, "options must be written one by one, not bundled: %s", same[0].text)
 }
 
 // explainOption: no rule has this option; one may be abbreviated or misspelt,

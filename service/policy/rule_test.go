@@ -97,7 +97,7 @@ func TestPolicyHolesTakeOnlyTheirType(t *testing.T) {
 		{"{path:ro}", "/a /a/b.c /var/lib/x:y/_@+-", "a ./a ~/a - /a*b /ä /a%b /a\\b"},
 		{"{name}", "a 0 _a a.b a-b openstack.local. A", "-a .a a/b a:b a=b ä * " + strings.Repeat("a", 256)},
 		{"{int}", "0 7 9223372036854775807", "-1 +1 01 1.0 0x1 1e3 9223372036854775808 1_0 ٣"},
-		{"{duration}", "0 86400 86400s 5m 1h 2d 1w infinite", "s -1s 1y 1ms 1.5h 5S infinit 007s 1sm infinitely"},
+		{"{duration}", "0 86400 86400s 5m 1h 2d 1w infinite", "s -1s 1y 1ms 1.5h 5S infin 007s 1sm infinitely"},
 		{"{ip}", "192.0.2.1 ::1 fdca:3ba5:a17a:4ba3:: ::ffff:192.0.2.1", "192.0.2 192.0.2.256 fe80::1%eth0 192.0.2.0/24 01.2.3.4 [::1] a"},
 		{"{cidr}", "192.0.2.0/24 169.254.0.24/24 ::/0 fd00::/64", "192.0.2.1 192.0.2.0/33 ::/129 /24 192.0.2.0/-1"},
 		{"{mac}", "fa:16:3e:00:00:01 FA:16:3E:aa:BB:cc", "fa:16:3e:00:00 fa-16-3e-00-00-01 fa:16:3e:00:00:0g fa:16:3e:00:00:01:02 fa16.3e00.0001"},
