@@ -69,6 +69,7 @@ type Core struct {
 	starts   *slots
 	stops    *slots
 	limits   *limits
+	records  records
 	detached sync.WaitGroup // launches that are being carried through
 }
 

@@ -54,6 +54,7 @@ func (c *Core) stopUnit(ctx context.Context, id interfaces.ID, killAfter time.Du
 		return systemd.Unit{}, err
 	}
 	defer c.stops.release(id.Agent)
+	defer c.records.forget(id.Unit())
 	return c.Units.Stop(ctx, id.Unit(), killAfter)
 }
 

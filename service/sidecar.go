@@ -13,7 +13,7 @@ import (
 func (c *Core) sidecar(u systemd.Unit) interfaces.Sidecar {
 	id, _ := interfaces.ParseUnit(u.Name)
 	s := interfaces.Sidecar{ID: id.String(), Runtime: runtimeOf(u)}
-	if r, ok := recordOf(u); ok {
+	if r, ok := c.records.of(u); ok {
 		s.Context = &r.Context
 		s.Runtime.Image = r.Image
 		profile, ok := c.policy.Load().Profile(id.Profile)
