@@ -15,7 +15,8 @@
 // The holes:
 //
 //	{path:ro} {path:rw}  an absolute, clean path inside one of the agent's state
-//	                     directories; its directory is mounted so
+//	                     directories, and of its subdirectories if they are
+//	                     named; the directory that it lies in is mounted so
 //	{name}               letters, digits, '.', '_', '-'; not first '.' or '-'
 //	{int}                a decimal number that is not negative
 //	{duration}           a number with s, m, h, d or w behind it, or "infinite"
