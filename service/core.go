@@ -109,9 +109,8 @@ func (c *Core) Drain(ctx context.Context) error {
 // Alive returns when the locks that every call needs can be had. It hangs if one
 // is never given back: that is for a watchdog to find.
 func (c *Core) Alive() {
-	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.starts.mu, &c.stops.mu, &c.limits.mu} {
+	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.starts.mu, &c.stops.mu, &c.limits.mu, &c.records.mu} {
 		mu.Lock()
-		//lint:ignore SA2001 getting the lock is the point
-		mu.Unlock()
+		defer mu.Unlock()
 	}
 }

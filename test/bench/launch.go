@@ -103,7 +103,7 @@ func barePodman(ctx context.Context, agent *client.Client, n network) ([]string,
 		}
 	}
 	if len(argv) < 15 {
-		return nil, fmt.Errorf("Explain shows no command line: %v", explained.Properties)
+		return nil, fmt.Errorf("no command line in the answer of Explain: %v", explained.Properties)
 	}
 	argv = append(argv, "--entrypoint=[]", explained.Image)
 	return append(argv, explained.Command...), nil
