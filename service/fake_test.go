@@ -16,6 +16,13 @@ import (
 	"tripleo.io/sidecar/service/systemd"
 )
 
+// laboratory is an agent that is granted what no example agent is.
+const laboratory = `
+profiles           = ["conntrackd"]
+network-namespaces = ["qrouter-*"]
+state-directories  = ["/var/lib/laboratory"]
+`
+
 // fakeHost is a core on a systemd in memory, with the shipped profiles and
 // example agents.
 type fakeHost struct {
@@ -29,7 +36,11 @@ type fakeHost struct {
 
 func newFakeHost(t *testing.T) *fakeHost {
 	t.Helper()
-	set, err := policy.Load(installed(t, "policy/profiles.d"), installed(t, "policy/examples/agents.d"))
+	agents := installed(t, "policy/examples/agents.d")
+	if err := os.WriteFile(filepath.Join(agents, "agents.d", "laboratory.toml"), []byte(laboratory), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	set, err := policy.Load(installed(t, "policy/profiles.d"), agents)
 	if err != nil {
 		t.Fatal(err)
 	}
