@@ -14,6 +14,7 @@ type Decision struct {
 	Agent     string // the caller's own, or the one that an operator named
 	Profile   string
 	SidecarID string
+	Kept      bool  // an allowed launch that left what runs already as it is
 	Outcome   bool  // what came of an allowed launch, not whether it was allowed
 	Err       error // nil: allowed, or ready
 }
@@ -55,6 +56,12 @@ func claimed(caller Caller, agent *string, profile string) subject {
 // note writes a decision into the journal.
 func (c *Core) note(caller Caller, method string, s subject, err error) {
 	c.Journal.Record(Decision{Caller: caller, Method: method, Agent: s.agent, Profile: s.profile, SidecarID: s.id, Err: err})
+}
+
+// noteLaunch writes a launch that has been decided. kept says that nothing is
+// started because it runs already.
+func (c *Core) noteLaunch(caller Caller, s subject, kept bool, err error) {
+	c.Journal.Record(Decision{Caller: caller, Method: "Launch", Agent: s.agent, Profile: s.profile, SidecarID: s.id, Kept: kept, Err: err})
 }
 
 // noteOutcome writes what came of a launch, beside the decision to allow it.

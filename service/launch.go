@@ -40,7 +40,7 @@ func (c *Core) Launch(ctx context.Context, caller Caller, p interfaces.LaunchPar
 	waiting, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	running, err := c.takeTurn(waiting, j)
-	c.note(caller, "Launch", subjectOf(j.id), err)
+	c.noteLaunch(caller, subjectOf(j.id), running != nil, err)
 	if err != nil || running != nil {
 		return valueOf(running), err
 	}
@@ -71,16 +71,33 @@ func (c *Core) prepare(ctx context.Context, j *job) (*interfaces.Sidecar, error)
 		return c.keep(j, *old)
 	}
 	j.old = old != nil
-	if !j.old {
-		if err := c.admit(ctx, j); err != nil {
-			return nil, err
-		}
+	if err := c.takePlace(ctx, j); err != nil {
+		return nil, err
 	}
 	if err := c.starts.acquire(ctx, j.id.Agent); err != nil {
 		c.limits.done(j.id, false)
 		return nil, gaveUp(err)
 	}
 	return nil, nil
+}
+
+// takePlace takes the job's place below its agent's limit. That of the unit which
+// it replaces will do, if that one is there still when the place is held.
+func (c *Core) takePlace(ctx context.Context, j *job) error {
+	if !j.old {
+		return c.admit(ctx, j)
+	}
+	c.limits.hold(j.id)
+	_, err := c.Units.Get(ctx, j.id.Unit())
+	if err == nil {
+		return nil
+	}
+	c.limits.done(j.id, false)
+	if !errors.Is(err, systemd.ErrNoSuchUnit) {
+		return hostFailure(ctx, "read the unit", err)
+	}
+	j.old = false
+	return c.admit(ctx, j)
 }
 
 // leaves reports whether the job's mode leaves this unit alone.
@@ -117,7 +134,9 @@ func (c *Core) launchDetached(ctx context.Context, caller Caller, j *job) (inter
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*j.timeout+stopTimeout+2*grace)
 		defer cancel()
 		sidecar, err := c.replace(ctx, j)
-		c.limits.done(j.id, err == nil || errors.Is(err, interfaces.ErrLaunchFailed) || errors.Is(err, interfaces.ErrNotReady))
+		// Even a start that systemd did not answer may have made a unit. A count
+		// that is too high is put right by the next one, a lower one is not.
+		c.limits.done(j.id, true)
 		c.noteOutcome(caller, subjectOf(j.id), err)
 		result <- outcome{sidecar, err}
 	})

@@ -18,7 +18,7 @@ type limits struct {
 type agentCount struct {
 	known    bool // upper has been counted once
 	upper    int
-	inFlight map[interfaces.ID]bool // reserved, its start has not ended
+	inFlight map[interfaces.ID]bool // its start has not ended; true: reserved, false: held
 	counting int                    // recounts that are under way
 	recent   map[interfaces.ID]bool // was in flight at some time during them
 }
@@ -40,7 +40,18 @@ func (l *limits) reserve(ctx context.Context, id interfaces.ID, max int, list fu
 	return l.take(id, max), nil
 }
 
-// done ends a reservation. A sidecar that was not started does not count.
+// hold notes that a sidecar which is there already is about to be replaced. It
+// has been counted, but goes before the new one comes: a recount in between must
+// not make room for another one. Whether it is there must be looked at once more
+// afterwards: what went before was perhaps not counted. done must follow.
+func (l *limits) hold(id interfaces.ID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.count(id.Agent).begin(id, false)
+}
+
+// done ends a reservation or a hold. A sidecar that was reserved and not started
+// does not count.
 func (l *limits) done(id interfaces.ID, started bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -59,11 +70,15 @@ func (l *limits) take(id interfaces.ID, max int) bool {
 		return false
 	}
 	n.upper++
-	n.inFlight[id] = true
+	n.begin(id, true)
+	return true
+}
+
+func (n *agentCount) begin(id interfaces.ID, reserved bool) {
+	n.inFlight[id] = reserved
 	if n.counting > 0 {
 		n.recent[id] = true
 	}
-	return true
 }
 
 func (l *limits) beginCount(agent string) {

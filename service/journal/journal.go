@@ -40,9 +40,10 @@ func New(logger *slog.Logger) *Journal {
 // Record writes one decision. Of a caller that asks for more than a person could
 // read, the rest is counted instead: journald drops entries of a service that
 // writes too many, and those about other agents would be among them. Launches
-// and stops that were allowed are always shown; each costs its caller a process.
+// that start something and stops are always shown; each costs its caller a
+// process.
 func (j *Journal) Record(d service.Decision) {
-	if shown := d.Verdict() == "allowed" && (d.Method == "Launch" || d.Method == "Stop"); !shown && !d.Outcome {
+	if shown := d.Verdict() == "allowed" && !d.Kept && (d.Method == "Launch" || d.Method == "Stop"); !shown && !d.Outcome {
 		pass, suppressed := j.callers.pass(d.Caller.Agent)
 		if suppressed > 0 {
 			j.write(fmt.Sprintf("%d more entries about calls of %s not shown", suppressed, orHost(d.Caller.Agent)),

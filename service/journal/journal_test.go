@@ -83,6 +83,7 @@ func TestPolicyRefusalsDoNotFloodTheJournal(t *testing.T) {
 	for range throttleBurst + 50 {
 		refuse("noisy")
 	}
+	j.Record(service.Decision{Caller: service.Caller{Agent: "noisy"}, Method: "Launch", Agent: "noisy", Kept: true})
 	refuse("calm")
 	if len(*entries) != throttleBurst+1 {
 		t.Errorf("%d entries, want %d of the noisy agent and 1 of the calm one", len(*entries), throttleBurst)
@@ -95,7 +96,7 @@ func TestPolicyRefusalsDoNotFloodTheJournal(t *testing.T) {
 	before := len(*entries)
 	refuse("noisy")
 	after := (*entries)[before:]
-	if len(after) != 2 || !strings.HasPrefix(after[0].Message, "50 more entries about calls of noisy") {
+	if len(after) != 2 || !strings.HasPrefix(after[0].Message, "51 more entries about calls of noisy") {
 		t.Errorf("after the interval: %+v, want the number of those not shown, and the new one", after)
 	}
 }

@@ -3,8 +3,8 @@ package netns
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
-	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,6 +14,11 @@ const (
 	DefaultPath = "/run/netns"
 	// DefaultHost is the host's own network namespace, that of process 1.
 	DefaultHost = "/proc/1/ns/net"
+
+	// maxNames is how many names are looked through for one; a look takes about
+	// 3 µs. namesAtOnce of them are in memory.
+	maxNames    = 64 << 10
+	namesAtOnce = 512
 )
 
 // Directory is a directory of named network namespaces. The zero value is the
@@ -72,17 +77,28 @@ func (d Directory) NameOf(f *os.File) (string, bool, error) {
 		return "", false, err
 	}
 	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		return "", false, fmt.Errorf("reading %s: %v", dir.Name(), err)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		if d.named(dir, name, want) {
-			return name, true, nil
+	return d.search(dir, want)
+}
+
+// search reads the directory in pieces and only up to a number: agents can make
+// as many names in it as they like.
+func (d Directory) search(dir *os.File, want identity) (first string, found bool, err error) {
+	for seen := 0; seen <= maxNames; {
+		names, err := dir.Readdirnames(namesAtOnce)
+		if errors.Is(err, io.EOF) {
+			return first, found, nil
 		}
+		if err != nil {
+			return "", false, fmt.Errorf("reading %s: %v", dir.Name(), err)
+		}
+		for _, name := range names {
+			if (!found || name < first) && d.named(dir, name, want) {
+				first, found = name, true
+			}
+		}
+		seen += len(names)
 	}
-	return "", false, nil
+	return "", false, fmt.Errorf("%s has more than %d names", dir.Name(), maxNames)
 }
 
 func (d Directory) open() (*os.File, error) {

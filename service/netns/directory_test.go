@@ -2,6 +2,7 @@ package netns
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -137,6 +138,37 @@ func TestNetnsNameOf(t *testing.T) {
 		if got != want || ok != (want != "") || err != nil {
 			t.Errorf("NameOf(%s) = %q, %t, %v, want %q", path, got, ok, err, want)
 		}
+	}
+}
+
+func TestNetnsNameOfAmongMany(t *testing.T) {
+	if !netnstest.Private(t) {
+		return
+	}
+	d := directory(t)
+	netnstest.Make(t, filepath.Join(d.Path, "good"))
+	f, err := os.Open(filepath.Join(d.Path, "good"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	fill := func(from, to int) {
+		t.Helper()
+		for i := from; i < to; i++ {
+			fd, err := unix.Open(filepath.Join(d.Path, fmt.Sprint("filler-", i)), unix.O_CREAT|unix.O_CLOEXEC, 0o600)
+			if err != nil {
+				t.Fatal(err)
+			}
+			unix.Close(fd)
+		}
+	}
+	fill(0, 3*namesAtOnce)
+	if name, ok, err := d.NameOf(f); name != "good" || !ok || err != nil {
+		t.Errorf("NameOf = %q, %t, %v among %d names, want good", name, ok, err, 3*namesAtOnce)
+	}
+	fill(3*namesAtOnce, maxNames+1)
+	if name, ok, err := d.NameOf(f); ok || err == nil {
+		t.Errorf("NameOf = %q, %t, %v among too many names, want an error", name, ok, err)
 	}
 }
 
