@@ -38,7 +38,11 @@ func (p podman) start(j *job) []string {
 	for _, name := range profile.Capabilities {
 		argv = append(argv, "--cap-add="+name)
 	}
+	plan := planOf(j)
 	for i, m := range j.decision.Mounts {
+		if plan.Outermost(i) != i {
+			continue // comes along with the one that it lies in
+		}
 		argv = append(argv, "--mount="+mountOption(launch.MountPath(j.id.String(), i), m))
 	}
 	if tag := j.context.ProcessTag; tag != nil {

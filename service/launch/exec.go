@@ -71,7 +71,7 @@ func (l Launcher) prepare(p Plan) error {
 			return err
 		}
 	}
-	if err := prepareMounts(p.Mounts, dir); err != nil {
+	if err := prepareMounts(p, dir); err != nil {
 		return err
 	}
 	for _, f := range p.files() {
@@ -91,8 +91,8 @@ func (l Launcher) prepareNamespace(name string, dir *os.File) error {
 	return pinNamespace(ns, dir, netnsName)
 }
 
-func prepareMounts(mounts []Mount, dir *os.File) error {
-	if len(mounts) == 0 {
+func prepareMounts(p Plan, dir *os.File) error {
+	if len(p.Mounts) == 0 {
 		return nil
 	}
 	pins, err := makeDirectory(dir, mountsName)
@@ -100,8 +100,15 @@ func prepareMounts(mounts []Mount, dir *os.File) error {
 		return err
 	}
 	defer pins.Close()
-	for i, m := range mounts {
-		if err := pinMount(m, pins, i); err != nil {
+	for i, m := range p.Mounts {
+		if p.Outermost(i) == i {
+			if err := pinMount(m, pins, i); err != nil {
+				return err
+			}
+		}
+	}
+	for _, i := range p.nested() {
+		if err := nestMount(p, pins, i); err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,6 +38,28 @@ func pinMount(m Mount, dir *os.File, i int) error {
 		return fmt.Errorf("%s: %v", m, err)
 	}
 	return attach(source, dir, name, m.attributes())
+}
+
+// nestMount mounts the source of the i-th mount within the pin of the mount that
+// it lies in. The mount point is looked up as all that is an agent's, and what was
+// found is mounted on, wherever it is moved.
+func nestMount(p Plan, pins *os.File, i int) error {
+	m, outer := p.Mounts[i], p.Outermost(i)
+	source, err := openSource(m)
+	if errors.Is(err, unix.ENOENT) && m.Optional {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	below := strings.TrimPrefix(m.target(), p.Mounts[outer].target())
+	target, err := openat2(int(pins.Fd()), strconv.Itoa(outer)+below, m.String(), unix.O_PATH, resolveBeneath)
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	return attach(source, target, "", m.attributes())
 }
 
 // openSource opens what m is about. In an agent's directory that must be a
@@ -94,7 +117,8 @@ func touch(dir *os.File, name string) error {
 	return unix.Close(fd)
 }
 
-// attach mounts source on name in dir with the given attributes. The copy of
+// attach mounts source on name in dir, or on dir itself if name is empty, with
+// the given attributes. The copy of
 // the mount is made from the open file, so no path is walked again. It is made
 // private twice, for two reasons: before it is attached, to leave the peer
 // group of its source, so that nothing mounted in an agent's directory later
@@ -110,7 +134,7 @@ func attach(source, dir *os.File, name string, attributes uint64) error {
 	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &attr); err != nil {
 		return fmt.Errorf("restricting the mount of %s: %v", source.Name(), err)
 	}
-	if err := unix.MoveMount(tree, "", int(dir.Fd()), name, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+	if err := unix.MoveMount(tree, "", int(dir.Fd()), name, unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH); err != nil {
 		return fmt.Errorf("mounting %s on %s/%s: %v", source.Name(), dir.Name(), name, err)
 	}
 	attr = unix.MountAttr{Propagation: unix.MS_PRIVATE}

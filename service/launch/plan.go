@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -23,7 +25,7 @@ const (
 type Plan struct {
 	ID               string  `json:"id"`                         // AGENT.PROFILE.HASH, hash 12 hexadecimal digits
 	NetworkNamespace string  `json:"networkNamespace,omitempty"` // name below /run/netns; "" is the host's own
-	Mounts           []Mount `json:"mounts,omitempty"`           // Mounts[i] is pinned on MountPath(ID, i)
+	Mounts           []Mount `json:"mounts,omitempty"`           // Mounts[i] is pinned on MountPath(ID, i), or within another
 	PIDFiles         []File  `json:"pidFiles,omitempty"`         // ready when each holds a process; the first is the main one
 	Socket           *File   `json:"socket,omitempty"`           // ready when it accepts connections
 	PIDNamespace     string  `json:"pidNamespace"`               // Private or Host
@@ -59,7 +61,40 @@ func Directory(id string) string { return Base + "/" + id }
 // exists only when the plan names one.
 func NetworkNamespacePath(id string) string { return Directory(id) + "/netns" }
 
-// MountPath returns the path of the i-th pinned mount source, counted from 0.
+// Outermost returns which mount the i-th lies in: i itself or, if its path lies
+// in that of others, the outermost of those. Only an outermost mount has a pin of
+// its own, and that one brings those in it along: an engine that mounted them
+// itself would look for their mount points in a directory that an agent can
+// change meanwhile, and could be led to the container's /etc or /dev.
+func (p Plan) Outermost(i int) int {
+	outer := i
+	for k, m := range p.Mounts {
+		if m.contains(p.Mounts[i]) && m.contains(p.Mounts[outer]) {
+			outer = k
+		}
+	}
+	return outer
+}
+
+// nested lists the mounts that lie in others, each after those that it lies in.
+func (p Plan) nested() []int {
+	var all []int
+	for i := range p.Mounts {
+		if p.Outermost(i) != i {
+			all = append(all, i)
+		}
+	}
+	slices.SortStableFunc(all, func(i, k int) int { return len(p.Mounts[i].target()) - len(p.Mounts[k].target()) })
+	return all
+}
+
+// target is where the container sees the mount: where it is on the host.
+func (m Mount) target() string { return path.Join(m.Root, m.Path) }
+
+func (m Mount) contains(other Mount) bool { return strings.HasPrefix(other.target(), m.target()+"/") }
+
+// MountPath returns the path of the i-th mount source's pin, counted from 0. It
+// exists only for mounts that are their own [Plan.Outermost].
 func MountPath(id string, i int) string { return Directory(id) + "/mounts/" + strconv.Itoa(i) }
 
 // Encode returns the plan as the argument that the program takes. It fails for

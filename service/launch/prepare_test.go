@@ -99,11 +99,12 @@ func TestLaunchPinsNamespaceAndMounts(t *testing.T) {
 	r := newRig(t)
 	netnstest.Make(t, r.Namespaces.Path+"/qdhcp-1")
 	must(t, os.WriteFile(r.state+"/fixed", []byte("x"), 0o644))
+	must(t, os.Mkdir(r.state+"/ra", 0o755))
 	p := r.plan()
 	p.NetworkNamespace = "qdhcp-1"
 	p.Mounts = []Mount{
 		{Root: r.state, Path: "dhcp/1", Writable: true},
-		{Root: r.state, Path: "."},
+		{Root: r.state, Path: "ra"},
 		{Path: r.state + "/fixed"},
 		{Root: r.state, Path: "missing", Writable: true, Optional: true},
 	}
@@ -111,7 +112,7 @@ func TestLaunchPinsNamespaceAndMounts(t *testing.T) {
 	for pin, source := range map[string]string{
 		"netns":    r.Namespaces.Path + "/qdhcp-1",
 		"mounts/0": r.state + "/dhcp/1",
-		"mounts/1": r.state,
+		"mounts/1": r.state + "/ra",
 		"mounts/2": r.state + "/fixed",
 	} {
 		if inode(t, r.pin(pin)) != inode(t, source) {
