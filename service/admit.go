@@ -27,7 +27,7 @@ func (c *Core) admit(ctx context.Context, j *job) error {
 }
 
 func (c *Core) idsOf(ctx context.Context, agent string) ([]interfaces.ID, error) {
-	units, err := c.Units.List(ctx, unitsOf(agent))
+	units, err := c.listUnits(ctx, agent, unitsOf(agent))
 	if err != nil {
 		return nil, hostFailure(ctx, "list units", err)
 	}
@@ -43,7 +43,7 @@ func (c *Core) idsOf(ctx context.Context, agent string) ([]interfaces.ID, error)
 // forgetFailed removes the record of the agent's oldest failed sidecar, and
 // reports whether there was one.
 func (c *Core) forgetFailed(ctx context.Context, agent string) bool {
-	units, err := c.Units.List(ctx, unitsOf(agent))
+	units, err := c.listUnits(ctx, agent, unitsOf(agent))
 	if err != nil {
 		return false
 	}

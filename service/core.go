@@ -68,6 +68,7 @@ type Core struct {
 	locks    idLocks
 	starts   *slots
 	stops    *slots
+	lists    *slots
 	limits   *limits
 	records  records
 	detached sync.WaitGroup // launches that are being carried through
@@ -80,6 +81,7 @@ func New(config Config, set *policy.Set) *Core {
 		engine: podman{path: config.Podman},
 		starts: newSlots(config.Starts),
 		stops:  newSlots(2 * config.Starts),
+		lists:  newSlots(config.Starts),
 		limits: newLimits(),
 	}
 	c.policy.Store(set)
@@ -109,7 +111,7 @@ func (c *Core) Drain(ctx context.Context) error {
 // Alive returns when the locks that every call needs can be had. It hangs if one
 // is never given back: that is for a watchdog to find.
 func (c *Core) Alive() {
-	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.starts.mu, &c.stops.mu, &c.limits.mu, &c.records.mu} {
+	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.starts.mu, &c.stops.mu, &c.lists.mu, &c.limits.mu, &c.records.mu} {
 		mu.Lock()
 		defer mu.Unlock()
 	}

@@ -60,11 +60,22 @@ func (c *Core) selected(ctx context.Context, caller Caller, p interfaces.ListPar
 	if caller.Agent != "" {
 		pattern = unitsOf(caller.Agent)
 	}
-	units, err := c.Units.List(ctx, pattern)
+	units, err := c.listUnits(ctx, caller.Agent, pattern)
 	if err != nil {
 		return nil, hostFailure(ctx, "list units", err)
 	}
 	return units, nil
+}
+
+// listUnits lists units for a caller on the agent's socket, a bounded number of
+// times at once: when many ask, the first reads the details of every unit, and the
+// others find them read instead of doing the same. Starts would wait for it all.
+func (c *Core) listUnits(ctx context.Context, agent, pattern string) ([]systemd.Unit, error) {
+	if err := c.lists.acquire(ctx, agent); err != nil {
+		return nil, err
+	}
+	defer c.lists.release(agent)
+	return c.Units.List(ctx, pattern)
 }
 
 func matches(id interfaces.ID, s interfaces.Sidecar, p interfaces.ListParameters) bool {
