@@ -23,19 +23,42 @@ func (c *Conn) call(ctx context.Context, path dbus.ObjectPath, method string, ar
 	defer cancel()
 	select {
 	case c.slots <- struct{}{}:
-		defer func() { <-c.slots }()
 	case <-limited.Done():
 		return nil, notSent(ctx, method, "too many calls in flight")
 	}
 	l, err := c.current(limited)
+	if err == nil && limited.Err() == nil {
+		return c.send(ctx, limited, l, path, method, args)
+	}
+	<-c.slots
 	if errors.Is(err, ErrClosed) {
 		return nil, fmt.Errorf("%s: %w", method, ErrClosed)
 	}
-	if err != nil {
-		return nil, notSent(ctx, method, "the bus is away")
+	return nil, notSent(ctx, method, "the bus is away")
+}
+
+// send sends a call and waits for its reply, or for limited, the caller's ctx with
+// our own time limit. It holds a slot, and gives it back only with the reply, even
+// if nobody waits for that any more: the bus counts a call until it is answered,
+// and refuses all calls of a connection that has too many (128 on the system bus,
+// max_replies_per_connection of dbus-daemon(1)).
+func (c *Conn) send(ctx, limited context.Context, l *link, path dbus.ObjectPath, method string, args []any) ([]any, error) {
+	answered := make(chan *dbus.Call, 1)
+	l.bus.Object(destination, path).Go(method, dbus.FlagNoAutoStart, answered, args...)
+	select {
+	case reply := <-answered:
+		<-c.slots
+		return reply.Body, translate(ctx, method, reply.Err)
+	case <-limited.Done():
 	}
-	reply := l.bus.Object(destination, path).CallWithContext(limited, method, dbus.FlagNoAutoStart, args...)
-	return reply.Body, translate(ctx, method, reply.Err)
+	go func() {
+		select {
+		case <-answered:
+		case <-l.bus.Context().Done():
+		}
+		<-c.slots
+	}()
+	return nil, translate(ctx, method, limited.Err())
 }
 
 func notSent(ctx context.Context, method, why string) error {

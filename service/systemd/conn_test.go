@@ -115,6 +115,31 @@ func TestConcurrentCallsAreBounded(t *testing.T) {
 	}
 }
 
+// TestConcurrentAbandonedCallsAreBounded shows that a call whose caller has gone
+// counts until it is answered.
+func TestConcurrentAbandonedCallsAreBounded(t *testing.T) {
+	t.Parallel()
+	answer := make(chan struct{})
+	bus := newScriptedBus(t, func(p *peer, call *dbus.Message) {
+		<-answer
+		p.reply(call, properties("active", 0))
+	})
+	c := bus.dial(func(config *Config) { config.MaxInFlight = 4 })
+	for range 12 {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		_, err := c.Get(ctx, unit)
+		wantError(t, "call of one who leaves", err, context.DeadlineExceeded)
+		cancel()
+	}
+	if n := bus.count("GetAll"); n != 4 {
+		t.Errorf("%d calls were sent and not answered, want 4", n)
+	}
+	close(answer)
+	if _, err := c.Get(testContext(t), unit); err != nil {
+		t.Errorf("after the answers: %v", err)
+	}
+}
+
 func TestRefusalsAreToldApart(t *testing.T) {
 	t.Parallel()
 	bus := newScriptedBus(t, scriptedUnit{

@@ -2,11 +2,16 @@ package systemd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// unrefAttempts is how often a reference is tried to be dropped again that could
+// not be for want of the bus or of a slot; each try waits for CallTimeout.
+const unrefAttempts = 5
 
 // Stop stops a unit, waits for its stop job and returns what the unit was last,
 // with its exit status, although systemd forgets it: nothing of the unit is left
@@ -54,10 +59,20 @@ func (c *Conn) ref(ctx context.Context, name string) {
 	}
 }
 
-// unref drops the reference, for a caller that has gone too. A connection that
-// ends drops its references by itself.
+// unref drops the reference, for a caller that has gone too. As long as one is
+// held systemd keeps the unit and no other can have its name, so it tries hard. A
+// connection that ends drops its references by itself.
 func (c *Conn) unref(ctx context.Context, name string) {
-	if _, err := c.call(context.WithoutCancel(ctx), unitPath(name), unitMethod+"Unref"); err != nil {
+	ctx = context.WithoutCancel(ctx)
+	_, err := c.call(ctx, unitPath(name), unitMethod+"Unref")
+	for range unrefAttempts {
+		if !errors.Is(err, errNotSent) {
+			break
+		}
+		_ = pause(ctx, maxRetry)
+		_, err = c.call(ctx, unitPath(name), unitMethod+"Unref")
+	}
+	if err != nil {
 		c.config.Logger.Debug("cannot let go of a unit", "unit", name, "error", err)
 	}
 	c.cache.touch(unitPath(name))
