@@ -45,24 +45,44 @@ func each[T any](ctx context.Context, c *Client, method string, parameters any, 
 	return c.call(ctx, r, into(take))
 }
 
-// into decodes a reply's parameters and hands them on. Unknown fields are let
+// typed is a reply whose parameters are known: they are decoded in one go with
+// the rest, since a List has hundreds of replies.
+type typed[T any] struct {
+	Parameters T      `json:"parameters"`
+	Continues  bool   `json:"continues"`
+	Error      string `json:"error"`
+}
+
+// decoder takes a reply's frame and says whether more replies follow.
+type decoder func(frame []byte) (continues bool, err error)
+
+// into decodes replies and hands their parameters on. Unknown fields are let
 // pass: a newer service may answer more.
-func into[T any](take func(T)) func(json.RawMessage) error {
-	return func(raw json.RawMessage) error {
-		var t T
-		if len(raw) > 0 {
-			if err := json.Unmarshal(raw, &t); err != nil {
-				return fmt.Errorf("%w: parameters: %v", ErrProtocol, err)
-			}
+func into[T any](take func(T)) decoder {
+	return func(frame []byte) (bool, error) {
+		var r typed[T]
+		if err := json.Unmarshal(frame, &r); err != nil || r.Error != "" {
+			return false, errorIn(frame, err)
 		}
-		take(t)
-		return nil
+		take(r.Parameters)
+		return r.Continues, nil
 	}
 }
 
-// call makes one call over a connection of its own and hands the parameters of
-// each reply to take.
-func (c *Client) call(ctx context.Context, r request, take func(json.RawMessage) error) error {
+// errorIn returns the error that a frame carries, or the one of decoding it.
+func errorIn(frame []byte, decoding error) error {
+	r, err := parseReply(frame)
+	switch {
+	case err != nil:
+		return err
+	case r.Error != "":
+		return replyError(r)
+	}
+	return fmt.Errorf("%w: parameters: %v", ErrProtocol, decoding)
+}
+
+// call makes one call over a connection of its own and hands each reply to decode.
+func (c *Client) call(ctx context.Context, r request, decode decoder) error {
 	frame, err := json.Marshal(r)
 	if err != nil {
 		return err
@@ -79,7 +99,7 @@ func (c *Client) call(ctx context.Context, r request, take func(json.RawMessage)
 	// The context's end, for whatever reason, makes reads and writes return.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	err = translate(ctx, exchange(conn, append(frame, 0), r.More, take))
+	err = translate(ctx, exchange(conn, append(frame, 0), r.More, decode))
 	if errors.Is(err, ErrInterrupted) && len(frame) > maxRequest {
 		return fmt.Errorf("%w: the call has %d bytes, which is more than the service takes (%d)", err, len(frame), maxRequest)
 	}
@@ -97,25 +117,25 @@ func (c *Client) enter(ctx context.Context) error {
 }
 
 // exchange sends the frame and reads replies until the last one.
-func exchange(conn net.Conn, frame []byte, more bool, take func(json.RawMessage) error) error {
+func exchange(conn net.Conn, frame []byte, more bool, decode decoder) error {
 	// A service that refuses a call may answer and hang up before it has read all
 	// of it. So a failed write is told only if there is no answer either.
 	_, writeErr := conn.Write(frame)
 	in := bufio.NewReader(conn)
 	for {
-		r, err := readReply(in)
+		frame, err := readFrame(in, maxReply)
 		switch {
 		case err != nil && writeErr != nil:
 			return writeErr
 		case err != nil:
 			return err
-		case r.Error != "":
-			return replyError(r)
-		case r.Continues && !more:
-			return fmt.Errorf("%w: more replies than were asked for", ErrProtocol)
 		}
-		if err := take(r.Parameters); err != nil || !r.Continues {
+		continues, err := decode(frame)
+		switch {
+		case err != nil || !continues:
 			return err
+		case !more:
+			return fmt.Errorf("%w: more replies than were asked for", ErrProtocol)
 		}
 	}
 }

@@ -17,11 +17,8 @@ const maxReply = 16 << 20
 // explains.
 const maxRequest = 256 << 10
 
-func readReply(in *bufio.Reader) (reply, error) {
-	frame, err := readFrame(in, maxReply)
-	if err != nil {
-		return reply{}, err
-	}
+// parseReply reads a frame without a look at its parameters.
+func parseReply(frame []byte) (reply, error) {
 	var r reply
 	if err := json.Unmarshal(frame, &r); err != nil {
 		return reply{}, fmt.Errorf("%w: %v", ErrProtocol, err)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"tripleo.io/sidecar/interfaces"
 )
 
 func TestFrame(t *testing.T) {
@@ -62,11 +64,15 @@ func FuzzReadFrame(f *testing.F) {
 }
 
 func FuzzReadReply(f *testing.F) {
-	f.Add([]byte(`{"parameters": {}, "continues": true}` + "\x00"))
-	f.Add([]byte(`{"error": "io.tripleo.Sidecar.ArgumentNotAllowed", "parameters": {"index": "x"}}` + "\x00"))
+	f.Add([]byte(`{"parameters": {}, "continues": true}`))
+	f.Add([]byte(`{"error": "io.tripleo.Sidecar.ArgumentNotAllowed", "parameters": {"index": "x"}}`))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		r, err := readReply(bufio.NewReader(bytes.NewReader(in)))
-		if err == nil && r.Error != "" && replyError(r) == nil {
+		taken := false
+		continues, err := into(func(interfaces.ListReply) { taken = true })(in)
+		if taken == (err != nil) || (continues && err != nil) {
+			t.Fatalf("taken %v, continues %v, error %v", taken, continues, err)
+		}
+		if r, plain := parseReply(in); plain == nil && r.Error != "" && err == nil {
 			t.Fatal("an error reply is no error")
 		}
 	})
