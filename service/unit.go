@@ -48,6 +48,9 @@ func identity(j *job, environment string) []systemd.Property {
 		systemd.String("Slice", sliceOf(j.id.Agent)),
 		systemd.Strings("Environment", environment),
 		systemd.String("SyslogIdentifier", j.context.Profile),
+		// A payload's "<0>" would be an emergency, which journald shows on every
+		// terminal of the host.
+		systemd.Bool("SyslogLevelPrefix", false),
 		systemd.LogExtraFields("AGENT="+j.id.Agent, "PROFILE="+j.id.Profile, "SIDECAR_ID="+j.id.String()),
 	}
 }
