@@ -17,7 +17,7 @@ const (
 
 	defaultCacheDir    = "/var/cache/sidecar-testhost"
 	defaultBootTimeout = 60 * time.Second
-	defaultStopTimeout = 20 * time.Second
+	defaultStopTimeout = time.Minute
 )
 
 // Config says which host to boot.
@@ -44,7 +44,7 @@ type Config struct {
 	// BootTimeout bounds the time from start to a running system (60 s).
 	BootTimeout time.Duration
 	// StopTimeout bounds the orderly shutdown, after which the host is
-	// killed (20 s).
+	// killed (1 min).
 	StopTimeout time.Duration
 }
 
