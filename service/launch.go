@@ -128,16 +128,7 @@ func (c *Core) launchDetached(ctx context.Context, caller Caller, j *job) (inter
 	}
 	result := make(chan outcome, 1)
 	c.detached.Go(func() {
-		defer c.locks.unlock(j.id)
-		defer c.starts.release(j.id.Agent)
-		// systemd gives ExecStart and ExecStartPost the time-out each.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*j.timeout+stopTimeout+2*grace)
-		defer cancel()
-		sidecar, err := c.replace(ctx, j)
-		// Even a start that systemd did not answer may have made a unit. A count
-		// that is too high is put right by the next one, a lower one is not.
-		c.limits.done(j.id, true)
-		c.noteOutcome(caller, subjectOf(j.id), err)
+		sidecar, err := c.carryOut(context.WithoutCancel(ctx), caller, j)
 		result <- outcome{sidecar, err}
 	})
 	select {
@@ -146,6 +137,22 @@ func (c *Core) launchDetached(ctx context.Context, caller Caller, j *job) (inter
 	case <-ctx.Done():
 		return interfaces.Sidecar{}, ctx.Err()
 	}
+}
+
+// carryOut does what the job says and gives back what it held. That comes before
+// the answer: who has the answer must not find the sidecar still locked.
+func (c *Core) carryOut(ctx context.Context, caller Caller, j *job) (interfaces.Sidecar, error) {
+	defer c.locks.unlock(j.id)
+	defer c.starts.release(j.id.Agent)
+	// systemd gives ExecStart and ExecStartPost the time-out each.
+	ctx, cancel := context.WithTimeout(ctx, 2*j.timeout+stopTimeout+2*grace)
+	defer cancel()
+	sidecar, err := c.replace(ctx, j)
+	// Even a start that systemd did not answer may have made a unit. A count that
+	// is too high is put right by the next one, a lower one is not.
+	c.limits.done(j.id, true)
+	c.noteOutcome(caller, subjectOf(j.id), err)
+	return sidecar, err
 }
 
 // replace stops the old unit, if there is one, and starts the new one.
