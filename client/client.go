@@ -44,13 +44,19 @@ func (c *Client) Address() string { return "unix:" + c.path }
 // package interfaces, among them *ArgumentNotAllowedError and
 // *LaunchFailedError, which carries the process's exit code and last output.
 func (c *Client) Launch(ctx context.Context, p interfaces.LaunchParameters) (*interfaces.Sidecar, error) {
-	ctx, cancel := withDeadline(ctx, p.TimeoutUSec)
-	defer cancel()
-	reply, err := one[interfaces.LaunchReply](ctx, c, "Launch", complete(p))
+	reply, err := c.LaunchReply(ctx, p)
 	if err != nil {
 		return nil, err
 	}
 	return &reply.Sidecar, nil
+}
+
+// LaunchReply is Launch for those who leave a stand-in: it returns all of the
+// service's answer.
+func (c *Client) LaunchReply(ctx context.Context, p interfaces.LaunchParameters) (*interfaces.LaunchReply, error) {
+	ctx, cancel := withDeadline(ctx, p.TimeoutUSec)
+	defer cancel()
+	return one[interfaces.LaunchReply](ctx, c, "Launch", complete(p))
 }
 
 // Explain says what Launch would do with the same parameters, or returns the

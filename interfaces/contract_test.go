@@ -34,6 +34,7 @@ var types = map[string]reflect.Type{
 	"Context":      reflect.TypeFor[interfaces.Context](),
 	"Runtime":      reflect.TypeFor[interfaces.Runtime](),
 	"Sidecar":      reflect.TypeFor[interfaces.Sidecar](),
+	"StandIn":      reflect.TypeFor[interfaces.StandIn](),
 	"Profile":      reflect.TypeFor[interfaces.Profile](),
 	"UnitProperty": reflect.TypeFor[interfaces.UnitProperty](),
 }

@@ -14,7 +14,8 @@ type LaunchParameters struct {
 
 // LaunchReply is the answer to Launch.
 type LaunchReply struct {
-	Sidecar Sidecar `json:"sidecar"`
+	Sidecar Sidecar  `json:"sidecar"`
+	StandIn *StandIn `json:"standIn,omitempty"` // nil: the agent has no stand-ins
 }
 
 // ExplainReply is the answer to Explain.

@@ -8,11 +8,13 @@ type LaunchMode string
 const (
 	ModeReplace LaunchMode = "replace" // stop it, then start the new one
 	ModeFail    LaunchMode = "fail"    // refuse with ErrSidecarExists
-	ModeKeep    LaunchMode = "keep"    // answer the running one if it was asked for in the same way
+	ModeKeep    LaunchMode = "keep"    // answer the running one if it was asked for in the same way, else refuse
+	ModeAdopt   LaunchMode = "adopt"   // answer the running one if it was asked for in the same way, else replace it
 )
 
-// LaunchModes lists the modes, the default first.
-var LaunchModes = []LaunchMode{ModeReplace, ModeFail, ModeKeep}
+// LaunchModes lists the modes. The default is the first, for agents that have
+// stand-ins the last.
+var LaunchModes = []LaunchMode{ModeReplace, ModeFail, ModeKeep, ModeAdopt}
 
 // SidecarState says where a sidecar is in its life.
 type SidecarState string
@@ -58,6 +60,14 @@ type Sidecar struct {
 	ID      string   `json:"id"`
 	Context *Context `json:"context,omitempty"`
 	Runtime Runtime  `json:"runtime"`
+}
+
+// StandIn is what an agent in a pid namespace of its own needs to know beside the
+// sidecar: the stand-in is a process of the agent's, whose number it finds in the
+// pid files instead of the host's.
+type StandIn struct {
+	Adopted  bool     `json:"adopted"`  // it was running already and was left as it is
+	PIDFiles []string `json:"pidFiles"` // absolute paths, that of the main process first; may be empty
 }
 
 // Profile is a kind of side process that may be launched.

@@ -73,11 +73,8 @@ func newJob(agent string, netns *string, p interfaces.LaunchParameters, decision
 			Profile: p.Profile, Arguments: p.Arguments, Agent: agent,
 			NetworkNamespace: netns, ProcessTag: p.ProcessTag,
 		},
-		mode:    interfaces.ModeReplace,
+		mode:    modeOf(p.Mode, decision.Agent),
 		timeout: decision.Profile.Ready.Timeout,
-	}
-	if p.Mode != nil {
-		j.mode = *p.Mode
 	}
 	if p.TimeoutUSec != nil {
 		j.timeout = min(j.timeout, microseconds(*p.TimeoutUSec))

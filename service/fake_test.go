@@ -23,6 +23,14 @@ network-namespaces = ["qrouter-*"]
 state-directories  = ["/var/lib/laboratory"]
 `
 
+// pocket is an agent in a pid namespace of its own.
+const pocket = `
+profiles           = ["dnsmasq", "conntrackd"]
+network-namespaces = ["qdhcp-*"]
+state-directories  = ["/var/lib/pocket"]
+stand-ins          = true
+`
+
 // fakeHost is a core on a systemd in memory, with the shipped profiles and
 // example agents.
 type fakeHost struct {
@@ -37,8 +45,10 @@ type fakeHost struct {
 func newFakeHost(t *testing.T) *fakeHost {
 	t.Helper()
 	agents := installed(t, "policy/examples/agents.d")
-	if err := os.WriteFile(filepath.Join(agents, "agents.d", "laboratory.toml"), []byte(laboratory), 0o644); err != nil {
-		t.Fatal(err)
+	for name, text := range map[string]string{"laboratory": laboratory, "pocket": pocket} {
+		if err := os.WriteFile(filepath.Join(agents, "agents.d", name+".toml"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	set, err := policy.Load(installed(t, "policy/profiles.d"), agents)
 	if err != nil {

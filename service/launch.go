@@ -21,17 +21,18 @@ const (
 	grace = 30 * time.Second
 )
 
-// Launch starts a sidecar and returns it when it is ready.
+// Launch starts a sidecar and returns it when it is ready, with what a stand-in
+// needs to know if the agent has stand-ins.
 //
 // A caller that hangs up (ctx ends) while its launch waits for its turn is
 // forgotten; so is one that waits longer than its start may take, and nothing is
 // touched. Once the start has begun it is carried through, so that nothing
 // half-done stays.
-func (c *Core) Launch(ctx context.Context, caller Caller, p interfaces.LaunchParameters) (interfaces.Sidecar, error) {
+func (c *Core) Launch(ctx context.Context, caller Caller, p interfaces.LaunchParameters) (interfaces.LaunchReply, error) {
 	j, err := c.decide(caller, p)
 	if err != nil {
 		c.note(caller, "Launch", claimed(caller, p.Agent, p.Profile), err)
-		return interfaces.Sidecar{}, err
+		return interfaces.LaunchReply{}, err
 	}
 	limit := maxTimeout
 	if p.TimeoutUSec != nil {
@@ -41,10 +42,17 @@ func (c *Core) Launch(ctx context.Context, caller Caller, p interfaces.LaunchPar
 	defer cancel()
 	running, err := c.takeTurn(waiting, j)
 	c.noteLaunch(caller, subjectOf(j.id), running != nil, err)
-	if err != nil || running != nil {
-		return valueOf(running), err
+	if err != nil {
+		return interfaces.LaunchReply{}, err
 	}
-	return c.launchDetached(ctx, caller, j)
+	if running != nil {
+		return interfaces.LaunchReply{Sidecar: *running, StandIn: j.standIn(true)}, nil
+	}
+	sidecar, err := c.launchDetached(ctx, caller, j)
+	if err != nil {
+		return interfaces.LaunchReply{}, err
+	}
+	return interfaces.LaunchReply{Sidecar: sidecar, StandIn: j.standIn(false)}, nil
 }
 
 // takeTurn waits until the job may start. If it returns neither an error nor a
@@ -100,26 +108,6 @@ func (c *Core) takePlace(ctx context.Context, j *job) error {
 	return c.admit(ctx, j)
 }
 
-// leaves reports whether the job's mode leaves this unit alone.
-func (j *job) leaves(old systemd.Unit) bool {
-	switch j.mode {
-	case interfaces.ModeFail:
-		return old.ActiveState != stateFailed
-	case interfaces.ModeKeep:
-		return old.ActiveState == stateActive
-	}
-	return false
-}
-
-// keep answers a launch that must not touch what runs.
-func (c *Core) keep(j *job, old systemd.Unit) (*interfaces.Sidecar, error) {
-	if j.mode == interfaces.ModeKeep && sameLaunch(old, j.context) {
-		sidecar := c.sidecar(old)
-		return &sidecar, nil
-	}
-	return nil, &interfaces.SidecarExistsError{ID: j.id.String()}
-}
-
 // launchDetached carries a job out, whether or not the caller stays to hear of it.
 func (c *Core) launchDetached(ctx context.Context, caller Caller, j *job) (interfaces.Sidecar, error) {
 	type outcome struct {
@@ -169,29 +157,6 @@ func (c *Core) replace(ctx context.Context, j *job) (interfaces.Sidecar, error) 
 	return c.sidecar(unit), nil
 }
 
-// settled returns the sidecar's unit, or nil. For mode keep it waits for a unit
-// that is starting or stopping, of which nobody can say yet what to do.
-func (c *Core) settled(ctx context.Context, j *job) (*systemd.Unit, error) {
-	for {
-		unit, err := c.Units.Get(ctx, j.id.Unit())
-		switch {
-		case errors.Is(err, systemd.ErrNoSuchUnit):
-			return nil, nil
-		case err != nil:
-			return nil, hostFailure(ctx, "read the unit", err)
-		case j.mode != interfaces.ModeKeep || !inTransition(unit):
-			return &unit, nil
-		}
-		if err := pause(ctx, settlePoll); err != nil {
-			return nil, gaveUp(err)
-		}
-	}
-}
-
-func inTransition(u systemd.Unit) bool {
-	return u.ActiveState == stateActivating || u.ActiveState == stateDeactivating
-}
-
 // gaveUp says why a launch that waited got nothing: its time was over, or its
 // caller has gone.
 func gaveUp(err error) error {
@@ -219,13 +184,6 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-func valueOf(s *interfaces.Sidecar) interfaces.Sidecar {
-	if s == nil {
-		return interfaces.Sidecar{}
-	}
-	return *s
 }
 
 func microseconds(n int64) time.Duration { return time.Duration(n) * time.Microsecond }

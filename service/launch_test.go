@@ -19,16 +19,17 @@ func TestLaunchAnswersWhatRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	diff(t, "state", interfaces.StateReady, launched.Runtime.State)
+	diff(t, "state", interfaces.StateReady, launched.Sidecar.Runtime.State)
 	diff(t, "context", &interfaces.Context{
 		Profile: "dnsmasq", Agent: "neutron-dhcp",
 		NetworkNamespace: p.NetworkNamespace, Arguments: p.Arguments,
-	}, launched.Context)
+	}, launched.Sidecar.Context)
+	diff(t, "stand-in of an agent that has none", (*interfaces.StandIn)(nil), launched.StandIn)
 	listed, err := h.core.List(t.Context(), dhcpAgent(), interfaces.ListParameters{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	diff(t, "list", []interfaces.Sidecar{launched}, listed)
+	diff(t, "list", []interfaces.Sidecar{launched.Sidecar}, listed)
 }
 
 func TestLaunchModes(t *testing.T) {
@@ -40,10 +41,12 @@ func TestLaunchModes(t *testing.T) {
 		want   error
 		starts int
 	}{
-		"replace":        {interfaces.ModeReplace, other, nil, 2},
-		"fail":           {interfaces.ModeFail, same, interfaces.ErrSidecarExists, 1},
-		"keep the same":  {interfaces.ModeKeep, same, nil, 1},
-		"keep, not same": {interfaces.ModeKeep, other, interfaces.ErrSidecarExists, 1},
+		"replace":         {interfaces.ModeReplace, other, nil, 2},
+		"fail":            {interfaces.ModeFail, same, interfaces.ErrSidecarExists, 1},
+		"keep the same":   {interfaces.ModeKeep, same, nil, 1},
+		"keep, not same":  {interfaces.ModeKeep, other, interfaces.ErrSidecarExists, 1},
+		"adopt the same":  {interfaces.ModeAdopt, same, nil, 1},
+		"adopt, not same": {interfaces.ModeAdopt, other, nil, 2},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -59,7 +62,7 @@ func TestLaunchModes(t *testing.T) {
 				t.Errorf("error %v, want %v", err, c.want)
 			}
 			if err == nil {
-				diff(t, "arguments", second.Arguments, got.Context.Arguments)
+				diff(t, "arguments", second.Arguments, got.Sidecar.Context.Arguments)
 			}
 			diff(t, "starts", c.starts, h.starts())
 		})
@@ -197,9 +200,10 @@ func TestLaunchKeepWaitsForWhatStops(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.units.Update(s.Runtime.Unit, func(u *systemd.Unit) { u.ActiveState = "deactivating" })
+	unit := s.Sidecar.Runtime.Unit
+	h.units.Update(unit, func(u *systemd.Unit) { u.ActiveState = "deactivating" })
 	time.AfterFunc(50*time.Millisecond, func() {
-		h.units.Update(s.Runtime.Unit, func(u *systemd.Unit) { u.ActiveState = "inactive" })
+		h.units.Update(unit, func(u *systemd.Unit) { u.ActiveState = "inactive" })
 	})
 	keep := interfaces.ModeKeep
 	again := dnsmasqFor("net-1")
@@ -214,7 +218,8 @@ func TestLaunchKeepWaitsForWhatStops(t *testing.T) {
 func TestLaunchUnitOfAStranger(t *testing.T) {
 	t.Parallel()
 	for mode, want := range map[interfaces.LaunchMode]error{
-		interfaces.ModeFail: interfaces.ErrSidecarExists, interfaces.ModeKeep: interfaces.ErrSidecarExists, interfaces.ModeReplace: nil,
+		interfaces.ModeFail: interfaces.ErrSidecarExists, interfaces.ModeKeep: interfaces.ErrSidecarExists,
+		interfaces.ModeReplace: nil, interfaces.ModeAdopt: nil,
 	} {
 		h := newFakeHost(t)
 		before := h.units.Before

@@ -11,10 +11,11 @@ import (
 func TestStopHidesOtherAgents(t *testing.T) {
 	t.Parallel()
 	h := newFakeHost(t)
-	s, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor("net-1"))
+	launched, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor("net-1"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	s := launched.Sidecar
 	other := Caller{Agent: "neutron-l3", UID: 0, PIDFD: -1}
 	_, stopErr := h.core.Stop(t.Context(), other, interfaces.StopParameters{ID: s.ID})
 	_, signalErr := h.core.Signal(t.Context(), other, interfaces.SignalParameters{ID: s.ID, Signal: "SIGHUP"})
@@ -129,10 +130,11 @@ func TestPolicyNobodySpeaksForAnother(t *testing.T) {
 func TestStopTimeout(t *testing.T) {
 	t.Parallel()
 	h := newFakeHost(t)
-	s, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor("net-1"))
+	launched, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor("net-1"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	s := launched.Sidecar
 	for _, usec := range []int64{0, -1, stopTimeout.Microseconds() + 1} {
 		var invalid *interfaces.InvalidParameterError
 		_, err := h.core.Stop(t.Context(), dhcpAgent(), interfaces.StopParameters{ID: s.ID, TimeoutUSec: &usec})

@@ -19,7 +19,7 @@ func (c *Core) start(ctx context.Context, j *job) (systemd.Unit, error) {
 	unit, err := c.Units.Start(ctx, j.id.Unit(), j.properties)
 	if errors.Is(err, systemd.ErrUnitExists) {
 		// Somebody outside the service made a unit of this name meanwhile.
-		if j.mode != interfaces.ModeReplace {
+		if !j.replaces() {
 			return unit, &interfaces.SidecarExistsError{ID: j.id.String()}
 		}
 		if _, err := c.stopUnit(ctx, j.id, 0); err != nil && !errors.Is(err, systemd.ErrNoSuchUnit) {

@@ -14,10 +14,7 @@ func (c *Core) Varlink() varlink.Interface {
 		Name:        interfaces.Name,
 		Description: interfaces.Description,
 		Methods: map[string]varlink.Handler{
-			"Launch": single(func(ctx context.Context, caller Caller, p interfaces.LaunchParameters) (interfaces.LaunchReply, error) {
-				sidecar, err := c.Launch(ctx, caller, p)
-				return interfaces.LaunchReply{Sidecar: sidecar}, err
-			}),
+			"Launch":       single(c.Launch),
 			"Explain":      single(c.Explain),
 			"Stop":         single(c.Stop),
 			"Signal":       single(c.Signal),

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"math"
 	"slices"
 	"strings"
 
@@ -27,6 +28,8 @@ func parseAgent(r *report, name string, document []byte) *Agent {
 		StateDirectories:  r.stateDirectories(raw.StateDirectories),
 		Subdirectories:    r.subdirectories(raw.Subdirectories),
 		MaxSidecars:       defaultMaxSidecars,
+		StandIns:          raw.StandIns != nil && *raw.StandIns,
+		SpoolUser:         r.spoolUser(raw.SpoolUser),
 	}
 	if raw.MaxSidecars != nil {
 		a.MaxSidecars = int(r.number("max-sidecars", raw.MaxSidecars, 1, mostSidecars))
@@ -37,6 +40,16 @@ func parseAgent(r *report, name string, document []byte) *Agent {
 		r.errorf("network-namespaces", `is missing: patterns such as "qdhcp-*"`)
 	}
 	return a
+}
+
+// spoolUser checks a user of the host. The last number is none: it is -1 to
+// chown(2).
+func (r *report) spoolUser(uid *int64) *uint32 {
+	if uid == nil {
+		return nil
+	}
+	user := uint32(r.number("spool-user", uid, 0, math.MaxUint32-1))
+	return &user
 }
 
 func (r *report) granted(names []string) []string {

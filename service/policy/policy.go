@@ -65,6 +65,8 @@ type Agent struct {
 	Subdirectories    []string // of each of them, the only ones that paths may lie in; empty: all. "." is the directory itself without its subdirectories
 	HostNetwork       bool     // whether its sidecars may run in the host's network
 	MaxSidecars       int
+	StandIns          bool    // whether it has a pid namespace of its own, where stand-ins take the sidecars' place
+	SpoolUser         *uint32 // user of the host that writes requests into its spool; nil: it has no spool
 }
 
 // Warnings returns what is allowed but deserves a look, as "file:line: key: text".

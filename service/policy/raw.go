@@ -34,4 +34,6 @@ type rawAgent struct {
 	StateDirectories  []string `toml:"state-directories"`
 	Subdirectories    []string `toml:"subdirectories"`
 	MaxSidecars       *int64   `toml:"max-sidecars"`
+	StandIns          *bool    `toml:"stand-ins"`
+	SpoolUser         *int64   `toml:"spool-user"`
 }

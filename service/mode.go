@@ -1,0 +1,90 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"path"
+
+	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/policy"
+	"tripleo.io/sidecar/service/systemd"
+)
+
+// modeOf returns the mode of a launch. An agent that has stand-ins starts them
+// all anew when its container was replaced; what runs behind them shall go on.
+func modeOf(asked *interfaces.LaunchMode, agent *policy.Agent) interfaces.LaunchMode {
+	switch {
+	case asked != nil:
+		return *asked
+	case agent.StandIns:
+		return interfaces.ModeAdopt
+	}
+	return interfaces.ModeReplace
+}
+
+// standIn returns what a stand-in needs to know, nil if the agent has none.
+func (j *job) standIn(adopted bool) *interfaces.StandIn {
+	if !j.decision.Agent.StandIns {
+		return nil
+	}
+	s := &interfaces.StandIn{Adopted: adopted, PIDFiles: []string{}}
+	for _, file := range j.decision.PIDFiles {
+		s.PIDFiles = append(s.PIDFiles, path.Join(file.Root, file.Path))
+	}
+	return s
+}
+
+// replaces reports whether the job may stop what it finds in its place.
+func (j *job) replaces() bool {
+	return j.mode == interfaces.ModeReplace || j.mode == interfaces.ModeAdopt
+}
+
+// answersWhatRuns reports whether the job's mode may answer what runs already.
+func (j *job) answersWhatRuns() bool {
+	return j.mode == interfaces.ModeKeep || j.mode == interfaces.ModeAdopt
+}
+
+// leaves reports whether the job's mode leaves this unit alone.
+func (j *job) leaves(old systemd.Unit) bool {
+	switch j.mode {
+	case interfaces.ModeFail:
+		return old.ActiveState != stateFailed
+	case interfaces.ModeKeep:
+		return old.ActiveState == stateActive
+	case interfaces.ModeAdopt:
+		return old.ActiveState == stateActive && sameLaunch(old, j.context)
+	}
+	return false
+}
+
+// keep answers a launch that must not touch what runs.
+func (c *Core) keep(j *job, old systemd.Unit) (*interfaces.Sidecar, error) {
+	if j.answersWhatRuns() && sameLaunch(old, j.context) {
+		sidecar := c.sidecar(old)
+		return &sidecar, nil
+	}
+	return nil, &interfaces.SidecarExistsError{ID: j.id.String()}
+}
+
+// settled returns the sidecar's unit, or nil. For modes keep and adopt it waits for
+// a unit that is starting or stopping, of which nobody can say yet what to do.
+func (c *Core) settled(ctx context.Context, j *job) (*systemd.Unit, error) {
+	for {
+		unit, err := c.Units.Get(ctx, j.id.Unit())
+		switch {
+		case errors.Is(err, systemd.ErrNoSuchUnit):
+			return nil, nil
+		case err != nil:
+			return nil, hostFailure(ctx, "read the unit", err)
+		case !j.answersWhatRuns() || !inTransition(unit):
+			return &unit, nil
+		}
+		if err := pause(ctx, settlePoll); err != nil {
+			return nil, gaveUp(err)
+		}
+	}
+}
+
+func inTransition(u systemd.Unit) bool {
+	return u.ActiveState == stateActivating || u.ActiveState == stateDeactivating
+}
