@@ -28,6 +28,8 @@ type Units interface {
 type Namespaces interface {
 	// Check says what is wrong with the namespace of this name, if anything is.
 	Check(name string) error
+	// Has reports whether the process is in the namespace that has this name now.
+	Has(name string, pid int) (bool, error)
 	// OfCaller returns the name of the namespace that the caller is in, nil for
 	// the host's own.
 	OfCaller(caller Caller) (*string, error)

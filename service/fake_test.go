@@ -145,9 +145,13 @@ func (s *fakeSignals) Signal(_ int, controlGroup, signal string) error {
 type fakeNamespaces struct {
 	missing map[string]error
 	own     *string
+	left    bool  // what runs is in none of the namespaces any more
+	unknown error // of Has
 }
 
 func (n *fakeNamespaces) Check(name string) error { return n.missing[name] }
+
+func (n *fakeNamespaces) Has(string, int) (bool, error) { return !n.left, n.unknown }
 
 func (n *fakeNamespaces) OfCaller(Caller) (*string, error) { return n.own, nil }
 

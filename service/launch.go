@@ -75,8 +75,10 @@ func (c *Core) prepare(ctx context.Context, j *job) (*interfaces.Sidecar, error)
 	if err != nil {
 		return nil, err
 	}
-	if old != nil && j.leaves(*old) {
-		return c.keep(j, *old)
+	if old != nil {
+		if running, err := c.leave(j, *old); err != nil || running != nil {
+			return running, err
+		}
 	}
 	j.old = old != nil
 	if err := c.takePlace(ctx, j); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path"
+	"reflect"
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/policy"
@@ -44,26 +45,41 @@ func (j *job) answersWhatRuns() bool {
 	return j.mode == interfaces.ModeKeep || j.mode == interfaces.ModeAdopt
 }
 
-// leaves reports whether the job's mode leaves this unit alone.
-func (j *job) leaves(old systemd.Unit) bool {
-	switch j.mode {
-	case interfaces.ModeFail:
-		return old.ActiveState != stateFailed
-	case interfaces.ModeKeep:
-		return old.ActiveState == stateActive
-	case interfaces.ModeAdopt:
-		return old.ActiveState == stateActive && sameLaunch(old, j.context)
-	}
-	return false
-}
-
-// keep answers a launch that must not touch what runs.
-func (c *Core) keep(j *job, old systemd.Unit) (*interfaces.Sidecar, error) {
-	if j.answersWhatRuns() && sameLaunch(old, j.context) {
+// leave answers a launch with what it found in its place, or refuses it. If it
+// returns neither, that is to be replaced.
+func (c *Core) leave(j *job, old systemd.Unit) (*interfaces.Sidecar, error) {
+	exists := &interfaces.SidecarExistsError{ID: j.id.String()}
+	switch {
+	case j.mode == interfaces.ModeFail && old.ActiveState != stateFailed:
+		return nil, exists
+	case !j.answersWhatRuns() || old.ActiveState != stateActive:
+		return nil, nil
+	case c.sameLaunch(old, j.context):
 		sidecar := c.sidecar(old)
 		return &sidecar, nil
+	case j.mode == interfaces.ModeKeep:
+		return nil, exists
 	}
-	return nil, &interfaces.SidecarExistsError{ID: j.id.String()}
+	return nil, nil
+}
+
+// sameLaunch reports whether the unit was launched with this context, and its
+// process is in the namespace that has the context's name by now: an agent that
+// deletes a network and makes it again gives another one the same name.
+func (c *Core) sameLaunch(u systemd.Unit, context interfaces.Context) bool {
+	r, ok := recordOf(u)
+	if !ok || !reflect.DeepEqual(r.Context, context) {
+		return false
+	}
+	pid := runtimeOf(u).ProcessID
+	if context.NetworkNamespace == nil || pid == nil {
+		return true
+	}
+	in, err := c.Namespaces.Has(*context.NetworkNamespace, int(*pid))
+	if err != nil {
+		c.Logger.Warn("cannot tell in which network namespace a sidecar is; it is taken for another one", "unit", u.Name, "error", err)
+	}
+	return in && err == nil
 }
 
 // settled returns the sidecar's unit, or nil. For modes keep and adopt it waits for

@@ -1,10 +1,12 @@
 package service
 
 import (
+	"errors"
 	"testing"
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/launch"
 	"tripleo.io/sidecar/service/systemd"
 )
 
@@ -70,6 +72,39 @@ func TestLaunchAdopt(t *testing.T) {
 				starts = 1
 			}
 			diff(t, "starts", starts, h.starts())
+		})
+	}
+}
+
+// TestLaunchInAnotherNamespaceOfTheSameName shows that what runs in a namespace
+// that was deleted is not taken for what is asked for, in the new one.
+func TestLaunchInAnotherNamespaceOfTheSameName(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*fakeNamespaces){
+		"another":   func(n *fakeNamespaces) { n.left = true },
+		"not known": func(n *fakeNamespaces) { n.unknown = errors.New("the process has ended") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newFakeHost(t)
+			h.units.OnStart = always(systemd.ReadyAs(launch.FormatStatus(4711)))
+			caller, p := pocketed()
+			if _, err := h.core.Launch(t.Context(), caller, p); err != nil {
+				t.Fatal(err)
+			}
+			change(h.netns)
+			keep := interfaces.ModeKeep
+			kept := p
+			kept.Mode = &keep
+			if _, err := h.core.Launch(t.Context(), caller, kept); !errors.Is(err, interfaces.ErrSidecarExists) {
+				t.Errorf("keep: %v, want ErrSidecarExists", err)
+			}
+			again, err := h.core.Launch(t.Context(), caller, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			diff(t, "adopted", false, again.StandIn.Adopted)
+			diff(t, "starts", 2, h.starts())
 		})
 	}
 }

@@ -1,6 +1,11 @@
 package service
 
 import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/netns"
 )
@@ -14,15 +19,36 @@ type HostNamespaces struct {
 // sidecar-launch looks again when it opens it: this is for an early answer.
 func (h HostNamespaces) Check(name string) error { return h.Directory.Check(name) }
 
+// Has reports whether the process is in the namespace that has this name now. Of
+// a process that has ended it is an error.
+func (h HostNamespaces) Has(name string, pid int) (bool, error) {
+	named, err := h.Directory.Open(name)
+	if err != nil {
+		return false, err
+	}
+	defer named.Close()
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return false, fmt.Errorf("process %d: %w", pid, err)
+	}
+	defer unix.Close(pidfd)
+	its, err := netns.OfProcess(pid, pidfd)
+	if err != nil {
+		return false, err
+	}
+	defer its.Close()
+	return netns.Same(its, named)
+}
+
 // OfCaller returns the name of the namespace that the caller is in, nil for the
 // host's own. The kernel says which it is; the caller is not asked.
 func (h HostNamespaces) OfCaller(caller Caller) (*string, error) {
-	file, err := netns.OfProcess(caller.PID, caller.PIDFD)
+	file, err := namespaceOf(caller)
 	if err != nil {
 		return nil, &interfaces.NoSuchNetworkNamespaceError{Reason: err.Error()}
 	}
 	defer file.Close()
-	host, err := netns.IsHost(file)
+	host, err := h.Directory.IsHost(file)
 	if err != nil {
 		return nil, &interfaces.HostFailureError{Reason: "compare network namespaces: " + err.Error()}
 	}
@@ -37,4 +63,24 @@ func (h HostNamespaces) OfCaller(caller Caller) (*string, error) {
 		return nil, &interfaces.NoSuchNetworkNamespaceError{Reason: "it has no name below " + netns.DefaultPath + "; name one in networkNamespace"}
 	}
 	return &name, nil
+}
+
+// namespaceOf opens the network namespace of the caller.
+//
+// A kernel without SO_PEERPIDFD (before Linux 6.5) gives only the number that the
+// caller had when it connected, which may be another process's by now. On an
+// agent's socket a pidfd of that number will do: whichever namespace it leads to
+// must be one of those that the agent's file grants, as if the agent had named it,
+// and the agent may name any. So who wins the race for the number wins nothing. On
+// the host's socket, where no agent's file holds the caller, it is refused.
+func namespaceOf(caller Caller) (*os.File, error) {
+	if caller.PIDFD >= 0 || caller.Agent == "" {
+		return netns.OfProcess(caller.PID, caller.PIDFD)
+	}
+	pidfd, err := unix.PidfdOpen(caller.PID, 0)
+	if err != nil {
+		return nil, fmt.Errorf("the calling process %d: %w", caller.PID, err)
+	}
+	defer unix.Close(pidfd)
+	return netns.OfProcess(caller.PID, pidfd)
 }

@@ -3,7 +3,6 @@ package service
 import (
 	"context"
 	"errors"
-	"reflect"
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
@@ -72,10 +71,4 @@ func (c *Core) failure(ctx context.Context, j *job, unit systemd.Unit) error {
 	}
 	code, signal := exitOf(unit)
 	return &interfaces.LaunchFailedError{ExitCode: code, ExitSignal: signal, Output: output}
-}
-
-// sameLaunch reports whether the unit was launched with this context.
-func sameLaunch(u systemd.Unit, context interfaces.Context) bool {
-	r, ok := recordOf(u)
-	return ok && reflect.DeepEqual(r.Context, context)
 }

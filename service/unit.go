@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/launch"
@@ -13,6 +14,15 @@ import (
 // successStatus are the exit codes of a payload that was told to end: 128 plus
 // SIGTERM and SIGKILL. A foreign kill is a stop, not a failure.
 var successStatus = []int32{137, 143}
+
+// A payload's entries in the journal beyond logBurst in logInterval are counted
+// instead of kept. journald raises that by the free disk space, some three times on
+// common disks (RateLimitIntervalSec= in journald.conf(5)). It is enough for a
+// hundred machines that get their addresses at once, with --log-dhcp.
+const (
+	logInterval = 30 * time.Second
+	logBurst    = 1000
+)
 
 // properties makes the unit of a job. It is pure: the same job gives the same
 // unit. The properties are those of org.freedesktop.systemd1(5), all known to
@@ -51,6 +61,10 @@ func identity(j *job, environment string) []systemd.Property {
 		// A payload's "<0>" would be an emergency, which journald shows on every
 		// terminal of the host.
 		systemd.Bool("SyslogLevelPrefix", false),
+		// One payload must not rotate everybody's journal away, the decisions above
+		// all. journald's own limit is ten times this.
+		systemd.Duration("LogRateLimitIntervalUSec", logInterval),
+		systemd.Uint32("LogRateLimitBurst", logBurst),
 		systemd.LogExtraFields("AGENT="+j.id.Agent, "PROFILE="+j.id.Profile, "SIDECAR_ID="+j.id.String()),
 	}
 }

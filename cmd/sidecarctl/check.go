@@ -21,6 +21,8 @@ type checkedAgent struct {
 	NetworkNamespaces []string `json:"networkNamespaces"` // patterns
 	HostNetwork       bool     `json:"hostNetwork"`
 	MaxSidecars       int      `json:"maxSidecars"`
+	StandIns          bool     `json:"standIns"`
+	SpoolUser         *uint32  `json:"spoolUser,omitempty"`
 }
 
 func newCheck(t *tool) *cobra.Command {
@@ -51,7 +53,7 @@ func check(dirs []string) (*checked, error) {
 		}
 	}
 	if len(dirs) == 0 {
-		dirs = []string{"/usr/share/sidecar", "/etc/sidecar"}
+		dirs = []string{policy.VendorDirectory, policy.HostDirectory}
 	}
 	set, err := policy.Load(dirs...)
 	if err != nil {
@@ -65,6 +67,8 @@ func check(dirs []string) (*checked, error) {
 			NetworkNamespaces: append([]string{}, agent.NetworkNamespaces...),
 			HostNetwork:       agent.HostNetwork,
 			MaxSidecars:       agent.MaxSidecars,
+			StandIns:          agent.StandIns,
+			SpoolUser:         agent.SpoolUser,
 		})
 	}
 	return result, nil

@@ -42,13 +42,17 @@ func ruleText(rule string) string {
 
 func (p *printer) checked(c *checked) {
 	p.result(c, func(w io.Writer) {
-		row(w, "AGENT", "PROFILES", "NAMESPACES", "LIMIT")
+		row(w, "AGENT", "PROFILES", "NAMESPACES", "LIMIT", "STAND-INS", "SPOOL USER")
 		for _, a := range c.Agents {
 			namespaces := a.NetworkNamespaces
 			if a.HostNetwork {
 				namespaces = append([]string{hostNetwork}, namespaces...)
 			}
-			row(w, a.Name, listOr(a.Profiles), listOr(namespaces), fmt.Sprint(a.MaxSidecars))
+			standIns := none
+			if a.StandIns {
+				standIns = "yes"
+			}
+			row(w, a.Name, listOr(a.Profiles), listOr(namespaces), fmt.Sprint(a.MaxSidecars), standIns, numberOr(a.SpoolUser))
 		}
 		if len(c.Warnings) > 0 {
 			row(w)

@@ -50,11 +50,11 @@ func since(r *interfaces.Runtime) *int64 {
 }
 
 // numberOr returns the number as text, or "-".
-func numberOr(n *int64) string {
+func numberOr[N int64 | uint32](n *N) string {
 	if n == nil {
 		return none
 	}
-	return strconv.FormatInt(*n, 10)
+	return strconv.FormatInt(int64(*n), 10)
 }
 
 // moment shows a time as systemctl does: when, and how long ago.

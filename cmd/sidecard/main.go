@@ -13,6 +13,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"tripleo.io/sidecar/service/policy"
 )
 
 // version is stamped by the linker.
@@ -34,8 +36,8 @@ func parseOptions(args []string) (options, error) {
 	var showVersion bool
 	flags := flag.NewFlagSet("sidecard", flag.ContinueOnError)
 	flags.StringVar(&o.runtimeDirectory, "runtime-directory", "/run/sidecar", "where the sockets are")
-	flags.StringVar(&o.vendorDirectory, "vendor-directory", "/usr/share/sidecar", "policy files of the distribution")
-	flags.StringVar(&o.hostDirectory, "host-directory", "/etc/sidecar", "policy files of this host, which win by file name")
+	flags.StringVar(&o.vendorDirectory, "vendor-directory", policy.VendorDirectory, "policy files of the distribution")
+	flags.StringVar(&o.hostDirectory, "host-directory", policy.HostDirectory, "policy files of this host, which win by file name")
 	flags.StringVar(&o.launcher, "launcher", "/usr/libexec/sidecar/sidecar-launch", "the root part inside every unit")
 	flags.StringVar(&o.podman, "podman", "/usr/bin/podman", "podman")
 	flags.IntVar(&o.starts, "starts", 4, "how many units are started at once")

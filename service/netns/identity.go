@@ -20,6 +20,16 @@ func identify(f *os.File) (identity, error) {
 	return identity{st.Dev, st.Ino}, nil
 }
 
+// Same reports whether a and b are files of the same namespace.
+func Same(a, b *os.File) (bool, error) {
+	first, err := identify(a)
+	if err != nil {
+		return false, err
+	}
+	second, err := identify(b)
+	return err == nil && first == second, err
+}
+
 // IsHost reports whether f is the host's own network namespace; see
 // [Directory.IsHost].
 func IsHost(f *os.File) (bool, error) { return Directory{}.IsHost(f) }

@@ -12,7 +12,7 @@ import (
 
 // ErrNoPIDFD means that a process is known by its number only. A number can
 // mean another process a moment later.
-var ErrNoPIDFD = errors.New("this kernel gives no pidfd for the peer of a socket (SO_PEERPIDFD, Linux 6.5): name the network namespace in the request")
+var ErrNoPIDFD = errors.New("this kernel does not say for certain who is at the other end of a socket (SO_PEERPIDFD, Linux 6.5): name the network namespace in the request")
 
 // OfProcess opens the network namespace of a process. pid is its number in our
 // pid namespace and pidfd the same process (SO_PEERCRED and SO_PEERPIDFD of one

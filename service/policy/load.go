@@ -5,6 +5,16 @@ import (
 	"slices"
 )
 
+// Where the policy files of a host are.
+const (
+	VendorDirectory = "/usr/share/sidecar" // those of the distribution
+	HostDirectory   = "/etc/sidecar"       // those of this host
+)
+
+// LoadHost loads the policy of this host, as the service does by default. For
+// errors see Load.
+func LoadHost() (*Set, error) { return Load(VendorDirectory, HostDirectory) }
+
 // Load reads profiles.d and agents.d of each directory. A file in a later
 // directory replaces the one of the same name in an earlier one: the vendor's
 // directory goes first, the administrator's last. It is all or nothing: the

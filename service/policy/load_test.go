@@ -180,6 +180,12 @@ func TestPolicyLoadAgentProblems(t *testing.T) {
 		{`subdirectories = [".", "."]`, `4: subdirectories[1]: . and . overlap`},
 		{`subdirectories = "a"`, `4: subdirectories: is of type string, should be a list of strings`},
 		{`max-sidecars = 0`, `4: max-sidecars: 0 is not between 1 and 100000`},
+		{`stand-ins = "yes"`, `4: stand-ins: is of type string, should be true or false`},
+		{`stand-in = true`, `4: stand-in: unknown key (did you mean stand-ins?)`},
+		{`spool-user = -1`, `4: spool-user: -1 is not between 0 and 4294967294`},
+		{`spool-user = 4294967295`, `4: spool-user: 4294967295 is not between 0 and 4294967294`},
+		{`spool-user = "neutron"`, `4: spool-user: is of type string, should be a whole number`},
+		{`spool_user = 1`, `4: spool_user: unknown key (did you mean spool-user?)`},
 		{`host-network = 1`, `4: host-network: is of type integer, should be true or false`},
 	} {
 		t.Run(test.line, func(t *testing.T) {
@@ -235,7 +241,7 @@ oom-score-adjust = -500
 mounts = ["{state}/run:rw", "-/etc/x:ro"]
 arguments = ["-f {path:ro}", "-p {path:rw}"]
 `)
-	write(t, filepath.Join(dir, "agents.d", "a.toml"), goodAgent+"host-network = true\nmax-sidecars = 7\nsubdirectories = [\"c\", \".\"]\n")
+	write(t, filepath.Join(dir, "agents.d", "a.toml"), goodAgent+"host-network = true\nmax-sidecars = 7\nsubdirectories = [\"c\", \".\"]\nstand-ins = true\nspool-user = 4294967294\n")
 	set := load(t, dir)
 	profile, _ := set.Profile("x")
 	want := &policy.Profile{
@@ -252,7 +258,7 @@ arguments = ["-f {path:ro}", "-p {path:rw}"]
 	agent, _ := set.Agent("a")
 	wantAgent := &policy.Agent{
 		Name: "a", Profiles: []string{"x"}, NetworkNamespaces: []string{"x-*"}, StateDirectories: []string{"/srv/x"},
-		Subdirectories: []string{"c", "."}, HostNetwork: true, MaxSidecars: 7,
+		Subdirectories: []string{"c", "."}, HostNetwork: true, MaxSidecars: 7, StandIns: true, SpoolUser: pointer(uint32(4294967294)),
 	}
 	if diff := cmp.Diff(wantAgent, agent); diff != "" {
 		t.Errorf("agent (-want +got):\n%s", diff)

@@ -65,7 +65,7 @@ func TestSystemdAcceptsProperties(t *testing.T) {
 		Bool("Delegate", true), String("KillMode", "mixed"), String("Slice", "sdt-properties.slice"),
 		String("Restart", "on-failure"), Duration("RestartUSec", 100*time.Millisecond), String("SyslogIdentifier", "x"),
 		Uint64("MemoryMax", 64<<20), Uint64("TasksMax", 16), Uint64("CPUWeight", 100), Int32("OOMScoreAdjust", 100),
-		Strings("After", "basic.target"),
+		Duration("LogRateLimitIntervalUSec", time.Second), Uint32("LogRateLimitBurst", 7), Strings("After", "basic.target"),
 	)
 	u, err := c.Start(testContext(t), name, properties)
 	if err != nil || u.ControlGroup != "/sdt.slice/sdt-properties.slice/"+name {

@@ -28,6 +28,9 @@ func Bool(name string, v bool) Property { return property(name, v) }
 // Int32 is a property of type i, such as OOMScoreAdjust.
 func Int32(name string, v int32) Property { return property(name, v) }
 
+// Uint32 is a property of type u, such as LogRateLimitBurst.
+func Uint32(name string, v uint32) Property { return property(name, v) }
+
 // Uint64 is a property of type t, such as MemoryMax or TasksMax.
 func Uint64(name string, v uint64) Property { return property(name, v) }
 

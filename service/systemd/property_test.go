@@ -21,6 +21,7 @@ func TestPropertiesHaveTheirTypes(t *testing.T) {
 		{Bool("Delegate", true), "Delegate", "b", "yes"},
 		{Bool("Delegate", false), "Delegate", "b", "no"},
 		{Int32("OOMScoreAdjust", -5), "OOMScoreAdjust", "i", "-5"},
+		{Uint32("LogRateLimitBurst", 7), "LogRateLimitBurst", "u", "7"},
 		{Uint64("MemoryMax", 64<<20), "MemoryMax", "t", "67108864"},
 		{Duration("TimeoutStartUSec", 90*time.Second), "TimeoutStartUSec", "t", "1m30s"},
 		{Duration("TimeoutStartUSec", -1), "TimeoutStartUSec", "t", "infinity"},

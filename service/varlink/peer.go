@@ -13,7 +13,7 @@ type Peer struct {
 	PID   int
 	UID   uint32
 	GID   uint32
-	PIDFD int    // of that process; -1 if the kernel gives none (before Linux 6.5). Owned by the connection
+	PIDFD int    // of that process; -1 if the kernel gives none (SO_PEERPIDFD, Linux 6.5). Owned by the connection
 	Agent string // the listener it came in on; "" is the host's socket
 }
 
