@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"tripleo.io/sidecar/client"
+	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/spool"
+)
+
+// How the shim speaks: nothing at all when it did what it was asked. Otherwise the
+// program's own last lines as they are, if it has written any, and then one line:
+//
+//	NAME: sidecar: what is the matter, and what to do
+//
+// Who reads it is in the agent's container or its log; sidecarctl and journalctl
+// are on the host.
+
+// Exit codes beside the program's own.
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitUsage   = 2
+	exitNoReal  = 127 // as in a shell
+	exitSignal  = 128 // plus the signal's number, as in a shell
+)
+
+// Exit codes of podman-run(1): the container could not be made, its program could
+// not be run, its program is not there.
+const (
+	podmanFailed     = 125
+	programNotRun    = 126
+	programNotFound  = 127
+	lastExitCode     = 255
+	noOutputOfItsOwn = "it has written nothing"
+)
+
+// usageError is a call of one of our own commands that is malformed.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+
+// report prints what there is to say about err and returns the exit code.
+func report(to io.Writer, name string, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	for _, line := range outputOf(err) {
+		fmt.Fprintln(to, line)
+	}
+	if text := say(err); text != "" {
+		printLine(to, name, text)
+	}
+	return exitCode(err)
+}
+
+// outputOf returns what the process wrote before it ended.
+func outputOf(err error) []string {
+	var failed *interfaces.LaunchFailedError
+	var notReady *interfaces.NotReadyError
+	switch {
+	case errors.As(err, &failed):
+		return failed.Output
+	case errors.As(err, &notReady):
+		return notReady.Output
+	}
+	return nil
+}
+
+func exitCode(err error) int {
+	var failed *interfaces.LaunchFailedError
+	var i *interrupted
+	var usage *usageError
+	switch {
+	case errors.As(err, &i):
+		return exitSignal + int(i.signal)
+	case errors.As(err, &failed):
+		return exitCodeOf(failed)
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.Is(err, errNoProgram):
+		return exitNoReal
+	}
+	return exitFailure
+}
+
+// exitCodeOf returns the process's own exit code, or 128 plus the signal that ended
+// it. A process that ended well before it was ready has failed all the same.
+func exitCodeOf(failed *interfaces.LaunchFailedError) int {
+	if failed.ExitCode != nil && *failed.ExitCode > 0 && *failed.ExitCode <= lastExitCode {
+		return int(*failed.ExitCode)
+	}
+	if failed.ExitSignal != nil {
+		if number := signalNumber(*failed.ExitSignal); number > 0 {
+			return exitSignal + number
+		}
+	}
+	return exitFailure
+}
+
+// say returns the line about err: what, and what to do. Nothing means that the
+// program's own output says it all.
+func say(err error) string {
+	var failed *interfaces.LaunchFailedError
+	var notReady *interfaces.NotReadyError
+	switch {
+	case errors.As(err, &failed):
+		return sayFailed(failed)
+	case errors.As(err, &notReady):
+		return fmt.Sprintf("not ready after %g s, and stopped again; the profile on the host says what is waited for and how long ('ready')", float64(notReady.TimeoutUSec)/1e6)
+	}
+	for _, a := range advice {
+		if errors.Is(err, a.err) {
+			return err.Error() + "; " + a.text
+		}
+	}
+	return err.Error()
+}
+
+// sayFailed speaks only where the output does not.
+func sayFailed(failed *interfaces.LaunchFailedError) string {
+	code := exitCodeOf(failed)
+	switch {
+	case failed.ExitCode == nil && failed.ExitSignal == nil:
+		return "the process could not be started; 'journalctl -t sidecar-launch' and 'journalctl -u sidecard' on the host say more"
+	case code == podmanFailed && strings.Contains(strings.Join(failed.Output, "\n"), "image"):
+		return "the container could not be made (exit code 125): is the profile's image on the host ('podman images')? Images are never pulled at a launch"
+	case code == podmanFailed:
+		return "the container could not be made (exit code 125); 'journalctl -t sidecar-launch' and 'systemctl list-units --failed' on the host say more"
+	case code == programNotRun || code == programNotFound:
+		return fmt.Sprintf("the program could not be run (exit code %d): is the profile's command in its image?", code)
+	case len(failed.Output) > 0:
+		return ""
+	case failed.ExitSignal != nil:
+		return fmt.Sprintf("the process was ended by %s before it was ready; %s", *failed.ExitSignal, noOutputOfItsOwn)
+	}
+	return fmt.Sprintf("the process ended with exit code %d before it was ready; %s", *failed.ExitCode, noOutputOfItsOwn)
+}
+
+// advice says what to do about an error whose own text says only what it is.
+var advice = []struct {
+	err  error
+	text string
+}{
+	{interfaces.ErrArgumentNotAllowed, "the profile's rules on the host decide: 'sidecarctl profiles NAME' shows them"},
+	{interfaces.ErrNamespaceNotAllowed, "'network-namespaces' in the agent's file on the host says which are its own"},
+	{interfaces.ErrNoSuchNetworkNamespace, "is /run/netns of the host shared into the agent's container (rshared)?"},
+	{interfaces.ErrNoSuchProfile, "'profiles' in the agent's file on the host grants it; 'sidecarctl check' there shows what is granted"},
+	{interfaces.ErrNoSuchAgent, "the agent's file /etc/sidecar/agents.d/NAME.toml on the host is gone"},
+	{interfaces.ErrTooManySidecars, "'max-sidecars' in the agent's file on the host is the limit; 'sidecarctl list' there shows what runs"},
+	{interfaces.ErrPermissionDenied, "is the directory of the agent's own socket mounted as /run/sidecar, and not the host's?"},
+	{interfaces.ErrInvalidParameter, "is sidecar-shim of the same version as the service?"},
+	{interfaces.ErrMethodNotFound, "the service is older than this sidecar-shim"},
+	{interfaces.ErrSidecarExists, "somebody else launched it at the same time; try again"},
+	{interfaces.ErrNoSuchSidecar, "it has ended meanwhile"},
+	{interfaces.ErrOverloaded, "nothing was started; try again later"},
+	{interfaces.ErrHostFailure, "'journalctl -u sidecard' on the host says more"},
+	{client.ErrInterrupted, "it was tried again in vain: 'systemctl status sidecard' on the host says more"},
+	{client.ErrProtocol, "is another service at this address?"},
+	{spool.ErrProtocol, "is the host's sidecar-spool of the same version?"},
+	{spool.ErrWithdrawn, "nothing was started"},
+	{spool.ErrUnanswered, "if the start had begun, it is carried through; 'sidecarctl list' on the host shows it, the next launch replaces it"},
+	{context.DeadlineExceeded, "if the start had begun, the service carries it through; 'sidecarctl list' on the host shows it, the next launch replaces it"},
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"tripleo.io/sidecar/interfaces"
+)
+
+// processTable is a mount of proc(5). Its numbers are those of the pid namespace that
+// it was made in.
+type processTable string
+
+// ownProcesses is the process table of our own container.
+const ownProcesses processTable = "/proc"
+
+// process is one that /proc shows.
+type process struct {
+	directory string // /proc/PID
+}
+
+func (t processTable) process(pid int) process {
+	return process{filepath.Join(string(t), strconv.Itoa(pid))}
+}
+
+// exists reports whether there is such a process, one that has not ended yet.
+func (p process) exists() bool {
+	text, err := os.ReadFile(filepath.Join(p.directory, "stat"))
+	// The name in parentheses may hold anything; the state is behind the last one
+	// (proc_pid_stat(5)).
+	_, rest, ok := cutLast(string(text), ") ")
+	return err == nil && ok && !strings.HasPrefix(rest, "Z") && !strings.HasPrefix(rest, "X")
+}
+
+// commandLine returns the arguments of the process, its program's name first.
+func (p process) commandLine() []string { return p.words("cmdline") }
+
+// words reads a file of strings that end in NUL each.
+func (p process) words(file string) []string {
+	text, err := os.ReadFile(filepath.Join(p.directory, file))
+	if err != nil || len(text) == 0 {
+		return nil
+	}
+	return strings.Split(string(bytes.TrimSuffix(text, []byte{0})), "\x00")
+}
+
+// runs reports whether the process is one of these programs, by its own name or as
+// the script that an interpreter runs.
+func (p process) runs(names []string) bool {
+	argv := p.commandLine()
+	return slices.ContainsFunc(argv[:min(2, len(argv))], func(word string) bool {
+		return slices.Contains(names, filepath.Base(word))
+	})
+}
+
+// sidecar returns the ID of the sidecar whose control group the process is in.
+func (p process) sidecar() (string, bool) {
+	text, err := os.ReadFile(filepath.Join(p.directory, "cgroup"))
+	if err != nil {
+		return "", false
+	}
+	return sidecarIn(string(text))
+}
+
+// sidecarIn finds a sidecar's unit in the text of /proc/PID/cgroup, whose lines are
+// HIERARCHY:CONTROLLERS:PATH (cgroups(7)). Seen from a container the path begins
+// with "..", but the unit's name stays.
+func sidecarIn(text string) (string, bool) {
+	for line := range strings.Lines(text) {
+		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(fields) != 3 {
+			continue
+		}
+		for component := range strings.SplitSeq(fields[2], "/") {
+			if id, ok := interfaces.ParseUnit(component); ok {
+				return id.String(), true
+			}
+		}
+	}
+	return "", false
+}
+
+// standIn returns whose stand-in the process is.
+func (p process) standIn() (identity, bool) {
+	for _, assignment := range p.words("environ") {
+		if text, ok := strings.CutPrefix(assignment, standInVariable+"="); ok {
+			return parseIdentity(text)
+		}
+	}
+	return identity{}, false
+}
+
+// standInsOf returns the process IDs of the stand-ins for this sidecar.
+func (t processTable) standInsOf(id string) []int {
+	names, err := readNames(string(t))
+	if err != nil {
+		return nil
+	}
+	var found []int
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		if who, ok := t.process(pid).standIn(); ok && who.id == id {
+			found = append(found, pid)
+		}
+	}
+	return found
+}
+
+func readNames(directory string) ([]string, error) {
+	d, err := os.Open(directory)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.Readdirnames(-1)
+}
+
+func cutLast(s, separator string) (before, after string, found bool) {
+	i := strings.LastIndex(s, separator)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(separator):], true
+}

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+// standInTest is a service with an agent that has stand-ins, and its pid files.
+type standInTest struct {
+	*fakeService
+	main, second string // pid files
+}
+
+func newStandInTest(t *testing.T) *standInTest {
+	t.Helper()
+	dir := t.TempDir()
+	s := &standInTest{main: filepath.Join(dir, "pid"), second: filepath.Join(dir, "pid-vrrp")}
+	s.fakeService = serveFake(t, nil)
+	t.Cleanup(func() {
+		if pid := s.pid(); pid > 1 {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+	})
+	return s
+}
+
+// launched is the reply to a launch.
+func (s *standInTest) launched(invocation string, adopted bool) string {
+	return fmt.Sprintf(standInFor, sidecarIs("ready", invocation), adopted, strconv.Quote(s.main)+","+strconv.Quote(s.second))
+}
+
+func (s *standInTest) pid() int {
+	text, _ := os.ReadFile(s.main)
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+	return pid
+}
+
+// start launches, and returns the stand-in's process ID.
+func (s *standInTest) start(t *testing.T, args ...string) int {
+	t.Helper()
+	if out, code := s.run(t, "dnsmasq", args...); out != "" || code != 0 {
+		t.Fatalf("exit code %d, %q", code, out)
+	}
+	pid := s.pid()
+	if second, err := os.ReadFile(s.second); err != nil || string(second) != fmt.Sprintf("%d\n", pid) {
+		t.Errorf("the second pid file has %q, %v; the first %d", second, err, pid)
+	}
+	if !ownProcesses.process(pid).exists() {
+		t.Fatalf("there is no process %d", pid)
+	}
+	return pid
+}
+
+func TestStandInLooksLikeTheProgram(t *testing.T) {
+	t.Parallel()
+	s := newStandInTest(t)
+	s.set(by(map[string]string{"Launch": s.launched("i1", false), "List": listed("ready", "i1"), "Signal": empty}))
+	args := []string{"--no-hosts", "", "--pid-file=/x/0b1c/pid"}
+	pid := s.start(t, args...)
+	dir := fmt.Sprintf("/proc/%d/", pid)
+	if diff := cmp.Diff(append([]string{"dnsmasq"}, args...), ownProcesses.process(pid).commandLine()); diff != "" {
+		t.Errorf("command line (-want +got):\n%s", diff)
+	}
+	if comm, _ := os.ReadFile(dir + "comm"); string(comm) != "dnsmasq\n" {
+		t.Errorf("its name is %q", comm)
+	}
+	if cwd, _ := os.Readlink(dir + "cwd"); cwd != "/" {
+		t.Errorf("its directory is %s", cwd)
+	}
+	if session, _ := unix.Getsid(pid); session != pid {
+		t.Errorf("its session is %d", session)
+	}
+	files, _ := os.ReadDir(dir + "fd")
+	for _, file := range files {
+		target, _ := os.Readlink(dir + "fd/" + file.Name())
+		if number, _ := strconv.Atoi(file.Name()); number < 3 && target != "/dev/null" || strings.HasPrefix(target, "pipe:") {
+			t.Errorf("file descriptor %s is %s", file.Name(), target)
+		}
+	}
+	info, err := os.Stat(s.main)
+	if err != nil || info.Mode().Perm() != 0o644 {
+		t.Errorf("pid file %v, %v", info, err)
+	}
+	left, _ := filepath.Glob(filepath.Dir(s.main) + "/.*")
+	if len(left) > 0 {
+		t.Errorf("left over: %v", left)
+	}
+}
+
+func TestStandInPassesSignalsOn(t *testing.T) {
+	t.Parallel()
+	s := newStandInTest(t)
+	s.set(by(map[string]string{"Launch": s.launched("i1", false), "List": listed("ready", "i1"), "Signal": empty}))
+	pid := s.start(t)
+	for _, signal := range []syscall.Signal{unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM} {
+		if err := unix.Kill(pid, signal); err != nil {
+			t.Fatal(err)
+		}
+		want := fmt.Sprintf(`Signal {"id":%q,"signal":%q}`, testID, unix.SignalName(signal))
+		eventually(t, want, func() bool { return s.asked(want) == 1 })
+	}
+	if !ownProcesses.process(pid).exists() {
+		t.Error("it has ended, the sidecar has not")
+	}
+}
+
+func TestStandInEndsWithItsSidecar(t *testing.T) {
+	t.Parallel()
+	for name, after := range map[string]string{
+		"gone":     gone,
+		"failed":   listed("failed", "i1"),
+		"replaced": listed("ready", "i2"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStandInTest(t)
+			s.set(by(map[string]string{"Launch": s.launched("i1", false), "List": listed("ready", "i1"), "Signal": empty}))
+			pid := s.start(t)
+			s.set(by(map[string]string{"List": after, "Signal": gone}))
+			if err := unix.Kill(pid, unix.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the stand-in has ended", func() bool { return !ownProcesses.process(pid).exists() })
+		})
+	}
+}
+
+func TestStandInKeepsASignalForAServiceThatIsAway(t *testing.T) {
+	t.Parallel()
+	s := newStandInTest(t)
+	s.set(by(map[string]string{"Launch": s.launched("i1", false)}))
+	pid := s.start(t)
+	if err := unix.Kill(pid, unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it has tried twice", func() bool { return s.asked("Signal") >= 2 })
+	if !ownProcesses.process(pid).exists() {
+		t.Error("it has ended without an answer")
+	}
+	s.set(by(map[string]string{"Signal": empty, "List": gone}))
+	eventually(t, "the stand-in has ended", func() bool { return !ownProcesses.process(pid).exists() })
+}
+
+func TestStandInOfAnAdoptedSidecar(t *testing.T) {
+	t.Parallel()
+	s := newStandInTest(t)
+	s.set(by(map[string]string{
+		"Launch": s.launched("i1", true), "List": listed("ready", "i1"), "Signal": empty,
+		`Launch {"profile":"dnsmasq","arguments":["--x"],"mode":"replace"`: s.launched("i2", false),
+	}))
+	// The agent's container is new: no stand-in is there.
+	first := s.start(t, "--x")
+	if got := s.asked(fmt.Sprintf(`Signal {"id":%q,"signal":"SIGHUP"}`, testID)); got != 1 {
+		t.Errorf("%d SIGHUP, want one", got)
+	}
+	// It has its stand-in: a launch is a restart, and the old stand-in goes.
+	s.set(by(map[string]string{
+		"Launch": s.launched("i1", true), "List": listed("ready", "i2"), "Signal": empty,
+		`Launch {"profile":"dnsmasq","arguments":["--x"],"mode":"replace"`: s.launched("i2", false),
+	}))
+	second := s.start(t, "--x")
+	if second == first || ownProcesses.process(first).exists() {
+		t.Errorf("process %d has not made way for %d", first, second)
+	}
+	if got := s.asked(`Launch {"profile":"dnsmasq","arguments":["--x"],"mode":"replace"`); got != 1 {
+		t.Errorf("it was replaced %d times, want once", got)
+	}
+}
+
+// SIGHUP ends conntrackd: an adopted one gets none.
+func TestStandInOfAnAdoptedConntrackd(t *testing.T) {
+	t.Parallel()
+	s := newStandInTest(t)
+	s.set(by(map[string]string{"Launch": s.launched("i1", true), "List": listed("ready", "i1")}))
+	if out, code := s.run(t, "conntrackd", "-d", "-C", "/c"); out != "" || code != 0 {
+		t.Errorf("exit code %d, %q", code, out)
+	}
+	if s.asked("Signal") != 0 {
+		t.Error("it got a signal")
+	}
+}
+
+// What was adopted can end before it gets its SIGHUP.
+func TestStandInOfASidecarThatHasJustEnded(t *testing.T) {
+	t.Parallel()
+	s := newStandInTest(t)
+	s.set(by(map[string]string{
+		"Launch": s.launched("i1", true), "List": listed("ready", "i2"), "Signal": gone,
+		`Launch {"profile":"dnsmasq","arguments":[],"mode":"replace"`: s.launched("i2", false),
+	}))
+	s.start(t)
+	if got := s.asked(`Launch {"profile":"dnsmasq","arguments":[],"mode":"replace"`); got != 1 {
+		t.Errorf("it was started anew %d times, want once", got)
+	}
+}
+
+func TestStandInWithoutAPlaceForItsNumberIsAFailure(t *testing.T) {
+	t.Parallel()
+	s := newStandInTest(t)
+	s.main = "/nonexistent/pid"
+	s.set(by(map[string]string{"Launch": s.launched("i1", false), "List": listed("ready", "i1")}))
+	out, code := s.run(t, "dnsmasq", "--unplaced")
+	if code != 1 || !strings.HasPrefix(out, "dnsmasq: sidecar: stand-in for "+testID+": open /nonexistent/") {
+		t.Errorf("exit code %d, %q", code, out)
+	}
+	for _, pid := range ownProcesses.standInsOf(testID) {
+		if strings.Contains(strings.Join(ownProcesses.process(pid).commandLine(), " "), "--unplaced") {
+			t.Errorf("process %d is left", pid)
+		}
+	}
+}
