@@ -4,7 +4,7 @@ VERSION != git describe --tags --always --dirty 2>/dev/null || echo unknown
 LDFLAGS = -s -w -X main.version=$(VERSION)
 DESTDIR =
 DATA = $(DESTDIR)/usr/share
-PROGRAMS = sidecard sidecar-launch sidecarctl sidecar-shim
+PROGRAMS = sidecard sidecar-launch sidecar-init sidecarctl sidecar-shim
 
 .PHONY: build check test demo bench install clean
 build:
@@ -24,7 +24,7 @@ bench: ## measurements in the test host, printed as "bench NAME VALUE UNIT"
 
 install: ## what make build has made; needs no Go
 	@for p in $(PROGRAMS); do test -x bin/$$p || { echo "bin/$$p is missing: run 'make build' first" >&2; exit 1; }; done
-	install -D -m 0755 -t $(DESTDIR)/usr/libexec/sidecar bin/sidecard bin/sidecar-launch bin/sidecar-shim
+	install -D -m 0755 -t $(DESTDIR)/usr/libexec/sidecar bin/sidecard bin/sidecar-launch bin/sidecar-init bin/sidecar-shim
 	install -D -m 0755 -t $(DESTDIR)/usr/bin bin/sidecarctl
 	install -D -m 0644 -t $(DESTDIR)/usr/lib/systemd/system cmd/sidecard/sidecard.service
 	install -D -m 0644 -t $(DATA)/sidecar/profiles.d service/policy/profiles.d/*.toml

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"log/slog"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -55,7 +56,7 @@ type Config struct {
 	Namespaces Namespaces
 	Journal    Journal
 	Signaller  Signaller
-	Launcher   string // path of sidecar-launch
+	Launcher   string // path of sidecar-launch; sidecar-init lies beside it
 	Podman     string // path of podman
 	Starts     int    // how many units are started at once
 	Logger     *slog.Logger
@@ -80,7 +81,7 @@ type Core struct {
 func New(config Config, set *policy.Set) *Core {
 	c := &Core{
 		Config: config,
-		engine: podman{path: config.Podman},
+		engine: podman{path: config.Podman, init: filepath.Join(filepath.Dir(config.Launcher), "sidecar-init")},
 		starts: newSlots(config.Starts),
 		stops:  newSlots(2 * config.Starts),
 		lists:  newSlots(config.Starts),

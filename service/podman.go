@@ -1,6 +1,8 @@
 package service
 
 import (
+	"slices"
+
 	"tripleo.io/sidecar/service/launch"
 	"tripleo.io/sidecar/service/policy"
 )
@@ -18,7 +20,13 @@ type engine interface {
 
 // podman runs the payload in a container of the unit's name. Each flag has its
 // reason in ARCHITECTURE.md, "The unit".
-type podman struct{ path string }
+type podman struct {
+	path string
+	init string // path of sidecar-init on the host
+}
+
+// initPath is where a container sees sidecar-init, as podman's own --init does.
+const initPath = "/run/sidecar-init"
 
 func (p podman) start(j *job) []string {
 	profile := j.decision.Profile
@@ -50,9 +58,23 @@ func (p podman) start(j *job) []string {
 	}
 	// The program is given as the entry point: what an image names as its own
 	// must not come before it.
+	payload := slices.Concat(profile.Command, j.context.Arguments)
+	if profile.Daemonizes {
+		argv = append(argv, p.adopted(payload)...)
+		payload = []string{initPath}
+	}
 	argv = append(argv, "--entrypoint=[]", profile.Image)
-	argv = append(argv, profile.Command...)
-	return append(argv, j.context.Arguments...)
+	return append(argv, payload...)
+}
+
+// adopted returns the flags that hand sidecar-init a command to start. It is not
+// in the command line of sidecar-init: callers look a daemon up by its own.
+func (p podman) adopted(command []string) []string {
+	words, _ := jsonText(command) // strings cannot fail
+	return []string{
+		"--mount=" + mountOption(p.init, policy.Mount{Target: initPath}),
+		"--env=SIDECAR_COMMAND=" + words,
+	}
 }
 
 func (p podman) clean(j *job) []string {

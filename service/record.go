@@ -30,17 +30,23 @@ type record struct {
 // environment returns the assignment that goes into the unit. Its error names
 // the arguments, the only part that can be too long.
 func (r record) environment() (string, error) {
-	var text bytes.Buffer
-	encoder := json.NewEncoder(&text)
-	encoder.SetEscapeHTML(false) // would make six bytes of each '<'
-	if err := encoder.Encode(r); err != nil {
+	text, err := jsonText(r)
+	if err != nil {
 		return "", err
 	}
-	assignment := recordVariable + "=" + strings.TrimSuffix(text.String(), "\n")
+	assignment := recordVariable + "=" + text
 	if len(assignment) >= maxString {
 		return "", tooLong(len(assignment))
 	}
 	return assignment, nil
+}
+
+func jsonText(v any) (string, error) {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false) // would make six bytes of each '<'
+	err := encoder.Encode(v)
+	return strings.TrimSuffix(text.String(), "\n"), err
 }
 
 func tooLong(bytes int) error {

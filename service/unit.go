@@ -112,7 +112,7 @@ func resources(j *job) []systemd.Property {
 
 // planOf tells sidecar-launch what to pin and what to wait for.
 func planOf(j *job) launch.Plan {
-	plan := launch.Plan{ID: j.id.String(), PIDNamespace: j.decision.Profile.PIDNamespace}
+	plan := launch.Plan{ID: j.id.String(), PIDNamespace: j.decision.Profile.PIDNamespace, Daemonizes: j.decision.Profile.Daemonizes}
 	if j.context.NetworkNamespace != nil {
 		plan.NetworkNamespace = *j.context.NetworkNamespace
 	}

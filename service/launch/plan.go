@@ -29,6 +29,7 @@ type Plan struct {
 	PIDFiles         []File  `json:"pidFiles,omitempty"`         // ready when each holds a process; the first is the main one
 	Socket           *File   `json:"socket,omitempty"`           // ready when it accepts connections
 	PIDNamespace     string  `json:"pidNamespace"`               // Private or Host
+	Daemonizes       bool    `json:"daemonizes,omitempty"`       // the first process is sidecar-init; needs Private
 }
 
 // Mount is a directory that the container gets to see.

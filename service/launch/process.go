@@ -11,9 +11,10 @@ import (
 // Process is one process of a unit, as /proc/PID/status (proc_pid_status(5))
 // shows it.
 type Process struct {
-	PID    int   // in our pid namespace
-	Parent int   // in our pid namespace, 0 when it lies outside
-	NSPID  []int // its number in every namespace from ours inwards; the last one is what it sees itself
+	PID    int    // in our pid namespace
+	Parent int    // in our pid namespace, 0 when it lies outside
+	NSPID  []int  // its number in every namespace from ours inwards; the last one is what it sees itself
+	Name   string // as it calls itself, at most 15 bytes
 }
 
 // own returns the number that the process knows itself by.
@@ -57,34 +58,6 @@ func find(table ProcessTable, pidNamespace string, number int) (Process, error) 
 	return Process{}, notYet(fmt.Sprintf("%d is more than one process of this unit", number))
 }
 
-// payload returns the first process of the payload, for a plan that names no
-// pid file: number 1 of its pid namespace. In the host's pid namespace it is
-// the only child of the main process, or else the main process.
-func payload(table ProcessTable, pidNamespace string, mainPID int) (Process, error) {
-	if pidNamespace == Private {
-		return find(table, Private, 1)
-	}
-	all, err := table.Processes()
-	if err != nil {
-		return Process{}, err
-	}
-	var main, children []Process
-	for _, p := range all {
-		if p.PID == mainPID {
-			main = append(main, p)
-		} else if p.Parent == mainPID {
-			children = append(children, p)
-		}
-	}
-	if len(children) == 1 {
-		return children[0], nil
-	}
-	if len(main) == 1 {
-		return main[0], nil
-	}
-	return Process{}, notYet("the unit has no main process")
-}
-
 // readProcess reads a process; proc is where procfs is mounted. One that has
 // ended is false.
 func readProcess(proc string, pid int) (Process, bool, error) {
@@ -102,14 +75,17 @@ func readProcess(proc string, pid int) (Process, bool, error) {
 	return p, p.PID == pid, nil
 }
 
-// parseStatus takes Pid, PPid and NSpid from the text of /proc/PID/status. A
-// name cannot fake a line: the kernel escapes newlines in it.
+// parseStatus takes Name, Pid, PPid and NSpid from the text of /proc/PID/status.
+// A name cannot fake a line: the kernel escapes newlines in it.
 func parseStatus(status string) (Process, error) {
 	var p Process
 	for line := range strings.Lines(status) {
 		key, value, _ := strings.Cut(line, ":")
 		numbers := strings.Fields(value)
 		switch key {
+		case "Name":
+			p.Name = strings.TrimSpace(value)
+			continue
 		case "Pid", "PPid", "NSpid":
 		default:
 			continue

@@ -70,7 +70,7 @@ func TestLaunchPayloadWithoutPIDFile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			table := fakeTable(func() ([]Process, error) { return test.unit, nil })
-			got, err := payload(table, test.namespace, 100)
+			got, err := Plan{PIDNamespace: test.namespace}.payload(table, 100)
 			if got.PID != test.want || (err == nil) != (test.want != 0) {
 				t.Errorf("process %d, error %v, want %d", got.PID, err, test.want)
 			}
@@ -82,7 +82,7 @@ func TestLaunchReadsProcStatus(t *testing.T) {
 	t.Parallel()
 	text := "Name:\tdns\\nPid:\t1\nPid:\t42\nPPid:\t7\nTracerPid:\t99\nNStgid:\t42\t3\nNSpid:\t42\t3\t1\nNSpgid:\t8\n"
 	got, err := parseStatus(text)
-	if diff := cmp.Diff(Process{PID: 42, Parent: 7, NSPID: []int{42, 3, 1}}, got); diff != "" || err != nil {
+	if diff := cmp.Diff(Process{PID: 42, Parent: 7, NSPID: []int{42, 3, 1}, Name: "dns\\nPid:\t1"}, got); diff != "" || err != nil {
 		t.Errorf("%v\n%s", err, diff)
 	}
 	for _, bad := range []string{"", "Pid:\t42\n", "NSpid:\t42\n", "Pid:\tx\nNSpid:\t1\n"} {

@@ -36,8 +36,9 @@ func prefix(about string, err error) error {
 // Ready waits until the payload is ready: every pid file of the plan holds the
 // number of a process of this unit, which is then replaced by its number in
 // our pid namespace; the socket, if there is one, accepts a connection; with
-// neither, the payload's first process exists. It returns the main process of
-// the payload, in our pid namespace.
+// neither, the payload's first process exists. One that daemonizes must have left
+// the foreground, too. It returns the main process of the payload, in our pid
+// namespace.
 //
 // mainPID is the unit's main process (MAINPID in the environment of
 // ExecStartPost): when it ends, the wait ends with [ErrMainEnded]. What can
@@ -104,8 +105,8 @@ func (w *waiter) look() (int, error) {
 			return 0, err
 		}
 	}
-	if w.pid == 0 {
-		process, err := payload(w.table, w.plan.PIDNamespace, w.mainPID)
+	if w.pid == 0 || w.plan.Daemonizes {
+		process, err := w.plan.payload(w.table, w.mainPID)
 		if err != nil {
 			return 0, err
 		}

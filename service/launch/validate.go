@@ -30,6 +30,9 @@ func (p Plan) Validate() error {
 	if p.PIDNamespace != Private && p.PIDNamespace != Host {
 		return fmt.Errorf("plan: pidNamespace %.40q is neither %q nor %q", p.PIDNamespace, Private, Host)
 	}
+	if p.Daemonizes && p.PIDNamespace != Private {
+		return fmt.Errorf("plan: what daemonizes needs a pid namespace of its own")
+	}
 	if len(p.Mounts) > maxMounts || len(p.PIDFiles) > maxFiles {
 		return fmt.Errorf("plan: %d mounts and %d pid files, %d and %d are allowed",
 			len(p.Mounts), len(p.PIDFiles), maxMounts, maxFiles)

@@ -26,6 +26,7 @@ type Profile struct {
 	Ready          Ready
 	Capabilities   []string       // without "CAP_", sorted
 	PIDNamespace   string         // "private" or "host"
+	Daemonizes     bool           // it leaves the foreground
 	Restart        string         // as systemd's Restart=: "no", "on-failure" or "always"
 	MemoryMax      uint64         // bytes; 0: no limit
 	TasksMax       uint64         // 0: no limit

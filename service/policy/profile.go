@@ -20,6 +20,7 @@ func parseProfile(r *report, name string, document []byte) *Profile {
 		Command:      r.command(raw.Command),
 		Capabilities: r.capabilities(raw.Capabilities),
 		PIDNamespace: r.choice("pid-namespace", raw.PIDNamespace, "private", "host"),
+		Daemonizes:   raw.Daemonizes,
 		Restart:      r.choice("restart", raw.Restart, "no", "on-failure", "always"),
 		MemoryMax:    r.memory(raw.MemoryMax),
 		TasksMax:     uint64(r.number("tasks-max", raw.TasksMax, 1, math.MaxInt32)),
@@ -32,6 +33,9 @@ func parseProfile(r *report, name string, document []byte) *Profile {
 	}
 	if p.PIDNamespace == "host" {
 		r.warnf("pid-namespace", "a root process in the host's pid namespace may signal every root process of the host")
+	}
+	if p.Daemonizes && p.PIDNamespace == "host" {
+		r.errorf("daemonizes", "needs pid-namespace = \"private\": what adopts the program must be the first process of its namespace")
 	}
 	before := len(r.problems)
 	p.arguments, p.rules = r.rules(raw.Arguments)

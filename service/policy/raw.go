@@ -9,6 +9,7 @@ type rawProfile struct {
 	Ready          *rawReady `toml:"ready"`
 	Capabilities   []string  `toml:"capabilities"`
 	PIDNamespace   *string   `toml:"pid-namespace"`
+	Daemonizes     bool      `toml:"daemonizes"`
 	Restart        *string   `toml:"restart"`
 	MemoryMax      *string   `toml:"memory-max"`
 	TasksMax       *int64    `toml:"tasks-max"`

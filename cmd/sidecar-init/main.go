@@ -1,0 +1,74 @@
+// Sidecar-init is the first process in the container of a program that leaves
+// the foreground. Without it the container, which lasts as long as its first
+// process, would end with the program's launch. It takes no arguments:
+//
+//	SIDECAR_COMMAND='["/usr/sbin/conntrackd","-d"]' sidecar-init
+//
+// It starts the command, whose words are a JSON array, without that variable in
+// its environment: callers look a daemon up by its command line, so that must not
+// show anywhere else. It adopts the daemon, passes on every signal that can be
+// caught, collects what ends, and ends as the daemon does: with its exit status,
+// or with 128 plus the number of the signal that ended it. A command that fails
+// before it has left the foreground ends it in the same way. When sidecar-init
+// itself fails, the status is 125, with one line on standard error.
+//
+// Once it knows the daemon it takes the name "daemon N", N being the daemon's
+// process ID in the container: that is how the host learns it (proc_pid_comm(5)).
+//
+// The container sees this program as the only file of the host. So it is one of
+// its own, and can do nothing else.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strconv"
+)
+
+// commandVariable names the command to start.
+const commandVariable = "SIDECAR_COMMAND"
+
+// exitFailure is what podman and docker use too when they fail themselves.
+const exitFailure = 125
+
+func main() {
+	status, err := run()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "sidecar-init:", err)
+		status = exitFailure
+	}
+	os.Exit(status)
+}
+
+func run() (status int, err error) {
+	if os.Getpid() != 1 {
+		return 0, fmt.Errorf("works only as the first process of a container, this is process %d", os.Getpid())
+	}
+	argv, err := command(os.Getenv(commandVariable))
+	if err != nil {
+		return 0, err
+	}
+	if err := os.Unsetenv(commandVariable); err != nil {
+		return 0, err
+	}
+	return supervise(argv, os.Environ(), announce)
+}
+
+// command reads the words of a command line.
+func command(text string) ([]string, error) {
+	var argv []string
+	if err := json.Unmarshal([]byte(text), &argv); err != nil {
+		return nil, fmt.Errorf("%s: %v", commandVariable, err)
+	}
+	if len(argv) == 0 || argv[0] == "" || argv[0][0] != '/' {
+		return nil, fmt.Errorf("%s: the program must be an absolute path", commandVariable)
+	}
+	return argv, nil
+}
+
+// announce tells the host which process is the daemon. The kernel keeps 15 bytes
+// of a name; a process ID has at most seven digits.
+func announce(pid int) error {
+	return os.WriteFile("/proc/self/comm", []byte("daemon "+strconv.Itoa(pid)), 0)
+}
