@@ -23,12 +23,8 @@ const (
 )
 
 // sidecarIs is a sidecar in JSON.
-func sidecarIs(state, invocation string) string {
-	return fmt.Sprintf(`{"id": %q, "runtime": {"state": %q, "invocationId": %q}}`, testID, state, invocation)
-}
-
-func listed(state, invocation string) string {
-	return `{"parameters": {"sidecar": ` + sidecarIs(state, invocation) + `}}`
+func sidecarIs(id, state, invocation string) string {
+	return fmt.Sprintf(`{"id": %q, "runtime": {"state": %q, "invocationId": %q}}`, id, state, invocation)
 }
 
 // fakeService answers calls on a socket by a function, and remembers them. Where

@@ -27,7 +27,7 @@ func TestSettingsAreReadFromTheFile(t *testing.T) {
 func TestSettingsThatAreWrongAreRefused(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"adress = \"x\"":               `line 1: no such key: "adress"; there are address, spool and programs`,
+		"addr = \"x\"":                 `line 1: no such key: "addr"; there are address, spool and programs`,
 		"\n[more]\nx = 1":              `no such key: "more`,
 		"address = 1":                  "line 1: ",
 		"address = \"x":                "line 1: ",

@@ -11,18 +11,21 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/interfaces"
 )
 
 // standInTest is a service with an agent that has stand-ins, and its pid files.
 type standInTest struct {
 	*fakeService
+	id           string // each test has its own: stand-ins are looked for among all processes
 	main, second string // pid files
 }
 
 func newStandInTest(t *testing.T) *standInTest {
 	t.Helper()
 	dir := t.TempDir()
-	s := &standInTest{main: filepath.Join(dir, "pid"), second: filepath.Join(dir, "pid-vrrp")}
+	s := &standInTest{id: interfaces.NewID("a", "dnsmasq", t.Name()).String(), main: filepath.Join(dir, "pid"), second: filepath.Join(dir, "pid-vrrp")}
 	s.fakeService = serveFake(t, nil)
 	t.Cleanup(func() {
 		if pid := s.pid(); pid > 1 {
@@ -34,7 +37,12 @@ func newStandInTest(t *testing.T) *standInTest {
 
 // launched is the reply to a launch.
 func (s *standInTest) launched(invocation string, adopted bool) string {
-	return fmt.Sprintf(standInFor, sidecarIs("ready", invocation), adopted, strconv.Quote(s.main)+","+strconv.Quote(s.second))
+	return fmt.Sprintf(standInFor, sidecarIs(s.id, "ready", invocation), adopted, strconv.Quote(s.main)+","+strconv.Quote(s.second))
+}
+
+// listed is the reply to a List.
+func (s *standInTest) listed(state, invocation string) string {
+	return `{"parameters": {"sidecar": ` + sidecarIs(s.id, state, invocation) + `}}`
 }
 
 func (s *standInTest) pid() int {
@@ -62,7 +70,7 @@ func (s *standInTest) start(t *testing.T, args ...string) int {
 func TestStandInLooksLikeTheProgram(t *testing.T) {
 	t.Parallel()
 	s := newStandInTest(t)
-	s.set(by(map[string]string{"Launch": s.launched("i1", false), "List": listed("ready", "i1"), "Signal": empty}))
+	s.set(by(map[string]string{"Launch": s.launched("i1", false), "List": s.listed("ready", "i1"), "Signal": empty}))
 	args := []string{"--no-hosts", "", "--pid-file=/x/0b1c/pid"}
 	pid := s.start(t, args...)
 	dir := fmt.Sprintf("/proc/%d/", pid)
@@ -98,13 +106,13 @@ func TestStandInLooksLikeTheProgram(t *testing.T) {
 func TestStandInPassesSignalsOn(t *testing.T) {
 	t.Parallel()
 	s := newStandInTest(t)
-	s.set(by(map[string]string{"Launch": s.launched("i1", false), "List": listed("ready", "i1"), "Signal": empty}))
+	s.set(by(map[string]string{"Launch": s.launched("i1", false), "List": s.listed("ready", "i1"), "Signal": empty}))
 	pid := s.start(t)
 	for _, signal := range []syscall.Signal{unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM} {
 		if err := unix.Kill(pid, signal); err != nil {
 			t.Fatal(err)
 		}
-		want := fmt.Sprintf(`Signal {"id":%q,"signal":%q}`, testID, unix.SignalName(signal))
+		want := fmt.Sprintf(`Signal {"id":%q,"signal":%q}`, s.id, unix.SignalName(signal))
 		eventually(t, want, func() bool { return s.asked(want) == 1 })
 	}
 	if !ownProcesses.process(pid).exists() {
@@ -114,17 +122,17 @@ func TestStandInPassesSignalsOn(t *testing.T) {
 
 func TestStandInEndsWithItsSidecar(t *testing.T) {
 	t.Parallel()
-	for name, after := range map[string]string{
-		"gone":     gone,
-		"failed":   listed("failed", "i1"),
-		"replaced": listed("ready", "i2"),
+	for name, after := range map[string]func(*standInTest) string{
+		"gone":     func(*standInTest) string { return gone },
+		"failed":   func(s *standInTest) string { return s.listed("failed", "i1") },
+		"replaced": func(s *standInTest) string { return s.listed("ready", "i2") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStandInTest(t)
-			s.set(by(map[string]string{"Launch": s.launched("i1", false), "List": listed("ready", "i1"), "Signal": empty}))
+			s.set(by(map[string]string{"Launch": s.launched("i1", false), "List": s.listed("ready", "i1"), "Signal": empty}))
 			pid := s.start(t)
-			s.set(by(map[string]string{"List": after, "Signal": gone}))
+			s.set(by(map[string]string{"List": after(s), "Signal": gone}))
 			if err := unix.Kill(pid, unix.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
@@ -153,17 +161,17 @@ func TestStandInOfAnAdoptedSidecar(t *testing.T) {
 	t.Parallel()
 	s := newStandInTest(t)
 	s.set(by(map[string]string{
-		"Launch": s.launched("i1", true), "List": listed("ready", "i1"), "Signal": empty,
+		"Launch": s.launched("i1", true), "List": s.listed("ready", "i1"), "Signal": empty,
 		`Launch {"profile":"dnsmasq","arguments":["--x"],"mode":"replace"`: s.launched("i2", false),
 	}))
 	// The agent's container is new: no stand-in is there.
 	first := s.start(t, "--x")
-	if got := s.asked(fmt.Sprintf(`Signal {"id":%q,"signal":"SIGHUP"}`, testID)); got != 1 {
+	if got := s.asked(fmt.Sprintf(`Signal {"id":%q,"signal":"SIGHUP"}`, s.id)); got != 1 {
 		t.Errorf("%d SIGHUP, want one", got)
 	}
 	// It has its stand-in: a launch is a restart, and the old stand-in goes.
 	s.set(by(map[string]string{
-		"Launch": s.launched("i1", true), "List": listed("ready", "i2"), "Signal": empty,
+		"Launch": s.launched("i1", true), "List": s.listed("ready", "i2"), "Signal": empty,
 		`Launch {"profile":"dnsmasq","arguments":["--x"],"mode":"replace"`: s.launched("i2", false),
 	}))
 	second := s.start(t, "--x")
@@ -179,7 +187,7 @@ func TestStandInOfAnAdoptedSidecar(t *testing.T) {
 func TestStandInOfAnAdoptedConntrackd(t *testing.T) {
 	t.Parallel()
 	s := newStandInTest(t)
-	s.set(by(map[string]string{"Launch": s.launched("i1", true), "List": listed("ready", "i1")}))
+	s.set(by(map[string]string{"Launch": s.launched("i1", true), "List": s.listed("ready", "i1")}))
 	if out, code := s.run(t, "conntrackd", "-d", "-C", "/c"); out != "" || code != 0 {
 		t.Errorf("exit code %d, %q", code, out)
 	}
@@ -193,7 +201,7 @@ func TestStandInOfASidecarThatHasJustEnded(t *testing.T) {
 	t.Parallel()
 	s := newStandInTest(t)
 	s.set(by(map[string]string{
-		"Launch": s.launched("i1", true), "List": listed("ready", "i2"), "Signal": gone,
+		"Launch": s.launched("i1", true), "List": s.listed("ready", "i2"), "Signal": gone,
 		`Launch {"profile":"dnsmasq","arguments":[],"mode":"replace"`: s.launched("i2", false),
 	}))
 	s.start(t)
@@ -206,14 +214,10 @@ func TestStandInWithoutAPlaceForItsNumberIsAFailure(t *testing.T) {
 	t.Parallel()
 	s := newStandInTest(t)
 	s.main = "/nonexistent/pid"
-	s.set(by(map[string]string{"Launch": s.launched("i1", false), "List": listed("ready", "i1")}))
-	out, code := s.run(t, "dnsmasq", "--unplaced")
-	if code != 1 || !strings.HasPrefix(out, "dnsmasq: sidecar: stand-in for "+testID+": open /nonexistent/") {
+	s.set(by(map[string]string{"Launch": s.launched("i1", false), "List": s.listed("ready", "i1")}))
+	out, code := s.run(t, "dnsmasq", "--x")
+	if code != 1 || !strings.HasPrefix(out, "dnsmasq: sidecar: stand-in for "+s.id+": open /nonexistent/") {
 		t.Errorf("exit code %d, %q", code, out)
 	}
-	for _, pid := range ownProcesses.standInsOf(testID) {
-		if strings.Contains(strings.Join(ownProcesses.process(pid).commandLine(), " "), "--unplaced") {
-			t.Errorf("process %d is left", pid)
-		}
-	}
+	eventually(t, "the stand-in is gone", func() bool { return len(ownProcesses.standInsOf(s.id)) == 0 })
 }

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"tripleo.io/sidecar/interfaces"
+)
+
+// TestManualNamesEverything shows that no name, option, signal or setting is
+// missing in the manual page.
+func TestManualNamesEverything(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("sidecar-shim.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	manual := strings.ReplaceAll(string(page), `\-`, "-")
+	want := append(interfaces.Signals, settingsFile, "SIDECAR_ADDRESS", "SIDECAR_SPOOL", "SIDECAR_PROGRAMS", "PROCESS_TAG", "After 50 seconds")
+	for name, p := range programs {
+		want = append(want, name)
+		if p.only == "" {
+			want = append(want, p.real...)
+		}
+	}
+	for name := range scripts {
+		want = append(want, name)
+	}
+	d := defaults()
+	for _, path := range append(d.Programs, d.Address, d.Spool) {
+		want = append(want, `"`+path+`"`)
+	}
+	for _, s := range want {
+		if !strings.Contains(manual, s) {
+			t.Errorf("the manual does not have %q", s)
+		}
+	}
+	if deadline.Seconds() != 50 {
+		t.Error("the manual says 50 seconds")
+	}
+}
+
+// TestErrorsAllHaveAdvice shows that no error of the interface was forgotten.
+func TestErrorsAllHaveAdvice(t *testing.T) {
+	t.Parallel()
+	for _, row := range interfaces.Errors {
+		switch row.Err {
+		case interfaces.ErrLaunchFailed, interfaces.ErrNotReady: // speak for themselves
+			continue
+		case interfaces.ErrExpectedMore: // the client never leaves the flag out where it is needed
+			continue
+		}
+		if text := say(row.Err); text == row.Err.Error() {
+			t.Errorf("%v: no advice", row.Err)
+		}
+	}
+}
