@@ -92,6 +92,38 @@ func TestLaunchFailedSaysHow(t *testing.T) {
 	}
 }
 
+// TestLaunchOverWhatTheEngineLeft shows that a launch that fails because of what an
+// earlier one left is made once more, and only once.
+func TestLaunchOverWhatTheEngineLeft(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		stumbles, starts int
+		code             int32
+		fails            bool
+	}{
+		"it stumbles once":       {stumbles: 1, code: 125, starts: 2},
+		"it stumbles twice":      {stumbles: 2, code: 125, starts: 2, fails: true},
+		"the program fails":      {stumbles: 1, code: 1, starts: 1, fails: true},
+		"the program is missing": {stumbles: 1, code: 127, starts: 1, fails: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newFakeHost(t)
+			h.units.OnStart = func(string, []systemd.Property) systemd.Outcome {
+				if h.starts() <= c.stumbles {
+					return systemd.FailedWith(c.code)
+				}
+				return systemd.Outcome{}
+			}
+			_, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor("net-1"))
+			if c.fails != errors.Is(err, interfaces.ErrLaunchFailed) || !c.fails && err != nil {
+				t.Errorf("error %v", err)
+			}
+			diff(t, "starts", c.starts, h.starts())
+		})
+	}
+}
+
 func TestLaunchRefusedStartsNothing(t *testing.T) {
 	t.Parallel()
 	h := newFakeHost(t)

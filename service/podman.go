@@ -5,6 +5,7 @@ import (
 
 	"tripleo.io/sidecar/service/launch"
 	"tripleo.io/sidecar/service/policy"
+	"tripleo.io/sidecar/service/systemd"
 )
 
 // engine builds what runs inside a unit. It is the one place that knows podman:
@@ -16,6 +17,9 @@ type engine interface {
 	start(j *job) []string
 	// clean returns what removes left-overs of the payload after it ended.
 	clean(j *job) []string
+	// stumbled reports whether a unit failed because the engine itself did, which
+	// may go better the next time.
+	stumbled(u systemd.Unit) bool
 }
 
 // podman runs the payload in a container of the unit's name. Each flag has its
@@ -79,6 +83,14 @@ func (p podman) adopted(command []string) []string {
 
 func (p podman) clean(j *job) []string {
 	return []string{p.path, "rm", "-f", "-i", "-t", "0", j.id.Container()}
+}
+
+// stumbled knows podman by its exit code 125 (podman-run(1)). It fails so, with
+// --replace too, while there is a container of the name whose monitor was killed
+// and that nobody has cleaned up after: systemctl kill --signal=KILL kills conmon,
+// and with kernel 6.18 ExecStopPost as well.
+func (p podman) stumbled(u systemd.Unit) bool {
+	return u.ExecMainCode == cldExited && u.ExecMainStatus == 125
 }
 
 func networkOf(j *job) string {

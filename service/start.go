@@ -12,9 +12,23 @@ import (
 // settlePoll is how often a unit is read whose job is out of sight.
 const settlePoll = 100 * time.Millisecond
 
-// start starts the unit and judges what became of it by what systemd says of it
-// now; the result of its job is only a hint.
+// start starts the unit, and once more if the engine stumbled over what an earlier
+// one left: the failed unit has cleaned that up.
 func (c *Core) start(ctx context.Context, j *job) (systemd.Unit, error) {
+	unit, err := c.startOnce(ctx, j)
+	if err == nil || !c.engine.stumbled(unit) {
+		return unit, err
+	}
+	c.Logger.Warn("the engine failed; it is tried once more", "unit", unit.Name, "error", err)
+	if _, err := c.stopUnit(ctx, j.id, 0); err != nil && !errors.Is(err, systemd.ErrNoSuchUnit) {
+		return unit, hostFailure(ctx, "stop the unit that failed", err)
+	}
+	return c.startOnce(ctx, j)
+}
+
+// startOnce starts the unit and judges what became of it by what systemd says of
+// it now; the result of its job is only a hint.
+func (c *Core) startOnce(ctx context.Context, j *job) (systemd.Unit, error) {
 	unit, err := c.Units.Start(ctx, j.id.Unit(), j.properties)
 	if errors.Is(err, systemd.ErrUnitExists) {
 		// Somebody outside the service made a unit of this name meanwhile.

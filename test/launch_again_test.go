@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"tripleo.io/sidecar/interfaces"
 )
 
@@ -44,6 +46,46 @@ func TestLaunchModes(t *testing.T) {
 	if all, err := sidecarUnits(); err != nil || len(all) != 1 {
 		t.Errorf("units %v, %v; want one", all, err)
 	}
+}
+
+func TestLaunchAdopts(t *testing.T) {
+	begin(t)
+	namespace(t, "t-adopt")
+	p := probe(t, "t-adopt")
+	first := adopt(t, p, false)
+	// The agent's container is replaced: it removes the pid file and starts what it
+	// needs, once more.
+	if err := os.Remove(pidFileOf(p.Arguments)); err != nil {
+		t.Fatal(err)
+	}
+	if again := adopt(t, p, true); *again.Runtime.ProcessID != *first.Runtime.ProcessID {
+		t.Errorf("process %d was adopted, it was %d", *again.Runtime.ProcessID, *first.Runtime.ProcessID)
+	}
+	run(t, "ip", "netns", "delete", "t-adopt")
+	run(t, "ip", "netns", "add", "t-adopt")
+	second := adopt(t, p, false)
+	if got, want := namespaceOf(t, int(*second.Runtime.ProcessID), "net"), netnsOf(t, "t-adopt"); got != want {
+		t.Errorf("it runs in %s, want the new namespace %s", got, want)
+	}
+	p.Arguments = append(p.Arguments, "--text=changed")
+	checkRunning(t, adopt(t, p, false), p)
+	run(t, "systemctl", "kill", "--signal=KILL", second.Runtime.Unit)
+	checkRunning(t, adopt(t, p, false), p)
+}
+
+// adopt launches for the agent that has stand-ins, and says whether it must adopt.
+func adopt(t *testing.T, p interfaces.LaunchParameters, adopted bool) *interfaces.Sidecar {
+	t.Helper()
+	reply, err := as(t, pocket).LaunchReply(minute(t), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopAtEnd(t, pocket, reply.Sidecar.ID)
+	want := &interfaces.StandIn{Adopted: adopted, PIDFiles: []string{pidFileOf(p.Arguments)}}
+	if diff := cmp.Diff(want, reply.StandIn); diff != "" {
+		t.Errorf("stand-in (-want +got):\n%s", diff)
+	}
+	return &reply.Sidecar
 }
 
 func TestLaunchModeFailAfterAFailure(t *testing.T) {

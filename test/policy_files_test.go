@@ -20,11 +20,12 @@ const (
 	neutron = "neutron-dhcp" // may do what a real one may
 	tester  = "tester"       // may launch the profiles of the tests
 	limited = "limited"      // may have two sidecars
+	pocket  = "pocket"       // has stand-ins
 	onHost  = "on-host"      // may use the host's own network
 )
 
 var agentFiles = map[string]string{
-	tester: `profiles = ["dnsmasq", "probe", "phoenix", "mute", "stubborn", "ghost", "looker"]
+	tester: `profiles = ["dnsmasq", "probe", "phoenix", "mute", "stubborn", "ghost", "looker", "chatty"]
 network-namespaces = ["t-*"]
 state-directories = ["/var/lib/tester"]
 max-sidecars = 4000
@@ -33,6 +34,12 @@ max-sidecars = 4000
 network-namespaces = ["t-*"]
 state-directories = ["/var/lib/tester"]
 max-sidecars = 2
+`,
+	pocket: `profiles = ["probe"]
+network-namespaces = ["t-*"]
+state-directories = ["/var/lib/tester"]
+stand-ins = true
+spool-user = 4711
 `,
 	onHost: `profiles = ["probe"]
 network-namespaces = ["t-*"]
@@ -48,6 +55,8 @@ const (
 	idle        = `while :; do sleep 3600 & wait; done`
 	untilTerm   = `trap "exit 0" TERM; `
 	writePID    = `echo $$ >$f; `
+	// As many lines as nobody wants to read.
+	chatter = `i=0; while [ $i -lt 20000 ]; do echo "line $i"; i=$((i+1)); done; `
 	// The host's /etc is known by its passwd, and by a file that only a test
 	// puts there.
 	refuseEtc = `for d in ${f%/*} ${f%/*}/..; do [ ! -e $d/passwd ] && [ ! -e $d/ETC-OF-THE-HOST ] || { echo "this is /etc" >&2; exit 66; }; done; `
@@ -74,6 +83,7 @@ func profileFiles() map[string]string {
 		"mute":     profile(image, untilTerm+idle, "2s", "no"),
 		"stubborn": profile(image, takePIDFile+writePID+idle, "30s", "no"),
 		"ghost":    profile("localhost/no-such-image:1", payload, "30s", "no"),
+		"chatty":   profile(image, takePIDFile+untilTerm+chatter+writePID+idle, "30s", "no"),
 		"looker":   profile(image, takePIDFile+refuseEtc+untilTerm+writePID+idle, "30s", "no"),
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -67,4 +68,24 @@ func TestPolicyOutputOfASidecarIsInTheJournal(t *testing.T) {
 		}
 	}
 	t.Errorf("journalctl SIDECAR_ID=%s does not show what it wrote", id)
+}
+
+// TestPolicyJournalIsNotFloodedByAPayload shows that journald drops what a payload
+// writes without end. Its own limit, 10000 and more by the free disk space, would
+// have let all of it through.
+func TestPolicyJournalIsNotFloodedByAPayload(t *testing.T) {
+	begin(t)
+	namespace(t, "t-chatty")
+	since := now()
+	s := start(t, tester, shaped(t, "chatty", "t-chatty"))
+	var kept int
+	eventually(t, 10*time.Second, "journald has read it", func() bool {
+		kept = len(entriesSince(t, since, "SIDECAR_ID="+s.ID, "_TRANSPORT=stdout"))
+		return kept >= 1000
+	})
+	time.Sleep(500 * time.Millisecond) // for what is under way
+	kept = len(entriesSince(t, since, "SIDECAR_ID="+s.ID, "_TRANSPORT=stdout"))
+	if kept < 1000 || kept > 10000 {
+		t.Errorf("%d of 20000 lines were kept", kept)
+	}
 }
