@@ -16,7 +16,7 @@ import (
 	"tripleo.io/sidecar/service/systemd"
 )
 
-// laboratory is an agent that is granted what no example agent is.
+// laboratory is an agent with a state directory of its own.
 const laboratory = `
 profiles           = ["conntrackd"]
 network-namespaces = ["qrouter-*"]

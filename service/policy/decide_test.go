@@ -225,7 +225,7 @@ func TestPolicyLists(t *testing.T) {
 	want := [][]string{
 		{"neutron-dhcp", "neutron-l3", "neutron-metadata", "neutron-ovn-metadata"},
 		{"conntrackd", "dnsmasq", "haproxy", "keepalived", "radvd"},
-		{"haproxy", "keepalived", "radvd"},
+		{"conntrackd", "haproxy", "keepalived", "radvd"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -33,7 +33,7 @@ func TestPolicyExamplesAreWideEnough(t *testing.T) {
 	namespaces := map[string]string{"neutron-dhcp": "qdhcp-1", "neutron-l3": "qrouter-1", "neutron-ovn-metadata": "ovnmeta-1"}
 	for _, line := range readCorpus(t) {
 		of := func(s string) bool { return strings.Contains(s, "/var/lib/neutron/") }
-		if launches[line.kind] == "" || launches[line.kind] == "conntrackd" || !slices.ContainsFunc(line.request.Arguments, of) {
+		if launches[line.kind] == "" || !slices.ContainsFunc(line.request.Arguments, of) {
 			continue
 		}
 		line.request.Agent, line.request.NetworkNamespace = exampleFor(line), nil

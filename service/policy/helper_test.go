@@ -37,8 +37,8 @@ func shipped(t testing.TB) *policy.Set {
 	return load(t, installed(t, "profiles.d"), installed(t, "examples/agents.d"))
 }
 
-// withRouter returns the same with one more agent, router, that may launch what
-// no example grants.
+// withRouter returns the same with one more agent, router, whose paths may lie
+// anywhere in the state directory.
 func withRouter(t testing.TB) *policy.Set {
 	t.Helper()
 	dir := t.TempDir()
