@@ -47,6 +47,25 @@ func TestCalls(t *testing.T) {
 			},
 			want: &wantSidecar,
 		},
+		"launch, with a stand-in": {
+			request: `{"method":"io.tripleo.Sidecar.Launch","parameters":{"profile":"p","arguments":[],"mode":"adopt"}}`,
+			replies: []string{`{"parameters": {"sidecar": ` + readySidecar + `, "standIn": {"adopted": true, "pidFiles": ["/var/lib/a/pid"]}}}`},
+			call: func(ctx context.Context, c *Client) (any, error) {
+				return c.LaunchReply(ctx, interfaces.LaunchParameters{Profile: "p", Mode: new(interfaces.ModeAdopt)})
+			},
+			want: &interfaces.LaunchReply{
+				Sidecar: wantSidecar,
+				StandIn: &interfaces.StandIn{Adopted: true, PIDFiles: []string{"/var/lib/a/pid"}},
+			},
+		},
+		"launch, without a stand-in": {
+			request: `{"method":"io.tripleo.Sidecar.Launch","parameters":{"profile":"p","arguments":[]}}`,
+			replies: []string{`{"parameters": {"sidecar": ` + readySidecar + `, "standIn": null}}`},
+			call: func(ctx context.Context, c *Client) (any, error) {
+				return c.LaunchReply(ctx, interfaces.LaunchParameters{Profile: "p"})
+			},
+			want: &interfaces.LaunchReply{Sidecar: wantSidecar},
+		},
 		"explain": {
 			request: `{"method":"io.tripleo.Sidecar.Explain","parameters":{"profile":"p","arguments":[]}}`,
 			replies: []string{`{"parameters": {"id": "x", "unit": "u", "image": "i", "command": ["c"], "rules": [], "properties": [{"name": "n", "value": "v"}]}}`},
