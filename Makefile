@@ -4,7 +4,7 @@ VERSION != git describe --tags --always --dirty 2>/dev/null || echo unknown
 LDFLAGS = -s -w -X main.version=$(VERSION)
 DESTDIR =
 DATA = $(DESTDIR)/usr/share
-PROGRAMS = sidecard sidecar-launch sidecar-init sidecarctl sidecar-shim
+PROGRAMS = sidecard sidecar-launch sidecar-init sidecarctl sidecar-shim sidecar-spool
 
 .PHONY: build check test demo bench install clean
 build:
@@ -24,13 +24,13 @@ bench: ## measurements in the test host, printed as "bench NAME VALUE UNIT"
 
 install: ## what make build has made; needs no Go
 	@for p in $(PROGRAMS); do test -x bin/$$p || { echo "bin/$$p is missing: run 'make build' first" >&2; exit 1; }; done
-	install -D -m 0755 -t $(DESTDIR)/usr/libexec/sidecar bin/sidecard bin/sidecar-launch bin/sidecar-init bin/sidecar-shim
+	install -D -m 0755 -t $(DESTDIR)/usr/libexec/sidecar bin/sidecard bin/sidecar-launch bin/sidecar-spool bin/sidecar-init bin/sidecar-shim
 	install -D -m 0755 -t $(DESTDIR)/usr/bin bin/sidecarctl
-	install -D -m 0644 -t $(DESTDIR)/usr/lib/systemd/system cmd/sidecard/sidecard.service
+	install -D -m 0644 -t $(DESTDIR)/usr/lib/systemd/system cmd/sidecard/sidecard.service cmd/sidecar-spool/sidecar-spool@.path cmd/sidecar-spool/*.service
 	install -D -m 0644 -t $(DATA)/sidecar/profiles.d service/policy/profiles.d/*.toml
 	install -D -m 0644 -t $(DATA)/doc/sidecar/examples/agents.d service/policy/examples/agents.d/*.toml
 	install -D -m 0644 -t $(DATA)/varlink/interfaces interfaces/io.tripleo.Sidecar.varlink
-	install -D -m 0644 -t $(DATA)/man/man8 cmd/sidecard/sidecard.8
+	install -D -m 0644 -t $(DATA)/man/man8 cmd/sidecard/sidecard.8 cmd/sidecar-spool/sidecar-spool.8
 	install -D -m 0644 -t $(DATA)/man/man1 cmd/sidecarctl/sidecarctl.1 cmd/sidecar-shim/sidecar-shim.1
 	install -d -m 0755 $(DESTDIR)/etc/sidecar/profiles.d $(DESTDIR)/etc/sidecar/agents.d
 

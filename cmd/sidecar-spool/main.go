@@ -1,0 +1,90 @@
+// Sidecar-spool is the host's side of the spools: what an agent asks for by files,
+// it asks the agent's own socket for. See sidecar-spool(8).
+//
+//	sidecar-spool prepare AGENT   makes the agent's spool
+//	sidecar-spool drain AGENT     carries out what is in it, and ends
+//	sidecar-spool version
+//
+// This package is wiring only.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/spool"
+)
+
+// version is stamped by the linker.
+var version = "unknown"
+
+var errUsage = errors.New("usage: sidecar-spool [OPTION...] prepare AGENT | drain AGENT | version")
+
+// options are the places where things are.
+type options struct {
+	directory        string
+	runtimeDirectory string
+	lockDirectory    string
+	vendorDirectory  string
+	hostDirectory    string
+}
+
+func parseOptions(args []string) (options, []string, error) {
+	var o options
+	flags := flag.NewFlagSet("sidecar-spool", flag.ContinueOnError)
+	flags.StringVar(&o.directory, "directory", spool.DefaultDirectory, "where the agents' spools are")
+	flags.StringVar(&o.runtimeDirectory, "runtime-directory", "/run/sidecar", "where the service's sockets are")
+	flags.StringVar(&o.lockDirectory, "lock-directory", "/run/sidecar-spool", "where the locks of drains are")
+	flags.StringVar(&o.vendorDirectory, "vendor-directory", "/usr/share/sidecar", "policy files of the distribution")
+	flags.StringVar(&o.hostDirectory, "host-directory", "/etc/sidecar", "policy files of this host, which win by file name")
+	err := flags.Parse(args)
+	return o, flags.Args(), err
+}
+
+func main() {
+	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if err := run(ctx, os.Args[1:], logger); err != nil && !errors.Is(err, flag.ErrHelp) {
+		logger.Error("sidecar-spool ends", "error", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, logger *slog.Logger) error {
+	o, words, err := parseOptions(args)
+	switch {
+	case err != nil:
+		return err
+	case len(words) == 1 && words[0] == "version":
+		fmt.Println("sidecar-spool", version)
+		return nil
+	case len(words) != 2:
+		return errUsage
+	case !interfaces.ValidName(words[1]):
+		return fmt.Errorf("not an agent's name: %.40q", words[1])
+	}
+	switch words[0] {
+	case "prepare":
+		return prepare(o, words[1])
+	case "drain":
+		return drainAgent(ctx, o, words[1], logger)
+	}
+	return errUsage
+}
+
+// withoutTime drops the time of a log line: the journal has its own.
+func withoutTime(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
+}
