@@ -12,8 +12,9 @@ import (
 )
 
 // successStatus are the exit codes of a payload that was told to end: 128 plus
-// SIGTERM and SIGKILL. A foreign kill is a stop, not a failure.
-var successStatus = []int32{137, 143}
+// SIGHUP, SIGINT, SIGKILL and SIGTERM. A foreign kill is a stop, not a failure; of
+// these systemd itself takes all but SIGKILL for one (systemd.service(5)).
+var successStatus = []int32{129, 130, 137, 143}
 
 // A payload's entries in the journal beyond logBurst in logInterval are counted
 // instead of kept. journald raises that by the free disk space, some three times on
