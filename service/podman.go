@@ -88,7 +88,8 @@ func (p podman) clean(j *job) []string {
 // stumbled knows podman by its exit code 125 (podman-run(1)). It fails so, with
 // --replace too, while there is a container of the name whose monitor was killed
 // and that nobody has cleaned up after: systemctl kill --signal=KILL kills conmon,
-// and with kernel 6.18 ExecStopPost as well.
+// and with kernel 6.18 ExecStopPost as well. sidecar-launch fails with the same
+// code; there a second try costs some milliseconds.
 func (p podman) stumbled(u systemd.Unit) bool {
 	return u.ExecMainCode == cldExited && u.ExecMainStatus == 125
 }
