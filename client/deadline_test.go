@@ -22,7 +22,7 @@ func within(t *testing.T, f func()) {
 	t.Helper()
 	begin := time.Now()
 	f()
-	if d := time.Since(begin); d > 5*time.Second {
+	if d := time.Since(begin); d > 30*time.Second {
 		t.Errorf("took %v", d)
 	}
 }
@@ -177,7 +177,7 @@ func TestQueueThatIsFullIsWaitedFor(t *testing.T) {
 			_ = unix.Close(conn)
 		}
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	conn, err := newClient(t, path).dial(ctx)
 	if err != nil {

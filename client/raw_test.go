@@ -28,7 +28,7 @@ func serveRaw(t *testing.T, handle func(net.Conn)) *Client {
 			}
 			work.Go(func() {
 				defer conn.Close()
-				_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+				_ = conn.SetDeadline(time.Now().Add(time.Minute))
 				handle(conn)
 			})
 		}

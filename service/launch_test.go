@@ -152,18 +152,16 @@ func TestLaunchHangUpIsCarriedThrough(t *testing.T) {
 	t.Parallel()
 	h := newFakeHost(t)
 	ctx, hangUp := context.WithCancel(t.Context())
-	begun := make(chan struct{})
+	left := make(chan struct{})
 	h.units.OnStart = func(string, []systemd.Property) systemd.Outcome {
-		close(begun)
+		hangUp()
+		<-left
 		return systemd.Outcome{Delay: 50 * time.Millisecond}
 	}
-	go func() {
-		<-begun
-		hangUp()
-	}()
 	if _, err := h.core.Launch(ctx, dhcpAgent(), dnsmasqFor("net-1")); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want context.Canceled", err)
 	}
+	close(left)
 	// The next one of the same instance waits until the first is through.
 	keep := interfaces.ModeKeep
 	again := dnsmasqFor("net-1")

@@ -30,7 +30,7 @@ func row(s *slots, agent string) []chan struct{} {
 
 func take(t *testing.T, s *slots, agent string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := s.acquire(ctx, agent); err != nil {
 		t.Fatal(err)

@@ -61,7 +61,7 @@ func TestLaunchNotifyWaitsForTheBarrier(t *testing.T) {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	for _, address := range []string{dir + "/notify", "@sidecar-test" + dir} {
 		messages := manager(t, address, true)
-		if err := Notify(address, "Ready: process 1", 10*time.Second); err != nil {
+		if err := Notify(address, "Ready: process 1", time.Minute); err != nil {
 			t.Errorf("%s: %v", address, err)
 		}
 		if diff := cmp.Diff([]string{"STATUS=Ready: process 1", "BARRIER=1"}, <-messages); diff != "" {
@@ -81,13 +81,13 @@ func TestLaunchNotifyHasADeadline(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "timed out") {
 		t.Errorf("error %v, want a time-out", err)
 	}
-	if took := time.Since(started); took < 50*time.Millisecond || took > 5*time.Second {
+	if took := time.Since(started); took < 50*time.Millisecond || took > 30*time.Second {
 		t.Errorf("took %v", took)
 	}
-	if err := Notify(dir+"/nobody", "x", time.Second); err == nil || errors.Is(err, unix.ETIMEDOUT) {
+	if err := Notify(dir+"/nobody", "x", time.Minute); err == nil || errors.Is(err, unix.ETIMEDOUT) {
 		t.Errorf("without a manager: %v", err)
 	}
-	if err := Notify("", "x", time.Second); err != nil {
+	if err := Notify("", "x", time.Minute); err != nil {
 		t.Errorf("without NOTIFY_SOCKET: %v", err)
 	}
 }

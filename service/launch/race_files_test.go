@@ -71,9 +71,9 @@ func (r *fileRace) checkVictim(t *testing.T) {
 	}
 }
 
-// race swaps two names below the state directory while act is called at least as
-// often as times. It goes on until it has worked and has failed often enough; hit
-// says whether a call without an error did what it should to the own file.
+// race swaps two names below the state directory while act is called, if there is
+// time as often as times. hit says whether a call without an error did what it
+// should to the own file.
 func (r *fileRace) race(t *testing.T, swapped string, times int, act func() error, hit func() bool) {
 	t.Helper()
 	var swaps atomic.Int64
@@ -83,22 +83,17 @@ func (r *fileRace) race(t *testing.T, swapped string, times int, act func() erro
 		defer close(finished)
 		exchange(t, &swaps, &done, r.state+"/"+swapped, r.state+"/evil")
 	}()
-	worked, refused := 0, 0
-	for (swaps.Load() < rounds || worked+refused < times || worked < 100 || refused < 100) && !t.Failed() {
-		r.reset(t)
-		if act() != nil {
-			refused++
-			continue
-		}
-		worked++
+	var c race
+	again := func() error { r.reset(t); return act() }
+	c.run(t, times, func() bool { return swaps.Load() >= rounds }, again, func() {
 		if !hit() {
 			t.Errorf("it worked, but not on the agent's own file, which holds %q", r.text(t))
 		}
-	}
+	})
 	done.Store(true)
 	<-finished
 	r.checkVictim(t)
-	t.Logf("%d swaps, %d worked, %d refused", swaps.Load(), worked, refused)
+	t.Logf("%d swaps, %d worked, %d refused", swaps.Load(), c.worked, c.refused)
 }
 
 // TestLaunchRaceNeverTouchesAPIDFileBehindALink swaps the agent's directory, the
@@ -145,21 +140,19 @@ func TestLaunchRaceNeverWritesThroughAPIDFileThatBecomesALink(t *testing.T) {
 			}
 		}
 	}()
-	f, table, translated, refused := File{Root: r.state, Path: "dhcp/1/pid"}, unitOf(100, map[int]int{1: 200}), 0, 0
-	for (translated+refused < rounds || translated < 100 || refused < 100) && !t.Failed() {
-		if _, err := translate(f, table, Private); err == nil {
-			translated++
-		} else {
-			refused++
-		}
-		if (translated+refused)%10 == 0 {
+	f, table := File{Root: r.state, Path: "dhcp/1/pid"}, unitOf(100, map[int]int{1: 200})
+	var c race
+	c.run(t, rounds, func() bool { return true }, func() error {
+		if (c.worked+c.refused)%10 == 0 {
 			must(t, remove(f))
 		}
-	}
+		_, err := translate(f, table, Private)
+		return err
+	}, func() {})
 	done.Store(true)
 	<-finished
 	r.checkVictim(t)
-	t.Logf("%d translated, %d refused", translated, refused)
+	t.Logf("%d translated, %d refused", c.worked, c.refused)
 }
 
 // TestLaunchRaceOfAWholeLaunch is the same for all that happens before the

@@ -4,16 +4,61 @@ import (
 	"os"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"tripleo.io/sidecar/service/netns/netnstest"
 )
 
-const rounds = 10_000
+const (
+	rounds = 10_000
+	// plenty is how often both ends of a race should be seen.
+	plenty = 100
+	// raceTime is how long a race may take to come to its numbers. A machine with
+	// one busy processor would take minutes: then it is over when both ends were seen
+	// at all.
+	raceTime = 5 * time.Second
+	// raceLimit is when a race is given up in which only one end was seen.
+	raceLimit = 2 * time.Minute
+)
 
-// exchange swaps two names until done is set, at least as often as rounds.
+// race counts how often something worked and how often it was refused while
+// somebody else changed what it was about.
+type race struct {
+	began           time.Time
+	worked, refused int
+}
+
+// run calls act again and again, at least as often as least and until enough says
+// so, or until the time is over.
+func (r *race) run(t *testing.T, least int, enough func() bool, act func() error, worked func()) {
+	t.Helper()
+	for r.began = time.Now(); !t.Failed() && !r.over(t, least, enough); {
+		if act() != nil {
+			r.refused++
+			continue
+		}
+		r.worked++
+		worked()
+	}
+}
+
+func (r *race) over(t *testing.T, least int, enough func() bool) bool {
+	t.Helper()
+	took := time.Since(r.began)
+	if took > raceLimit {
+		t.Errorf("after %v it has worked %d times and was refused %d times", took, r.worked, r.refused)
+		return true
+	}
+	if took > raceTime {
+		return r.worked > 0 && r.refused > 0
+	}
+	return r.worked+r.refused >= least && r.worked >= plenty && r.refused >= plenty && enough()
+}
+
+// exchange swaps two names until done is set.
 func exchange(t *testing.T, swaps *atomic.Int64, done *atomic.Bool, a, b string) {
-	for !done.Load() || swaps.Load() < rounds {
+	for !done.Load() {
 		if err := unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE); err != nil {
 			t.Errorf("exchanging %s and %s: %v", a, b, err)
 			return
@@ -46,23 +91,18 @@ func TestLaunchRaceNeverPinsWhatALinkPointsTo(t *testing.T) {
 				defer close(finished)
 				exchange(t, &swaps, &done, r.state+"/"+swapped, r.state+"/evil")
 			}()
-			pinned, refused := 0, 0
-			for (swaps.Load() < rounds || pinned+refused < rounds || pinned < 100 || refused < 100) && !t.Failed() {
-				p := r.plan()
-				p.PIDFiles = nil // what a link to /etc would be dangerous for; see race_files_test.go
-				if r.Prepare(p) != nil {
-					refused++
-					continue
-				}
-				pinned++
+			p := r.plan()
+			p.PIDFiles = nil // what a link to /etc would be dangerous for; see race_files_test.go
+			var c race
+			c.run(t, rounds, func() bool { return swaps.Load() >= rounds }, func() error { return r.Prepare(p) }, func() {
 				if got := inode(t, r.pin("mounts/0")); got != own {
 					t.Errorf("inode %d is pinned, want the agent's own %d", got, own)
 				}
-			}
+			})
 			done.Store(true)
 			<-finished
 			must(t, r.Clean(testID))
-			t.Logf("%d swaps, %d pinned, %d refused", swaps.Load(), pinned, refused)
+			t.Logf("%d swaps, %d pinned, %d refused", swaps.Load(), c.worked, c.refused)
 		})
 	}
 }
@@ -90,20 +130,15 @@ func TestLaunchRaceNeverPinsTheHostsNamespace(t *testing.T) {
 			}
 		}
 	}()
-	pinned, refused := 0, 0
-	for (pinned < 200 || refused < 200) && !t.Failed() {
-		p := Plan{ID: testID, NetworkNamespace: "qdhcp-1", PIDNamespace: Private}
-		if r.Prepare(p) != nil {
-			refused++
-			continue
-		}
-		pinned++
+	p := Plan{ID: testID, NetworkNamespace: "qdhcp-1", PIDNamespace: Private}
+	var c race
+	c.run(t, 400, func() bool { return true }, func() error { return r.Prepare(p) }, func() {
 		if got := inode(t, r.pin("netns")); got != own {
 			t.Errorf("inode %d is pinned, want the agent's own %d", got, own)
 		}
-	}
+	})
 	done.Store(true)
 	<-finished
 	must(t, r.Clean(testID))
-	t.Logf("%d pinned, %d refused", pinned, refused)
+	t.Logf("%d pinned, %d refused", c.worked, c.refused)
 }

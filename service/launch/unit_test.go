@@ -52,7 +52,7 @@ func move(t *testing.T, group string) {
 func removeGroup(t *testing.T, dir string) {
 	t.Helper()
 	var err error
-	for range 100 {
+	for range 3000 {
 		if err = unix.Rmdir(dir); err == nil {
 			return
 		}
@@ -91,7 +91,7 @@ func TestReadyWithRealProcesses(t *testing.T) {
 	table, err := OwnCgroup()
 	must(t, err)
 	p := Plan{ID: testID, PIDNamespace: Private, PIDFiles: []File{{root, "pid"}}}
-	pid, err := Ready(deadline(t, 10*time.Second), p, table, main.Process.Pid)
+	pid, err := Ready(deadline(t, time.Minute), p, table, main.Process.Pid)
 	if pid != payload.Process.Pid || err != nil {
 		t.Errorf("process %d, %v, want %d", pid, err, payload.Process.Pid)
 	}

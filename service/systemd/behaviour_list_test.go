@@ -1,9 +1,7 @@
 package systemd
 
 import (
-	"context"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -51,8 +49,7 @@ func changesNameUnit(t *testing.T, u units, name string) {
 	changes := u.Changes()
 	defer changes.Close()
 	start(t, u, name, kindReady)
-	ctx, cancel := context.WithTimeout(testContext(t), 5*time.Second)
-	defer cancel()
+	ctx := testContext(t)
 	for {
 		names, _, err := changes.Next(ctx)
 		if err != nil {

@@ -81,10 +81,19 @@ func startRunning(t *testing.T, u units, name string) {
 }
 
 func startAbandoned(t *testing.T, u units, name string) {
-	ctx, cancel := context.WithTimeout(testContext(t), 50*time.Millisecond)
+	ctx, cancel := context.WithCancel(testContext(t))
 	defer cancel()
-	_, err := u.Start(ctx, name, script(kindSlow))
-	wantError(t, "start", err, context.DeadlineExceeded)
+	started := make(chan error, 1)
+	go func() {
+		_, err := u.Start(ctx, name, script(kindSlow))
+		started <- err
+	}()
+	waitFor(t, "the start", func() bool {
+		unit, err := u.Get(testContext(t), name)
+		return err == nil && unit.ActiveState == "activating"
+	})
+	cancel()
+	wantError(t, "start", <-started, context.Canceled)
 	waitFor(t, "the abandoned start", func() bool {
 		unit, err := u.Get(testContext(t), name)
 		return err == nil && unit.ActiveState == "active"

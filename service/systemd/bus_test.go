@@ -69,10 +69,11 @@ func newScriptedBus(t *testing.T, answer func(p *peer, call *dbus.Message)) *scr
 	return b
 }
 
-// dial connects; change may alter the configuration.
+// dial connects; change may alter the configuration. No call takes long here, but
+// the machine may be busy.
 func (b *scriptedBus) dial(change func(*Config)) *Conn {
 	b.t.Helper()
-	config := Config{Address: b.address, CallTimeout: 5 * time.Second}
+	config := Config{Address: b.address, CallTimeout: time.Minute}
 	if change != nil {
 		change(&config)
 	}
@@ -81,6 +82,15 @@ func (b *scriptedBus) dial(change func(*Config)) *Conn {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// dialImpatient connects, and then gives calls less time. Dialling itself is bounded
+// by CallTimeout too, and on a busy machine it can take that long.
+func (b *scriptedBus) dialImpatient(timeout time.Duration) *Conn {
+	b.t.Helper()
+	c := b.dial(nil)
+	c.config.CallTimeout = timeout // nobody reads it yet
 	return c
 }
 

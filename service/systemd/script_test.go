@@ -1,11 +1,16 @@
 package systemd
 
 import (
+	"context"
 	"sync"
 	"time"
 )
 
 const environment = `RECORD={"arguments":["--a=\"b\" c","$HOME","100%","back\\slash","line\nend","ü"]}`
+
+// patience is how long the units of the tests may take to start or to stop, none of
+// which is meant to take that long.
+const patience = time.Minute
 
 // script is what a kind does on a real systemd. There is no semicolon in it, which
 // systemd 252 would not keep over a reload.
@@ -18,12 +23,12 @@ func script(kind string) []Property {
 		kindReady: ready + "exec sleep 600",
 		kindExit7: "exit 7",
 		kindNever: "exec sleep 600",
-		kindSlow:  "sleep 0.5\n" + ready + "exec sleep 600",
+		kindSlow:  "sleep 1\n" + ready + "exec sleep 600",
 		kindExit3: "trap 'exit 3' TERM\n" + ready + loop,
 		kindDeaf:  "trap '' TERM\n" + ready + loop,
 		kindDies:  ready + "sleep 0.5\nexit 5",
 	}[kind]
-	timeout := 20 * time.Second
+	timeout := patience
 	if kind == kindNever {
 		timeout = 300 * time.Millisecond
 	}
@@ -34,7 +39,7 @@ func script(kind string) []Property {
 		ExecStart([]string{"/bin/sh", "-c", shell}),
 		Strings("Environment", environment),
 		Duration("TimeoutStartUSec", timeout),
-		Duration("TimeoutStopUSec", 20*time.Second),
+		Duration("TimeoutStopUSec", patience),
 		Duration("StartLimitIntervalUSec", 0),
 	}
 }
@@ -53,9 +58,9 @@ func scripted() *Fake {
 		case kindNever:
 			return TimedOut()
 		case kindSlow:
-			o.Delay = 100 * time.Millisecond
+			o.Delay = 2 * time.Second
 		case kindDies:
-			time.AfterFunc(50*time.Millisecond, func() { f.Exit(name, 5) })
+			go exitWhenReady(f, name)
 		}
 		return o
 	}
@@ -64,9 +69,20 @@ func scripted() *Fake {
 		case kindExit3:
 			return FailedWith(3)
 		case kindDeaf:
-			return Outcome{Delay: time.Second}
+			return Outcome{Delay: patience}
 		}
 		return Outcome{}
 	}
 	return f
+}
+
+// exitWhenReady ends the main process of a unit soon after its start.
+func exitWhenReady(f *Fake, name string) {
+	for range 1000 {
+		time.Sleep(10 * time.Millisecond)
+		if u, err := f.Get(context.Background(), name); err == nil && u.ActiveState == "active" {
+			f.Exit(name, 5)
+			return
+		}
+	}
 }

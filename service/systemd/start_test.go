@@ -19,43 +19,50 @@ func TestStartDecidesByTheUnit(t *testing.T) {
 		unit   scriptedUnit
 		want   error
 		starts int
+		short  bool // calls are given up soon
 	}{
 		"no reply, but the unit is there": {
 			scriptedUnit{
 				"StartTransientUnit": counted(failing(noReply), started),
 				"GetAll":             replying(with(properties("active", 0), "InactiveExitTimestamp", now)),
-			}, nil, 1,
+			}, nil, 1, false,
 		},
 		"no reply, and no unit": {
 			scriptedUnit{
 				"StartTransientUnit": counted(failing(noReply), started),
 				"GetAll":             counted(replying(gone), replying(properties("active", 0))),
-			}, nil, 2,
+			}, nil, 2, false,
 		},
 		"no reply, and another's unit": {
 			scriptedUnit{
 				"StartTransientUnit": counted(failing(noReply), started),
 				"GetAll":             replying(with(properties("active", 0), "InactiveExitTimestamp", uint64(1))),
-			}, ErrUnitExists, 1,
+			}, ErrUnitExists, 1, false,
 		},
 		"systemd was away": {
-			scriptedUnit{"StartTransientUnit": counted(failing(noOwner), started)}, nil, 2,
+			scriptedUnit{"StartTransientUnit": counted(failing(noOwner), started)}, nil, 2, false,
 		},
 		"the bus went away": {
-			scriptedUnit{"StartTransientUnit": counted(hangingUp, started)}, ErrDisconnected, 1,
+			scriptedUnit{"StartTransientUnit": counted(hangingUp, started)}, ErrDisconnected, 1, false,
 		},
 		"the unit exists": {
-			scriptedUnit{"StartTransientUnit": failing(isThere)}, ErrUnitExists, 1,
+			scriptedUnit{"StartTransientUnit": failing(isThere)}, ErrUnitExists, 1, false,
 		},
 		"no answer in time": {
-			scriptedUnit{"StartTransientUnit": silent}, ErrDisconnected, 1,
+			scriptedUnit{"StartTransientUnit": silent}, ErrDisconnected, 1, true,
 		},
 	}
 	for what, test := range tests {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			bus := newScriptedBus(t, test.unit.answer)
-			c := bus.dial(func(config *Config) { config.CallTimeout = 500 * time.Millisecond })
+			c := bus.dial(nil)
+			if test.short {
+				c = bus.dialImpatient(2 * time.Second)
+			}
+			if _, err := c.Version(testContext(t)); err != nil { // so that there is time for the start alone
+				t.Fatal(err)
+			}
 			u, err := c.Start(testContext(t), unit, nil)
 			if !errors.Is(err, test.want) {
 				t.Errorf("error %v, want %v", err, test.want)

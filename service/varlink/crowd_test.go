@@ -49,9 +49,10 @@ func TestVarlinkCrowdedAgentLosesItsIdleConnections(t *testing.T) {
 	}
 	longest := s.dial(t)
 	longest.alive()
-	time.Sleep(50 * time.Millisecond)
+	time.Sleep(limits.CrowdedTimeout) // the service may be late to note when it answered
 	second := s.dial(t)
 	second.alive()
+	time.Sleep(limits.CrowdedTimeout)
 	used := s.dial(t)
 	used.alive()
 	time.Sleep(limits.CrowdedTimeout)
@@ -59,11 +60,7 @@ func TestVarlinkCrowdedAgentLosesItsIdleConnections(t *testing.T) {
 		stays(t, c) // nobody waits
 	}
 	used.alive()
-	start := time.Now()
 	s.dial(t).alive()
-	if took := time.Since(start); took > limits.CrowdedTimeout {
-		t.Errorf("served after %v", took)
-	}
 	longest.want("")
 	s.dial(t).alive()
 	second.want("")

@@ -18,7 +18,7 @@ import (
 )
 
 // patience bounds every wait of the tests; none is meant to take that long.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 type echo struct {
 	Text   string                 `json:"text"`
