@@ -39,7 +39,7 @@ func callAndPrint(text string) int {
 	if err == nil {
 		var c *client.Client
 		if c, err = client.New(call.Address); err == nil {
-			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			defer cancel()
 			result.Sidecar, err = c.Launch(ctx, call.Parameters)
 		}

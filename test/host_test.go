@@ -15,8 +15,14 @@ import (
 	"time"
 )
 
-// commandTimeout is how long a command of the host may take.
-const commandTimeout = 60 * time.Second
+const (
+	// commandTimeout is how long a command of the host may take.
+	commandTimeout = 5 * time.Minute
+	// slowness is how much longer than a quiet machine a busy one may take. podman
+	// takes a quarter of a second where nobody else wants the processors or the disk,
+	// and seconds where somebody does.
+	slowness = 10
+)
 
 // begin takes the host for a test and holds it to leave nothing behind. It comes
 // first, so that its check comes after the test's own cleaning up.
@@ -37,7 +43,7 @@ func begin(t *testing.T) {
 // after it was stopped and let go of.
 func becomesClean() error {
 	err := checkClean()
-	for end := time.Now().Add(3 * time.Second); err != nil && time.Now().Before(end); err = checkClean() {
+	for end := time.Now().Add(slowness * 3 * time.Second); err != nil && time.Now().Before(end); err = checkClean() {
 		time.Sleep(100 * time.Millisecond)
 	}
 	return err
@@ -141,12 +147,13 @@ func show(t testing.TB, unit, property string) string {
 	return run(t, "systemctl", "show", "-P", property, unit)
 }
 
-// eventually waits until ok says so, and fails the test when it does not.
+// eventually waits until ok says so, and fails the test when it does not. limit is
+// what a quiet machine may take.
 func eventually(t testing.TB, limit time.Duration, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(limit); !ok(); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(slowness * limit); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not within %v: %s", limit, what)
+			t.Fatalf("not within %v: %s", slowness*limit, what)
 		}
 	}
 }

@@ -5,6 +5,9 @@ package test
 import (
 	"os"
 	"path/filepath"
+	"testing"
+
+	"tripleo.io/sidecar/interfaces"
 )
 
 const (
@@ -25,7 +28,7 @@ const (
 )
 
 var agentFiles = map[string]string{
-	tester: `profiles = ["dnsmasq", "probe", "phoenix", "mute", "stubborn", "ghost", "looker", "chatty"]
+	tester: `profiles = ["dnsmasq", "probe", "phoenix", "mute", "stubborn", "ghost", "looker", "chatty", "gated"]
 network-namespaces = ["t-*"]
 state-directories = ["/var/lib/tester"]
 max-sidecars = 4000
@@ -55,12 +58,23 @@ const (
 	idle        = `while :; do sleep 3600 & wait; done`
 	untilTerm   = `trap "exit 0" TERM; `
 	writePID    = `echo $$ >$f; `
+	// A test says when it may become ready: see openGate.
+	gate = `until [ -e ${f%/*}/` + gateFile + ` ]; do sleep 0.1; done; `
 	// As many lines as nobody wants to read.
 	chatter = `i=0; while [ $i -lt 20000 ]; do echo "line $i"; i=$((i+1)); done; `
 	// The host's /etc is known by its passwd, and by a file that only a test
 	// puts there.
 	refuseEtc = `for d in ${f%/*} ${f%/*}/..; do [ ! -e $d/passwd ] && [ ! -e $d/ETC-OF-THE-HOST ] || { echo "this is /etc" >&2; exit 66; }; done; `
 )
+
+// gateFile lies beside the pid file.
+const gateFile = "go"
+
+// openGate lets a gated one become ready.
+func openGate(t testing.TB, p interfaces.LaunchParameters) {
+	t.Helper()
+	write(t, filepath.Join(filepath.Dir(pidFileOf(p.Arguments)), gateFile), "")
+}
 
 // profile returns the text of a profile's file.
 func profile(image, script, timeout, restart string) string {
@@ -80,7 +94,8 @@ func profileFiles() map[string]string {
 	return map[string]string{
 		"probe":    profile(image, payload, "30s", "no"),
 		"phoenix":  profile(image, payload, "30s", "always"),
-		"mute":     profile(image, untilTerm+idle, "2s", "no"),
+		"mute":     profile(image, untilTerm+idle, "4s", "no"),
+		"gated":    profile(image, takePIDFile+untilTerm+gate+writePID+idle, "120s", "no"),
 		"stubborn": profile(image, takePIDFile+writePID+idle, "30s", "no"),
 		"ghost":    profile("localhost/no-such-image:1", payload, "30s", "no"),
 		"chatty":   profile(image, takePIDFile+untilTerm+chatter+writePID+idle, "30s", "no"),

@@ -74,9 +74,10 @@ func TestSystemdListsManyUnitsFast(t *testing.T) {
 	slices.Sort(times)
 	begun := time.Now()
 	uncached := fresh(t, pattern)
-	t.Logf("list of 200 units: median %s, longest %s; all read anew %s", times[10], times[19], time.Since(begun))
-	if times[10] > 15*time.Millisecond {
-		t.Errorf("list of 200 units takes %s", times[10])
+	anew := time.Since(begun)
+	t.Logf("list of 200 units: median %s, longest %s; all read anew %s", times[10], times[19], anew)
+	if times[10] > anew/2 {
+		t.Errorf("list of 200 units takes %s, and %s when all are read", times[10], anew)
 	}
 	cached, _ := c.List(testContext(t), pattern)
 	if d := cmp.Diff(uncached, cached); d != "" {
@@ -114,7 +115,7 @@ func TestSystemdListIsNeverStale(t *testing.T) {
 			t.Fatalf("round %d: %d units, %v", i, len(cached), err)
 		}
 	}
-	time.Sleep(100 * time.Millisecond)
+	time.Sleep(time.Second)
 	cached, _ := c.List(testContext(t), pattern)
 	if d := cmp.Diff(fresh(t, pattern), cached); d != "" {
 		t.Errorf("cached list differs (-read +cached):\n%s", d)

@@ -29,11 +29,17 @@ func TestRestartOfBusUnderLoad(t *testing.T) {
 	c := dialHost(t)
 	t.Cleanup(func() { sweep(t, c, "sdt-bus-*") })
 	startUnder(t, c, "sdt-bus-", 100, 700*time.Millisecond, "systemctl", "restart", "dbus.service")
-	begun := time.Now()
-	start(t, c, "sdt-bus-after.service", kindReady)
-	if took := time.Since(begun); took > pollInterval/2 {
-		t.Errorf("a start takes %s: signals are not heard any more", took)
+	// Without signals every start takes pollInterval at least. With them any may, on
+	// a busy machine, but not all.
+	var took time.Duration
+	for i := range 20 {
+		begun := time.Now()
+		start(t, c, fmt.Sprintf("sdt-bus-after-%d.service", i), kindReady)
+		if took = time.Since(begun); took < pollInterval {
+			return
+		}
 	}
+	t.Errorf("a start takes %s: signals are not heard any more", took)
 }
 
 // startUnder starts n units while a command of the host disturbs it.
