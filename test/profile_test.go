@@ -32,7 +32,7 @@ type kind struct {
 	arguments    []string
 	pidFiles     []string
 	stale        []string // other files that the agent removes before a start
-	processes    int // how many show the command line
+	processes    int      // how many show the command line
 	capabilities []string
 	deafToHUP    bool // HUP ends it
 }

@@ -85,3 +85,34 @@ func ownTime(t *testing.T, s shims, arguments []string) time.Duration {
 	}
 	return r.took
 }
+
+// Launches whose connection breaks with the service are asked for again, and start
+// nothing twice.
+func TestShimGoesOnWhenTheServiceIsKilled(t *testing.T) {
+	begin(t)
+	stopAllAtEnd(t, neutron)
+	s := shimsOf(t, neutron)
+	all := networks(t, 16)
+	results := make(chan result, len(all))
+	for _, n := range all {
+		cmd := s.command(t, n.namespace, "", "dnsmasq", n.quiet().Arguments...)
+		go func() { results <- wait(t, cmd) }()
+	}
+	first := <-results
+	killDaemon(t)
+	awaitDaemon(t)
+	for range len(all) - 1 {
+		if r := <-results; r.code != 0 || r.out+r.err != "" {
+			t.Error(r)
+		}
+	}
+	if first.code != 0 {
+		t.Error(first)
+	}
+	var answers []answer
+	for _, n := range all {
+		id := interfaces.NewID(neutron, "dnsmasq", n.file("pid")).String()
+		answers = append(answers, answer{network: n, sidecar: get(t, neutron, id)})
+	}
+	checkOnce(t, answers)
+}

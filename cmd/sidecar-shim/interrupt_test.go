@@ -45,7 +45,7 @@ func exitStatus(cmd *exec.Cmd) int {
 
 func mute(string) string { select {} }
 
-func TestInterruptedShimSaysWhatBecame(t *testing.T) {
+func TestShimInterruptedShimSaysWhatBecame(t *testing.T) {
 	t.Parallel()
 	entry := func(arguments string, started int64) string {
 		return fmt.Sprintf(`{"parameters": {"sidecar": {"id": %q, "context": {"profile": "dnsmasq", "agent": "a", "arguments": %s}, "runtime": {"state": "starting", "startedUSec": %d}}}}`, testID, arguments, started)
@@ -83,7 +83,7 @@ func TestInterruptedShimSaysWhatBecame(t *testing.T) {
 	}
 }
 
-func TestInterruptedTwiceEndsAtOnce(t *testing.T) {
+func TestShimInterruptedTwiceEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	if out, code := interrupt(t, serveFake(t, mute), syscall.SIGINT, true); out != "" || code != 130 {
 		t.Errorf("exit code %d, %q", code, out)

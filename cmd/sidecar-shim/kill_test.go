@@ -71,7 +71,7 @@ func (v *victim) lives() bool {
 
 const testGroup = "0::/../sidecar-" + testID + ".service/libpod-payload-1\n"
 
-func TestKillOfASidecarGoesThroughTheService(t *testing.T) {
+func TestShimKillOfASidecarGoesThroughTheService(t *testing.T) {
 	t.Parallel()
 	for _, signal := range []string{"SIGHUP", "SIGTERM", "SIGKILL"} {
 		v, f := newVictim(t, by(map[string]string{"Signal": empty}), "cgroup", testGroup)
@@ -87,7 +87,7 @@ func TestKillOfASidecarGoesThroughTheService(t *testing.T) {
 	}
 }
 
-func TestKillOfASidecarThatIsGoneOrForeignIsNoSuchProcess(t *testing.T) {
+func TestShimKillOfASidecarThatIsGoneOrForeignIsNoSuchProcess(t *testing.T) {
 	t.Parallel()
 	v, _ := newVictim(t, by(map[string]string{"Signal": gone}), "cgroup", testGroup)
 	err := v.kill(t.Context(), "SIGKILL", v.pid)
@@ -101,7 +101,7 @@ func TestKillOfASidecarThatIsGoneOrForeignIsNoSuchProcess(t *testing.T) {
 }
 
 // A stop must not wait for an upgrade of the service.
-func TestKillWithoutTheServiceIsSentDirectly(t *testing.T) {
+func TestShimKillWithoutTheServiceIsSentDirectly(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]func(string) string{
 		"hung up": func(string) string { return "" },
@@ -125,7 +125,7 @@ func TestKillWithoutTheServiceIsSentDirectly(t *testing.T) {
 	}
 }
 
-func TestKillThatTheServiceRefusesIsNotSent(t *testing.T) {
+func TestShimKillThatTheServiceRefusesIsNotSent(t *testing.T) {
 	t.Parallel()
 	v, _ := newVictim(t, func(string) string {
 		return `{"error": "io.tripleo.Sidecar.HostFailure", "parameters": {"reason": "r"}}`
@@ -135,7 +135,7 @@ func TestKillThatTheServiceRefusesIsNotSent(t *testing.T) {
 	}
 }
 
-func TestKillOfAProgramFromBeforeTheUpgrade(t *testing.T) {
+func TestShimKillOfAProgramFromBeforeTheUpgrade(t *testing.T) {
 	t.Parallel()
 	v, f := newVictim(t, nil, "cmdline", "/usr/sbin/keepalived\x00-P\x00")
 	if err := v.kill(t.Context(), "SIGTERM", v.pid); err != nil {
@@ -146,7 +146,7 @@ func TestKillOfAProgramFromBeforeTheUpgrade(t *testing.T) {
 	}
 }
 
-func TestKillOfAStrangerIsRefused(t *testing.T) {
+func TestShimKillOfAStrangerIsRefused(t *testing.T) {
 	t.Parallel()
 	v, f := newVictim(t, nil, "cmdline", "/usr/sbin/sshd\x00")
 	err := v.kill(t.Context(), "SIGKILL", v.pid)
@@ -155,7 +155,7 @@ func TestKillOfAStrangerIsRefused(t *testing.T) {
 	}
 }
 
-func TestKillOfAStandIn(t *testing.T) {
+func TestShimKillOfAStandIn(t *testing.T) {
 	t.Parallel()
 	environ := standInVariable + "=" + testID + " i1\x00"
 	for signal, want := range map[string]syscall.Signal{
@@ -187,7 +187,7 @@ func TestKillOfAStandIn(t *testing.T) {
 	}
 }
 
-func TestKillScriptsTakeWhatNeutronGives(t *testing.T) {
+func TestShimKillScriptsTakeWhatNeutronGives(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"15": "SIGTERM", "9": "SIGKILL", "1": "SIGHUP", "HUP": "SIGHUP", "hup": "SIGHUP", "SIGHUP": "SIGHUP",
@@ -208,7 +208,7 @@ func TestKillScriptsTakeWhatNeutronGives(t *testing.T) {
 	}
 }
 
-func TestKillScriptsEndWithAMessage(t *testing.T) {
+func TestShimKillScriptsEndWithAMessage(t *testing.T) {
 	t.Parallel()
 	f := serveFake(t, nil)
 	for name := range scripts {

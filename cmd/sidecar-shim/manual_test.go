@@ -8,9 +8,9 @@ import (
 	"tripleo.io/sidecar/interfaces"
 )
 
-// TestManualNamesEverything shows that no name, option, signal or setting is
+// TestShimManualNamesEverything shows that no name, option, signal or setting is
 // missing in the manual page.
-func TestManualNamesEverything(t *testing.T) {
+func TestShimManualNamesEverything(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("sidecar-shim.1")
 	if err != nil {
@@ -41,8 +41,8 @@ func TestManualNamesEverything(t *testing.T) {
 	}
 }
 
-// TestErrorsAllHaveAdvice shows that no error of the interface was forgotten.
-func TestErrorsAllHaveAdvice(t *testing.T) {
+// TestShimErrorsAllHaveAdvice shows that no error of the interface was forgotten.
+func TestShimErrorsAllHaveAdvice(t *testing.T) {
 	t.Parallel()
 	for _, row := range interfaces.Errors {
 		switch row.Err {

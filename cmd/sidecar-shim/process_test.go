@@ -9,7 +9,7 @@ import (
 	"tripleo.io/sidecar/interfaces"
 )
 
-func TestControlGroupNamesTheSidecar(t *testing.T) {
+func TestShimControlGroupNamesTheSidecar(t *testing.T) {
 	t.Parallel()
 	const unit = "sidecar-neutron-dhcp.dnsmasq.0123456789ab.service"
 	const id = "neutron-dhcp.dnsmasq.0123456789ab"
@@ -78,7 +78,7 @@ func (t processTable) add(tb testing.TB, pid string, files ...string) {
 	}
 }
 
-func TestProcessesThatHaveEndedDoNotExist(t *testing.T) {
+func TestShimProcessesThatHaveEndedDoNotExist(t *testing.T) {
 	t.Parallel()
 	procs := table(t)
 	for stat, want := range map[string]bool{
@@ -94,7 +94,7 @@ func TestProcessesThatHaveEndedDoNotExist(t *testing.T) {
 	}
 }
 
-func TestProcessesAreKnownByTheirProgram(t *testing.T) {
+func TestShimProcessesAreKnownByTheirProgram(t *testing.T) {
 	t.Parallel()
 	procs := table(t)
 	for line, want := range map[string]bool{
@@ -115,7 +115,7 @@ func TestProcessesAreKnownByTheirProgram(t *testing.T) {
 	}
 }
 
-func TestStandInsAreFoundByTheirEnvironment(t *testing.T) {
+func TestShimStandInsAreFoundByTheirEnvironment(t *testing.T) {
 	t.Parallel()
 	procs := table(t)
 	procs.add(t, "5", "environ", "A=b\x00SIDECAR_STAND_IN="+testID+" i1\x00")

@@ -8,7 +8,7 @@ import (
 	"tripleo.io/sidecar/interfaces"
 )
 
-func TestCallsGoWhereTheyBelong(t *testing.T) {
+func TestShimCallsGoWhereTheyBelong(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]call{
 		"dnsmasq --no-hosts --pid-file=/x":                   toService,
@@ -66,7 +66,7 @@ func TestCallsGoWhereTheyBelong(t *testing.T) {
 	}
 }
 
-func TestProgramsCanBeProfiles(t *testing.T) {
+func TestShimProgramsCanBeProfiles(t *testing.T) {
 	t.Parallel()
 	for name := range programs {
 		if !interfaces.ValidName(name) {
@@ -82,7 +82,7 @@ func TestProgramsCanBeProfiles(t *testing.T) {
 	}
 }
 
-func TestNameThatNobodyKnowsIsRefused(t *testing.T) {
+func TestShimNameThatNobodyKnowsIsRefused(t *testing.T) {
 	t.Parallel()
 	var stdout, stderr bytes.Buffer
 	code := run([]string{"/usr/sbin/bogus", "x"}, &stdout, &stderr)
@@ -94,7 +94,7 @@ func TestNameThatNobodyKnowsIsRefused(t *testing.T) {
 	}
 }
 
-func TestGuardKnowsTheSameProcessAndItsChild(t *testing.T) {
+func TestShimGuardKnowsTheSameProcessAndItsChild(t *testing.T) {
 	t.Parallel()
 	for guard, want := range map[string]bool{
 		"": false, "dnsmasq": false, "dnsmasq:": false, "dnsmasq:9": false, "haproxy:5": false,

@@ -23,10 +23,10 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, commands)
 }
 
-// TestScripts runs the real program against a service that answers from a
+// TestShimScripts runs the real program against a service that answers from a
 // script. "serve FILE" starts it at $WORK/s; a call outside the script, or one
 // that never comes, fails the test. "code N COMMAND…" wants that exit code.
-func TestScripts(t *testing.T) {
+func TestShimScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestSettingsAreReadFromTheFile(t *testing.T) {
+func TestShimSettingsAreReadFromTheFile(t *testing.T) {
 	t.Parallel()
 	got, err := parseSettings("spool = \"/s\"\nprograms = [\"/a\", \"/b\"]\n")
 	want := defaults()
@@ -24,7 +24,7 @@ func TestSettingsAreReadFromTheFile(t *testing.T) {
 	}
 }
 
-func TestSettingsThatAreWrongAreRefused(t *testing.T) {
+func TestShimSettingsThatAreWrongAreRefused(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"addr = \"x\"":                 `line 1: no such key: "addr"; there are address, spool and programs`,
@@ -39,7 +39,7 @@ func TestSettingsThatAreWrongAreRefused(t *testing.T) {
 	}
 }
 
-func TestSettingsFileIsNamedInItsErrors(t *testing.T) {
+func TestShimSettingsFileIsNamedInItsErrors(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "shim.toml")
 	if _, err := readSettings(path); err != nil {
@@ -55,7 +55,7 @@ func TestSettingsFileIsNamedInItsErrors(t *testing.T) {
 	}
 }
 
-func TestSettingsInTheEnvironmentWin(t *testing.T) {
+func TestShimSettingsInTheEnvironmentWin(t *testing.T) {
 	t.Parallel()
 	environment := map[string]string{"SIDECAR_ADDRESS": "/a", "SIDECAR_SPOOL": "/s", "SIDECAR_PROGRAMS": "/p:/q"}
 	lookup := func(name string) (string, bool) { v, ok := environment[name]; return v, ok }

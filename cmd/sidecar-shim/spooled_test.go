@@ -40,7 +40,7 @@ func drain(t *testing.T, answer string) (directory string, calls <-chan spool.Ca
 	return directory, taken
 }
 
-func TestSpoolIsUsedWhereThereIsNoSocket(t *testing.T) {
+func TestShimSpoolIsUsedWhereThereIsNoSocket(t *testing.T) {
 	t.Parallel()
 	directory, calls := drain(t, `{"parameters": {"sidecar": `+sidecarIs(testID, "ready", "i1")+`}}`)
 	f := &fakeService{path: filepath.Join(directory, "no-socket")}
@@ -64,7 +64,7 @@ func TestSpoolIsUsedWhereThereIsNoSocket(t *testing.T) {
 	}
 }
 
-func TestSpoolCarriesTheServicesErrors(t *testing.T) {
+func TestShimSpoolCarriesTheServicesErrors(t *testing.T) {
 	t.Parallel()
 	directory, _ := drain(t, `{"error": "io.tripleo.Sidecar.LaunchFailed", "parameters": {"exitCode": 3, "output": ["no"]}}`)
 	f := &fakeService{path: filepath.Join(directory, "no-socket")}
@@ -77,7 +77,7 @@ func TestSpoolCarriesTheServicesErrors(t *testing.T) {
 }
 
 // A socket that does not work is an error, and no reason to look elsewhere.
-func TestSpoolIsNotUsedWhereThereIsASocket(t *testing.T) {
+func TestShimSpoolIsNotUsedWhereThereIsASocket(t *testing.T) {
 	t.Parallel()
 	directory, calls := drain(t, "{}")
 	f := &fakeService{path: filepath.Join(directory, "socket")}
@@ -92,7 +92,7 @@ func TestSpoolIsNotUsedWhereThereIsASocket(t *testing.T) {
 	}
 }
 
-func TestNamespaceIsFoundByWhatItIs(t *testing.T) {
+func TestShimNamespaceIsFoundByWhatItIs(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	own := filepath.Join(t.TempDir(), "own")

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 	"time"
@@ -52,7 +53,8 @@ func beStandIn(name, text string) error {
 	if err := unix.Fstat(readyFD, &st); !ok || err != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
 		return fmt.Errorf("the environment has %s, which is not meant to be set by hand", standInVariable)
 	}
-	debug.SetGCPercent(20) // it lives long and does little: small is better than quick
+	runtime.GOMAXPROCS(1)  // it lives long and does little:
+	debug.SetGCPercent(20) // small is better than quick
 	svc, err := connect()
 	if err != nil {
 		return err

@@ -67,7 +67,7 @@ func (s *standInTest) start(t *testing.T, args ...string) int {
 	return pid
 }
 
-func TestStandInLooksLikeTheProgram(t *testing.T) {
+func TestShimStandInLooksLikeTheProgram(t *testing.T) {
 	t.Parallel()
 	s := newStandInTest(t)
 	s.set(by(map[string]string{"Launch": s.launched("i1", false), "List": s.listed("ready", "i1"), "Signal": empty}))
@@ -103,7 +103,7 @@ func TestStandInLooksLikeTheProgram(t *testing.T) {
 	}
 }
 
-func TestStandInPassesSignalsOn(t *testing.T) {
+func TestShimStandInPassesSignalsOn(t *testing.T) {
 	t.Parallel()
 	s := newStandInTest(t)
 	s.set(by(map[string]string{"Launch": s.launched("i1", false), "List": s.listed("ready", "i1"), "Signal": empty}))
@@ -120,7 +120,7 @@ func TestStandInPassesSignalsOn(t *testing.T) {
 	}
 }
 
-func TestStandInEndsWithItsSidecar(t *testing.T) {
+func TestShimStandInEndsWithItsSidecar(t *testing.T) {
 	t.Parallel()
 	for name, after := range map[string]func(*standInTest) string{
 		"gone":     func(*standInTest) string { return gone },
@@ -141,7 +141,7 @@ func TestStandInEndsWithItsSidecar(t *testing.T) {
 	}
 }
 
-func TestStandInKeepsASignalForAServiceThatIsAway(t *testing.T) {
+func TestShimStandInKeepsASignalForAServiceThatIsAway(t *testing.T) {
 	t.Parallel()
 	s := newStandInTest(t)
 	s.set(by(map[string]string{"Launch": s.launched("i1", false)}))
@@ -157,7 +157,7 @@ func TestStandInKeepsASignalForAServiceThatIsAway(t *testing.T) {
 	eventually(t, "the stand-in has ended", func() bool { return !ownProcesses.process(pid).exists() })
 }
 
-func TestStandInOfAnAdoptedSidecar(t *testing.T) {
+func TestShimStandInOfAnAdoptedSidecar(t *testing.T) {
 	t.Parallel()
 	s := newStandInTest(t)
 	s.set(by(map[string]string{
@@ -184,7 +184,7 @@ func TestStandInOfAnAdoptedSidecar(t *testing.T) {
 }
 
 // SIGHUP ends conntrackd: an adopted one gets none.
-func TestStandInOfAnAdoptedConntrackd(t *testing.T) {
+func TestShimStandInOfAnAdoptedConntrackd(t *testing.T) {
 	t.Parallel()
 	s := newStandInTest(t)
 	s.set(by(map[string]string{"Launch": s.launched("i1", true), "List": s.listed("ready", "i1")}))
@@ -197,7 +197,7 @@ func TestStandInOfAnAdoptedConntrackd(t *testing.T) {
 }
 
 // What was adopted can end before it gets its SIGHUP.
-func TestStandInOfASidecarThatHasJustEnded(t *testing.T) {
+func TestShimStandInOfASidecarThatHasJustEnded(t *testing.T) {
 	t.Parallel()
 	s := newStandInTest(t)
 	s.set(by(map[string]string{
@@ -210,7 +210,7 @@ func TestStandInOfASidecarThatHasJustEnded(t *testing.T) {
 	}
 }
 
-func TestStandInWithoutAPlaceForItsNumberIsAFailure(t *testing.T) {
+func TestShimStandInWithoutAPlaceForItsNumberIsAFailure(t *testing.T) {
 	t.Parallel()
 	s := newStandInTest(t)
 	s.main = "/nonexistent/pid"
