@@ -87,7 +87,7 @@ func (w watch) next(ctx context.Context, tick <-chan time.Time) bool {
 			return false
 		case <-tick:
 			return true
-		case <-overflows:
+		case <-overflows: //nolint:errcheck // whatever it is, it is time to look again
 			return true
 		case event := <-events:
 			if event.Name == path {

@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/spool"
@@ -54,7 +55,6 @@ func main() {
 	defer stop()
 	if err := run(ctx, os.Args[1:], logger); err != nil && !errors.Is(err, flag.ErrHelp) {
 		logger.Error("sidecar-spool ends", "error", err)
-		stop()
 		os.Exit(1)
 	}
 }
@@ -76,9 +76,28 @@ func run(ctx context.Context, args []string, logger *slog.Logger) error {
 	case "prepare":
 		return prepare(o, words[1])
 	case "drain":
-		return drainAgent(ctx, o, words[1], logger)
+		err := drainAgent(ctx, o, words[1], logger)
+		if err != nil {
+			logger.Error("the spool cannot be drained", "agent", words[1], "error", err)
+			pause(ctx, errorPause)
+		}
+		return err
 	}
 	return errUsage
+}
+
+// errorPause is the time between an error and the end. systemd starts a drain again
+// at once for as long as there is something in its directory, and an agent may be
+// able to spoil its own spool.
+const errorPause = 10 * time.Second
+
+func pause(ctx context.Context, length time.Duration) {
+	timer := time.NewTimer(length)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // withoutTime drops the time of a log line: the journal has its own.

@@ -36,14 +36,16 @@ type Config struct {
 	Logger    *slog.Logger
 
 	Calls  int           // calls under way at once; default 16
-	Linger time.Duration // how long to wait for another request before the end; default 1 s
+	Linger time.Duration // how long to wait for another request before the end; default 5 s
 	Grace  time.Duration // how long calls may take to end after ctx has; default 10 s
 }
 
 const (
 	callsAtOnce = 16
-	linger      = time.Second
-	grace       = 10 * time.Second
+	// linger spares the next of a series of requests the start of a program in its
+	// sandbox, which is most of what a request costs.
+	linger = 5 * time.Second
+	grace  = 10 * time.Second
 	// again is the time between two looks while there is something that cannot be
 	// moved. It is longer if a look takes long, so as not to keep a processor busy.
 	again = 200 * time.Millisecond

@@ -53,7 +53,7 @@ func (a arrivals) wait(ctx context.Context, ended <-chan struct{}, limit time.Du
 			return
 		case <-ended:
 			return
-		case <-overflows:
+		case <-overflows: //nolint:errcheck // whatever it is, it is time to look again
 			return
 		case event := <-events:
 			if event.Has(fsnotify.Create) {

@@ -1,0 +1,86 @@
+//go:build testhost
+
+package test
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"tripleo.io/sidecar/interfaces"
+)
+
+// TestSpoolConcurrent300Launches kills the drain five times in the middle of 300
+// launches by 30 callers.
+func TestSpoolConcurrent300Launches(t *testing.T) {
+	begin(t)
+	const threads, each = 30, 10
+	all := networks(t, threads*each)
+	c := withSpool(t)
+	stopAllAtEnd(t, spooled)
+	since, began := now(), time.Now()
+	answers := make([]answer, len(all))
+	var answered atomic.Int64
+	var wait sync.WaitGroup
+	for thread := range threads {
+		wait.Go(func() {
+			for i := thread * each; i < (thread+1)*each; i++ {
+				answers[i].network = all[i]
+				answers[i].sidecar, answers[i].err = c.Launch(context.Background(), all[i].quiet())
+				answered.Add(1)
+			}
+		})
+	}
+	killed := 0
+	for i := range int64(5) {
+		eventually(t, 2*time.Minute, "launches go on", func() bool { return answered.Load() >= (i+1)*40 })
+		if killDrain(t) {
+			killed++
+		}
+	}
+	wait.Wait()
+	t.Logf("%d launches took %v, the drain was killed %d times", len(all), time.Since(began).Round(time.Millisecond), killed)
+	if killed != 5 {
+		t.Errorf("the drain was killed %d times", killed)
+	}
+	for _, a := range answers {
+		if a.err != nil {
+			t.Fatalf("%s: %v", a.network.id, a.err)
+		}
+	}
+	checkEachStartedOnce(t, since, answers)
+}
+
+// killDrain kills the drain with SIGKILL, and reports whether it ran.
+func killDrain(t *testing.T) bool {
+	t.Helper()
+	pid, err := strconv.Atoi(show(t, drainUnit, "MainPID"))
+	return err == nil && pid > 0 && syscall.Kill(pid, syscall.SIGKILL) == nil
+}
+
+// checkEachStartedOnce holds that every answer's sidecar runs, and by the journal
+// that systemd has started its unit once.
+func checkEachStartedOnce(t *testing.T, since string, answers []answer) {
+	t.Helper()
+	started := map[string]int{}
+	for _, e := range entriesSince(t, since, "_PID=1", "JOB_TYPE=start", "JOB_RESULT=done") {
+		if unit, ok := e["UNIT"].(string); ok {
+			started[unit]++
+		}
+	}
+	for _, a := range answers {
+		if err := running(a.sidecar, a.network.quiet().Arguments); err != nil {
+			t.Error(err)
+		}
+		if got := started[a.sidecar.Runtime.Unit]; got != 1 {
+			t.Errorf("%s was started %d times", a.sidecar.ID, got)
+		}
+	}
+	if listed, err := as(t, spooled).List(minute(t), interfaces.ListParameters{}); err != nil || len(listed) != len(answers) {
+		t.Errorf("%d answers, but %d are listed, %v", len(answers), len(listed), err)
+	}
+}

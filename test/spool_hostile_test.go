@@ -1,0 +1,131 @@
+//go:build testhost
+
+package test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/spool"
+)
+
+// TestSpoolHostileEntries shows that what is no request is moved aside with a
+// reason, by the confined drain, while good requests are carried out.
+func TestSpoolHostileEntries(t *testing.T) {
+	begin(t)
+	namespace(t, "t-spool")
+	c := withSpool(t)
+	stopAllAtEnd(t, spooled)
+	fresh := filepath.Join(spoolOnHost, spool.New)
+	name := func(n int) string { return spool.File(fmt.Sprintf("%032x", n)) }
+	hand(t, name(1), "{", spoolUser)
+	hand(t, name(2), strings.Repeat(" ", spool.MaxRequest+1), spoolUser)
+	hand(t, name(3), `{"method":"io.tripleo.Sidecar.List"}`, 4243)
+	hand(t, "not a name\n", "{}", spoolUser)
+	run(t, "ln", "-s", "/etc/shadow", filepath.Join(fresh, name(4)))
+	run(t, "mkfifo", filepath.Join(fresh, name(5)))
+	run(t, "mkdir", "-p", filepath.Join(fresh, name(6), "x"))
+	run(t, "mknod", filepath.Join(fresh, name(7)), "c", "1", "3")
+	// The agent makes its directory sticky, and its directory's entries anybody's.
+	run(t, "chmod", "1777", fresh)
+	if _, err := c.Launch(minute(t), probe(t, "t-spool")); err != nil {
+		t.Error(err)
+	}
+	reasons := ""
+	eventually(t, 10*time.Second, "the hostile entries are moved aside", func() bool {
+		found, _ := filepath.Glob(filepath.Join(spoolOnHost, spool.Refused, "*.reason"))
+		reasons = run(t, "sh", "-c", "cat "+filepath.Join(spoolOnHost, spool.Refused, "*.reason")+" || true")
+		return len(found) == 8
+	})
+	for _, want := range []string{
+		"262145 bytes", "belongs to user 4243", `name: "not a name\n"`, "a symbolic link", "a fifo", "a directory", "a device",
+	} {
+		if !strings.Contains(reasons, want) {
+			t.Errorf("no reason says %q: %s", want, reasons)
+		}
+	}
+	for n := 1; n <= 7; n++ {
+		text, err := os.ReadFile(filepath.Join(spoolOnHost, spool.Results, name(n)))
+		if err != nil || !strings.Contains(string(text), "org.varlink.service.InvalidParameter") {
+			t.Errorf("result %d: %s, %v", n, text, err)
+		}
+	}
+	eventually(t, 10*time.Second, "the drain has ended", func() bool { return show(t, drainUnit, "ActiveState") == "inactive" })
+	if state := show(t, watchUnit, "ActiveState"); state != "active" {
+		t.Errorf("%s is %s", watchUnit, state)
+	}
+}
+
+// TestSpoolEntryThatStays shows that an entry which nobody can move does not make
+// systemd start the drain for ever, and does not keep others waiting.
+func TestSpoolEntryThatStays(t *testing.T) {
+	begin(t)
+	namespace(t, "t-spool")
+	c := withSpool(t)
+	stopAllAtEnd(t, spooled)
+	path := filepath.Join(spoolOnHost, spool.New, "stays")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := setImmutable(path, true); err != nil {
+		t.Fatal(err)
+	}
+	defer setImmutable(path, false)
+	if _, err := c.Launch(minute(t), probe(t, "t-spool")); err != nil {
+		t.Error(err)
+	}
+	pid := show(t, drainUnit, "MainPID")
+	time.Sleep(2 * time.Second)
+	if now := show(t, drainUnit, "MainPID"); now != pid || pid == "0" {
+		t.Errorf("the drain was process %s and is %s", pid, now)
+	}
+}
+
+// setImmutable sets or clears FS_IMMUTABLE_FL (ioctl_iflags(2)).
+func setImmutable(path string, on bool) error {
+	const immutable = 0x10
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	flags := 0
+	if on {
+		flags = immutable
+	}
+	return unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags)
+}
+
+func TestSpoolHardeningScore(t *testing.T) {
+	begin(t)
+	c := withSpool(t)
+	if _, err := c.List(minute(t), interfaces.ListParameters{}); err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(show(t, drainUnit, "MainPID"))
+	if err != nil || pid == 0 {
+		t.Fatalf("the drain has ended before it was looked at: %v", err)
+	}
+	const dacOverride, fowner = 1, 3 // linux/capability.h
+	for field, want := range map[string]string{"CapEff": fmt.Sprintf("%016x", 1<<dacOverride|1<<fowner), "NoNewPrivs": "1", "Seccomp": "2"} {
+		if got := status(t, pid, field); got != want {
+			t.Errorf("%s is %s, want %s", field, got, want)
+		}
+	}
+	mounts := mountsOf(t, pid)
+	for target, want := range map[string]string{"/": "ro", spoolOnHost: "rw", "/run/sidecar-spool": "rw"} {
+		if got, _, _ := strings.Cut(mounts[target], ","); got != want {
+			t.Errorf("%s is mounted %q for the drain, want %s", target, mounts[target], want)
+		}
+	}
+	checkScore(t, drainUnit)
+	checkScore(t, "sidecar-spool-directory@"+spooled+".service")
+}
