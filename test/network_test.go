@@ -105,7 +105,7 @@ var leaseOf = regexp.MustCompile(`lease of (\S+) obtained`)
 // lease asks for an address as any machine on the network does, and returns it.
 func (n *network) lease(t testing.TB) string {
 	t.Helper()
-	script := `exec ip netns exec "$0" busybox udhcpc -f -q -n -t 8 -T 1 -i eth0 -s /bin/true 2>&1`
+	script := `exec ip netns exec "$0" busybox udhcpc -f -q -n -t 20 -T 1 -i eth0 -s /bin/true 2>&1`
 	text := run(t, "sh", "-c", script, n.machine)
 	found := leaseOf.FindStringSubmatch(text)
 	if found == nil {

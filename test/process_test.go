@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // cmdline returns the command line of a process.
@@ -103,6 +104,19 @@ func processesWith(text string) []int {
 		}
 	}
 	return found
+}
+
+// awaitMainLoop waits until a process that waits for events does so. dnsmasq writes
+// its pid file before it is through with its start, and ends with 5, a failure, on a
+// SIGTERM in between (sig_handler in its dnsmasq.c).
+func awaitMainLoop(t testing.TB, pid int) {
+	t.Helper()
+	eventually(t, 10*time.Second, fmt.Sprintf("process %d waits for events", pid), func() bool {
+		// The kernel's function in which it sleeps, of poll(2), select(2) or
+		// epoll_wait(2).
+		where, err := os.ReadFile(fmt.Sprintf("/proc/%d/wchan", pid))
+		return err != nil || strings.Contains(string(where), "poll")
+	})
 }
 
 // alive reports whether a process exists.

@@ -56,6 +56,9 @@ func start(t testing.TB, agent string, p interfaces.LaunchParameters) *interface
 	}
 	stopAtEnd(t, agent, s.ID)
 	checkRunning(t, s, p)
+	if p.Profile == "dnsmasq" {
+		awaitMainLoop(t, int(*s.Runtime.ProcessID))
+	}
 	return s
 }
 

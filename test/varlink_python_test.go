@@ -76,7 +76,8 @@ func TestVarlinkPythonLibraryCalls(t *testing.T) {
 	if seen.Refused != interfaces.Name+".ArgumentNotAllowed" || seen.Refusal.Index != 0 || seen.Refusal.Reason == "" {
 		t.Errorf("refused with %q, %+v", seen.Refused, seen.Refusal)
 	}
-	if seen.Stopped.ExitCode == nil || *seen.Stopped.ExitCode != 0 {
+	// 5 is dnsmasq that is stopped before it is through with its start.
+	if code := seen.Stopped.ExitCode; code == nil || *code != 0 && *code != 5 {
 		t.Errorf("stopped: %+v", seen.Stopped)
 	}
 }

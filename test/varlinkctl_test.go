@@ -58,6 +58,7 @@ func TestVarlinkctlCalls(t *testing.T) {
 	decode(t, varlinkctl(t, "call", "--json=short", socketOf(neutron), interfaces.Name+".Launch", string(text)), &launched)
 	stopAtEnd(t, neutron, launched.Sidecar.ID)
 	checkRunning(t, &launched.Sidecar, p)
+	awaitMainLoop(t, int(*launched.Sidecar.Runtime.ProcessID))
 
 	var listed []interfaces.ListReply
 	decode(t, varlinkctl(t, "call", "--more", "--collect", "--json=short", socketOf(neutron), interfaces.Name+".List", "{}"), &listed)
