@@ -23,23 +23,12 @@ func benchLaunch(ctx context.Context, agent *client.Client, rounds int) error {
 	if err != nil {
 		return err
 	}
-	sides := []func() (time.Duration, error){
+	times, err := paired(rounds,
 		func() (time.Duration, error) { return launchOnce(ctx, agent, n) },
 		func() (time.Duration, error) { return podmanOnce(ctx, argv, n) },
-	}
-	times := make([][]time.Duration, len(sides))
-	const warmUp = 2
-	for round := range rounds + warmUp {
-		for i := range sides {
-			side := (i + round) % len(sides)
-			took, err := sides[side]()
-			if err != nil {
-				return err
-			}
-			if round >= warmUp {
-				times[side] = append(times[side], took)
-			}
-		}
+	)
+	if err != nil {
+		return err
 	}
 	ours, podman := median(times[0]), median(times[1])
 	report("launch_ms", milliseconds(ours), "ms")
@@ -60,15 +49,26 @@ func launchOnce(ctx context.Context, agent *client.Client, n network) (time.Dura
 }
 
 func podmanOnce(ctx context.Context, argv []string, n network) (time.Duration, error) {
+	took, err := untilPID(ctx, n, func() error {
+		_, err := output(ctx, argv...)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	_, err = output(ctx, "podman", "rm", "-f", "-t", "0", "bench")
+	return took, err
+}
+
+// untilPID runs what starts the network's dnsmasq, and returns when the pid file
+// was there: that may be before or after it returned.
+func untilPID(ctx context.Context, n network, start func() error) (time.Duration, error) {
 	if err := os.Remove(n.pidFile()); err != nil && !os.IsNotExist(err) {
 		return 0, err
 	}
 	begin := time.Now()
 	done := make(chan error, 1)
-	go func() {
-		_, err := output(ctx, argv...)
-		done <- err
-	}()
+	go func() { done <- start() }()
 	waiting, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	waitErr := n.waitForPID(waiting)
@@ -76,11 +76,7 @@ func podmanOnce(ctx context.Context, argv []string, n network) (time.Duration, e
 	if err := <-done; err != nil {
 		return 0, err
 	}
-	if waitErr != nil {
-		return 0, waitErr
-	}
-	_, err := output(ctx, "podman", "rm", "-f", "-t", "0", "bench")
-	return took, err
+	return took, waitErr
 }
 
 // barePodman is the command line that the service would use, for somebody who

@@ -49,6 +49,9 @@ func run(ctx context.Context, s settings) error {
 	if err := benchLaunch(ctx, agent, s.rounds); err != nil {
 		return fmt.Errorf("launch: %w", err)
 	}
+	if err := benchShim(ctx, agent, s.rounds); err != nil {
+		return fmt.Errorf("shim: %w", err)
+	}
 	if err := benchList(ctx, agent, s); err != nil {
 		return fmt.Errorf("list: %w", err)
 	}

@@ -1,0 +1,39 @@
+package main
+
+import "time"
+
+// side is one way to do what is measured. It returns how long it took, without
+// what it does to be ready for the next round.
+type side func() (time.Duration, error)
+
+// warmUp rounds fill caches and are not counted.
+const warmUp = 2
+
+// paired runs the sides in turn, beginning with another one in each round, and
+// returns the times of each.
+func paired(rounds int, sides ...side) ([][]time.Duration, error) {
+	times := make([][]time.Duration, len(sides))
+	for round := range rounds + warmUp {
+		for i := range sides {
+			at := (i + round) % len(sides)
+			took, err := sides[at]()
+			if err != nil {
+				return nil, err
+			}
+			if round >= warmUp {
+				times[at] = append(times[at], took)
+			}
+		}
+	}
+	return times, nil
+}
+
+// differences of the rounds of two sides: what both have in common, noise
+// included, falls out.
+func differences(a, b []time.Duration) []time.Duration {
+	var all []time.Duration
+	for i := range a {
+		all = append(all, a[i]-b[i])
+	}
+	return all
+}
