@@ -22,6 +22,7 @@ const (
 const agentPolicy = `profiles           = ["dnsmasq"]
 network-namespaces = ["qdhcp-*"]
 state-directories  = ["` + stateRoot + `"]
+spool-user         = 0
 `
 
 // setUp makes the agent and starts the service.
