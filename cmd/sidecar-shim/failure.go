@@ -133,6 +133,8 @@ func sayFailed(failed *interfaces.LaunchFailedError) string {
 		return "the container could not be made (exit code 125); 'journalctl -t sidecar-launch' and 'systemctl list-units --failed' on the host say more"
 	case code == programNotRun || code == programNotFound:
 		return fmt.Sprintf("the program could not be run (exit code %d): is the profile's command in its image?", code)
+	case failed.ExitCode != nil && *failed.ExitCode == 0:
+		return "the process ended with exit code 0 before it was ready, which is a failure all the same"
 	case len(failed.Output) > 0:
 		return ""
 	case failed.ExitSignal != nil:

