@@ -131,9 +131,10 @@ func startStandIn(ctx context.Context, who identity) (int, error) {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = ready.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if _, err := io.ReadFull(ready, make([]byte, 1)); err != nil {
+	// A word, and then the end: when it is over, it does not hold the pipe either.
+	if word, err := io.ReadAll(ready); err != nil || len(word) == 0 {
 		_ = cmd.Process.Kill()
-		return 0, fmt.Errorf("it did not start: %w", err)
+		return 0, errors.Join(errors.New("it did not start"), err)
 	}
 	return cmd.Process.Pid, nil
 }
