@@ -151,8 +151,8 @@ func TestShimStartsWatchesAndStopsDnsmasq(t *testing.T) {
 	}
 }
 
-// haproxyConfiguration is Neutron's (neutron/agent/metadata/driver_base.py).
-const haproxyConfiguration = `global
+// proxyConfiguration is Neutron's (neutron/agent/metadata/driver_base.py).
+const proxyConfiguration = `global
     log         /dev/log local0 info
     log-tag     haproxy-metadata-proxy-%[1]s
     user        root
@@ -191,7 +191,7 @@ func (n *network) metadataProxy(t testing.TB) (configuration, pidFile string) {
 		}
 	}
 	configuration = neutronDirectory + "/ns-metadata-proxy/" + n.id + ".conf"
-	write(t, configuration, fmt.Sprintf(haproxyConfiguration, n.id))
+	write(t, configuration, fmt.Sprintf(proxyConfiguration, n.id))
 	pidFile = neutronDirectory + "/external/pids/" + n.id + ".pid.haproxy"
 	t.Cleanup(func() { _ = errors.Join(os.Remove(configuration), os.Remove(pidFile)) })
 	return configuration, pidFile
