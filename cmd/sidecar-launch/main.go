@@ -36,10 +36,16 @@ const notifyLimit = 30 * time.Second
 var version = "unknown" // set by the linker
 
 func main() {
-	if err := run(os.Args[1:]); err != nil {
-		complain(err)
-		os.Exit(exitFailure)
+	err := run(os.Args[1:])
+	if err == nil {
+		return
 	}
+	// A process that ended by itself has said why, and systemd says how: its last
+	// lines are what the caller of the launch gets to see.
+	if !errors.Is(err, launch.ErrMainEnded) {
+		complain(err)
+	}
+	os.Exit(exitFailure)
 }
 
 // complain prints an error as one line: in the journal a line is an entry.
