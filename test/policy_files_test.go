@@ -18,7 +18,7 @@ const (
 	image            = "localhost/neutron-sidecars:1"
 )
 
-// The agents of the tests, beside the shipped example neutron-dhcp.
+// The agents of the tests, beside the shipped examples.
 const (
 	neutron = "neutron-dhcp" // may do what a real one may
 	tester  = "tester"       // may launch the profiles of the tests
@@ -105,8 +105,10 @@ func profileFiles() map[string]string {
 
 // installPolicy writes the policy files of the tests.
 func installPolicy() error {
-	if _, err := output("install", "-m0644", "-t", policyDirectory+"/agents.d", filepath.Join(exampleAgents, neutron+".toml")); err != nil {
-		return err
+	for _, name := range []string{neutron, "neutron-l3", "neutron-ovn-metadata"} {
+		if _, err := output("install", "-m0644", "-t", policyDirectory+"/agents.d", filepath.Join(exampleAgents, name+".toml")); err != nil {
+			return err
+		}
 	}
 	for name, text := range agentFiles {
 		if err := writePolicy("agents.d", name, text); err != nil {

@@ -6,6 +6,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Process is one process of a unit, as /proc/PID/status (proc_pid_status(5))
@@ -15,6 +17,16 @@ type Process struct {
 	Parent int    // in our pid namespace, 0 when it lies outside
 	NSPID  []int  // its number in every namespace from ours inwards; the last one is what it sees itself
 	Name   string // as it calls itself, at most 15 bytes
+	Deaf   bool   // a SIGTERM sent to it now would be lost
+}
+
+// sigTERM is SIGTERM in the masks of proc_pid_status(5).
+const sigTERM = 1 << (unix.SIGTERM - 1)
+
+// deaf reports whether SIGTERM is lost on a process with these masks: the first of
+// a pid namespace gets only what it has a handler for (pid_namespaces(7)).
+func (p Process) deaf(blocked, caught uint64) bool {
+	return p.nested() && p.own() == 1 && (blocked|caught)&sigTERM == 0
 }
 
 // own returns the number that the process knows itself by.
@@ -75,42 +87,50 @@ func readProcess(proc string, pid int) (Process, bool, error) {
 	return p, p.PID == pid, nil
 }
 
-// parseStatus takes Name, Pid, PPid and NSpid from the text of /proc/PID/status.
-// A name cannot fake a line: the kernel escapes newlines in it.
+// parseStatus takes Name, Pid, PPid, NSpid and the signal masks from the text of
+// /proc/PID/status. A name cannot fake a line: the kernel escapes newlines in it.
 func parseStatus(status string) (Process, error) {
 	var p Process
+	blocked, caught := uint64(0), ^uint64(0) // nothing is lost as far as we know
 	for line := range strings.Lines(status) {
 		key, value, _ := strings.Cut(line, ":")
-		numbers := strings.Fields(value)
+		value = strings.TrimSpace(value)
+		var err error
 		switch key {
 		case "Name":
-			p.Name = strings.TrimSpace(value)
-			continue
+			p.Name = value
 		case "Pid", "PPid", "NSpid":
-		default:
-			continue
+			err = p.set(key, strings.Fields(value))
+		case "SigBlk":
+			blocked, err = strconv.ParseUint(value, 16, 64)
+		case "SigCgt":
+			caught, err = strconv.ParseUint(value, 16, 64)
 		}
-		for _, s := range numbers {
-			n, err := strconv.Atoi(s)
-			if err != nil {
-				return Process{}, fmt.Errorf("%s: %v", key, err)
-			}
-			p.set(key, n)
+		if err != nil {
+			return Process{}, fmt.Errorf("%s: %v", key, err)
 		}
 	}
 	if p.PID == 0 || len(p.NSPID) == 0 {
 		return Process{}, errors.New("no Pid or NSpid in its status")
 	}
+	p.Deaf = p.deaf(blocked, caught)
 	return p, nil
 }
 
-func (p *Process) set(key string, n int) {
-	switch key {
-	case "Pid":
-		p.PID = n
-	case "PPid":
-		p.Parent = n
-	case "NSpid":
-		p.NSPID = append(p.NSPID, n)
+func (p *Process) set(key string, numbers []string) error {
+	for _, s := range numbers {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			return err
+		}
+		switch key {
+		case "Pid":
+			p.PID = n
+		case "PPid":
+			p.Parent = n
+		case "NSpid":
+			p.NSPID = append(p.NSPID, n)
+		}
 	}
+	return nil
 }

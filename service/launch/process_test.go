@@ -108,3 +108,23 @@ func FuzzLaunchProcStatus(f *testing.F) {
 		}
 	})
 }
+
+func TestLaunchDeafProcess(t *testing.T) {
+	t.Parallel()
+	// The masks are haproxy's while it starts, and then.
+	for status, want := range map[string]bool{
+		"NSpid:\t9\t1\nSigBlk:\t0000000000310a01\nSigCgt:\t0000000100000000\n": true,
+		"NSpid:\t9\t1\nSigBlk:\t0000000000000000\nSigCgt:\t0000000100716a03\n": false,
+		"NSpid:\t9\t1\nSigBlk:\t0000000000004000\nSigCgt:\t0000000000000000\n": false, // signalfd(2)
+		"NSpid:\t9\t2\nSigBlk:\t0000000000000000\nSigCgt:\t0000000000000000\n": false,
+		"NSpid:\t9\nSigBlk:\t0000000000000000\nSigCgt:\t0000000000000000\n":    false,
+	} {
+		p, err := parseStatus("Name:\thaproxy\nPid:\t9\nPPid:\t1\n" + status)
+		if err != nil || p.Deaf != want {
+			t.Errorf("%q: deaf %t, %v, want %t", status, p.Deaf, err, want)
+		}
+	}
+	if _, err := parseStatus("Pid:\t9\nNSpid:\t9\t1\nSigBlk:\tx\n"); err == nil {
+		t.Error("a mask that is no number was accepted")
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -14,6 +15,10 @@ const (
 
 	shortestPause = time.Millisecond
 	longestPause  = 20 * time.Millisecond
+
+	// handlerGrace is how long a payload with all else in place may take to
+	// handle SIGTERM. Then it is one that never does.
+	handlerGrace = time.Second
 )
 
 // notYet is the reason why something is not ready but may become so.
@@ -37,8 +42,10 @@ func prefix(about string, err error) error {
 // number of a process of this unit, which is then replaced by its number in
 // our pid namespace; the socket, if there is one, accepts a connection; with
 // neither, the payload's first process exists. One that daemonizes must have left
-// the foreground, too. It returns the main process of the payload, in our pid
-// namespace.
+// the foreground, too. In a pid namespace of its own, its first process must handle
+// SIGTERM: haproxy writes its pid file before it does, and an agent that stops it
+// right away would not be heard. It returns the main process of the payload, in our
+// pid namespace.
 //
 // mainPID is the unit's main process (MAINPID in the environment of
 // ExecStartPost): when it ends, the wait ends with [ErrMainEnded]. What can
@@ -83,8 +90,9 @@ type waiter struct {
 	plan    Plan
 	table   ProcessTable
 	mainPID int
-	pending []File // pid files that are not translated yet
-	pid     int    // of the payload's main process, 0 unknown
+	pending []File    // pid files that are not translated yet
+	pid     int       // of the payload's main process, 0 unknown
+	inPlace time.Time // when all was there but a handler for SIGTERM
 }
 
 // look does what can be done now. Its error is a notYet when something is
@@ -112,5 +120,24 @@ func (w *waiter) look() (int, error) {
 		}
 		w.pid = process.PID
 	}
-	return w.pid, nil
+	return w.pid, w.listens()
+}
+
+// listens is a notYet as long as a SIGTERM to the payload's main process would be
+// lost, but no longer than handlerGrace.
+func (w *waiter) listens() error {
+	if w.inPlace.IsZero() {
+		w.inPlace = time.Now()
+	}
+	if time.Since(w.inPlace) > handlerGrace {
+		return nil
+	}
+	all, err := w.table.Processes()
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(all, func(p Process) bool { return p.PID == w.pid && p.Deaf }) {
+		return notYet("it does not handle SIGTERM yet")
+	}
+	return nil
 }

@@ -89,6 +89,30 @@ func TestReadyWaitsForTheSocket(t *testing.T) {
 	}
 }
 
+func TestReadyWaitsForAHandlerOfSIGTERM(t *testing.T) {
+	t.Parallel()
+	main := mainOf(t)
+	for name, deafFor := range map[string]int{"soon": 5, "never": 1 << 30} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			looks := 0
+			table := fakeTable(func() ([]Process, error) {
+				looks++
+				first := Process{PID: 200, Parent: main.Process.Pid, NSPID: []int{200, 1}, Deaf: looks < deafFor}
+				return []Process{{PID: main.Process.Pid, Parent: 1, NSPID: []int{main.Process.Pid}}, first}, nil
+			})
+			started := time.Now()
+			pid, err := Ready(deadline(t, time.Minute), Plan{ID: testID, PIDNamespace: Private}, table, main.Process.Pid)
+			if pid != 200 || err != nil {
+				t.Errorf("process %d, %v, want 200", pid, err)
+			}
+			if looks < 5 || name == "never" && time.Since(started) < handlerGrace {
+				t.Errorf("ready after %d looks and %v", looks, time.Since(started))
+			}
+		})
+	}
+}
+
 func TestReadyEndsAtOnceWhenTheMainProcessDies(t *testing.T) {
 	t.Parallel()
 	main := mainOf(t)

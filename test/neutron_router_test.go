@@ -1,0 +1,86 @@
+//go:build testhost
+
+package test
+
+import (
+	"maps"
+	"testing"
+)
+
+// step is one of Neutron's managers for a router's processes, and how it starts and
+// stops one.
+type step struct{ manager, start, stop string }
+
+// routerSteps are the managers of the L3 agent.
+var routerSteps = []step{
+	{"keepalived", "spawn", "disable"},
+	{"radvd", "enable", "disable"},
+	{"metadata", "spawn", "destroy"},
+	{"conntrackd", "spawn", "disable"},
+}
+
+// options are those of a router's manager.
+func (s step) options(m *managed, what string) arguments {
+	options := arguments{"step": what, "uuid": m.uuid, "namespace": m.namespace}
+	switch s.manager {
+	case "keepalived", "radvd":
+		options["device"] = routerDevice
+	case "conntrackd":
+		options["device"], options["address"] = routerDevice, routerAddress
+	}
+	return options
+}
+
+// TestNeutronRouter runs Neutron's managers of a router's processes, with the agent
+// killed in between: the next one finds them all and starts nothing.
+func TestNeutronRouter(t *testing.T) {
+	begin(t)
+	a := startNeutron(t, "neutron-l3", confined())
+	stopAllAtEnd(t, a.identity)
+	router := inNamespace(t, "qrouter-")
+	all := map[string]processState{}
+	for _, s := range routerSteps {
+		all[s.manager] = a.do(t, s.manager, s.options(router, s.start))
+	}
+	before := a.processes(t, all)
+
+	a.kill(t)
+	a.start(t)
+	for _, s := range routerSteps {
+		if got := a.do(t, s.manager, s.options(router, s.start)); got != all[s.manager] {
+			t.Errorf("%s: the next agent has %+v, the last one had %+v", s.manager, got, all[s.manager])
+		}
+	}
+	if after := a.processes(t, all); !maps.Equal(before, after) {
+		t.Errorf("sidecars %v, before the agent was killed %v", after, before)
+	}
+	for _, s := range routerSteps {
+		if got := a.do(t, s.manager, s.options(router, s.stop)); got.Active {
+			t.Errorf("%s after %s: %+v", s.manager, s.stop, got)
+		}
+	}
+	for id := range before {
+		gone(t, a.identity, id)
+	}
+}
+
+// processes returns the agent's sidecars and their invocations, and holds them to
+// be the processes that Neutron knows.
+func (a *neutronAgent) processes(t testing.TB, known map[string]processState) map[string]string {
+	t.Helper()
+	pids := map[int]bool{}
+	for _, s := range known {
+		pids[s.PID] = s.Active
+	}
+	found := map[string]string{}
+	for _, s := range a.sidecarsWith(t, "") {
+		if s.Runtime.ProcessID == nil || !pids[int(*s.Runtime.ProcessID)] {
+			t.Errorf("Neutron does not know %+v", s)
+		}
+		found[s.ID] = show(t, s.Runtime.Unit, "InvocationID")
+	}
+	if len(found) != len(known) {
+		t.Errorf("%d sidecars, Neutron has started %d: %v", len(found), len(known), known)
+	}
+	return found
+}
