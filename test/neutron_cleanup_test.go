@@ -17,10 +17,7 @@ func TestNeutronNetnsCleanup(t *testing.T) {
 	t.Run("neutron-l3", func(t *testing.T) {
 		a := startNeutron(t, "neutron-l3", confined())
 		router := inNamespace(t, "qrouter-")
-		for _, s := range routerSteps {
-			a.do(t, s.manager, s.options(router, s.start))
-		}
-		a.clean(t, router.namespace, len(routerSteps))
+		a.clean(t, router.namespace, len(a.router(t, router)))
 	})
 }
 

@@ -38,18 +38,13 @@ func TestNeutronRouter(t *testing.T) {
 	a := startNeutron(t, "neutron-l3", confined())
 	stopAllAtEnd(t, a.identity)
 	router := inNamespace(t, "qrouter-")
-	all := map[string]processState{}
-	for _, s := range routerSteps {
-		all[s.manager] = a.do(t, s.manager, s.options(router, s.start))
-	}
+	all := a.router(t, router)
 	before := a.processes(t, all)
 
 	a.kill(t)
 	a.start(t)
-	for _, s := range routerSteps {
-		if got := a.do(t, s.manager, s.options(router, s.start)); got != all[s.manager] {
-			t.Errorf("%s: the next agent has %+v, the last one had %+v", s.manager, got, all[s.manager])
-		}
+	if next := a.router(t, router); !maps.Equal(all, next) {
+		t.Errorf("the next agent has %v, the last one had %v", next, all)
 	}
 	if after := a.processes(t, all); !maps.Equal(before, after) {
 		t.Errorf("sidecars %v, before the agent was killed %v", after, before)
@@ -62,6 +57,21 @@ func TestNeutronRouter(t *testing.T) {
 	for id := range before {
 		gone(t, a.identity, id)
 	}
+}
+
+// router starts all that a router needs, and returns what Neutron says about it.
+func (a *neutronAgent) router(t testing.TB, m *managed) map[string]processState {
+	t.Helper()
+	all := map[string]processState{}
+	for _, s := range routerSteps {
+		state := a.do(t, s.manager, s.options(m, s.start))
+		if s.manager == "conntrackd" && state == (processState{}) {
+			t.Log("this Neutron has no conntrackd")
+			continue
+		}
+		all[s.manager] = state
+	}
+	return all
 }
 
 // processes returns the agent's sidecars and their invocations, and holds them to

@@ -34,3 +34,9 @@ func mainOf(t *testing.T) *exec.Cmd {
 	})
 	return cmd
 }
+
+// translate does so outside of a wait.
+func translate(f File, table ProcessTable, pidNamespace string) (Process, error) {
+	w := waiter{plan: Plan{PIDNamespace: pidNamespace}, table: table}
+	return w.translate(f)
+}

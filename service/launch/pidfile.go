@@ -15,10 +15,10 @@ import (
 // maxPIDFile is more than a number and its blanks ever take, in bytes.
 const maxPIDFile = 64
 
-// translate reads a pid file, finds the process that it means and puts its
-// number in our pid namespace in place of what the payload wrote. It returns
-// that process.
-func translate(f File, table ProcessTable, pidNamespace string) (Process, error) {
+// translate reads a pid file, finds the process that it means and, once that
+// listens, puts its number in our pid namespace in place of what the payload wrote.
+// It returns that process.
+func (w *waiter) translate(f File) (Process, error) {
 	dir, err := openParent(f)
 	if errors.Is(err, unix.ENOENT) {
 		return Process{}, notYet(err.Error())
@@ -31,7 +31,10 @@ func translate(f File, table ProcessTable, pidNamespace string) (Process, error)
 	if err != nil {
 		return Process{}, prefix(f.String(), err)
 	}
-	process, err := find(table, pidNamespace, number)
+	process, err := find(w.table, w.plan.PIDNamespace, number)
+	if err == nil {
+		err = w.listens(process)
+	}
 	if err != nil {
 		return Process{}, prefix(f.String(), err)
 	}

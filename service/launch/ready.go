@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -16,8 +15,8 @@ const (
 	shortestPause = time.Millisecond
 	longestPause  = 20 * time.Millisecond
 
-	// handlerGrace is how long a payload with all else in place may take to
-	// handle SIGTERM. Then it is one that never does.
+	// handlerGrace is how long a payload may take to handle SIGTERM. Then it is
+	// one that never does.
 	handlerGrace = time.Second
 )
 
@@ -42,10 +41,13 @@ func prefix(about string, err error) error {
 // number of a process of this unit, which is then replaced by its number in
 // our pid namespace; the socket, if there is one, accepts a connection; with
 // neither, the payload's first process exists. One that daemonizes must have left
-// the foreground, too. In a pid namespace of its own, its first process must handle
-// SIGTERM: haproxy writes its pid file before it does, and an agent that stops it
-// right away would not be heard. It returns the main process of the payload, in our
-// pid namespace.
+// the foreground, too. It returns the main process of the payload, in our pid
+// namespace.
+//
+// The first process of a pid namespace of its own must handle SIGTERM before
+// anything else is done. haproxy writes its pid file before that, and an agent that
+// stops it right away would not be heard. radvd reads its pid file once more before
+// that, and ends when it has another number in it.
 //
 // mainPID is the unit's main process (MAINPID in the environment of
 // ExecStartPost): when it ends, the wait ends with [ErrMainEnded]. What can
@@ -87,19 +89,19 @@ func pause(waited time.Duration) time.Duration {
 
 // waiter is what has been found so far.
 type waiter struct {
-	plan    Plan
-	table   ProcessTable
-	mainPID int
-	pending []File    // pid files that are not translated yet
-	pid     int       // of the payload's main process, 0 unknown
-	inPlace time.Time // when all was there but a handler for SIGTERM
+	plan      Plan
+	table     ProcessTable
+	mainPID   int
+	pending   []File    // pid files that are not translated yet
+	pid       int       // of the payload's main process, 0 unknown
+	deafSince time.Time // since when that process is there, but not for SIGTERM
 }
 
 // look does what can be done now. Its error is a notYet when something is
 // still missing.
 func (w *waiter) look() (int, error) {
 	for len(w.pending) > 0 {
-		process, err := translate(w.pending[0], w.table, w.plan.PIDNamespace)
+		process, err := w.translate(w.pending[0])
 		if err != nil {
 			return 0, err
 		}
@@ -115,29 +117,28 @@ func (w *waiter) look() (int, error) {
 	}
 	if w.pid == 0 || w.plan.Daemonizes {
 		process, err := w.plan.payload(w.table, w.mainPID)
+		if err == nil {
+			err = w.listens(process)
+		}
 		if err != nil {
 			return 0, err
 		}
 		w.pid = process.PID
 	}
-	return w.pid, w.listens()
+	return w.pid, nil
 }
 
-// listens is a notYet as long as a SIGTERM to the payload's main process would be
-// lost, but no longer than handlerGrace.
-func (w *waiter) listens() error {
-	if w.inPlace.IsZero() {
-		w.inPlace = time.Now()
-	}
-	if time.Since(w.inPlace) > handlerGrace {
+// listens is a notYet as long as a SIGTERM to a process that is there would be lost,
+// but no longer than handlerGrace.
+func (w *waiter) listens(p Process) error {
+	if !p.Deaf {
 		return nil
 	}
-	all, err := w.table.Processes()
-	if err != nil {
-		return err
+	if w.deafSince.IsZero() {
+		w.deafSince = time.Now()
 	}
-	if slices.ContainsFunc(all, func(p Process) bool { return p.PID == w.pid && p.Deaf }) {
-		return notYet("it does not handle SIGTERM yet")
+	if time.Since(w.deafSince) > handlerGrace {
+		return nil
 	}
-	return nil
+	return notYet("it does not handle SIGTERM yet")
 }

@@ -95,14 +95,20 @@ func TestReadyWaitsForAHandlerOfSIGTERM(t *testing.T) {
 	for name, deafFor := range map[string]int{"soon": 5, "never": 1 << 30} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			root := t.TempDir()
+			must(t, os.WriteFile(root+"/pid", []byte("1\n"), 0o644))
 			looks := 0
 			table := fakeTable(func() ([]Process, error) {
 				looks++
+				if text, err := os.ReadFile(root + "/pid"); string(text) != "1\n" {
+					t.Errorf("the pid file held %q, %v before the payload listened", text, err)
+				}
 				first := Process{PID: 200, Parent: main.Process.Pid, NSPID: []int{200, 1}, Deaf: looks < deafFor}
 				return []Process{{PID: main.Process.Pid, Parent: 1, NSPID: []int{main.Process.Pid}}, first}, nil
 			})
 			started := time.Now()
-			pid, err := Ready(deadline(t, time.Minute), Plan{ID: testID, PIDNamespace: Private}, table, main.Process.Pid)
+			p := Plan{ID: testID, PIDNamespace: Private, PIDFiles: []File{{root, "pid"}}}
+			pid, err := Ready(deadline(t, time.Minute), p, table, main.Process.Pid)
 			if pid != 200 || err != nil {
 				t.Errorf("process %d, %v, want 200", pid, err)
 			}

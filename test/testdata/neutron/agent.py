@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 
+import eventlet
 from neutron.agent import dhcp_agent
 from neutron.agent import l3_agent
 from neutron.agent.linux import external_process
@@ -84,7 +85,7 @@ class Agent:
             state = self.state(name)
             if state['active'] and state['pid'] != pid:
                 return state
-            time.sleep(0.1)
+            eventlet.sleep(0.1)  # in Neutron 21 the monitor is a green thread
         raise TimeoutError('nothing in place of %d: %s' % (pid, state))
 
     def kill_scripts(self, path):
