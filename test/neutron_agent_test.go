@@ -16,25 +16,28 @@ import (
 	"time"
 )
 
-// privileges are options of podman that say what an agent may do.
-type privileges []string
+// privileges say what an agent may do.
+type privileges struct {
+	options []string // of podman
+	conf    string   // of Neutron, to match
+}
 
-// confined is the least: what Neutron itself needs for "ip netns exec" and its
-// privsep daemons. Kill scripts need nothing.
+// confined is the least: what Neutron itself needs for "ip netns exec" and to set up
+// devices. Left to itself, its privsep asks for more, and does not start without.
 func confined() privileges {
 	return privileges{
-		"--security-opt=no-new-privileges", "--security-opt=unmask=/proc/sys", "--cap-drop=all",
-		"--cap-add=SYS_ADMIN,NET_ADMIN,DAC_OVERRIDE,DAC_READ_SEARCH,SYS_PTRACE",
+		options: []string{"--security-opt=no-new-privileges", "--cap-drop=all", "--cap-add=SYS_ADMIN,NET_ADMIN"},
+		conf:    "[privsep]\ncapabilities = CAP_SYS_ADMIN, CAP_NET_ADMIN\n",
 	}
 }
 
-// signalling is for agents without kill scripts, which signal processes of other
-// users themselves: children of privsep daemons regain CAP_KILL when they are
-// executed, and no-new-privileges would forbid that.
-func signalling() privileges {
+// usual is what privsep asks for by itself, and KILL: neutron-netns-cleanup looks
+// into processes (SYS_PTRACE), and an agent without kill scripts signals those of
+// other users. Privsep's children regain KILL when they are executed, which
+// no-new-privileges would forbid.
+func usual() privileges {
 	return privileges{
-		"--security-opt=unmask=/proc/sys", "--cap-drop=all",
-		"--cap-add=SYS_ADMIN,NET_ADMIN,DAC_OVERRIDE,DAC_READ_SEARCH,SYS_PTRACE,KILL",
+		options: []string{"--cap-drop=all", "--cap-add=SYS_ADMIN,NET_ADMIN,DAC_OVERRIDE,DAC_READ_SEARCH,SYS_PTRACE,KILL"},
 	}
 }
 
@@ -64,7 +67,7 @@ func startNeutron(t *testing.T, identity string, p privileges) *neutronAgent {
 	t.Helper()
 	// On a host that has just booted it is not there yet.
 	makeDirectory(t, "/run/netns")
-	a := &neutronAgent{identity: identity, root: agentImage(t), privileges: p}
+	a := &neutronAgent{identity: identity, root: agentImage(t, p.conf), privileges: p}
 	a.start(t)
 	t.Cleanup(func() { a.kill(t) })
 	return a
@@ -112,7 +115,7 @@ func (a *neutronAgent) podman() []string {
 		"--volume=/run/netns:/run/netns:rshared",
 		"--volume=/usr/sbin:" + realOfPod + ":ro",
 	}
-	argv = append(argv, a.privileges...)
+	argv = append(argv, a.privileges.options...)
 	for _, dir := range []string{"bin", "lib", "lib64", "share"} {
 		argv = append(argv, "--volume=/usr/"+dir+":/usr/"+dir+":ro")
 	}

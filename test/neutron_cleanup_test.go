@@ -9,13 +9,13 @@ import "testing"
 func TestNeutronNetnsCleanup(t *testing.T) {
 	begin(t)
 	t.Run("neutron-dhcp", func(t *testing.T) {
-		a := startNeutron(t, "neutron-dhcp", confined())
+		a := startNeutron(t, "neutron-dhcp", usual())
 		n := newDHCPNetwork("192.0.2.10")
 		a.dhcp(t, "enable", n)
 		a.clean(t, "qdhcp-"+n.ID, 1)
 	})
 	t.Run("neutron-l3", func(t *testing.T) {
-		a := startNeutron(t, "neutron-l3", confined())
+		a := startNeutron(t, "neutron-l3", usual())
 		router := inNamespace(t, "qrouter-")
 		a.clean(t, router.namespace, len(a.router(t, router)))
 	})

@@ -47,8 +47,9 @@ lock_path = /var/lib/neutron/lock
 const netstat = "#!/bin/sh\nss -Hnlptuw | sed -n 's/.*((\"\\([^\"]*\\)\",pid=\\([0-9]*\\),.*/listens \\2\\/\\1/p'\n"
 
 // agentImage makes the root directory of an agent's container: the host's programs,
-// with shims in the place of those that must run outside.
-func agentImage(t testing.TB) string {
+// with shims in the place of those that must run outside. Neutron's configuration
+// ends with conf.
+func agentImage(t testing.TB, conf string) string {
 	t.Helper()
 	root := t.TempDir()
 	for _, dir := range []string{
@@ -65,7 +66,7 @@ func agentImage(t testing.TB) string {
 	run(t, "rm", "-rf", root+"/etc/sidecar") // the host's
 	run(t, "cp", shim, root+shimOfPod)
 	linkPrograms(t, root)
-	addConfiguration(t, root)
+	addConfiguration(t, root, neutronConf+conf)
 	return root
 }
 
@@ -103,9 +104,9 @@ func linkPrograms(t testing.TB, root string) {
 }
 
 // addConfiguration writes Neutron's settings and the driver.
-func addConfiguration(t testing.TB, root string) {
+func addConfiguration(t testing.TB, root, conf string) {
 	t.Helper()
-	write(t, root+"/etc/neutron/neutron.conf", neutronConf)
+	write(t, root+"/etc/neutron/neutron.conf", conf)
 	files, err := neutronDriver.ReadDir("testdata/neutron")
 	if err != nil {
 		t.Fatal(err)

@@ -48,7 +48,7 @@ func TestNeutronProcessManager(t *testing.T) {
 		"neutron-l3":   {"keepalived": managedKeepalived, "radvd": managedRadvd},
 	} {
 		t.Run(identity, func(t *testing.T) {
-			a := startNeutron(t, identity, signalling())
+			a := startNeutron(t, identity, usual())
 			for kind, make := range kinds {
 				t.Run(kind, func(t *testing.T) { a.life(t, make(t), killScript) })
 				t.Run(kind+" without a kill script", func(t *testing.T) { a.life(t, make(t), "/nowhere") })
