@@ -4,6 +4,8 @@ package test
 
 import (
 	"maps"
+	"slices"
+	"syscall"
 	"testing"
 )
 
@@ -32,7 +34,8 @@ func (s step) options(m *managed, what string) arguments {
 }
 
 // TestNeutronRouter runs Neutron's managers of a router's processes, with the agent
-// killed in between: the next one finds them all and starts nothing.
+// killed in between: the next one finds them all and starts nothing. Then all of them
+// are killed: the monitor starts them again.
 func TestNeutronRouter(t *testing.T) {
 	begin(t)
 	a := startNeutron(t, "neutron-l3", confined())
@@ -49,6 +52,11 @@ func TestNeutronRouter(t *testing.T) {
 	if after := a.processes(t, all); !maps.Equal(before, after) {
 		t.Errorf("sidecars %v, before the agent was killed %v", after, before)
 	}
+
+	a.killAll(t, all)
+	if again := a.processes(t, a.router(t, router)); !slices.Equal(slices.Sorted(maps.Keys(before)), slices.Sorted(maps.Keys(again))) {
+		t.Errorf("the monitor started %v in the place of %v", again, before)
+	}
 	for _, s := range routerSteps {
 		if got := a.do(t, s.manager, s.options(router, s.stop)); got.Active {
 			t.Errorf("%s after %s: %+v", s.manager, s.stop, got)
@@ -57,6 +65,19 @@ func TestNeutronRouter(t *testing.T) {
 	for id := range before {
 		gone(t, a.identity, id)
 	}
+}
+
+// killAll kills what Neutron knows, and waits until its monitor has started it again.
+func (a *neutronAgent) killAll(t testing.TB, known map[string]processState) {
+	t.Helper()
+	var pids []int
+	for name, s := range known {
+		if err := syscall.Kill(s.PID, syscall.SIGKILL); err != nil {
+			t.Fatalf("kill %s: %v", name, err)
+		}
+		pids = append(pids, s.PID)
+	}
+	a.do(t, "all_respawned", arguments{"pids": pids})
 }
 
 // router starts all that a router needs, and returns what Neutron says about it.

@@ -88,6 +88,16 @@ class Agent:
             eventlet.sleep(0.1)  # in Neutron 21 the monitor is a green thread
         raise TimeoutError('nothing in place of %d: %s' % (pid, state))
 
+    def all_respawned(self, pids, seconds=20):
+        """Waits until the monitor has started all that it watches anew."""
+        end = time.time() + seconds
+        while time.time() < end:
+            managers = list(self.monitor._monitored_processes.values())
+            if all(m.active and m.pid not in pids for m in managers):
+                return
+            eventlet.sleep(0.1)
+        raise TimeoutError('still %s' % [m.pid for m in managers])
+
     def kill_scripts(self, path):
         """Says where process managers made from now on look for them."""
         CONF.set_override('kill_scripts_path', path, 'AGENT')
