@@ -118,7 +118,7 @@ func planOf(j *job) launch.Plan {
 		plan.NetworkNamespace = *j.context.NetworkNamespace
 	}
 	for _, m := range j.decision.Mounts {
-		plan.Mounts = append(plan.Mounts, launch.Mount{Root: m.Root, Path: m.Path, Writable: m.Writable, Optional: m.Optional})
+		plan.Mounts = append(plan.Mounts, launch.Mount{Root: m.Root, Path: m.Path, Writable: m.Writable, Private: m.Private, Optional: m.Optional})
 	}
 	for _, f := range j.decision.PIDFiles {
 		plan.PIDFiles = append(plan.PIDFiles, launch.File{Root: f.Root, Path: f.Path})

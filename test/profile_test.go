@@ -49,7 +49,8 @@ const (
 	haAddress       = "169.254.192.7"
 )
 
-// withL3 installs the shipped example of the L3 agent under a name of the tests'.
+// withL3 installs the shipped example of the L3 agent under a name of the tests',
+// with what it says to add for prefix delegation.
 func withL3(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(exampleAgents, "neutron-l3.toml"))
@@ -57,7 +58,11 @@ func withL3(t *testing.T) string {
 		t.Fatal(err)
 	}
 	const name = "l3"
-	withPolicy(t, "agents.d", name, string(text))
+	withPolicy(t, "agents.d", name, strings.NewReplacer(`["conntrackd",`, `["conntrackd", "dibbler-client",`, `"ra"]`, `"pd", "ra"]`).Replace(string(text)))
+	eventually(t, 5*time.Second, "the agent has its socket", func() bool { // systemd 252 does not wait for a reload
+		_, err := os.Stat(socketOf(name))
+		return err == nil
+	})
 	return name
 }
 
@@ -231,7 +236,14 @@ func (k kind) lives(t *testing.T) {
 		k.reloads(t, s)
 	}
 	k.ends(t, s, syscall.SIGTERM)
-	s = k.launch(t)
+	k.comesBack(t)
+}
+
+// comesBack is the part of it that follows an end: launched, launched again in its
+// place, killed, launched and stopped.
+func (k kind) comesBack(t *testing.T) {
+	t.Helper()
+	s := k.launch(t)
 	again := k.launch(t)
 	if *again.Runtime.ProcessID == *s.Runtime.ProcessID || again.ID != s.ID {
 		t.Errorf("launched again it is %s, process %d, as before", again.ID, *again.Runtime.ProcessID)

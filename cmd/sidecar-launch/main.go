@@ -109,7 +109,7 @@ func ready(plan launch.Plan) error {
 	if err != nil {
 		return err
 	}
-	pid, err := launch.Ready(ctx, plan, table, mainPID)
+	pid, err := (launch.Launcher{}).Ready(ctx, plan, table, mainPID)
 	if err != nil {
 		return err
 	}

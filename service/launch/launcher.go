@@ -16,13 +16,17 @@ type Launcher struct {
 	Namespaces netns.Directory
 }
 
+func (l Launcher) base() string {
+	if l.Base == "" {
+		return Base
+	}
+	return l.Base
+}
+
 // openBase opens the directory of all pins, and makes it first if it is not
 // there. It must be root's alone, or what lies in it could be swapped.
 func (l Launcher) openBase() (*os.File, error) {
-	base := l.Base
-	if base == "" {
-		base = Base
-	}
+	base := l.base()
 	if err := os.MkdirAll(filepath.Dir(base), 0o755); err != nil {
 		return nil, err
 	}

@@ -9,29 +9,40 @@ import (
 // its number behind it.
 const daemonPrefix = "daemon "
 
+// errForeground: there may be two processes with the payload's command line.
+const errForeground = notYet("the program has not left the foreground")
+
 // daemon returns the process that sidecar-init, number 1 of the pid namespace,
-// has adopted. Before that there may be two processes with the payload's command
-// line.
-func daemon(table ProcessTable) (Process, error) {
+// has adopted. named is the one that a pid file names, if there is one: it is the
+// daemon once its parent is sidecar-init, even if sidecar-init started it itself.
+// dibbler-client does not fork when its parent is number 1.
+func daemon(table ProcessTable, named Process) (Process, error) {
 	first, err := find(table, Private, 1)
 	if err != nil {
 		return Process{}, err
 	}
+	if named.PID != 0 {
+		named, err = find(table, Private, named.own())
+		if err == nil && named.Parent != first.PID {
+			err = errForeground
+		}
+		return named, err
+	}
 	text, ok := strings.CutPrefix(first.Name, daemonPrefix)
 	number, err := strconv.Atoi(text)
 	if !ok || err != nil {
-		return Process{}, notYet("the program has not left the foreground")
+		return Process{}, errForeground
 	}
 	return find(table, Private, number)
 }
 
 // payload returns the process that a payload is about, for a plan that names no
-// pid file: number 1 of its pid namespace or, if that is only there to adopt it,
+// pid file or daemonizes: number 1 of its pid namespace or, if that is only there to adopt it,
 // the daemon. In the host's pid namespace it is the only child of the main
 // process, or else the main process.
-func (p Plan) payload(table ProcessTable, mainPID int) (Process, error) {
+func (p Plan) payload(table ProcessTable, named Process, mainPID int) (Process, error) {
 	if p.Daemonizes {
-		return daemon(table)
+		return daemon(table, named)
 	}
 	if p.PIDNamespace == Private {
 		return find(table, Private, 1)

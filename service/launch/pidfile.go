@@ -15,11 +15,12 @@ import (
 // maxPIDFile is more than a number and its blanks ever take, in bytes.
 const maxPIDFile = 64
 
-// translate reads a pid file, finds the process that it means and, once that
-// listens, puts its number in our pid namespace in place of what the payload wrote.
-// It returns that process.
+// translate reads the pid file that the payload wrote, finds the process that it
+// means and, once that listens, puts its number in our pid namespace into f. That
+// is the same file, unless it was written in a private mount. It returns the process.
 func (w *waiter) translate(f File) (Process, error) {
-	dir, err := openParent(f)
+	written := w.launcher.written(w.plan, f)
+	dir, err := openParent(written)
 	if errors.Is(err, unix.ENOENT) {
 		return Process{}, notYet(err.Error())
 	}
@@ -27,7 +28,7 @@ func (w *waiter) translate(f File) (Process, error) {
 		return Process{}, err
 	}
 	defer dir.Close()
-	old, number, err := readPIDFile(dir, path.Base(f.Path))
+	old, number, err := readPIDFile(dir, path.Base(written.Path))
 	if err != nil {
 		return Process{}, prefix(f.String(), err)
 	}
@@ -38,8 +39,14 @@ func (w *waiter) translate(f File) (Process, error) {
 	if err != nil {
 		return Process{}, prefix(f.String(), err)
 	}
-	if process.PID == number {
+	if written == f && process.PID == number {
 		return process, nil
+	}
+	if written != f {
+		if dir, err = openParent(f); err != nil {
+			return Process{}, err
+		}
+		defer dir.Close()
 	}
 	if err := replace(dir, path.Base(f.Path), old, process.PID); err != nil {
 		return Process{}, fmt.Errorf("%s: %v", f, err)

@@ -37,14 +37,22 @@ func pinMount(m Mount, dir *os.File, i int) error {
 	if err := makeTarget(dir, name, st.Mode); err != nil {
 		return fmt.Errorf("%s: %v", m, err)
 	}
+	return m.attach(source, dir, name)
+}
+
+// attach mounts the source of m on name in dir, or on dir itself if name is empty.
+func (m Mount) attach(source, dir *os.File, name string) error {
+	if m.Private {
+		return attachPrivate(source, dir, name)
+	}
 	return attach(source, dir, name, m.attributes())
 }
 
 // nestMount mounts the source of the i-th mount within the pin of the mount that
 // it lies in. The mount point is looked up as all that is an agent's, and what was
-// found is mounted on, wherever it is moved.
+// found is mounted on, wherever it is moved. In a private mount it is made first.
 func nestMount(p Plan, pins *os.File, i int) error {
-	m, outer := p.Mounts[i], p.Outermost(i)
+	m := p.Mounts[i]
 	source, err := openSource(m)
 	if errors.Is(err, unix.ENOENT) && m.Optional {
 		return nil
@@ -53,13 +61,17 @@ func nestMount(p Plan, pins *os.File, i int) error {
 		return err
 	}
 	defer source.Close()
-	below := strings.TrimPrefix(m.target(), p.Mounts[outer].target())
-	target, err := openat2(int(pins.Fd()), strconv.Itoa(outer)+below, m.String(), unix.O_PATH, resolveBeneath)
+	if in, ok := p.innermost(m.target()); ok && p.Mounts[in].Private {
+		if err := makePath(pins, p.within(in, p.Mounts[in].target()), strings.TrimPrefix(m.target(), p.Mounts[in].target()+"/")); err != nil {
+			return fmt.Errorf("%s: %v", m, err)
+		}
+	}
+	target, err := openat2(int(pins.Fd()), p.within(i, m.target()), m.String(), unix.O_PATH, resolveBeneath)
 	if err != nil {
 		return err
 	}
 	defer target.Close()
-	return attach(source, target, "", m.attributes())
+	return m.attach(source, target, "")
 }
 
 // openSource opens what m is about. In an agent's directory that must be a
@@ -118,18 +130,22 @@ func touch(dir *os.File, name string) error {
 }
 
 // attach mounts source on name in dir, or on dir itself if name is empty, with
-// the given attributes. The copy of
-// the mount is made from the open file, so no path is walked again. It is made
-// private twice, for two reasons: before it is attached, to leave the peer
-// group of its source, so that nothing mounted in an agent's directory later
-// shows up here; and afterwards, because attaching below a shared mount made
-// it shared again (mount_namespaces(7)).
+// the given attributes. The copy of the mount is made from the open file, so no
+// path is walked again. It is made private twice, for two reasons: before it is
+// attached, to leave the peer group of its source, so that nothing mounted in an
+// agent's directory later shows up here; and afterwards, because attaching below
+// a shared mount made it shared again (mount_namespaces(7)).
 func attach(source, dir *os.File, name string, attributes uint64) error {
 	tree, err := unix.OpenTree(int(source.Fd()), "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
 	if err != nil {
 		return fmt.Errorf("copying the mount of %s: %v", source.Name(), err)
 	}
 	defer unix.Close(tree)
+	return attachTree(tree, source, dir, name, attributes)
+}
+
+// attachTree attaches a mount that is nowhere yet.
+func attachTree(tree int, source, dir *os.File, name string, attributes uint64) error {
 	attr := unix.MountAttr{Attr_set: attributes, Propagation: unix.MS_PRIVATE}
 	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &attr); err != nil {
 		return fmt.Errorf("restricting the mount of %s: %v", source.Name(), err)

@@ -32,11 +32,14 @@ type Plan struct {
 	Daemonizes       bool    `json:"daemonizes,omitempty"`       // the first process is sidecar-init; needs Private
 }
 
-// Mount is a directory that the container gets to see.
+// Mount is a directory that the container gets to see. A private one is a small
+// file system of its own, empty at first, in place of the directory of that path:
+// what the payload writes there stays there, but for pid files ([Ready]).
 type Mount struct {
 	Root     string `json:"root,omitempty"`     // state directory of the agent, absolute; "" is a fixed path of the host
 	Path     string `json:"path"`               // beneath Root, "." for Root itself; absolute when Root is ""
 	Writable bool   `json:"writable,omitempty"` // else the pin is read-only
+	Private  bool   `json:"private,omitempty"`  // needs Root; the directory must exist all the same
 	Optional bool   `json:"optional,omitempty"` // when missing, an empty read-only directory stands in for it
 }
 
@@ -75,6 +78,25 @@ func (p Plan) Outermost(i int) int {
 		}
 	}
 	return outer
+}
+
+// innermost returns the mount that a path lies in most closely, and false if it
+// lies in none.
+func (p Plan) innermost(target string) (int, bool) {
+	inner := -1
+	for k, m := range p.Mounts {
+		if strings.HasPrefix(target, m.target()+"/") && (inner < 0 || len(m.target()) > len(p.Mounts[inner].target())) {
+			inner = k
+		}
+	}
+	return inner, inner >= 0
+}
+
+// within returns where a path that lies in the i-th mount is, relative to the
+// directory of all pins.
+func (p Plan) within(i int, target string) string {
+	outer := p.Outermost(i)
+	return strconv.Itoa(outer) + strings.TrimPrefix(target, p.Mounts[outer].target())
 }
 
 // nested lists the mounts that lie in others, each after those that it lies in.

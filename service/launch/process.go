@@ -20,12 +20,18 @@ type Process struct {
 	Deaf   bool   // a SIGTERM sent to it now would be lost
 }
 
-// sigTERM is SIGTERM in the masks of proc_pid_status(5).
-const sigTERM = 1 << (unix.SIGTERM - 1)
+// Signals in the masks of proc_pid_status(5).
+const (
+	sigTERM = 1 << (unix.SIGTERM - 1)
+	sigSEGV = 1 << (unix.SIGSEGV - 1)
+)
 
 // deaf reports whether SIGTERM is lost on a process with these masks: the first of
 // a pid namespace gets only what it has a handler for (pid_namespaces(7)).
 func (p Process) deaf(blocked, caught uint64) bool {
+	if blocked&sigSEGV != 0 {
+		blocked = 0 // the C library blocks all of them for the time of a fork
+	}
 	return p.nested() && p.own() == 1 && (blocked|caught)&sigTERM == 0
 }
 

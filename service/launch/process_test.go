@@ -70,7 +70,7 @@ func TestLaunchPayloadWithoutPIDFile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			table := fakeTable(func() ([]Process, error) { return test.unit, nil })
-			got, err := Plan{PIDNamespace: test.namespace}.payload(table, 100)
+			got, err := Plan{PIDNamespace: test.namespace}.payload(table, Process{}, 100)
 			if got.PID != test.want || (err == nil) != (test.want != 0) {
 				t.Errorf("process %d, error %v, want %d", got.PID, err, test.want)
 			}
@@ -116,6 +116,7 @@ func TestLaunchDeafProcess(t *testing.T) {
 		"NSpid:\t9\t1\nSigBlk:\t0000000000310a01\nSigCgt:\t0000000100000000\n": true,
 		"NSpid:\t9\t1\nSigBlk:\t0000000000000000\nSigCgt:\t0000000100716a03\n": false,
 		"NSpid:\t9\t1\nSigBlk:\t0000000000004000\nSigCgt:\t0000000000000000\n": false, // signalfd(2)
+		"NSpid:\t9\t1\nSigBlk:\tfffffffe7ffbfeff\nSigCgt:\t0000000000000000\n": true,  // in a fork
 		"NSpid:\t9\t2\nSigBlk:\t0000000000000000\nSigCgt:\t0000000000000000\n": false,
 		"NSpid:\t9\nSigBlk:\t0000000000000000\nSigCgt:\t0000000000000000\n":    false,
 	} {

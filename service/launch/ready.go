@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -18,6 +19,9 @@ const (
 	// handlerGrace is how long a payload may take to handle SIGTERM. Then it is
 	// one that never does.
 	handlerGrace = time.Second
+
+	// clientGrace is how long the engine's client may take to end.
+	clientGrace = time.Second
 )
 
 // notYet is the reason why something is not ready but may become so.
@@ -39,7 +43,9 @@ func prefix(about string, err error) error {
 
 // Ready waits until the payload is ready: every pid file of the plan holds the
 // number of a process of this unit, which is then replaced by its number in
-// our pid namespace; the socket, if there is one, accepts a connection; with
+// our pid namespace (what lies in a private mount is left alone, and the number
+// goes to where the agent looks for it, so what the payload writes there later
+// changes nothing for the agent); the socket, if there is one, accepts a connection; with
 // neither, the payload's first process exists. One that daemonizes must have left
 // the foreground, too. It returns the main process of the payload, in our pid
 // namespace.
@@ -53,7 +59,7 @@ func prefix(about string, err error) error {
 // ExecStartPost): when it ends, the wait ends with [ErrMainEnded]. What can
 // never become right, such as a directory in place of a pid file, ends it too.
 // When ctx ends, the error says what was missing last.
-func Ready(ctx context.Context, p Plan, table ProcessTable, mainPID int) (int, error) {
+func (l Launcher) Ready(ctx context.Context, p Plan, table ProcessTable, mainPID int) (int, error) {
 	if err := p.Validate(); err != nil {
 		return 0, err
 	}
@@ -62,7 +68,7 @@ func Ready(ctx context.Context, p Plan, table ProcessTable, mainPID int) (int, e
 		return 0, err
 	}
 	defer main.Close()
-	w := waiter{plan: p, table: table, mainPID: mainPID, pending: p.PIDFiles}
+	w := waiter{launcher: l, plan: p, table: table, mainPID: mainPID, pending: p.PIDFiles}
 	started := time.Now()
 	for {
 		pid, err := w.look()
@@ -89,12 +95,14 @@ func pause(waited time.Duration) time.Duration {
 
 // waiter is what has been found so far.
 type waiter struct {
+	launcher  Launcher
 	plan      Plan
 	table     ProcessTable
 	mainPID   int
 	pending   []File    // pid files that are not translated yet
-	pid       int       // of the payload's main process, 0 unknown
+	main      Process   // of the payload, PID 0 while unknown
 	deafSince time.Time // since when that process is there, but not for SIGTERM
+	done      time.Time // when only the engine's client was left to wait for
 }
 
 // look does what can be done now. Its error is a notYet when something is
@@ -105,8 +113,8 @@ func (w *waiter) look() (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		if w.pid == 0 {
-			w.pid = process.PID
+		if w.main.PID == 0 {
+			w.main = process
 		}
 		w.pending = w.pending[1:]
 	}
@@ -115,17 +123,38 @@ func (w *waiter) look() (int, error) {
 			return 0, err
 		}
 	}
-	if w.pid == 0 || w.plan.Daemonizes {
-		process, err := w.plan.payload(w.table, w.mainPID)
+	if w.main.PID == 0 || w.plan.Daemonizes {
+		process, err := w.plan.payload(w.table, w.main, w.mainPID)
 		if err == nil {
 			err = w.listens(process)
 		}
 		if err != nil {
 			return 0, err
 		}
-		w.pid = process.PID
+		w.main = process
 	}
-	return w.pid, nil
+	return w.main.PID, w.alone()
+}
+
+// alone is a notYet as long as the engine's client is there, which shows the
+// payload's command line a second time, but no longer than clientGrace: podman ends
+// some 20 ms after it has said READY=1. In the host's pid namespace it cannot be
+// told from the payload.
+func (w *waiter) alone() error {
+	if w.plan.PIDNamespace != Private {
+		return nil
+	}
+	if w.done.IsZero() {
+		w.done = time.Now()
+	}
+	all, err := w.table.Processes()
+	if err != nil || time.Since(w.done) > clientGrace {
+		return err
+	}
+	if slices.ContainsFunc(all, func(p Process) bool { return !p.nested() && p.PID != w.mainPID }) {
+		return notYet("the container engine's client is still there")
+	}
+	return nil
 }
 
 // listens is a notYet as long as a SIGTERM to a process that is there would be lost,

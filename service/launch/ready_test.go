@@ -31,7 +31,7 @@ func TestReadyWaitsForEveryPIDFile(t *testing.T) {
 			}
 		}
 	}()
-	pid, err := Ready(deadline(t, time.Minute), p, unitOf(main.Process.Pid, map[int]int{1: 200, 7: 207}), main.Process.Pid)
+	pid, err := Launcher{}.Ready(deadline(t, time.Minute), p, unitOf(main.Process.Pid, map[int]int{1: 200, 7: 207}), main.Process.Pid)
 	if pid != 200 || err != nil {
 		t.Fatalf("process %d, %v, want 200", pid, err)
 	}
@@ -62,7 +62,7 @@ func TestReadyWithoutPIDFileTakesTheFirstProcess(t *testing.T) {
 		}
 		return unitOf(main.Process.Pid, map[int]int{1: 200})()
 	})
-	pid, err := Ready(deadline(t, time.Minute), Plan{ID: testID, PIDNamespace: Private}, table, main.Process.Pid)
+	pid, err := Launcher{}.Ready(deadline(t, time.Minute), Plan{ID: testID, PIDNamespace: Private}, table, main.Process.Pid)
 	if pid != 200 || err != nil {
 		t.Errorf("process %d, %v, want 200", pid, err)
 	}
@@ -76,14 +76,14 @@ func TestReadyWaitsForTheSocket(t *testing.T) {
 	main := mainOf(t)
 	table := unitOf(main.Process.Pid, map[int]int{1: 200})
 	p := Plan{ID: testID, PIDNamespace: Private, Socket: &File{root, "ctl"}}
-	_, err = Ready(deadline(t, 50*time.Millisecond), p, table, main.Process.Pid)
+	_, err = Launcher{}.Ready(deadline(t, 50*time.Millisecond), p, table, main.Process.Pid)
 	if err == nil || !strings.Contains(err.Error(), "not ready after") || !strings.Contains(err.Error(), "/ctl: does not exist") {
 		t.Errorf("without the socket: %v", err)
 	}
 	l, err := net.Listen("unix", root+"/ctl")
 	must(t, err)
 	defer l.Close()
-	pid, err := Ready(deadline(t, time.Minute), p, table, main.Process.Pid)
+	pid, err := Launcher{}.Ready(deadline(t, time.Minute), p, table, main.Process.Pid)
 	if pid != 200 || err != nil {
 		t.Errorf("process %d, %v, want 200", pid, err)
 	}
@@ -97,18 +97,18 @@ func TestReadyWaitsForAHandlerOfSIGTERM(t *testing.T) {
 			t.Parallel()
 			root := t.TempDir()
 			must(t, os.WriteFile(root+"/pid", []byte("1\n"), 0o644))
-			looks := 0
+			looks, started := 0, time.Now()
 			table := fakeTable(func() ([]Process, error) {
 				looks++
-				if text, err := os.ReadFile(root + "/pid"); string(text) != "1\n" {
+				deaf := looks < deafFor && time.Since(started) < handlerGrace
+				if text, err := os.ReadFile(root + "/pid"); deaf && string(text) != "1\n" {
 					t.Errorf("the pid file held %q, %v before the payload listened", text, err)
 				}
 				first := Process{PID: 200, Parent: main.Process.Pid, NSPID: []int{200, 1}, Deaf: looks < deafFor}
 				return []Process{{PID: main.Process.Pid, Parent: 1, NSPID: []int{main.Process.Pid}}, first}, nil
 			})
-			started := time.Now()
 			p := Plan{ID: testID, PIDNamespace: Private, PIDFiles: []File{{root, "pid"}}}
-			pid, err := Ready(deadline(t, time.Minute), p, table, main.Process.Pid)
+			pid, err := Launcher{}.Ready(deadline(t, time.Minute), p, table, main.Process.Pid)
 			if pid != 200 || err != nil {
 				t.Errorf("process %d, %v, want 200", pid, err)
 			}
@@ -130,7 +130,7 @@ func TestReadyEndsAtOnceWhenTheMainProcessDies(t *testing.T) {
 		killed.Store(time.Now().UnixNano())
 		_ = main.Process.Kill() // checked by what Ready says
 	}()
-	_, err := Ready(deadline(t, time.Minute), p, table, main.Process.Pid)
+	_, err := Launcher{}.Ready(deadline(t, time.Minute), p, table, main.Process.Pid)
 	took := time.Duration(time.Now().UnixNano() - killed.Load())
 	if !errors.Is(err, ErrMainEnded) || took > 30*time.Second {
 		t.Errorf("error %v %v after its death, want ErrMainEnded long before the deadline", err, took)
@@ -142,10 +142,10 @@ func TestReadyDoesNotTrustAMainPIDOutsideOfTheUnit(t *testing.T) {
 	main, other := mainOf(t), mainOf(t)
 	p := Plan{ID: testID, PIDNamespace: Private}
 	table := unitOf(main.Process.Pid, map[int]int{1: 200})
-	if _, err := Ready(t.Context(), p, table, other.Process.Pid); !errors.Is(err, ErrMainEnded) {
+	if _, err := (Launcher{}).Ready(t.Context(), p, table, other.Process.Pid); !errors.Is(err, ErrMainEnded) {
 		t.Errorf("a process of another unit: %v, want ErrMainEnded", err)
 	}
-	if _, err := Ready(t.Context(), p, table, 1<<30); err == nil {
+	if _, err := (Launcher{}).Ready(t.Context(), p, table, 1<<30); err == nil {
 		t.Error("a process that cannot exist was accepted")
 	}
 }
@@ -162,7 +162,7 @@ func TestReadySaysWhatIsMissing(t *testing.T) {
 		"1 2":  "/pid: the pid file holds more than one number",
 	} {
 		must(t, os.WriteFile(root+"/pid", []byte(text), 0o644))
-		_, err := Ready(deadline(t, 30*time.Millisecond), p, table, main.Process.Pid)
+		_, err := Launcher{}.Ready(deadline(t, 30*time.Millisecond), p, table, main.Process.Pid)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: error %v, want one with %q", text, err, want)
 		}
@@ -174,7 +174,7 @@ func TestReadyPassesOnWhatTheTableSays(t *testing.T) {
 	main := mainOf(t)
 	broken := errors.New("no cgroup")
 	table := fakeTable(func() ([]Process, error) { return nil, broken })
-	if _, err := Ready(t.Context(), Plan{ID: testID, PIDNamespace: Private}, table, main.Process.Pid); !errors.Is(err, broken) {
+	if _, err := (Launcher{}).Ready(t.Context(), Plan{ID: testID, PIDNamespace: Private}, table, main.Process.Pid); !errors.Is(err, broken) {
 		t.Errorf("error %v, want %v", err, broken)
 	}
 }

@@ -91,7 +91,7 @@ func TestReadyWithRealProcesses(t *testing.T) {
 	table, err := OwnCgroup()
 	must(t, err)
 	p := Plan{ID: testID, PIDNamespace: Private, PIDFiles: []File{{root, "pid"}}}
-	pid, err := Ready(deadline(t, time.Minute), p, table, main.Process.Pid)
+	pid, err := Launcher{}.Ready(deadline(t, time.Minute), p, table, main.Process.Pid)
 	if pid != payload.Process.Pid || err != nil {
 		t.Errorf("process %d, %v, want %d", pid, err, payload.Process.Pid)
 	}
@@ -108,7 +108,7 @@ func checkHost(t *testing.T, root string, table ProcessTable, mainPID int) {
 	p := Plan{ID: testID, PIDNamespace: Host, PIDFiles: []File{{root, "host"}}}
 	for pid, want := range map[int]int{mainPID: mainPID, os.Getppid(): 0, os.Getpid(): 0} {
 		must(t, os.WriteFile(root+"/host", []byte(strconv.Itoa(pid)), 0o644))
-		got, err := Ready(deadline(t, 50*time.Millisecond), p, table, mainPID)
+		got, err := Launcher{}.Ready(deadline(t, 50*time.Millisecond), p, table, mainPID)
 		if got != want || (err == nil) != (want != 0) {
 			t.Errorf("pid file with %d: process %d, %v, want %d", pid, got, err, want)
 		}

@@ -64,7 +64,7 @@ func (p Plan) files() []File {
 
 func (m Mount) valid() bool {
 	if m.Root == "" {
-		return absolute(m.Path)
+		return absolute(m.Path) && !m.Private
 	}
 	return absolute(m.Root) && beneath(m.Path)
 }

@@ -56,9 +56,11 @@ func (c *choice) once(option, why string) (found use, ok bool, _ *refusal) {
 
 // locate finds the state directory that a path lies in.
 func (c *choice) locate(u use) (instance, *refusal) {
-	reason := checkPath(u.value)
-	if reason == "" {
-		reason = checkDirectory(path.Dir(u.value))
+	dir, reason := path.Dir(u.value), checkPath(u.value)
+	if u.hole.dir {
+		dir = u.value // pinned, so a ':' in it is none of the engine's business
+	} else if reason == "" {
+		reason = checkDirectory(dir)
 	}
 	if reason != "" {
 		return instance{}, refuse(u.index, u.rule.text, "%s: %s", u.hole.name, reason)
@@ -72,7 +74,7 @@ func (c *choice) locate(u use) (instance, *refusal) {
 			return instance{}, refuse(u.index, u.rule.text, "%s: it is outside of the agent's subdirectories of %s (%s)",
 				u.hole.name, root, strings.Join(c.agent.Subdirectories, ", "))
 		}
-		return instance{root, u.value}, nil
+		return instance{root, u.value, dir}, nil
 	}
 	return instance{}, refuse(u.index, u.rule.text, "%s: it is outside of the agent's state directories (%s)",
 		u.hole.name, strings.Join(c.agent.StateDirectories, ", "))
@@ -84,7 +86,7 @@ func (c *choice) mounts() ([]Mount, *refusal) {
 	all := mounts{}
 	for _, m := range c.profile.Mounts {
 		if m.State {
-			all.addState(c.instance.root, m.Path, m.Writable, m.Optional)
+			all.addState(Mount{Root: c.instance.root, Path: m.Path, Writable: m.Writable, Private: m.Private, Optional: m.Optional})
 		} else {
 			all.add(Mount{Path: m.Path, Target: m.Path, Writable: m.Writable, Optional: m.Optional})
 		}
@@ -97,14 +99,14 @@ func (c *choice) mounts() ([]Mount, *refusal) {
 		if refusal != nil {
 			return nil, refusal
 		}
-		dir, ok := beneath(at.root, path.Dir(at.path))
+		dir, ok := beneath(at.root, at.dir)
 		if !ok {
 			dir = "."
 			if refusal := c.mountsState(u, at.root); refusal != nil {
 				return nil, refusal
 			}
 		}
-		all.addState(at.root, dir, u.hole.writable, false)
+		all.addState(Mount{Root: at.root, Path: dir, Writable: u.hole.writable, Private: u.hole.private})
 		if len(all) > maxMounts {
 			return nil, refuse(u.index, u.rule.text, "%s: its directory would be the %dth that is mounted, %d are accepted: "+
 				"put the files into fewer directories", u.hole.name, len(all), maxMounts)
@@ -117,7 +119,7 @@ func (c *choice) mounts() ([]Mount, *refusal) {
 // mounts all of that directory anyway.
 func (c *choice) mountsState(u use, root string) *refusal {
 	mounted, writable := c.profile.stateAccess()
-	if mounted && root == c.instance.root && (writable || !u.hole.writable) {
+	if u.hole.private || mounted && root == c.instance.root && (writable || !u.hole.writable) {
 		return nil
 	}
 	entry := stateHole + ":ro"

@@ -16,14 +16,15 @@ import (
 
 // launches tells the kinds of command lines that are launches, and their profiles.
 var launches = map[string]string{
-	"dnsmasq":               "dnsmasq",
-	"haproxy":               "haproxy",
-	"haproxy-ovn":           "haproxy",
-	"keepalived":            "keepalived",
-	"radvd":                 "radvd",
-	"template:conntrackd":   "conntrackd",
-	"template:haproxy":      "haproxy",
-	"template:haproxy-host": "haproxy",
+	"dnsmasq":                 "dnsmasq",
+	"haproxy":                 "haproxy",
+	"haproxy-ovn":             "haproxy",
+	"keepalived":              "keepalived",
+	"radvd":                   "radvd",
+	"template:conntrackd":     "conntrackd",
+	"template:dibbler-client": "dibbler-client",
+	"template:haproxy":        "haproxy",
+	"template:haproxy-host":   "haproxy",
 }
 
 // others tells the kinds that are none, and why.
@@ -35,7 +36,6 @@ var others = map[string]string{
 	"template:keepalived-state-change": "a program of Neutron's own: no profile yet",
 	"kill-script":                      "stops a sidecar",
 	"kill":                             "stops a sidecar",
-	"template:dibbler-client":          "removed from Neutron: no profile",
 	"template:conntrackd-ctl":          "a client of the control socket: it runs in the agent's container",
 }
 
@@ -46,6 +46,8 @@ var templateValues = strings.NewReplacer(
 	"{UUID}", "f1f53874-52db-4f62-895b-f3db0688e99d",
 	"{NS}", "qrouter-984c22fd-64b3-4fa1-8ddd-87090f401ce5",
 	"{HOST}", "compute-1.example.org",
+	"{SUBNET}", "0b63b2d6-3c2f-4a53-9a0e-6c4f0d5a5c11",
+	"{RI_IFNAME}", "qr-550dc175-c0",
 )
 
 // corpusLine is one line of the corpus, ready to be asked for.
@@ -68,6 +70,9 @@ func TestPolicyCorpusIsAccepted(t *testing.T) {
 		case truncated(line):
 			wantRefusal(t, set, line, 4, "a value must follow it")
 			line.request.Arguments = append(line.request.Arguments, "syslog")
+		case line.kind == "template:dibbler-client" && line.request.Arguments[0] == "stop":
+			wantRefusal(t, set, line, 0, "expected is \"start\"") // the shim makes a Stop of it
+			continue
 		case inStateDirectory(line):
 			wantRefusal(t, set, line, 1, "lies directly in the state directory")
 			wantAccepted(t, wide, line)
@@ -94,10 +99,10 @@ func truncated(line corpusLine) bool {
 }
 
 // inStateDirectory: old unit tests put files directly into the directory that
-// stands for the state directory, as /fake/radvd.pid.
+// stands for the state directory, as /fake/radvd.conf.
 func inStateDirectory(line corpusLine) bool {
 	return slices.ContainsFunc(line.request.Arguments, func(s string) bool {
-		return s == "/fake/radvd.pid" || s == "/tmp/router1.pid"
+		return s == "/fake/radvd.pid"
 	})
 }
 
@@ -131,7 +136,7 @@ func wantRefusal(t *testing.T, set *policy.Set, line corpusLine, least int64, re
 
 // loadCorpusPolicies returns the shipped profiles with agents for the places
 // that the corpus comes from, and the same where the administrator mounts the
-// whole state directory for keepalived and radvd.
+// whole state directory for radvd.
 func loadCorpusPolicies(t *testing.T) (shipped, wide *policy.Set) {
 	t.Helper()
 	agents, override := t.TempDir(), t.TempDir()
@@ -139,18 +144,16 @@ func loadCorpusPolicies(t *testing.T) (shipped, wide *policy.Set) {
 		"host": `"/var/lib/neutron"`, "devstack": `"/opt/stack/data/neutron"`, "unit-tests": `"/dhcp", "/fake", "/tmp"`,
 	} {
 		write(t, filepath.Join(agents, "agents.d", name+".toml"), `
-			profiles = ["conntrackd", "dnsmasq", "haproxy", "keepalived", "radvd"]
+			profiles = ["conntrackd", "dibbler-client", "dnsmasq", "haproxy", "keepalived", "radvd"]
 			network-namespaces = ["qdhcp-*", "qrouter-*", "snat-*", "ovnmeta-*"]
 			host-network = true
 			state-directories = [`+dirs+`]`)
 	}
-	for _, name := range []string{"keepalived", "radvd"} {
-		profile, err := os.ReadFile(filepath.Join("profiles.d", name+".toml"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		write(t, filepath.Join(override, "profiles.d", name+".toml"), "mounts = [\"{state}:rw\"]\n"+string(profile))
+	profile, err := os.ReadFile("profiles.d/radvd.toml")
+	if err != nil {
+		t.Fatal(err)
 	}
+	write(t, filepath.Join(override, "profiles.d", "radvd.toml"), "mounts = [\"{state}:ro\"]\n"+string(profile))
 	profiles := installed(t, "profiles.d")
 	return load(t, profiles, agents), load(t, profiles, agents, override)
 }

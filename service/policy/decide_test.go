@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -20,12 +21,22 @@ func mount(path string, writable bool) policy.Mount {
 	return policy.Mount{Root: state, Path: path, Target: target, Writable: writable}
 }
 
+// private is a directory of the container's own in place of the agent's.
+func private(path string, optional bool) policy.Mount {
+	m := mount(path, true)
+	m.Private, m.Optional = true, optional
+	return m
+}
+
 func file(path string) policy.File { return policy.File{Root: state, Path: path} }
 
 func TestPolicyDecisionSaysWhatTheContainerSees(t *testing.T) {
 	t.Parallel()
 	set := withRouter(t)
 	const pids = state + "/external/pids/"
+	hidden := []policy.Mount{
+		mount(".", false), private("dhcp", true), private("external/pids", false), private("ha_confs", true), private("pd", true), private("ra", true),
+	}
 	for _, test := range []struct {
 		name      string
 		agent     string
@@ -61,7 +72,7 @@ func TestPolicyDecisionSaysWhatTheContainerSees(t *testing.T) {
 			want: policy.Decision{
 				Key:      state + "/ns-metadata-proxy/r.conf",
 				Rules:    []string{"-f {path:ro}", "-f {path:ro}"},
-				Mounts:   []policy.Mount{mount(".", false), mount("external/pids", true), mount("ns-metadata-proxy", false)},
+				Mounts:   slices.Insert(slices.Clone(hidden), 4, mount("ns-metadata-proxy", false)),
 				PIDFiles: []policy.File{file("external/pids/r.pid.haproxy")},
 			},
 		},
@@ -70,8 +81,8 @@ func TestPolicyDecisionSaysWhatTheContainerSees(t *testing.T) {
 			arguments: []string{"-f", state + "/h.example.haproxy.conf", "-p", pids + "h.example.pid.haproxy"},
 			want: policy.Decision{
 				Key:      state + "/h.example.haproxy.conf",
-				Rules:    []string{"-f {path:ro}", "-f {path:ro}", "-p {path:rw}", "-p {path:rw}"},
-				Mounts:   []policy.Mount{mount(".", false), mount("external/pids", true)},
+				Rules:    []string{"-f {path:ro}", "-f {path:ro}", "-p {path:pid}", "-p {path:pid}"},
+				Mounts:   hidden,
 				PIDFiles: []policy.File{file("external/pids/h.example.pid.haproxy")},
 			},
 		},
@@ -80,8 +91,8 @@ func TestPolicyDecisionSaysWhatTheContainerSees(t *testing.T) {
 			arguments: []string{"-P", "-f", state + "/ha_confs/r/keepalived.conf", "-r", state + "/ha_confs/r.vrrp", "-p", state + "/ha_confs/r.pid"},
 			want: policy.Decision{
 				Key:      state + "/ha_confs/r.pid",
-				Rules:    []string{"-P", "-f {path:ro}", "-f {path:ro}", "-r {path:rw}", "-r {path:rw}", "-p {path:rw}", "-p {path:rw}"},
-				Mounts:   []policy.Mount{mount("ha_confs", true), mount("ha_confs/r", false)},
+				Rules:    []string{"-P", "-f {path:ro}", "-f {path:ro}", "-r {path:pid}", "-r {path:pid}", "-p {path:pid}", "-p {path:pid}"},
+				Mounts:   []policy.Mount{private("ha_confs", false), mount("ha_confs/r", false)},
 				PIDFiles: []policy.File{file("ha_confs/r.pid"), file("ha_confs/r.vrrp")},
 			},
 		},
@@ -224,7 +235,7 @@ func TestPolicyLists(t *testing.T) {
 	got := [][]string{agents, profiles, granted}
 	want := [][]string{
 		{"neutron-dhcp", "neutron-l3", "neutron-metadata", "neutron-ovn-metadata"},
-		{"conntrackd", "dnsmasq", "haproxy", "keepalived", "radvd"},
+		{"conntrackd", "dibbler-client", "dnsmasq", "haproxy", "keepalived", "radvd"},
 		{"conntrackd", "haproxy", "keepalived", "radvd"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -244,7 +255,7 @@ func TestPolicyDescribe(t *testing.T) {
 		Image:       "localhost/neutron-sidecars:1",
 		Command:     []string{"/usr/sbin/radvd", "-n"},
 		Instance:    "-p",
-		Arguments:   []string{"-C {path:ro}", "-p {path:rw}", "-m syslog", "-u {name}"},
+		Arguments:   []string{"-C {path:ro}", "-p {path:pid}", "-m syslog", "-u {name}"},
 	}
 	if diff := cmp.Diff(want, radvd.Describe()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -17,6 +17,11 @@
 //	{path:ro} {path:rw}  an absolute, clean path inside one of the agent's state
 //	                     directories, and of its subdirectories if they are
 //	                     named; the directory that it lies in is mounted so
+//	{path:pid}           the same for a pid file that the process writes: it gets
+//	                     an empty directory of its own in place of that one, and
+//	                     sidecar-launch puts the host's number where the agent
+//	                     looks for it
+//	{dir:rw}             a directory, which is itself mounted
 //	{name}               letters, digits, '.', '_', '-'; not first '.' or '-'
 //	{int}                a decimal number that is not negative
 //	{duration}           a number with s, m, h, d or w behind it, or "infinite"

@@ -17,6 +17,8 @@ type hole struct {
 	want     string                  // what is accepted, in words
 	path     bool                    // the value names a file; its directory is mounted
 	writable bool                    // …for writing
+	private  bool                    // …as an empty one of the container's own
+	dir      bool                    // the value names a directory, which is itself mounted
 	open     bool                    // a value may begin with '-'
 }
 
@@ -35,6 +37,8 @@ func holes() []hole {
 	return []hole{
 		{name: "{path:ro}", accepts: isPathByte, valid: isAbsolute, want: wantPath, path: true},
 		{name: "{path:rw}", accepts: isPathByte, valid: isAbsolute, want: wantPath, path: true, writable: true},
+		{name: "{path:pid}", accepts: isPathByte, valid: isAbsolute, want: wantPath, path: true, writable: true, private: true},
+		{name: "{dir:rw}", accepts: isPathByte, valid: isAbsolute, want: wantPath, path: true, writable: true, dir: true},
 		{name: "{name}", accepts: isNameByte, valid: isName, want: "letters, digits, '.', '_' and '-', not beginning with '.' or '-'"},
 		{name: "{int}", accepts: isDigit, valid: isInt, want: "a decimal number without sign and leading zeros"},
 		{name: "{duration}", accepts: isAlphanumeric, valid: isDuration, want: `a number with s, m, h, d or w behind it, or "infinite"`},

@@ -189,11 +189,11 @@ func TestPolicyHostileRouterArguments(t *testing.T) {
 		rule      string
 		reason    string
 	}{
-		{"one pid file for two processes", "keepalived", []string{"-p", dir + "/p", "-r", dir + "/p"}, 3, "-r {path:rw}", "another pid file has the same path"},
-		{"a pid file is missing", "keepalived", []string{"-p", dir + "/p"}, -1, "-r {path:rw}", "-r {path:rw} is required: it names the pid file"},
-		{"two pid files of the second process", "keepalived", []string{"-p", dir + "/p", "-r", dir + "/q", "-r", dir + "/s"}, 5, "-r {path:rw}", "accepted only once"},
+		{"one pid file for two processes", "keepalived", []string{"-p", dir + "/p", "-r", dir + "/p"}, 3, "-r {path:pid}", "another pid file has the same path"},
+		{"a pid file is missing", "keepalived", []string{"-p", dir + "/p"}, -1, "-r {path:pid}", "-r {path:pid} is required: it names the pid file"},
+		{"two pid files of the second process", "keepalived", []string{"-p", dir + "/p", "-r", dir + "/q", "-r", dir + "/s"}, 5, "-r {path:pid}", "accepted only once"},
 		{"checks of other hosts", "keepalived", []string{"-C", "-p", dir + "/p"}, 0, "", "accepts -C"},
-		{"pid file outside", "keepalived", []string{"-p", "/run/x/p", "-r", dir + "/q"}, 1, "-p {path:rw}", "outside of"},
+		{"pid file outside", "keepalived", []string{"-p", "/run/x/p", "-r", dir + "/q"}, 1, "-p {path:pid}", "outside of"},
 		{"log to a file", "radvd", []string{"-m", "logfile"}, 1, "-m syslog", `expected is "syslog"`},
 		{"user with an option in it", "radvd", []string{"-u", "-n"}, 1, "-u {name}", "{name} stands for"},
 		{"chroot", "radvd", []string{"-t", "/"}, 0, "", "accepts -t"},

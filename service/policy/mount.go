@@ -19,25 +19,28 @@ type Mount struct {
 	Path     string // relative to Root, "." being Root itself; absolute without Root
 	Target   string // absolute path in the container, the same as on the host
 	Writable bool
+	Private  bool // an empty directory of the container's own is in its place
 	Optional bool // it may be missing
 }
 
 // mounts collects mounts by their targets.
 type mounts map[string]Mount
 
-// add takes a mount in. Of two with the same target the writable one wins, and
-// it must be there if either must.
+// add takes a mount in. Of two with the same target the writable one wins, the
+// one that shows what is there, and it must be there if either must.
 func (m mounts) add(mount Mount) {
 	if old, ok := m[mount.Target]; ok {
 		mount.Writable = mount.Writable || old.Writable
+		mount.Private = mount.Private && old.Private
 		mount.Optional = mount.Optional && old.Optional
 	}
 	m[mount.Target] = mount
 }
 
-// addState takes in a directory by its path relative to a state directory.
-func (m mounts) addState(root, rel string, writable, optional bool) {
-	m.add(Mount{Root: root, Path: rel, Target: path.Join(root, rel), Writable: writable, Optional: optional})
+// addState takes in a directory of a state directory.
+func (m mounts) addState(mount Mount) {
+	mount.Target = path.Join(mount.Root, mount.Path)
+	m.add(mount)
 }
 
 // list returns the mounts by target, so that a directory comes before what is
@@ -52,17 +55,17 @@ func (m mounts) list() []Mount {
 
 const stateHole = "{state}"
 
-// parseMount reads a mount of a profile: "{state}:ro", "{state}/sub:rw" or
-// "/fixed/path:ro", with a '-' before it if it may be missing. Its error says
-// what is wrong and what would be right.
+// parseMount reads a mount of a profile: "{state}:ro", "{state}/sub:rw",
+// "{state}/sub:private" or "/fixed/path:ro", with a '-' before it if it may be
+// missing. Its error says what is wrong and what would be right.
 func parseMount(s string) (ProfileMount, error) {
 	var m ProfileMount
 	rest, optional := strings.CutPrefix(s, "-")
 	source, access, ok := strings.Cut(rest, ":")
-	if !ok || access != "ro" && access != "rw" {
-		return m, fmt.Errorf("%q must end in :ro or :rw", s)
+	if !ok || access != "ro" && access != "rw" && access != "private" {
+		return m, fmt.Errorf("%q must end in :ro, :rw or :private", s)
 	}
-	m = ProfileMount{Writable: access == "rw", Optional: optional, Path: source}
+	m = ProfileMount{Writable: access != "ro", Private: access == "private", Optional: optional, Path: source}
 	if sub, ok := strings.CutPrefix(source, stateHole); ok {
 		m.State, m.Path = true, "."
 		if sub == "" {
@@ -73,6 +76,9 @@ func parseMount(s string) (ProfileMount, error) {
 		}
 		m.Path = sub[1:]
 		return m, nil
+	}
+	if m.Private {
+		return m, fmt.Errorf("%q: only a directory of %s can be private", s, stateHole)
 	}
 	if reason := checkDirectory(source); reason != "" {
 		return m, fmt.Errorf("%q: %s; it begins with %s or is a fixed path", s, reason, stateHole)
@@ -87,7 +93,7 @@ func parseMount(s string) (ProfileMount, error) {
 // whether for writing.
 func (p *Profile) stateAccess() (mounted, writable bool) {
 	for _, m := range p.Mounts {
-		if m.State && m.Path == "." {
+		if m.State && m.Path == "." && !m.Private {
 			return true, m.Writable
 		}
 	}

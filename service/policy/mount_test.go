@@ -17,8 +17,9 @@ func TestPolicyMountsOfOneDirectoryAreJoined(t *testing.T) {
 	} {
 		for _, order := range [][2]given{{test.a, test.b}, {test.b, test.a}} {
 			m := mounts{}
-			m.addState("/srv/x", "a", order[0].writable, order[0].optional)
-			m.addState("/srv/x", "a", order[1].writable, order[1].optional)
+			for _, given := range order {
+				m.addState(Mount{Root: "/srv/x", Path: "a", Writable: given.writable, Optional: given.optional})
+			}
 			want := []Mount{{Root: "/srv/x", Path: "a", Target: "/srv/x/a", Writable: test.want.writable, Optional: test.want.optional}}
 			if diff := cmp.Diff(want, m.list()); diff != "" {
 				t.Errorf("%v (-want +got):\n%s", order, diff)

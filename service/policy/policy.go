@@ -54,6 +54,7 @@ type ProfileMount struct {
 	State    bool   // Path is relative to the instance's state directory
 	Path     string // "." is the state directory itself
 	Writable bool
+	Private  bool // an empty directory of the container's own is in its place
 	Optional bool // it may be missing
 }
 

@@ -3,6 +3,7 @@ package policy
 import (
 	"path"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -35,6 +36,9 @@ func (r *report) ready(p *Profile, raw *rawReady) {
 	if raw.Socket != nil {
 		p.Ready.Socket = *raw.Socket
 		r.template(p, "ready.socket", *raw.Socket)
+		if _, h, ok := p.valueRule(p.Instance); ok && h.private && strings.HasPrefix(*raw.Socket, dirHole) {
+			r.errorf("ready.socket", "%q is in a directory of the container's own, where nobody can connect to it", *raw.Socket)
+		}
 	}
 	if raw.DefaultPIDFile != nil {
 		r.defaultPIDFile(p, *raw.DefaultPIDFile)
@@ -108,9 +112,9 @@ func (r *report) pidFile(p *Profile, key, file string) {
 	_, h, ok := p.valueRule(file)
 	switch {
 	case !ok:
-		r.errorf(key, "%s must have exactly one rule in arguments, with {path:rw} as its value%s", file, p.didYouMean(file))
-	case !h.path || !h.writable:
-		r.errorf(key, "the value of %s must be {path:rw}: the process writes the file", file)
+		r.errorf(key, "%s must have exactly one rule in arguments, with {path:pid} or {path:rw} as its value%s", file, p.didYouMean(file))
+	case !h.path || !h.writable || h.dir:
+		r.errorf(key, "the value of %s must be {path:pid} or {path:rw}: the process writes the file", file)
 	}
 }
 

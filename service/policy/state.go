@@ -58,14 +58,30 @@ func (s *Set) places(a *Agent) []place {
 			places = append(places, place{path.Join(root, sub), sub == ownDirectory})
 		}
 		for _, p := range s.Granted(a.Name) {
-			for _, m := range p.Mounts {
-				if m.State && m.Writable {
-					places = append(places, place{dir: path.Join(root, m.Path)})
-				}
+			for _, dir := range p.writes() {
+				places = append(places, place{dir: path.Join(root, dir)})
 			}
 		}
 	}
 	return places
+}
+
+// writes lists the directories of a state directory that the profile's sidecars
+// may write to, or sidecar-launch puts their pid files into.
+func (p *Profile) writes() []string {
+	var dirs []string
+	for _, m := range p.Mounts {
+		if m.State && m.Writable && !m.Private {
+			dirs = append(dirs, m.Path)
+		}
+	}
+	for _, file := range append(slices.Clone(p.Ready.PIDFiles), p.Ready.DefaultPIDFile) {
+		if strings.HasPrefix(file, stateHole) {
+			dir, _ := templateDir(file)
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
 }
 
 // meets reports whether two places have a directory in common.

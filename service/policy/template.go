@@ -18,10 +18,11 @@ const (
 	stemHole = "{stem}"
 )
 
-// instance is the file that an instance argument names.
+// instance is the file or the directory that an instance argument names.
 type instance struct {
 	root string // the state directory that it lies in
 	path string // absolute
+	dir  string // what {dir} stands for: the directory that it lies in, or itself
 }
 
 // stem returns the base name without its extension.
@@ -56,7 +57,7 @@ func (i instance) expand(template string) (File, error) {
 	if stem == "" && strings.Contains(template, stemHole) {
 		return File{}, errors.New("its file's name must have something before the extension")
 	}
-	absolute := strings.NewReplacer(stateHole, i.root, dirHole, path.Dir(i.path), stemHole, stem).Replace(template)
+	absolute := strings.NewReplacer(stateHole, i.root, dirHole, i.dir, stemHole, stem).Replace(template)
 	if reason := checkPath(absolute); reason != "" {
 		return File{}, fmt.Errorf("it makes %s, which is not accepted: %s", cut(absolute), reason)
 	}

@@ -1,0 +1,51 @@
+//go:build testhost
+
+package test
+
+import (
+	"testing"
+)
+
+// radvdConfiguration is what Neutron writes (neutron/agent/linux/ra.py).
+const radvdConfiguration = `interface ` + routerInterface + `
+{
+   AdvSendAdvert on;
+   MinRtrAdvInterval 3;
+   MaxRtrAdvInterval 4;
+   AdvLinkMTU 1450;
+   RDNSS  2001:db8::53  {};
+   prefix 2001:db8:1::/64
+   {
+        AdvOnLink on;
+        AdvAutonomous on;
+   };
+   route fe80::a9fe:a9fe/128 {
+   };
+};
+`
+
+func TestProfileRadvd(t *testing.T) {
+	begin(t)
+	agent := withL3(t)
+	for name, user := range map[string][]string{"as root": nil, "as another user": {"-u", "nobody"}} {
+		t.Run(name, func(t *testing.T) {
+			r := newRouter(t)
+			configuration := place(t, "ra") + "/" + r.id + ".radvd.conf"
+			pid := place(t, "external/pids") + "/" + r.id + ".pid.radvd"
+			write(t, configuration, radvdConfiguration)
+			k := kind{
+				agent: agent, profile: "radvd", namespace: r.namespace, processes: 2,
+				pidFiles:     []string{pid},
+				arguments:    append([]string{"-C", configuration, "-p", pid, "-m", "syslog"}, user...),
+				capabilities: []string{"NET_RAW", "SETGID", "SETUID"},
+			}
+			if user == nil {
+				k.lives(t)
+				return
+			}
+			s := k.launch(t)
+			k.reloads(t, s)
+			k.stops(t, s)
+		})
+	}
+}
