@@ -18,7 +18,7 @@ import (
 
 // laboratory is an agent with a state directory of its own.
 const laboratory = `
-profiles           = ["conntrackd"]
+profiles           = ["conntrackd", "dibbler-client"]
 network-namespaces = ["qrouter-*"]
 state-directories  = ["/var/lib/laboratory"]
 `

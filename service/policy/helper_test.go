@@ -43,7 +43,7 @@ func withRouter(t testing.TB) *policy.Set {
 	t.Helper()
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "agents.d", "router.toml"), `
-		profiles = ["conntrackd"]
+		profiles = ["conntrackd", "dibbler-client", "keepalived"]
 		network-namespaces = ["qrouter-*"]
 		state-directories = ["/var/lib/neutron"]`)
 	return load(t, installed(t, "profiles.d"), installed(t, "examples/agents.d"), dir)

@@ -1,0 +1,18 @@
+//go:build testhost
+
+package test
+
+import "testing"
+
+// TestProfileDnsmasq shows the life that all kinds share; TestLaunch… and
+// TestSignal… show what dnsmasq does.
+func TestProfileDnsmasq(t *testing.T) {
+	begin(t)
+	n := bareNetwork(t)
+	k := kind{
+		agent: neutron, profile: "dnsmasq", namespace: n.namespace, processes: 1,
+		pidFiles: []string{n.file("pid")}, arguments: n.arguments(),
+		capabilities: []string{"DAC_OVERRIDE", "NET_ADMIN", "NET_BIND_SERVICE", "NET_RAW", "SETGID", "SETUID"},
+	}
+	k.lives(t)
+}
