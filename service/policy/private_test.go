@@ -20,16 +20,22 @@ func TestPolicyPrivateAndDirectoryHoles(t *testing.T) {
 		pidFile   string
 	}{
 		"pid files in a directory of many": {
-			"keepalived", []string{"-P", "-f", state + "/ha_confs/r/k.conf", "-p", state + "/ha_confs/r.pid", "-r", state + "/ha_confs/r.vrrp"},
-			[]policy.Mount{private("ha_confs", false), mount("ha_confs/r", false)}, "ha_confs/r.pid",
+			"keepalived",
+			[]string{"-P", "-f", state + "/ha_confs/r/k.conf", "-p", state + "/ha_confs/r.pid", "-r", state + "/ha_confs/r.vrrp"},
+			[]policy.Mount{private("ha_confs", false), mount("ha_confs/r", false)},
+			"ha_confs/r.pid",
 		},
 		"pid files beside the configuration": {
-			"keepalived", []string{"-P", "-f", state + "/ha_confs/r/k.conf", "-p", state + "/ha_confs/r/pid", "-r", state + "/ha_confs/r/vrrp"},
-			[]policy.Mount{mount("ha_confs/r", true)}, "ha_confs/r/pid",
+			"keepalived",
+			[]string{"-P", "-f", state + "/ha_confs/r/k.conf", "-p", state + "/ha_confs/r/pid", "-r", state + "/ha_confs/r/vrrp"},
+			[]policy.Mount{mount("ha_confs/r", true)},
+			"ha_confs/r/pid",
 		},
 		"a directory with a colon": {
-			"dibbler-client", []string{"start", "-w", state + "/pd/r:s:qr-1"},
-			[]policy.Mount{mount("pd/r:s:qr-1", true)}, "pd/r:s:qr-1/client.pid",
+			"dibbler-client",
+			[]string{"start", "-w", state + "/pd/r:s:qr-1"},
+			[]policy.Mount{mount("pd/r:s:qr-1", true)},
+			"pd/r:s:qr-1/client.pid",
 		},
 	} {
 		d, err := decideArguments(set, "router", test.profile, "qrouter-r", test.arguments)
