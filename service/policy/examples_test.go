@@ -1,6 +1,8 @@
 package policy_test
 
 import (
+	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -8,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/policy"
 )
 
@@ -25,11 +28,31 @@ func exampleFor(line corpusLine) string {
 	return "neutron-l3"
 }
 
-// leftToAdministrators reports whether no example agent is granted a profile,
-// because few need it or because it widens what the agent may do. The example for
-// the L3 agent says what to add.
-func leftToAdministrators(profile string) bool {
-	return profile == "dibbler-client" || profile == "neutron-keepalived-state-change"
+// leftToAdministrator is the profile that no example agent is granted.
+const leftToAdministrator = "dibbler-client"
+
+// TestPolicyExampleSaysWhatToAdd shows that the example for the L3 agent says all
+// that must be added for the profile that it is not granted.
+func TestPolicyExampleSaysWhatToAdd(t *testing.T) {
+	t.Parallel()
+	const file = "examples/agents.d/neutron-l3.toml"
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := policy.Request{
+		Agent: "neutron-l3", Profile: leftToAdministrator, NetworkNamespace: pointer("qrouter-1"),
+		Arguments: []string{"start", "-w", state + "/pd/r:s:qr-1"},
+	}
+	if _, err := shipped(t).Decide(request); !errors.Is(err, interfaces.ErrNoSuchProfile) {
+		t.Errorf("as it is: %v, want ErrNoSuchProfile", err)
+	}
+	added := strings.NewReplacer(`["conntrackd", `, `["conntrackd", "dibbler-client", `, `["external/pids", `, `["external/pids", "pd", `).Replace(string(text))
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "agents.d", "neutron-l3.toml"), added)
+	if _, err := load(t, installed(t, "profiles.d"), dir).Decide(request); err != nil {
+		t.Errorf("with what it says: %v", err)
+	}
 }
 
 // TestPolicyExamplesAreWideEnough shows that every launch of the corpus below
@@ -40,7 +63,7 @@ func TestPolicyExamplesAreWideEnough(t *testing.T) {
 	namespaces := map[string]string{"neutron-dhcp": "qdhcp-1", "neutron-l3": "qrouter-1", "neutron-ovn-metadata": "ovnmeta-1"}
 	for _, line := range readCorpus(t) {
 		of := func(s string) bool { return strings.Contains(s, "/var/lib/neutron/") }
-		if launches[line.kind] == "" || leftToAdministrators(launches[line.kind]) || !slices.ContainsFunc(line.request.Arguments, of) {
+		if launches[line.kind] == "" || launches[line.kind] == leftToAdministrator || !slices.ContainsFunc(line.request.Arguments, of) {
 			continue
 		}
 		line.request.Agent, line.request.NetworkNamespace = exampleFor(line), nil
