@@ -129,7 +129,7 @@ func TestListProfilesOfAnAgent(t *testing.T) {
 		t.Errorf("another agent's profiles: %v", err)
 	}
 	all, err := at(t, hostSocket).ListProfiles(minute(t), nil)
-	if err != nil || len(all) != 5+len(profileFiles()) {
+	if err != nil || len(all) != 6+len(profileFiles()) {
 		t.Errorf("the host's socket lists %v, %v", names(all), err)
 	}
 }
