@@ -3,15 +3,43 @@
 package test
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"tripleo.io/sidecar/interfaces"
 )
 
 // numberOf returns a sidecar's process ID as a kill script takes it.
 func numberOf(s *interfaces.Sidecar) string { return strconv.FormatInt(*s.Runtime.ProcessID, 10) }
+
+// Neutron signals keepalived's VRRP child by its own pid file, as a default-service.
+func TestShimKillOfKeepalivedsChild(t *testing.T) {
+	begin(t)
+	k, _, _ := newKeepalived(t)
+	stopAllAtEnd(t, k.agent)
+	s := shimsOf(t, k.agent)
+	for signal, lives := range map[string]bool{"HUP": true, "15": false, "9": false} {
+		s.start(t, k.namespace, "", "keepalived", k.arguments...)
+		sidecar := only(t, k.agent)
+		child, err := readPID(k.pidFiles[1])
+		if err != nil || int64(child) == *sidecar.Runtime.ProcessID {
+			t.Fatalf("the child is process %d, %v", child, err)
+		}
+		s.killed(t, "default-service-kill", signal, child)
+		if lives {
+			time.Sleep(500 * time.Millisecond)
+			checkRunningPID(t, k.agent, sidecar)
+			continue
+		}
+		gone(t, k.agent, sidecar.ID)
+		if r := s.kill(t, "default-service-kill", "9", child); r.code != 1 || !strings.Contains(r.err, "No such process") {
+			t.Errorf("killed when it is gone: %v", r)
+		}
+	}
+}
 
 // checkRunningPID holds a sidecar to be ready still, as the same process.
 func checkRunningPID(t *testing.T, agent string, before *interfaces.Sidecar) {
@@ -52,4 +80,25 @@ func TestShimKillOfAnotherAgentsSidecarIsRefused(t *testing.T) {
 		}
 	}
 	checkRunningPID(t, neutron, sidecar)
+}
+
+// Neutron ends a prefix delegation client by its own verb.
+func TestShimStartsAndStopsDibbler(t *testing.T) {
+	begin(t)
+	agent, r := withL3(t), newRouter(t)
+	stopAllAtEnd(t, agent)
+	s := shimsOf(t, agent)
+	place(t, "pd")
+	dir := place(t, "pd/"+r.id+":"+uuid()+":qr-0a1b2c3d-4e")
+	write(t, dir+"/client.conf", fmt.Sprintf(dibblerConfiguration, dir))
+	eventually(t, 5*time.Second, "the address is not tentative", func() bool {
+		return !strings.Contains(run(t, "ip", "-n", r.namespace, "-6", "address", "show", "dev", routerInterface), "tentative")
+	})
+	s.start(t, r.namespace, "", "dibbler-client", "start", "-w", dir)
+	sidecar := only(t, agent)
+	if pid, err := readPID(dir + "/client.pid"); err != nil || int64(pid) != *sidecar.Runtime.ProcessID {
+		t.Errorf("the pid file holds %d, %v; the sidecar is %s", pid, err, numberOf(sidecar))
+	}
+	s.start(t, r.namespace, "", "dibbler-client", "stop", "-w", dir)
+	gone(t, agent, sidecar.ID)
 }
