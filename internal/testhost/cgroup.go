@@ -85,7 +85,7 @@ func removeCgroupTree(dir string) error {
 	}
 	// Fails where the hierarchy has no such file: then nothing is left to kill.
 	_ = os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0)
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		err := removeCgroupDirs(dir)
 		if err == nil || time.Now().After(deadline) {

@@ -16,7 +16,7 @@ const (
 	MirrorEnv = "SIDECAR_TESTHOST_MIRROR"
 
 	defaultCacheDir    = "/var/cache/sidecar-testhost"
-	defaultBootTimeout = 60 * time.Second
+	defaultBootTimeout = 5 * time.Minute
 	defaultStopTimeout = time.Minute
 )
 
@@ -41,7 +41,8 @@ type Config struct {
 	// Quiet leaves out of Log what happens at every boot. What takes long,
 	// changes the machine or went wrong is still reported.
 	Quiet bool
-	// BootTimeout bounds the time from start to a running system (60 s).
+	// BootTimeout bounds the time from start to a running system (5 min; it takes
+	// some 4 s, and a minute on a machine that has much else to do).
 	BootTimeout time.Duration
 	// StopTimeout bounds the orderly shutdown, after which the host is
 	// killed (1 min).

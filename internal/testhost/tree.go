@@ -3,14 +3,23 @@ package testhost
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // policyScript keeps packages from starting services while they install:
 // invoke-rc.d takes 101 as "action forbidden by policy".
 const policyScript = "#!/bin/sh\nexit 101\n"
+
+// How often a download is tried, and how much longer each pause is than the one
+// before.
+const (
+	downloads     = 3
+	downloadPause = 10 * time.Second
+)
 
 // tree returns the directory of the configuration's tree, and makes it when
 // it is not there yet.
@@ -30,7 +39,7 @@ func (c Config) buildTree(ctx context.Context, dir string) error {
 		return err
 	}
 	defer log.Close()
-	if err := runOuter(ctx, log, c.debootstrap(dir)...); err != nil {
+	if err := c.download(ctx, log, dir); err != nil {
 		return err
 	}
 	if err := prepareSecondStage(dir); err != nil {
@@ -40,6 +49,22 @@ func (c Config) buildTree(ctx context.Context, dir string) error {
 		return err
 	}
 	return finishTree(dir)
+}
+
+// download runs the first stage. A mirror can fail for a moment: what is there
+// already is not fetched again.
+func (c Config) download(ctx context.Context, log io.Writer, dir string) error {
+	var err error
+	for wait := range downloads {
+		if err = runOuter(ctx, log, c.debootstrap(dir)...); err == nil || ctx.Err() != nil {
+			return err
+		}
+		c.logf("debootstrap failed: %v", err)
+		if wait < downloads-1 {
+			time.Sleep(time.Duration(wait+1) * downloadPause)
+		}
+	}
+	return err
 }
 
 // debootstrap returns the command of the first stage. Only the base system
