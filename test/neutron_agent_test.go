@@ -100,7 +100,7 @@ func (a *neutronAgent) start(t *testing.T) {
 	})
 	a.answers = make(chan neutronAnswer)
 	go readAnswers(stdout, a.answers)
-	if _, err := a.answer(60 * time.Second); err != nil {
+	if _, err := a.answer(5 * time.Minute); err != nil {
 		t.Fatalf("the agent does not start: %v", err)
 	}
 }
@@ -166,7 +166,7 @@ func (a *neutronAgent) try(what string, with arguments) (json.RawMessage, error)
 	if err := json.NewEncoder(a.requests).Encode(request); err != nil {
 		return nil, err
 	}
-	return a.answer(60 * time.Second)
+	return a.answer(5 * time.Minute)
 }
 
 // do asks the agent for what must succeed, and returns what it says about the process.

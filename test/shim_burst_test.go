@@ -68,8 +68,10 @@ func TestShimAddsLittleToALaunch(t *testing.T) {
 	slices.Sort(through)
 	own := through[len(through)/2] - direct[len(direct)/2]
 	t.Logf("refused by a client: %v, through the shim: %v; the shim's own: %v (medians)", direct[len(direct)/2], through[len(through)/2], own)
-	if own > 25*time.Millisecond { // the aim is 5 ms, on a machine that does nothing else
-		t.Errorf("the shim takes %v of its own", own)
+	// The aim is 5 ms, on a machine that does nothing else. On a busy one the best of
+	// many says most.
+	if best := through[0] - direct[0]; best > 25*time.Millisecond {
+		t.Errorf("the shim takes %v of its own", best)
 	}
 }
 

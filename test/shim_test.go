@@ -86,7 +86,7 @@ func (s shims) start(t testing.TB, netns, tag, name string, args ...string) {
 func (s shims) kill(t testing.TB, script, signal string, pid int) result {
 	t.Helper()
 	r := wait(t, s.command(t, "", "", script, signal, strconv.Itoa(pid)))
-	if r.took > 5*time.Second {
+	if r.took > slowness*5*time.Second {
 		t.Errorf("%s took %v", script, r.took)
 	}
 	return r

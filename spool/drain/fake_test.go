@@ -163,7 +163,7 @@ func quick(dir string, service Service) Config {
 // drainOnce drains a spool until it is empty.
 func drainOnce(t testing.TB, dir string, service Service) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	if err := Run(ctx, quick(dir, service)); err != nil {
 		t.Fatalf("drain: %v", err)

@@ -52,7 +52,7 @@ func TestSpoolDrainStuck(t *testing.T) {
 	go func() { defer close(done); drainOnce(t, dir, fake) }()
 	for i := range 3 {
 		put(t, dir, spool.New, spool.File(nameOf(i)), launchText(fmt.Sprint("/", i)))
-		for end := time.Now().Add(5 * time.Second); resultOf(t, dir, nameOf(i)) == nil; time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(time.Minute); resultOf(t, dir, nameOf(i)) == nil; time.Sleep(time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("request %d is not answered", i)
 			}
