@@ -32,10 +32,12 @@ type container struct {
 	ns   string // its pid namespace
 }
 
-func newContainer(t *testing.T, s shims) *container {
+// newContainer makes a container, with what the lines of a shell script mount in it.
+func newContainer(t *testing.T, s shims, mounts ...string) *container {
 	t.Helper()
+	script := strings.Join(append(append([]string{"set -e"}, mounts...), "exec sh -c 'while :; do sleep 0.2; done' mounted"), "\n")
 	// Mounts of the host show in it, as where /run/netns is shared into a container.
-	cmd := exec.CommandContext(t.Context(), "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation=slave", "sh", "-c", "while :; do sleep 0.2; done")
+	cmd := exec.CommandContext(t.Context(), "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation=slave", "sh", "-c", script)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +47,7 @@ func newContainer(t *testing.T, s shims) *container {
 		children, _ := os.ReadFile("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/task/" + strconv.Itoa(cmd.Process.Pid) + "/children")
 		c.init, _ = strconv.Atoi(strings.TrimSpace(string(children)))
 		argv, _ := cmdline(max(c.init, 1))
-		return c.init > 0 && argv[0] == "sh"
+		return c.init > 0 && len(argv) > 0 && argv[len(argv)-1] == "mounted"
 	})
 	c.ns = namespaceOf(t, c.init, "pid")
 	return c

@@ -34,7 +34,13 @@ spool-user = 4242
 // withSpool gives the agent its spool for the time of a test.
 func withSpool(t testing.TB) *spool.Client {
 	t.Helper()
-	withPolicy(t, "agents.d", spooled, spooledAgent)
+	return withSpoolAs(t, spooledAgent)
+}
+
+// withSpoolAs is withSpool for an agent whose file says something else.
+func withSpoolAs(t testing.TB, agentFile string) *spool.Client {
+	t.Helper()
+	withPolicy(t, "agents.d", spooled, agentFile)
 	run(t, "systemctl", "start", watchUnit)
 	t.Cleanup(func() {
 		run(t, "systemctl", "stop", watchUnit, drainUnit, "sidecar-spool-directory@"+spooled+".service")

@@ -107,9 +107,12 @@ func exitCodeOf(failed *interfaces.LaunchFailedError) int {
 func say(err error) string {
 	var failed *interfaces.LaunchFailedError
 	var notReady *interfaces.NotReadyError
+	var invalid *interfaces.InvalidParameterError
 	switch {
 	case errors.As(err, &failed):
 		return sayFailed(failed)
+	case errors.As(err, &invalid) && invalid.Parameter == "agent": // it never names one: an agent's socket implies it
+		return err.Error() + "; " + wrongSocket
 	case errors.As(err, &notReady):
 		return fmt.Sprintf("not ready after %g s, and stopped again; the profile on the host says what is waited for and how long ('ready')", float64(notReady.TimeoutUSec)/1e6)
 	}
@@ -143,6 +146,8 @@ func sayFailed(failed *interfaces.LaunchFailedError) string {
 	return fmt.Sprintf("the process ended with exit code %d before it was ready; %s", *failed.ExitCode, noOutputOfItsOwn)
 }
 
+const wrongSocket = "is the directory of the agent's own socket mounted as /run/sidecar, and not the host's?"
+
 // advice says what to do about an error whose own text says only what it is.
 var advice = []struct {
 	err  error
@@ -154,7 +159,7 @@ var advice = []struct {
 	{interfaces.ErrNoSuchProfile, "'profiles' in the agent's file on the host grants it; 'sidecarctl check' there shows what is granted"},
 	{interfaces.ErrNoSuchAgent, "the agent's file /etc/sidecar/agents.d/NAME.toml on the host is gone"},
 	{interfaces.ErrTooManySidecars, "'max-sidecars' in the agent's file on the host is the limit; 'sidecarctl list' there shows what runs"},
-	{interfaces.ErrPermissionDenied, "is the directory of the agent's own socket mounted as /run/sidecar, and not the host's?"},
+	{interfaces.ErrPermissionDenied, wrongSocket},
 	{interfaces.ErrInvalidParameter, "is sidecar-shim of the same version as the service?"},
 	{interfaces.ErrMethodNotFound, "the service is older than this sidecar-shim"},
 	{interfaces.ErrSidecarExists, "somebody else launched it at the same time; try again"},
