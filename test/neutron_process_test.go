@@ -23,6 +23,20 @@ type managed struct {
 	pidsPath  string // of the directory instead
 	argv      []string
 	reloads   bool // Neutron sends it a HUP
+	byItself  bool // Neutron has a manager of its own for it, which starts it at once
+}
+
+// manage has the agent make the process's manager, if its Neutron knows such one.
+func (m *managed) manage(t *testing.T, a *neutronAgent) {
+	t.Helper()
+	if !m.byItself {
+		a.do(t, "manage", m.options())
+		return
+	}
+	conntrackd := step{manager: "conntrackd"}
+	if started := a.do(t, "manage_conntrackd", conntrackd.options(m, "spawn")); started == (processState{}) {
+		t.Skip("this Neutron has no conntrackd")
+	}
 }
 
 // options are those of a ProcessManager.
@@ -45,7 +59,7 @@ func TestNeutronProcessManager(t *testing.T) {
 	begin(t)
 	for identity, kinds := range map[string]map[string]func(testing.TB) *managed{
 		"neutron-dhcp": {"dnsmasq": managedDnsmasq, "haproxy": managedHaproxy("qdhcp-")},
-		"neutron-l3":   {"keepalived": managedKeepalived, "radvd": managedRadvd},
+		"neutron-l3":   {"keepalived": managedKeepalived, "radvd": managedRadvd, "conntrackd": managedConntrackd},
 	} {
 		t.Run(identity, func(t *testing.T) {
 			a := startNeutron(t, identity, usual())
@@ -62,7 +76,7 @@ func (a *neutronAgent) life(t *testing.T, m *managed, killScripts string) {
 	stopAllAtEnd(t, a.identity)
 	named := arguments{"name": m.uuid}
 	a.do(t, "kill_scripts", arguments{"path": killScripts})
-	a.do(t, "manage", m.options())
+	m.manage(t, a)
 	first := a.do(t, "enable", arguments{"name": m.uuid, "ensure_active": true})
 	id := a.isSidecar(t, first, m.uuid)
 	if m.reloads {
@@ -163,6 +177,12 @@ func managedRadvd(t testing.TB) *managed {
 	m.service, m.reloads = "radvd", true
 	conf := m.file(t, "ra", ".radvd.conf", "interface "+routerDevice+" {\n    AdvSendAdvert on;\n    prefix 2001:db8::/64 {\n    };\n};\n")
 	m.argv = []string{"radvd", "-C", conf, "-p", "{pid}", "-m", "syslog"}
+	return m
+}
+
+func managedConntrackd(t testing.TB) *managed {
+	m := inNamespace(t, "qrouter-")
+	m.byItself = true
 	return m
 }
 

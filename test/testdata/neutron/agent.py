@@ -49,6 +49,18 @@ class Agent:
         self.managers[name] = manager
         return manager.get_pid_file_name()
 
+    def manage_conntrackd(self, uuid, step, **options):
+        """Starts a conntrackd and takes its process manager; nothing when
+        this Neutron has none. The command of that manager only the monitor has.
+        """
+        if router.conntrackd(CONF, self.monitor, step, uuid, **options) is None:
+            return None
+        manager = self.monitor._monitored_processes[
+            external_process.ServiceId(uuid, 'conntrackd')]
+        self.monitor.unregister(uuid, 'conntrackd')
+        self.managers[uuid] = manager
+        return self.state(uuid)
+
     def enable(self, name, **options):
         self.managers[name].enable(**options)
         return self.state(name)
