@@ -14,6 +14,14 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"tripleo.io/sidecar/internal/bus"
+)
+
+// Tests call a bus bus.
+const (
+	busName = bus.Name
+	busPath = bus.Path
 )
 
 // scriptedBus is a bus on which systemd answers as the test says. It knows only as

@@ -4,17 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"strings"
 	"sync"
 
 	"github.com/godbus/dbus/v5"
-)
 
-const (
-	busName       = "org.freedesktop.DBus"
-	busPath       = dbus.ObjectPath("/org/freedesktop/DBus")
-	systemAddress = "unix:path=/run/dbus/system_bus_socket"
+	"tripleo.io/sidecar/internal/bus"
 )
 
 // link is one connection to the bus, from its dialling to its end.
@@ -28,11 +22,17 @@ type link struct {
 	version int    // of systemd, 0 if not known
 }
 
+// accepts lets through replies and trusted signals. Calls are skipped, for nothing
+// is served here.
+func (l *link) accepts(h bus.Header) bool {
+	return h.Reply() || h.Type == dbus.TypeSignal && l.trusts(h.Sender)
+}
+
 // trusts reports whether signals of this sender count.
 func (l *link) trusts(sender string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return sender == busName || (sender != "" && sender == l.owner)
+	return sender == bus.Name || (sender != "" && sender == l.owner)
 }
 
 // setOwner notes who systemd is. A signal is newer than the answer to our own
@@ -71,24 +71,17 @@ func (l *link) ownerChanges() int {
 func (c *Conn) dial(ctx context.Context) (*link, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.config.CallTimeout)
 	defer cancel()
-	path, err := socketPath(c.config.Address)
-	if err != nil {
-		return nil, err
-	}
-	socket, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
-	if err != nil {
-		return nil, err
-	}
 	l := &link{newOwner: make(chan struct{}, 1)}
-	l.bus, err = dbus.NewConn(newGuard(socket, c.config.CallTimeout, l.trusts),
-		dbus.WithHandler(nothing{}), dbus.WithSignalHandler(&receiver{conn: c, link: l}))
+	var err error
+	l.bus, err = bus.Dial(ctx, bus.Config{
+		Address: c.config.Address,
+		Timeout: c.config.CallTimeout,
+		Accept:  l.accepts,
+		Signals: &receiver{conn: c, link: l},
+	})
 	if err != nil {
-		_ = socket.Close()
 		return nil, err
 	}
-	// godbus takes no context for the first steps.
-	stop := context.AfterFunc(ctx, func() { _ = l.bus.Close() })
-	defer stop()
 	if err := c.setUp(ctx, l); err != nil {
 		_ = l.bus.Close()
 		return nil, err
@@ -97,20 +90,14 @@ func (c *Conn) dial(ctx context.Context) (*link, error) {
 }
 
 func (c *Conn) setUp(ctx context.Context, l *link) error {
-	if err := l.bus.Auth(nil); err != nil {
-		return fmt.Errorf("authenticate to the bus: %w", err)
-	}
-	if err := l.bus.Hello(); err != nil {
-		return fmt.Errorf("greet the bus: %w", err)
-	}
-	bus := l.bus.Object(busName, busPath)
+	object := l.bus.Object(bus.Name, bus.Path)
 	for _, rule := range matches() {
-		if err := bus.CallWithContext(ctx, "org.freedesktop.DBus.AddMatch", 0, rule).Err; err != nil {
+		if err := object.CallWithContext(ctx, "org.freedesktop.DBus.AddMatch", 0, rule).Err; err != nil {
 			return fmt.Errorf("add the match rule %s: %w", rule, err)
 		}
 	}
 	var owner string
-	if err := bus.CallWithContext(ctx, "org.freedesktop.DBus.GetNameOwner", 0, destination).Store(&owner); err != nil {
+	if err := object.CallWithContext(ctx, "org.freedesktop.DBus.GetNameOwner", 0, destination).Store(&owner); err != nil {
 		return fmt.Errorf("find systemd on the bus: %w", err)
 	}
 	l.setOwner(owner, false)
@@ -139,22 +126,3 @@ func (c *Conn) subscribe(ctx context.Context, l *link) error {
 	}
 	return nil
 }
-
-// socketPath reads a D-Bus address. Only unix:path=… is known; a process that
-// manages the host's units has no business with others.
-func socketPath(address string) (string, error) {
-	if address == "" {
-		address = systemAddress
-	}
-	path, ok := strings.CutPrefix(address, "unix:path=")
-	if !ok || strings.ContainsAny(path, ",;%") {
-		return "", fmt.Errorf("bus address %q: only unix:path=PATH is supported", address)
-	}
-	return path, nil
-}
-
-// nothing is what we serve on the bus.
-type nothing struct{}
-
-// LookupObject implements dbus.Handler.
-func (nothing) LookupObject(dbus.ObjectPath) (dbus.ServerObject, bool) { return nil, false }

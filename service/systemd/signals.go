@@ -2,6 +2,8 @@ package systemd
 
 import (
 	"github.com/godbus/dbus/v5"
+
+	"tripleo.io/sidecar/internal/bus"
 )
 
 // matches are the match rules of a connection. The bus compares the sender with
@@ -34,7 +36,7 @@ type receiver struct {
 
 // DeliverSignal implements dbus.SignalHandler. It runs in the connection's reader.
 func (r *receiver) DeliverSignal(_, _ string, s *dbus.Signal) {
-	if s.Sender == busName {
+	if s.Sender == bus.Name {
 		if s.Name == "org.freedesktop.DBus.NameOwnerChanged" {
 			r.ownerChanged(s.Body)
 		}

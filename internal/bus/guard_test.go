@@ -1,4 +1,4 @@
-package systemd
+package bus
 
 import (
 	"bytes"
@@ -18,7 +18,7 @@ import (
 func message(t testing.TB, order binary.ByteOrder, kind dbus.Type, sender, member string, body ...any) []byte {
 	t.Helper()
 	m := &dbus.Message{Type: kind, Body: body, Headers: map[dbus.HeaderField]dbus.Variant{
-		dbus.FieldPath:        dbus.MakeVariant(managerPath),
+		dbus.FieldPath:        dbus.MakeVariant(Path),
 		dbus.FieldInterface:   dbus.MakeVariant("org.example.Interface"),
 		dbus.FieldMember:      dbus.MakeVariant(member),
 		dbus.FieldReplySerial: dbus.MakeVariant(uint32(1)),
@@ -45,9 +45,14 @@ type readOnly struct {
 
 func (r readOnly) Read(p []byte) (int, error) { return r.Reader.Read(p) }
 
-// guarded returns a guard that reads data and trusts the owner.
+const owner = ":1.1"
+
+// guarded returns a guard that reads data and lets through replies and the owner's
+// signals.
 func guarded(data []byte) *guard {
-	g := newGuard(readOnly{Reader: bytes.NewReader(data)}, time.Second, func(s string) bool { return s == owner })
+	g := newGuard(readOnly{Reader: bytes.NewReader(data)}, time.Second, func(h Header) bool {
+		return h.Reply() || h.Type == dbus.TypeSignal && h.Sender == owner
+	})
 	g.framed = true
 	return g
 }
@@ -118,7 +123,7 @@ func TestGuardEndsWritesThatNobodyReads(t *testing.T) {
 	t.Parallel()
 	ours, theirs := net.Pipe()
 	defer theirs.Close()
-	g := newGuard(ours, 10*time.Millisecond, func(string) bool { return true })
+	g := newGuard(ours, 10*time.Millisecond, func(Header) bool { return true })
 	if _, err := g.Write([]byte("text")); err == nil {
 		t.Error("a write to nobody succeeded")
 	}

@@ -1,0 +1,121 @@
+package bus
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// Limits of what is read from the bus. The bus itself allows 32 MiB a message. A
+// list of ten thousand units takes about 3 MiB.
+const (
+	maxHeader = 64 << 10
+	maxBody   = 16 << 20
+)
+
+var errByteOrder = errors.New("bus sent a message of unknown byte order")
+
+// guard is the socket of a bus connection. It lets through the messages that are
+// wanted, and skips everything else before anybody decodes it: any user of the bus
+// may send signals straight to any connection, of 32 MiB each, and godbus needs
+// many times the memory of some of them. It reads plain bytes, so file descriptors
+// that are sent along are dropped by the kernel.
+//
+// Read is for one goroutine, as is Write.
+type guard struct {
+	net.Conn
+	in      *bufio.Reader
+	accept  func(Header) bool
+	timeout time.Duration // of one write
+	framed  bool          // authentication is over
+	header  []byte        // of the message at hand, what is not yet read of it
+	body    int64         // the same of its body
+}
+
+func newGuard(conn net.Conn, timeout time.Duration, accept func(Header) bool) *guard {
+	return &guard{Conn: conn, in: bufio.NewReaderSize(conn, 32<<10), accept: accept, timeout: timeout}
+}
+
+// Write ends in time even if the bus reads nothing. A message that was written in
+// part makes the connection useless, so that closes it.
+func (g *guard) Write(p []byte) (int, error) {
+	if err := g.SetWriteDeadline(time.Now().Add(g.timeout)); err != nil {
+		return 0, err
+	}
+	n, err := g.Conn.Write(p)
+	if err != nil {
+		_ = g.Close()
+	}
+	// The client's last word before messages begin; it is written by the
+	// goroutine that then starts the reader.
+	if string(p) == "BEGIN\r\n" {
+		g.framed = true
+	}
+	return n, err
+}
+
+// Read implements io.Reader.
+func (g *guard) Read(p []byte) (int, error) {
+	if !g.framed || len(p) == 0 {
+		return g.in.Read(p)
+	}
+	for len(g.header) == 0 && g.body == 0 {
+		if err := g.next(); err != nil {
+			return 0, err
+		}
+	}
+	if len(g.header) > 0 {
+		n := copy(p, g.header)
+		g.header = g.header[n:]
+		return n, nil
+	}
+	n, err := g.in.Read(p[:min(int64(len(p)), g.body)])
+	g.body -= int64(n)
+	return n, err
+}
+
+// next reads the header of the next message and decides about it.
+func (g *guard) next() error {
+	fixed := make([]byte, 16, 512)
+	if _, err := io.ReadFull(g.in, fixed); err != nil {
+		return err
+	}
+	var order binary.ByteOrder = binary.LittleEndian
+	switch fixed[0] {
+	case 'l':
+	case 'B':
+		order = binary.BigEndian
+	default:
+		return errByteOrder
+	}
+	body := int64(order.Uint32(fixed[4:]))
+	length := int64(order.Uint32(fixed[12:]))
+	padded := (length + 7) &^ 7
+	if length > maxHeader || body > maxBody {
+		return g.skip(padded + body)
+	}
+	header := append(fixed, make([]byte, padded)...)
+	if _, err := io.ReadFull(g.in, header[16:]); err != nil {
+		return err
+	}
+	if !g.accept(Header{
+		Type:   dbus.Type(fixed[1]),
+		Serial: order.Uint32(fixed[8:]),
+		Sender: senderOf(header[16:16+length], order),
+		Body:   body,
+	}) {
+		return g.skip(body)
+	}
+	g.header, g.body = header, body
+	return nil
+}
+
+func (g *guard) skip(n int64) error {
+	_, err := io.CopyN(io.Discard, g.in, n)
+	return err
+}
