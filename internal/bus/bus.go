@@ -41,8 +41,13 @@ type Config struct {
 	Accept func(Header) bool
 	// Signals gets the signals that are let through. nil: nobody does.
 	Signals dbus.SignalHandler
-	// Handler gets the calls that are let through. nil: there are no objects.
-	Handler dbus.Handler
+	// Calls gets the method calls that are let through, each a whole message that
+	// nobody has decoded yet, in the order in which they came. It is called by the
+	// connection's reader and must not wait. nil: there are no objects.
+	//
+	// It stands in the place of godbus's own way of serving, which starts a
+	// goroutine for every call and walks its map of objects without a lock.
+	Calls func(h Header, message []byte)
 }
 
 func (c Config) withDefaults() Config {
@@ -55,8 +60,8 @@ func (c Config) withDefaults() Config {
 	if c.Signals == nil {
 		c.Signals = nothing{}
 	}
-	if c.Handler == nil {
-		c.Handler = nothing{}
+	if c.Calls == nil {
+		c.Calls = func(Header, []byte) {}
 	}
 	return c
 }
@@ -76,8 +81,8 @@ func Dial(ctx context.Context, config Config) (*dbus.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := dbus.NewConn(newGuard(socket, config.Timeout, config.Accept),
-		dbus.WithHandler(config.Handler), dbus.WithSignalHandler(config.Signals))
+	conn, err := dbus.NewConn(newGuard(socket, config),
+		dbus.WithHandler(nothing{}), dbus.WithSignalHandler(config.Signals))
 	if err != nil {
 		_ = socket.Close()
 		return nil, err
@@ -115,7 +120,7 @@ func socketPath(address string) (string, error) {
 	return path, nil
 }
 
-// nothing is what those serve and hear who do not say otherwise.
+// nothing is what is served by godbus, and what those hear who do not say otherwise.
 type nothing struct{}
 
 // LookupObject implements dbus.Handler.

@@ -31,14 +31,15 @@ type guard struct {
 	net.Conn
 	in      *bufio.Reader
 	accept  func(Header) bool
+	calls   func(Header, []byte)
 	timeout time.Duration // of one write
 	framed  bool          // authentication is over
 	header  []byte        // of the message at hand, what is not yet read of it
 	body    int64         // the same of its body
 }
 
-func newGuard(conn net.Conn, timeout time.Duration, accept func(Header) bool) *guard {
-	return &guard{Conn: conn, in: bufio.NewReaderSize(conn, 32<<10), accept: accept, timeout: timeout}
+func newGuard(conn net.Conn, c Config) *guard {
+	return &guard{Conn: conn, in: bufio.NewReaderSize(conn, 32<<10), accept: c.Accept, calls: c.Calls, timeout: c.Timeout}
 }
 
 // Write ends in time even if the bus reads nothing. A message that was written in
@@ -103,15 +104,30 @@ func (g *guard) next() error {
 	if _, err := io.ReadFull(g.in, header[16:]); err != nil {
 		return err
 	}
-	if !g.accept(Header{
+	h := Header{
 		Type:   dbus.Type(fixed[1]),
+		Flags:  dbus.Flags(fixed[2]),
 		Serial: order.Uint32(fixed[8:]),
 		Sender: senderOf(header[16:16+length], order),
 		Body:   body,
-	}) {
+	}
+	switch {
+	case !g.accept(h):
 		return g.skip(body)
+	case h.Type == dbus.TypeMethodCall:
+		return g.hand(h, header)
 	}
 	g.header, g.body = header, body
+	return nil
+}
+
+// hand reads the body of a call and hands the whole message on.
+func (g *guard) hand(h Header, header []byte) error {
+	message := append(header, make([]byte, h.Body)...)
+	if _, err := io.ReadFull(g.in, message[len(header):]); err != nil {
+		return err
+	}
+	g.calls(h, message)
 	return nil
 }
 

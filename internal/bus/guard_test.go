@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,9 +51,9 @@ const owner = ":1.1"
 // guarded returns a guard that reads data and lets through replies and the owner's
 // signals.
 func guarded(data []byte) *guard {
-	g := newGuard(readOnly{Reader: bytes.NewReader(data)}, time.Second, func(h Header) bool {
+	g := newGuard(readOnly{Reader: bytes.NewReader(data)}, Config{Timeout: time.Second, Accept: func(h Header) bool {
 		return h.Reply() || h.Type == dbus.TypeSignal && h.Sender == owner
-	})
+	}})
 	g.framed = true
 	return g
 }
@@ -123,7 +124,7 @@ func TestGuardEndsWritesThatNobodyReads(t *testing.T) {
 	t.Parallel()
 	ours, theirs := net.Pipe()
 	defer theirs.Close()
-	g := newGuard(ours, 10*time.Millisecond, func(Header) bool { return true })
+	g := newGuard(ours, Config{Timeout: 10 * time.Millisecond, Accept: func(Header) bool { return true }})
 	if _, err := g.Write([]byte("text")); err == nil {
 		t.Error("a write to nobody succeeded")
 	}
@@ -154,4 +155,38 @@ func FuzzGuard(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestGuardHandsCallsOn has calls among other messages: they go to who takes calls,
+// whole and in order, and the others are read by godbus.
+func TestGuardHandsCallsOn(t *testing.T) {
+	t.Parallel()
+	call := message(t, binary.BigEndian, dbus.TypeMethodCall, ":1.5", "Call", "body", uint32(7))
+	long := message(t, binary.LittleEndian, dbus.TypeMethodCall, ":1.5", "Long", strings.Repeat("x", 2000))
+	empty := message(t, binary.LittleEndian, dbus.TypeMethodCall, ":1.6", "Empty")
+	reply := message(t, binary.LittleEndian, dbus.TypeMethodReply, ":1.66", "Reply")
+	var headers []Header
+	var got [][]byte
+	g := newGuard(readOnly{Reader: bytes.NewReader(slices.Concat(call, long, reply, empty, reply))}, Config{
+		Accept: func(h Header) bool { return h.Body < 1000 },
+		Calls: func(h Header, message []byte) {
+			headers = append(headers, h)
+			got = append(got, message)
+		},
+	})
+	g.framed = true
+	rest, err := io.ReadAll(g)
+	if err != nil || !bytes.Equal(rest, slices.Concat(reply, reply)) {
+		t.Errorf("godbus got %d bytes, %v", len(rest), err)
+	}
+	if d := cmp.Diff([][]byte{call, empty}, got); d != "" {
+		t.Errorf("calls (-want +got):\n%s", d)
+	}
+	want := []Header{
+		{Type: dbus.TypeMethodCall, Sender: ":1.5", Body: 16},
+		{Type: dbus.TypeMethodCall, Sender: ":1.6"},
+	}
+	if d := cmp.Diff(want, headers); d != "" {
+		t.Errorf("headers (-want +got):\n%s", d)
+	}
 }

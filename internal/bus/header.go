@@ -9,6 +9,7 @@ import (
 // Header is what is known of a message before it is read.
 type Header struct {
 	Type   dbus.Type
+	Flags  dbus.Flags
 	Serial uint32 // by which its sender knows it
 	Sender string // unique bus name, or that of the bus; "" if there is none or the header is malformed
 	Body   int64  // length in bytes
