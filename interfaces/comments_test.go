@@ -44,10 +44,13 @@ func TestContractComments(t *testing.T) {
 // so in systemd's words.
 func TestContractSaysMore(t *testing.T) {
 	t.Parallel()
+	flags := map[string]string{
+		"List": "[Supports 'more' flag]", "ListProfiles": "[Supports 'more' flag]", "Monitor": "[Requires 'more' flag]",
+	}
 	for _, method := range contract(t).Methods {
-		want := method.Name == "List" || method.Name == "ListProfiles"
-		if got := strings.Contains(method.Doc, "[Supports 'more' flag]"); got != want {
-			t.Errorf("%s: %v, want %v", method.Name, got, want)
+		want := flags[method.Name]
+		if says := strings.Contains(method.Doc, "'more' flag]"); says != (want != "") || !strings.Contains(method.Doc, want) {
+			t.Errorf("%s: want %q in %q", method.Name, want, method.Doc)
 		}
 	}
 }

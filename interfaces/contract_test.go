@@ -31,6 +31,8 @@ func contract(t *testing.T) *idl.IDL {
 var types = map[string]reflect.Type{
 	"LaunchMode":   reflect.TypeFor[interfaces.LaunchMode](),
 	"SidecarState": reflect.TypeFor[interfaces.SidecarState](),
+	"EventKind":    reflect.TypeFor[interfaces.EventKind](),
+	"Event":        reflect.TypeFor[interfaces.Event](),
 	"Context":      reflect.TypeFor[interfaces.Context](),
 	"Runtime":      reflect.TypeFor[interfaces.Runtime](),
 	"Sidecar":      reflect.TypeFor[interfaces.Sidecar](),
@@ -42,6 +44,7 @@ var types = map[string]reflect.Type{
 var enums = map[string][]string{
 	"LaunchMode":   texts(interfaces.LaunchModes),
 	"SidecarState": texts(interfaces.SidecarStates),
+	"EventKind":    texts(interfaces.EventKinds),
 }
 
 // methods ties the methods of the file to the Go types of input and output.
@@ -52,6 +55,7 @@ var methods = map[string][2]reflect.Type{
 	"Stop":         {reflect.TypeFor[interfaces.StopParameters](), reflect.TypeFor[interfaces.StopReply]()},
 	"Signal":       {reflect.TypeFor[interfaces.SignalParameters](), reflect.TypeFor[interfaces.SignalReply]()},
 	"ListProfiles": {reflect.TypeFor[interfaces.ListProfilesParameters](), reflect.TypeFor[interfaces.ListProfilesReply]()},
+	"Monitor":      {reflect.TypeFor[interfaces.MonitorParameters](), reflect.TypeFor[interfaces.MonitorReply]()},
 }
 
 func texts[T ~string](values []T) []string {

@@ -10,6 +10,8 @@
 //   - Explain: a refusal must be understood without trial and error, and a
 //     reviewer wants to see a unit before it runs.
 //   - List, ListProfiles: what runs, and what could.
+//   - Monitor: whoever has to act on a sidecar's end or readiness would ask List
+//     without pause otherwise, and miss what comes and goes in between.
 //
 // The field comments are in the .varlink file; a test holds the Go types to it.
 package interfaces

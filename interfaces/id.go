@@ -1,6 +1,7 @@
 package interfaces
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -61,6 +62,15 @@ func ParseUnit(unit string) (ID, bool) {
 	}
 	id, err := ParseID(s)
 	return id, err == nil
+}
+
+// Compare orders IDs by agent, profile and hash, as cmp.Compare does.
+func (id ID) Compare(other ID) int {
+	return cmp.Or(
+		strings.Compare(id.Agent, other.Agent),
+		strings.Compare(id.Profile, other.Profile),
+		strings.Compare(id.Hash, other.Hash),
+	)
 }
 
 func (id ID) String() string { return id.Agent + "." + id.Profile + "." + id.Hash }

@@ -73,3 +73,15 @@ type ListProfilesParameters struct {
 type ListProfilesReply struct {
 	Profile Profile `json:"profile"`
 }
+
+// MonitorParameters are the selectors of Monitor; nil selects everything.
+type MonitorParameters struct {
+	Agent                          *string `json:"agent,omitempty"`
+	Profile                        *string `json:"profile,omitempty"`
+	AllowInteractiveAuthentication *bool   `json:"allowInteractiveAuthentication,omitempty"`
+}
+
+// MonitorReply is one answer to Monitor.
+type MonitorReply struct {
+	Event Event `json:"event"`
+}

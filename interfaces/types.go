@@ -30,6 +30,26 @@ const (
 // SidecarStates lists the states in the order of a life.
 var SidecarStates = []SidecarState{StateStarting, StateReady, StateStopping, StateFailed}
 
+// EventKind says what an Event is about.
+type EventKind string
+
+// The kinds of events.
+const (
+	EventPresent      EventKind = "present"      // part of the state that comes first
+	EventSynchronized EventKind = "synchronized" // the state is complete, changes follow
+	EventStarted      EventKind = "started"      // its unit is being started
+	EventReady        EventKind = "ready"        // the process has shown that it is ready
+	EventChanged      EventKind = "changed"      // something else about it is different
+	EventStopped      EventKind = "stopped"      // it is gone
+	EventFailed       EventKind = "failed"       // ended by itself or could not be started
+	EventOverrun      EventKind = "overrun"      // events were dropped, the state follows anew
+)
+
+// EventKinds lists the kinds of events.
+var EventKinds = []EventKind{
+	EventPresent, EventSynchronized, EventStarted, EventReady, EventChanged, EventStopped, EventFailed, EventOverrun,
+}
+
 // Context is what was asked for; the same values launch the same sidecar again.
 type Context struct {
 	Profile          string   `json:"profile"`
@@ -60,6 +80,13 @@ type Sidecar struct {
 	ID      string   `json:"id"`
 	Context *Context `json:"context,omitempty"`
 	Runtime Runtime  `json:"runtime"`
+}
+
+// Event is something that happened to a sidecar, or to the stream of events itself.
+type Event struct {
+	Kind    EventKind `json:"kind"`
+	ID      *string   `json:"id,omitempty"`      // nil in synchronized and overrun
+	Sidecar *Sidecar  `json:"sidecar,omitempty"` // nil in stopped, synchronized and overrun
 }
 
 // StandIn is what an agent in a pid namespace of its own needs to know beside the

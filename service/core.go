@@ -23,6 +23,8 @@ type Units interface {
 	Get(ctx context.Context, name string) (systemd.Unit, error)
 	// List reads all units whose names match the pattern.
 	List(ctx context.Context, pattern string) ([]systemd.Unit, error)
+	// Changes tells which units may have changed.
+	Changes() *systemd.Changes
 }
 
 // Namespaces is what the core needs to know of network namespaces.
@@ -74,6 +76,8 @@ type Core struct {
 	lists    *slots
 	limits   *limits
 	records  records
+	events   events
+	watchers watchers
 	detached sync.WaitGroup // launches that are being carried through
 }
 
@@ -93,7 +97,10 @@ func New(config Config, set *policy.Set) *Core {
 
 // SetPolicy makes the core decide by another set from now on. Sidecars that run
 // already go on; calls that are under way end by the old set.
-func (c *Core) SetPolicy(set *policy.Set) { c.policy.Store(set) }
+func (c *Core) SetPolicy(set *policy.Set) {
+	c.policy.Store(set)
+	c.events.again(c.sidecar)
+}
 
 // Drain waits until the launches whose callers have gone are through, or for
 // ctx. Nothing new must be asked for meanwhile.
@@ -114,7 +121,7 @@ func (c *Core) Drain(ctx context.Context) error {
 // Alive returns when the locks that every call needs can be had. It hangs if one
 // is never given back: that is for a watchdog to find.
 func (c *Core) Alive() {
-	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.starts.mu, &c.stops.mu, &c.lists.mu, &c.limits.mu, &c.records.mu} {
+	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.starts.mu, &c.stops.mu, &c.lists.mu, &c.limits.mu, &c.records.mu, &c.events.mu, &c.watchers.mu} {
 		mu.Lock()
 		defer mu.Unlock()
 	}

@@ -43,6 +43,7 @@ func runtimeOf(u systemd.Unit) interfaces.Runtime {
 
 // Values of a unit's ActiveState (org.freedesktop.systemd1(5)).
 const (
+	stateInactive     = "inactive"
 	stateActive       = "active"
 	stateReloading    = "reloading"
 	stateActivating   = "activating"
@@ -51,14 +52,14 @@ const (
 )
 
 // stateOf maps systemd's ActiveState. A unit that waits for its restart is
-// starting.
+// starting, and so is one that is inactive: without a job it would not be there.
 func stateOf(u systemd.Unit) interfaces.SidecarState {
 	switch u.ActiveState {
 	case stateActive, stateReloading:
 		return interfaces.StateReady
 	case stateDeactivating:
 		return interfaces.StateStopping
-	case stateActivating:
+	case stateActivating, stateInactive:
 		return interfaces.StateStarting
 	}
 	return interfaces.StateFailed

@@ -20,6 +20,7 @@ func (c *Core) Varlink() varlink.Interface {
 			"Signal":       single(c.Signal),
 			"List":         varlink.Many(c.sendList),
 			"ListProfiles": varlink.Many(c.sendProfiles),
+			"Monitor":      varlink.Stream(c.sendEvents),
 		},
 	}
 }
@@ -61,4 +62,10 @@ func (c *Core) sendProfiles(ctx context.Context, peer varlink.Peer, p interfaces
 		}
 	}
 	return nil
+}
+
+func (c *Core) sendEvents(ctx context.Context, peer varlink.Peer, p interfaces.MonitorParameters, send func(interfaces.MonitorReply) error) error {
+	return c.Watch(ctx, callerOf(peer), p, func(e interfaces.Event) error {
+		return send(interfaces.MonitorReply{Event: e})
+	})
 }

@@ -82,6 +82,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	go d.core.Observe(ctx)
 	return d.serve(ctx, set)
 }
 

@@ -25,19 +25,34 @@ type Changes struct {
 // are not known (the bus or systemd restarted, or there were too many): look at
 // every unit. The error is ctx's.
 func (c *Changes) Next(ctx context.Context) (names []string, all bool, err error) {
-	for {
-		if names, all = c.take(); all || len(names) > 0 {
-			return names, all, nil
-		}
+	if err := c.Wait(ctx); err != nil {
+		return nil, false, err
+	}
+	names, all = c.Take()
+	return names, all, nil
+}
+
+// Wait waits until there are changes for Next or Take. The error is ctx's.
+func (c *Changes) Wait(ctx context.Context) error {
+	for !c.Pending() {
 		select {
 		case <-c.wake:
 		case <-ctx.Done():
-			return nil, false, ctx.Err()
+			return ctx.Err()
 		}
 	}
+	return nil
 }
 
-func (c *Changes) take() (names []string, all bool) {
+// Pending reports whether there are changes for Next.
+func (c *Changes) Pending() bool {
+	c.source.mu.Lock()
+	defer c.source.mu.Unlock()
+	return c.all || len(c.pending) > 0
+}
+
+// Take is Next without waiting; it may return nothing.
+func (c *Changes) Take() (names []string, all bool) {
 	c.source.mu.Lock()
 	defer c.source.mu.Unlock()
 	for name := range c.pending {

@@ -16,6 +16,9 @@ func TestChangesAreMerged(t *testing.T) {
 		source.add("b.service")
 		source.add("a.service")
 	}
+	if err := c.Wait(t.Context()); err != nil || !c.Pending() {
+		t.Errorf("wait: %v, pending: %v", err, c.Pending())
+	}
 	names, all, err := c.Next(t.Context())
 	if d := cmp.Diff([]string{"a.service", "b.service"}, names); d != "" || all || err != nil {
 		t.Errorf("all: %v, %v (-want +got):\n%s", all, err, d)
@@ -34,11 +37,14 @@ func TestChangesAreMerged(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
+	if c.Pending() {
+		t.Error("changes are pending after all were fetched")
+	}
 	_, _, err = c.Next(ctx)
 	wantError(t, "next without changes", err, context.Canceled)
 	c.Close()
 	source.add("a.service")
-	if names, all := c.take(); len(names) != 0 || all {
+	if names, all := c.Take(); len(names) != 0 || all {
 		t.Errorf("after close: %v, %v", names, all)
 	}
 }

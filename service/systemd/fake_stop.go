@@ -32,6 +32,7 @@ func (f *Fake) Stop(ctx context.Context, name string, killAfter time.Duration) (
 	answer, err := f.await(ctx, "Stop", name, job)
 	if answer.ActiveState == "failed" {
 		f.forget(u)
+		f.changes.add(name)
 	}
 	return answer, err
 }

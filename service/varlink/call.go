@@ -20,6 +20,8 @@ var errWrite = errors.New("reply not taken")
 type Call struct {
 	envelope *envelope
 	write    func([]byte) error
+	hangUp   func() error
+	ending   <-chan struct{} // closed when the server is told to end
 }
 
 // Method returns the full name of the method, as the peer wrote it.

@@ -72,7 +72,7 @@ func (c *conn) handle(ctx context.Context, frame []byte) error {
 	if err != nil {
 		return err
 	}
-	call := &Call{envelope: envelope, write: c.write}
+	call := &Call{envelope: envelope, write: c.write, hangUp: c.net.Close, ending: c.server.ending}
 	if envelope.Upgrade {
 		return call.answer(&interfaces.InvalidParameterError{
 			Parameter: "upgrade", Reason: "no method upgrades the connection",

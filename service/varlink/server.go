@@ -36,6 +36,7 @@ type Server struct {
 	service  *varlinkgo.Service
 	gate     *gate
 	throttle *throttle
+	ending   chan struct{} // closed by Shutdown
 
 	mu        sync.Mutex
 	closing   bool
@@ -67,7 +68,7 @@ func NewServer(c Config) (*Server, error) {
 	}
 	return &Server{
 		limits: limits, log: log, service: service,
-		gate: newGate(limits), throttle: newThrottle(log, logEvery),
+		gate: newGate(limits), throttle: newThrottle(log, logEvery), ending: make(chan struct{}),
 		listeners: map[*net.UnixListener]string{}, conns: map[*conn]struct{}{},
 	}, nil
 }
@@ -90,7 +91,7 @@ func (s *Server) Remove(agent string) {
 }
 
 // Shutdown accepts nothing more, closes what is idle, and waits for the calls
-// that are being carried out. When ctx ends first, the contexts of those calls
+// that are being carried out, but for streams, which end at once. When ctx ends first, the contexts of those calls
 // end and their connections are closed; the error is then that of ctx, and their
 // handlers may still run.
 func (s *Server) Shutdown(ctx context.Context) error {
@@ -112,6 +113,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) drain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.closing {
+		close(s.ending)
+	}
 	s.closing = true
 	for l := range s.listeners {
 		l.Close()

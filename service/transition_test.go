@@ -1,0 +1,61 @@
+package service
+
+import (
+	"testing"
+
+	"tripleo.io/sidecar/interfaces"
+)
+
+// at returns a sidecar in a state; invocation "" is one that has none yet.
+func at(state interfaces.SidecarState, invocation string, restarts int64) *interfaces.Sidecar {
+	return &interfaces.Sidecar{
+		ID:      "a.p.0123456789ab",
+		Runtime: interfaces.Runtime{State: state, InvocationID: known(invocation), Restarts: restarts},
+	}
+}
+
+func TestMonitorTransition(t *testing.T) {
+	t.Parallel()
+	const (
+		starting, ready  = interfaces.StateStarting, interfaces.StateReady
+		stopping, failed = interfaces.StateStopping, interfaces.StateFailed
+		eStarted, eReady = interfaces.EventStarted, interfaces.EventReady
+		eChanged         = interfaces.EventChanged
+		eStopped         = interfaces.EventStopped
+		eFailed          = interfaces.EventFailed
+	)
+	other := at(ready, "a", 0)
+	other.Runtime.ImageOutdated = true
+	tests := map[string]struct {
+		before, after *interfaces.Sidecar
+		want          []interfaces.EventKind
+	}{
+		"nothing":               {nil, nil, nil},
+		"queued":                {nil, at(starting, "", 0), kinds(eStarted)},
+		"begun":                 {at(starting, "", 0), at(starting, "a", 0), kinds(eChanged)},
+		"ready":                 {at(starting, "a", 0), at(ready, "a", 0), kinds(eReady)},
+		"ready at the first":    {nil, at(ready, "a", 0), kinds(eStarted, eReady)},
+		"failed at the first":   {nil, at(failed, "a", 0), kinds(eStarted, eFailed)},
+		"stopping at the first": {nil, at(stopping, "a", 0), kinds(eStarted, eChanged)},
+		"start failed":          {at(starting, "a", 0), at(failed, "a", 0), kinds(eFailed)},
+		"died":                  {at(ready, "a", 0), at(failed, "a", 0), kinds(eFailed)},
+		"stopping":              {at(ready, "a", 0), at(stopping, "a", 0), kinds(eChanged)},
+		"gone":                  {at(stopping, "a", 0), nil, kinds(eStopped)},
+		"failure removed":       {at(failed, "a", 0), nil, kinds(eStopped)},
+		"the same":              {at(ready, "a", 0), at(ready, "a", 0), nil},
+		"another detail":        {at(ready, "a", 0), other, kinds(eChanged)},
+		"waits for a restart":   {at(ready, "a", 0), at(starting, "a", 1), kinds(eChanged)},
+		"restart begun":         {at(starting, "a", 1), at(starting, "b", 2), kinds(eStarted)},
+		"restarted at once":     {at(ready, "a", 0), at(ready, "b", 1), kinds(eStarted, eReady)},
+		"replaced at once":      {at(ready, "a", 0), at(ready, "b", 0), kinds(eStopped, eStarted, eReady)},
+		"replaced, starting":    {at(failed, "a", 3), at(starting, "b", 0), kinds(eStopped, eStarted)},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			diff(t, "events", test.want, transition(test.before, test.after))
+		})
+	}
+}
+
+func kinds(k ...interfaces.EventKind) []interfaces.EventKind { return k }
