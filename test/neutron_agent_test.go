@@ -18,8 +18,10 @@ import (
 
 // privileges say what an agent may do.
 type privileges struct {
-	options []string // of podman
-	conf    string   // of Neutron, to match
+	options    []string // of podman
+	become     []string // command that becomes the agent's user; empty: it is root
+	conf       string   // of Neutron, to match
+	rootHelper string   // of Neutron; empty: it needs none
 }
 
 // confined is the least: what Neutron itself needs for "ip netns exec" and to set up
@@ -67,7 +69,7 @@ func startNeutron(t *testing.T, identity string, p privileges) *neutronAgent {
 	t.Helper()
 	// On a host that has just booted it is not there yet.
 	makeDirectory(t, "/run/netns")
-	a := &neutronAgent{identity: identity, root: agentImage(t, p.conf), privileges: p}
+	a := &neutronAgent{identity: identity, root: agentImage(t, p), privileges: p}
 	a.start(t)
 	t.Cleanup(func() { a.kill(t) })
 	return a
@@ -119,7 +121,8 @@ func (a *neutronAgent) podman() []string {
 	for _, dir := range []string{"bin", "lib", "lib64", "share"} {
 		argv = append(argv, "--volume=/usr/"+dir+":/usr/"+dir+":ro")
 	}
-	return append(argv, "--rootfs", a.root, "/usr/bin/python3", "/opt/agent/agent.py", "--config-file", "/etc/neutron/neutron.conf")
+	argv = append(append(argv, "--rootfs", a.root), a.privileges.become...)
+	return append(argv, "/usr/bin/python3", "/opt/agent/agent.py", "--config-file", "/etc/neutron/neutron.conf")
 }
 
 func (a *neutronAgent) container() string { return "agent-" + a.identity }

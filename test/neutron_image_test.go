@@ -4,6 +4,7 @@ package test
 
 import (
 	"embed"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -28,15 +29,14 @@ var (
 	killScripts     = []string{"dnsmasq-kill", "haproxy-kill", "keepalived-kill", "radvd-kill", "default-service-kill"}
 )
 
-// neutronConf is what an agent's configuration must have. The agent is root in its
-// container, so its root helper has nothing to do; an empty one would mean sudo.
+// neutronConf is what an agent's configuration must have, with its root helper.
 const neutronConf = `[DEFAULT]
 state_path = /var/lib/neutron
 host = agent
 interface_driver = dhcp.VethDriver
 transport_url = fake:/
 [AGENT]
-root_helper = env
+root_helper = %s
 check_child_processes_interval = 1
 [oslo_concurrency]
 lock_path = /var/lib/neutron/lock
@@ -47,9 +47,8 @@ lock_path = /var/lib/neutron/lock
 const netstat = "#!/bin/sh\nss -Hnlptuw | sed -n 's/.*((\"\\([^\"]*\\)\",pid=\\([0-9]*\\),.*/listens \\2\\/\\1/p'\n"
 
 // agentImage makes the root directory of an agent's container: the host's programs,
-// with shims in the place of those that must run outside. Neutron's configuration
-// ends with conf.
-func agentImage(t testing.TB, conf string) string {
+// with shims in the place of those that must run outside.
+func agentImage(t testing.TB, p privileges) string {
 	t.Helper()
 	root := t.TempDir()
 	for _, dir := range []string{
@@ -58,6 +57,7 @@ func agentImage(t testing.TB, conf string) string {
 	} {
 		makeDirectory(t, filepath.Join(root, dir))
 	}
+	run(t, "chmod", "1777", root+"/tmp", root+"/var/tmp")
 	for _, dir := range []string{"sbin", "bin", "lib", "lib64"} {
 		link(t, "usr/"+dir, filepath.Join(root, dir))
 	}
@@ -66,7 +66,13 @@ func agentImage(t testing.TB, conf string) string {
 	run(t, "rm", "-rf", root+"/etc/sidecar") // the host's
 	run(t, "cp", shim, root+shimOfPod)
 	linkPrograms(t, root)
-	addConfiguration(t, root, neutronConf+conf)
+	// A root helper that has nothing to do; an empty one would mean sudo.
+	rootHelper := "env"
+	if p.rootHelper != "" {
+		rootHelper = p.rootHelper
+		addRootwrap(t, root)
+	}
+	addConfiguration(t, root, fmt.Sprintf(neutronConf, rootHelper)+p.conf)
 	return root
 }
 

@@ -161,7 +161,10 @@ def start_privileged():
     Left to themselves they would be programs that import Neutron again, each
     for seconds. The capabilities that they keep are the same. (This is why
     the standard library is left as it is: what eventlet patches cannot fork.)
+    An agent that is not root needs its root helper for them.
     """
+    if os.geteuid() != 0:
+        return
     for context in (privileged.default, privileged.namespace_cmd,
                     privileged.link_cmd, privileged.dhcp_release_cmd):
         context.start(priv_context.Method.FORK)
