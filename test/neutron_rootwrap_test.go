@@ -113,7 +113,7 @@ func knowsUser(t testing.TB) {
 	run(t, "podman", "rm", "knows-user")
 	t.Cleanup(func() {
 		run(t, "podman", "tag", before, image)
-		run(t, "podman", "untag", before)
+		run(t, "podman", "untag", before, before)
 	})
 }
 
