@@ -10,10 +10,6 @@ import (
 	"time"
 )
 
-// kollaUser is the number of the user neutron in kolla's images, as which its
-// agents run.
-const kollaUser = 42435
-
 // rootwrapConf is Neutron's (etc/rootwrap.conf), with the directories in kolla's
 // order.
 const rootwrapConf = `[DEFAULT]
@@ -52,7 +48,7 @@ func unprivileged() privileges {
 			"--cap-drop=all", "--cap-add=SYS_ADMIN,NET_ADMIN,DAC_OVERRIDE,SETUID,SETGID",
 			"--volume=/usr/libexec/sudo:/usr/libexec/sudo:ro", // its libraries
 		},
-		become:     []string{"/usr/bin/setpriv", fmt.Sprintf("--reuid=%d", kollaUser), fmt.Sprintf("--regid=%d", kollaUser), "--clear-groups"},
+		become:     []string{"/usr/bin/setpriv", fmt.Sprintf("--reuid=%d", neutronUser), fmt.Sprintf("--regid=%d", neutronUser), "--clear-groups"},
 		conf:       "[privsep]\ncapabilities = CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_DAC_OVERRIDE\n",
 		rootHelper: "sudo neutron-rootwrap /etc/neutron/rootwrap.conf",
 	}
@@ -85,7 +81,7 @@ func addUser(t testing.TB, etc string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		write(t, filepath.Join(etc, name), string(text)+fmt.Sprintf(line, kollaUser))
+		write(t, filepath.Join(etc, name), string(text)+fmt.Sprintf(line, neutronUser))
 	}
 }
 
@@ -93,7 +89,7 @@ func addUser(t testing.TB, etc string) {
 func ownState(t testing.TB) {
 	t.Helper()
 	makeDirectory(t, neutronDirectory)
-	run(t, "chown", "-R", fmt.Sprintf("%d:%d", kollaUser, kollaUser), neutronDirectory)
+	run(t, "chown", "-R", fmt.Sprintf("%d:%d", neutronUser, neutronUser), neutronDirectory)
 	t.Cleanup(func() { run(t, "chown", "-R", "root:root", neutronDirectory) })
 }
 
