@@ -81,16 +81,21 @@ func errorIn(frame []byte, decoding error) error {
 	return fmt.Errorf("%w: parameters: %v", ErrProtocol, decoding)
 }
 
-// call makes one call over a connection of its own and hands each reply to decode.
+// call makes one call, when it is its turn, and hands each reply to decode.
 func (c *Client) call(ctx context.Context, r request, decode decoder) error {
-	frame, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
 	if err := c.enter(ctx); err != nil {
 		return err
 	}
 	defer func() { <-c.slots }()
+	return c.converse(ctx, r, decode)
+}
+
+// converse makes one call over a connection of its own.
+func (c *Client) converse(ctx context.Context, r request, decode decoder) error {
+	frame, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
 	conn, err := c.dial(ctx)
 	if err != nil {
 		return err

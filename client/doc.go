@@ -31,7 +31,8 @@
 //     connection is closed, by which the service notices. This takes back the
 //     wait only: a launch that was begun may still come to be. List tells.
 //   - No call waits for ever. Without a deadline in its context it ends after
-//     [DefaultTimeout], plus the time-out that it asks the service for.
+//     [DefaultTimeout], plus the time-out that it asks the service for. Only
+//     [Client.Monitor] goes on once it has begun.
 //   - A call is never repeated behind the caller's back. Only a connection that
 //     the kernel refuses because the service's queue is full is tried again.
 //   - A reply of more than 16 MiB is an error, and costs no more memory than that.
@@ -48,6 +49,6 @@
 //
 // # Out of scope
 //
-// Monitoring, reading logs, other transports than unix sockets, passing of file
+// Reading logs, other transports than unix sockets, passing of file
 // descriptors. For D-Bus use the service's twin on the system bus.
 package client

@@ -27,6 +27,9 @@ type outcome struct {
 	hint string
 }
 
+// errMonitorEnded says that there are no more events.
+var errMonitorEnded = errors.New("the service has ended, or restarts")
+
 var outcomes = []outcome{
 	{interfaces.ErrInvalidParameter, exitUsage, "'sidecarctl COMMAND --help' says what is expected"},
 	{interfaces.ErrArgumentNotAllowed, exitRefused, "'sidecarctl profiles NAME' shows the rules, 'sidecarctl explain' tries without starting anything"},
@@ -44,6 +47,7 @@ var outcomes = []outcome{
 	{interfaces.ErrHostFailure, exitFailure, "'journalctl -u sidecard' has more"},
 	{interfaces.ErrMethodNotFound, exitFailure, "the service is older than this tool: 'sidecarctl version' shows both"},
 	{client.ErrProtocol, exitFailure, "is another service at this address? 'sidecarctl version' asks it"},
+	{errMonitorEnded, exitUnreachable, "sidecars go on; begin anew, and the state tells what was missed"},
 	{client.ErrInterrupted, exitUnreachable, "what became of the call is not known: 'sidecarctl list' shows it"},
 	{context.DeadlineExceeded, exitUnreachable, "what became of the call is not known: 'sidecarctl list' shows it"},
 }

@@ -1,4 +1,4 @@
-// Command sidecarctl is the operator's tool: it lists, launches, explains,
+// Command sidecarctl is the operator's tool: it lists, watches, launches, explains,
 // signals and stops sidecars, and checks the policy files. See sidecarctl(1).
 //
 // Each command has a file of its own. Only print.go and the files named print_*

@@ -16,6 +16,8 @@ package main
 //     is not printable is shown as an escape, in JSON too.
 //   - With -o json the result is one array or object of the interface's own types;
 //     a list is never null. Failures are the same lines as ever.
+//   - What goes on (monitor) is one line for each event as it comes, in columns of
+//     fixed width; with -o json one object on each line.
 //   - What was done as asked and has nothing to tell (signal) prints nothing.
 
 import (
@@ -46,7 +48,7 @@ type printer struct {
 func (p *printer) result(value any, table func(w io.Writer)) {
 	var b bytes.Buffer
 	if p.json {
-		if p.err = encode(&b, value); p.err != nil {
+		if p.err = encode(&b, value, "  "); p.err != nil {
 			return
 		}
 	} else {
@@ -57,13 +59,13 @@ func (p *printer) result(value any, table func(w io.Writer)) {
 	_, p.err = p.to.Write(b.Bytes())
 }
 
-// encode writes indented JSON in which everything that is not printable is an
-// escape. Such runes can stand within strings only.
-func encode(b *bytes.Buffer, value any) error {
+// encode writes JSON in which everything that is not printable is an escape; such
+// runes can stand within strings only. Without an indent it is one line.
+func encode(b *bytes.Buffer, value any, indent string) error {
 	var raw bytes.Buffer
 	encoder := json.NewEncoder(&raw)
 	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
+	encoder.SetIndent("", indent)
 	if err := encoder.Encode(value); err != nil {
 		return err
 	}

@@ -59,7 +59,7 @@ func newRoot(t *tool) *cobra.Command {
 	flags.VarP(newChoice(&t.output, outputTable, outputJSON), "output", "o", "form of the result: table or json")
 	fixed(root, "output", outputTable, outputJSON)
 	root.AddCommand(
-		newList(t), newShow(t), newLaunch(t), newExplain(t), newStop(t),
+		newList(t), newShow(t), newMonitor(t), newLaunch(t), newExplain(t), newStop(t),
 		newSignal(t), newProfiles(t), newCheck(t), newVersion(t),
 	)
 	return root

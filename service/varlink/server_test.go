@@ -100,6 +100,7 @@ func newServing(t *testing.T, limits Limits) *serving {
 	s := &serving{waits: make(chan error, 16), turn: make(chan struct{})}
 	all := methods(s.waits)
 	all["Slow"] = slow(s.turn)
+	all["Stream"] = endlessly(s.waits)
 	server, err := NewServer(Config{
 		Vendor: "TripleO", Product: "test", Version: "1", URL: "https://tripleo.io",
 		Interface: Interface{interfaces.Name, interfaces.Description, all},
