@@ -203,6 +203,28 @@ func TestShimStandInAndKillScripts(t *testing.T) {
 	}
 }
 
+// Nobody can pass KILL on: the sidecar goes on. But who starts it again wants what
+// was killed replaced.
+func TestShimStandInKilledWithoutAKillScript(t *testing.T) {
+	begin(t)
+	c := newContainer(t, withStandIns(t))
+	n := bareNetwork(t)
+	line := "dnsmasq " + strings.Join(n.quiet().Arguments, " ")
+	c.do(t, n.namespace, "dnsmasq", n.quiet().Arguments...)
+	before := only(t, standInAgent)
+	standIn := c.standIn(t, line, n.file("pid"))
+	if err := syscall.Kill(standIn, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 5*time.Second, "the stand-in is gone", func() bool { return !alive(standIn) })
+	checkRunningPID(t, standInAgent, before)
+	c.do(t, n.namespace, "dnsmasq", n.quiet().Arguments...)
+	if now := only(t, standInAgent); numberOf(now) == numberOf(before) {
+		t.Error("what was killed has not been replaced")
+	}
+	c.standIn(t, line, n.file("pid"))
+}
+
 // conntrackd writes no pid file: right after the start, Neutron looks for the one
 // process with its command line.
 func TestShimStandInOfConntrackdIsTheOnlyOne(t *testing.T) {

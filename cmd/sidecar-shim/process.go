@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"tripleo.io/sidecar/interfaces"
 )
@@ -29,11 +32,35 @@ func (t processTable) process(pid int) process {
 
 // exists reports whether there is such a process, one that has not ended yet.
 func (p process) exists() bool {
-	text, err := os.ReadFile(filepath.Join(p.directory, "stat"))
-	// The name in parentheses may hold anything; the state is behind the last one
-	// (proc_pid_stat(5)).
-	_, rest, ok := cutLast(string(text), ") ")
-	return err == nil && ok && !strings.HasPrefix(rest, "Z") && !strings.HasPrefix(rest, "X")
+	fields := p.status()
+	return len(fields) > 0 && fields[0] != "Z" && fields[0] != "X"
+}
+
+// started returns when the process was started, to 10 ms.
+func (p process) started() (time.Time, bool) {
+	const starttime, userHZ = 22, 100 // clock ticks since boot; USER_HZ is the same everywhere
+	fields := p.status()
+	if len(fields) <= starttime-firstField {
+		return time.Time{}, false
+	}
+	ticks, err := strconv.ParseInt(fields[starttime-firstField], 10, 64)
+	var sinceBoot unix.Timespec
+	if err != nil || unix.ClockGettime(unix.CLOCK_BOOTTIME, &sinceBoot) != nil {
+		return time.Time{}, false
+	}
+	age := time.Duration(sinceBoot.Nano()) - time.Duration(ticks)*time.Second/userHZ
+	return time.Now().Add(-age), true
+}
+
+// firstField is the number of the first field that status returns: the state.
+const firstField = 3
+
+// status returns the fields of /proc/PID/stat behind the name, which stands in
+// parentheses and may hold anything (proc_pid_stat(5)).
+func (p process) status() []string {
+	text, _ := os.ReadFile(filepath.Join(p.directory, "stat"))
+	_, rest, _ := cutLast(string(text), ") ")
+	return strings.Fields(rest)
 }
 
 // commandLine returns the arguments of the process, its program's name first.

@@ -2,9 +2,11 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"tripleo.io/sidecar/interfaces"
 )
@@ -92,6 +94,30 @@ func TestShimProcessesThatHaveEndedDoNotExist(t *testing.T) {
 	}
 	if procs.process(8).exists() {
 		t.Error("there is no process 8")
+	}
+}
+
+func TestShimProcessesHaveBeenStartedAtATime(t *testing.T) {
+	t.Parallel()
+	before := time.Now()
+	cmd := exec.CommandContext(t.Context(), "sleep", "60")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	after := time.Now()
+	got, ok := ownProcesses.process(cmd.Process.Pid).started()
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait() // it was killed
+	const tick = 10 * time.Millisecond
+	if !ok || got.Before(before.Add(-tick)) || got.After(after.Add(tick)) {
+		t.Errorf("%v, %t; it was started between %v and %v", got, ok, before, after)
+	}
+	procs := table(t)
+	for _, stat := range []string{"", "7 (x) S 1", "7 (x) S" + strings.Repeat(" x", 30)} {
+		procs.add(t, "7", "stat", stat)
+		if got, ok := procs.process(7).started(); ok {
+			t.Errorf("%q: %v", stat, got)
+		}
 	}
 }
 

@@ -77,13 +77,14 @@ func leaveStandIn(ctx context.Context, svc service, p program, parameters interf
 }
 
 // takeOver decides about a sidecar that ran already. If it has a stand-in here, this
-// launch is a restart: agents start again what they want replaced. If it has none,
+// launch is a restart: agents start again what they want replaced. If it had one,
+// that was killed, and could not pass it on: the launch is a restart, too. Otherwise
 // the agent's container is new: the sidecar goes on, and reads its files again,
 // which may have changed in between.
 func takeOver(ctx context.Context, svc service, p program, parameters interfaces.LaunchParameters, reply *interfaces.LaunchReply) (*interfaces.LaunchReply, error) {
 	id := reply.Sidecar.ID
 	old := ownProcesses.standInsOf(id)
-	if len(old) == 0 {
+	if len(old) == 0 && !startedHere(reply.Sidecar) {
 		if !p.reloads {
 			return reply, nil
 		}
@@ -100,6 +101,13 @@ func takeOver(ctx context.Context, svc service, p program, parameters interfaces
 	}
 	parameters.Mode = new(interfaces.ModeReplace)
 	return launch(ctx, svc, parameters, time.Now())
+}
+
+// startedHere reports whether the sidecar was started since this container was. That
+// of an adopted one, or after the clock was set, it does not know.
+func startedHere(s interfaces.Sidecar) bool {
+	began, ok := ownProcesses.process(1).started()
+	return ok && startedSince(s, began)
 }
 
 func isStandInOf(pid int, id string) func() bool {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -175,11 +176,26 @@ func TestShimStandInOfAnAdoptedSidecar(t *testing.T) {
 		`Launch {"profile":"dnsmasq","arguments":["--x"],"mode":"replace"`: s.launched("i2", false),
 	}))
 	second := s.start(t, "--x")
-	if second == first || ownProcesses.process(first).exists() {
-		t.Errorf("process %d has not made way for %d", first, second)
+	if second == first {
+		t.Errorf("process %d is the old stand-in", second)
 	}
+	eventually(t, "the old stand-in has made way", func() bool { return !ownProcesses.process(first).exists() })
 	if got := s.asked(`Launch {"profile":"dnsmasq","arguments":["--x"],"mode":"replace"`); got != 1 {
 		t.Errorf("it was replaced %d times, want once", got)
+	}
+}
+
+// A stand-in that was killed has told nobody: a sidecar that was started in this
+// container and has none is started anew.
+func TestShimStandInThatWasKilledIsARestart(t *testing.T) {
+	t.Parallel()
+	s := newStandInTest(t)
+	adopted := strings.Replace(s.launched("i1", true), `"state"`, fmt.Sprintf(`"startedUSec": %d, "state"`, time.Now().UnixMicro()), 1)
+	const replace = `Launch {"profile":"dnsmasq","arguments":["--x"],"mode":"replace"`
+	s.set(by(map[string]string{"Launch": adopted, "List": s.listed("ready", "i2"), "Signal": empty, replace: s.launched("i2", false)}))
+	s.start(t, "--x")
+	if got := s.asked(replace); got != 1 || s.asked("Signal") != 0 {
+		t.Errorf("it was replaced %d times, want once, and got %d signals", got, s.asked("Signal"))
 	}
 }
 
