@@ -3,6 +3,7 @@
 package test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -86,6 +87,38 @@ func TestSpoolEntryThatStays(t *testing.T) {
 	time.Sleep(2 * time.Second)
 	if now := show(t, drainUnit, "MainPID"); now != pid || pid == "0" {
 		t.Errorf("the drain was process %s and is %s", pid, now)
+	}
+}
+
+// TestSpoolHostileSocket shows that an agent which can write into its socket's
+// directory cannot lead the drain to the host's socket, where root may do anything,
+// nor to another agent's.
+func TestSpoolHostileSocket(t *testing.T) {
+	begin(t)
+	namespace(t, "t-spool")
+	c := withSpool(t)
+	others := start(t, tester, probe(t, "t-spool"))
+	own, kept := socketOf(spooled), filepath.Dir(socketOf(spooled))+"/kept"
+	for _, target := range []string{hostSocket, "../" + tester + "/io.tripleo.Sidecar"} {
+		run(t, "mv", own, kept)
+		run(t, "ln", "-s", target, own)
+		done := make(chan error, 1)
+		go func() {
+			_, err := c.Stop(minute(t), interfaces.StopParameters{ID: others.ID})
+			done <- err
+		}()
+		eventually(t, 5*time.Second, "the request is claimed", func() bool {
+			claimed, err := os.ReadDir(filepath.Join(spoolOnHost, spool.Claimed))
+			return err == nil && len(claimed) > 0 || len(done) > 0
+		})
+		time.Sleep(300 * time.Millisecond) // several tries to connect
+		run(t, "mv", "-T", kept, own)
+		if err := <-done; !errors.Is(err, interfaces.ErrNoSuchSidecar) {
+			t.Errorf("a link to %s: %v", target, err)
+		}
+		if !alive(int(*others.Runtime.ProcessID)) {
+			t.Fatalf("by a link to %s another agent's sidecar was stopped", target)
+		}
 	}
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -11,8 +10,6 @@ import (
 
 	"github.com/gofrs/flock"
 
-	"tripleo.io/sidecar/client"
-	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/spool/drain"
 )
 
@@ -29,13 +26,9 @@ func drainAgent(ctx context.Context, o options, agent string, logger *slog.Logge
 		return err
 	}
 	defer unlock()
-	socket, err := client.New(filepath.Join(o.runtimeDirectory, "agents", agent, interfaces.Name))
-	if err != nil {
-		return err
-	}
 	return drain.Run(ctx, drain.Config{
 		Directory: filepath.Join(o.directory, agent),
-		Service:   service{socket},
+		Service:   service{filepath.Join(o.runtimeDirectory, "agents", agent)},
 		Logger:    logger,
 	})
 }
@@ -53,38 +46,4 @@ func lock(ctx context.Context, directory, agent string) (unlock func(), err erro
 		return nil, fmt.Errorf("another drain of this spool holds %s: %w", l.Path(), err)
 	}
 	return func() { l.Close() }, nil
-}
-
-// service is a client whose errors the drain can tell apart.
-type service struct{ *client.Client }
-
-func (s service) LaunchReply(ctx context.Context, p interfaces.LaunchParameters) (*interfaces.LaunchReply, error) {
-	reply, err := s.Client.LaunchReply(ctx, p)
-	return reply, translate(err)
-}
-
-func (s service) List(ctx context.Context, p interfaces.ListParameters) ([]interfaces.Sidecar, error) {
-	sidecars, err := s.Client.List(ctx, p)
-	return sidecars, translate(err)
-}
-
-func (s service) Stop(ctx context.Context, p interfaces.StopParameters) (*interfaces.StopReply, error) {
-	reply, err := s.Client.Stop(ctx, p)
-	return reply, translate(err)
-}
-
-func (s service) Signal(ctx context.Context, p interfaces.SignalParameters) error {
-	return translate(s.Client.Signal(ctx, p))
-}
-
-// translate tells the drain whether a call that failed was made at all.
-func translate(err error) error {
-	var unreachable *client.UnreachableError
-	switch {
-	case errors.As(err, &unreachable):
-		return fmt.Errorf("%w: %w", drain.ErrUnreachable, err)
-	case errors.Is(err, client.ErrInterrupted):
-		return fmt.Errorf("%w: %w", drain.ErrInterrupted, err)
-	}
-	return err
 }
