@@ -3,8 +3,11 @@
 package test
 
 import (
+	"os"
 	"strings"
 	"testing"
+
+	"tripleo.io/sidecar/spool"
 )
 
 // byHand is an agent without a program of ours, as root, in a mount namespace like
@@ -37,5 +40,27 @@ func TestSpoolByHandInAReadOnlyMount(t *testing.T) {
 	got := run(t, "unshare", "--mount", "--propagation", "private", "sh", "-c", byHand, spoolOnHost)
 	if want := `{"parameters":{"sidecars":[]}}`; strings.TrimSpace(got) != want {
 		t.Errorf("answered %s, want %s", got, want)
+	}
+}
+
+// TestSpoolFileSystemOfItsOwn shows that a spool can be one, so that its agent fills
+// nobody else's.
+func TestSpoolFileSystemOfItsOwn(t *testing.T) {
+	begin(t)
+	if err := os.MkdirAll(spoolOnHost, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", spoolOnHost)
+	t.Cleanup(func() { run(t, "umount", "-l", spoolOnHost); run(t, "rmdir", spoolOnHost) })
+	namespace(t, "t-spool")
+	withPolicy(t, "agents.d", spooled, spooledAgent)
+	run(t, "systemctl", "start", watchUnit)
+	t.Cleanup(func() {
+		run(t, "systemctl", "stop", watchUnit, drainUnit, "sidecar-spool-directory@"+spooled+".service")
+	})
+	stopAllAtEnd(t, spooled)
+	c := &spool.Client{Directory: spoolOnHost}
+	if _, err := c.Launch(minute(t), probe(t, "t-spool")); err != nil {
+		t.Error(err)
 	}
 }
