@@ -36,7 +36,7 @@ func (d *drain) refuse(from *os.File, file string, reason error) verdict {
 		return d.cannotMove(file, err)
 	}
 	d.log("a request is refused", "name", file, "as", aside, "reason", reason.Error())
-	text := fmt.Sprintf("name: %q\nreason: %s\n", file, reason)
+	text := fmt.Sprintf("name: %q\nreason: %q\n", file, reason.Error()) // both are the agent's words
 	if err := writeNew(d.tree.refused, aside+reasonSuffix, []byte(text), reasonMode); err != nil {
 		d.log("the reason cannot be written", "as", aside, "error", err)
 	}
@@ -70,6 +70,6 @@ func (d *drain) log(message string, args ...any) {
 	case n < maxLogged:
 		d.Logger.Warn(message, args...)
 	case n == maxLogged:
-		d.Logger.Warn("there are many entries that are no requests; no more of them are logged in this run")
+		d.Logger.Warn("there are many refusals and failures; no more of them are logged in this run")
 	}
 }

@@ -48,7 +48,7 @@ func (d *drain) answer(name string, reply spool.Reply) {
 		err = d.writeResult(name, text)
 	}
 	if err != nil {
-		d.Logger.Error("a result cannot be written; whoever waits for it is not told", "request", name, "error", err)
+		d.log("a result cannot be written; whoever waits for it is not told", "request", name, "error", err)
 	}
 	if d.results.due(len(text)) {
 		d.tidyResults()
