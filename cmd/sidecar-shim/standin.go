@@ -158,14 +158,20 @@ func writePIDFiles(files []string, pid int) error {
 	return nil
 }
 
+// writePIDFile writes a file that nobody else has made: the directory may be one that
+// a sidecar writes to as well, which could have put a link in its place.
 func writePIDFile(file string, pid int) error {
-	temporary := filepath.Join(filepath.Dir(file), "."+filepath.Base(file)+"."+strconv.Itoa(pid)+".pid")
-	err := os.WriteFile(temporary, []byte(strconv.Itoa(pid)+"\n"), 0o644)
+	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*.pid")
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(strconv.Itoa(pid) + "\n")
+	err = errors.Join(err, f.Chmod(0o644), f.Close())
 	if err == nil {
-		err = os.Rename(temporary, file)
+		err = os.Rename(f.Name(), file)
 	}
 	if err != nil {
-		_ = os.Remove(temporary)
+		_ = os.Remove(f.Name())
 	}
 	return err
 }
