@@ -28,6 +28,11 @@ var (
 	ErrPermissionDenied = errors.New("permission denied")
 	ErrExpectedMore     = errors.New("the call needs the 'more' flag")
 	ErrMethodNotFound   = errors.New("no such method")
+
+	// ErrInteractiveAuthenticationRequired: a person would have to authenticate,
+	// and the caller did not allow that (allowInteractiveAuthentication), or there
+	// is nobody to ask. systemd's varlink services have the same error.
+	ErrInteractiveAuthenticationRequired = errors.New("interactive authentication required")
 )
 
 // NoSuchSidecarError names the ID, or nil if other selectors matched nothing.
@@ -179,6 +184,20 @@ func (e *InvalidParameterError) Error() string {
 		return "invalid parameter " + e.Parameter
 	}
 	return fmt.Sprintf("invalid parameter %s: %s", e.Parameter, e.Reason)
+}
+
+// PermissionDeniedError says why, if there is more to say. The reason goes beyond
+// what org.varlink.service.PermissionDenied defines, as InvalidParameter's does.
+type PermissionDeniedError struct {
+	Reason string `json:"reason,omitempty"`
+}
+
+func (e *PermissionDeniedError) Unwrap() error { return ErrPermissionDenied }
+func (e *PermissionDeniedError) Error() string {
+	if e.Reason == "" {
+		return ErrPermissionDenied.Error()
+	}
+	return ErrPermissionDenied.Error() + ": " + e.Reason
 }
 
 // MethodNotFoundError names the method that the service does not have.

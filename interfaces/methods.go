@@ -30,10 +30,17 @@ type ExplainReply struct {
 
 // ListParameters are the selectors of List; nil selects everything.
 type ListParameters struct {
-	ID               *string `json:"id,omitempty"`
-	Agent            *string `json:"agent,omitempty"`
-	Profile          *string `json:"profile,omitempty"`
-	NetworkNamespace *string `json:"networkNamespace,omitempty"`
+	ID                             *string `json:"id,omitempty"`
+	Agent                          *string `json:"agent,omitempty"`
+	Profile                        *string `json:"profile,omitempty"`
+	NetworkNamespace               *string `json:"networkNamespace,omitempty"`
+	AllowInteractiveAuthentication *bool   `json:"allowInteractiveAuthentication,omitempty"`
+}
+
+// Selects reports whether there is any selector.
+func (p ListParameters) Selects() bool {
+	p.AllowInteractiveAuthentication = nil
+	return p != ListParameters{}
 }
 
 // ListReply is one answer to List.
@@ -66,7 +73,8 @@ type SignalReply struct{}
 
 // ListProfilesParameters are the selectors of ListProfiles.
 type ListProfilesParameters struct {
-	Agent *string `json:"agent,omitempty"`
+	Agent                          *string `json:"agent,omitempty"`
+	AllowInteractiveAuthentication *bool   `json:"allowInteractiveAuthentication,omitempty"`
 }
 
 // ListProfilesReply is one answer to ListProfiles.

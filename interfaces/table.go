@@ -23,6 +23,7 @@ type ErrorRow struct {
 
 const (
 	genericVarlink = "org.varlink.service."
+	systemdVarlink = "io.systemd." // what systemd has and varlink has not
 	ownDBus        = "io.tripleo.Sidecar1.Error."
 	genericDBus    = "org.freedesktop.DBus.Error."
 )
@@ -42,7 +43,8 @@ var Errors = []ErrorRow{
 	own(ErrOverloaded, "Overloaded", func() Detail { return &OverloadedError{} }),
 	own(ErrHostFailure, "HostFailure", func() Detail { return &HostFailureError{} }),
 	{ErrInvalidParameter, genericVarlink + "InvalidParameter", genericDBus + "InvalidArgs", func() Detail { return &InvalidParameterError{} }},
-	{ErrPermissionDenied, genericVarlink + "PermissionDenied", genericDBus + "AccessDenied", nil},
+	{ErrPermissionDenied, genericVarlink + "PermissionDenied", genericDBus + "AccessDenied", func() Detail { return &PermissionDeniedError{} }},
+	{ErrInteractiveAuthenticationRequired, systemdVarlink + "InteractiveAuthenticationRequired", genericDBus + "InteractiveAuthorizationRequired", nil},
 	{ErrExpectedMore, genericVarlink + "ExpectedMore", genericDBus + "InvalidArgs", nil},
 	{ErrMethodNotFound, genericVarlink + "MethodNotFound", genericDBus + "UnknownMethod", func() Detail { return &MethodNotFoundError{} }},
 }

@@ -5,13 +5,15 @@ import (
 	"tripleo.io/sidecar/service/varlink"
 )
 
-// Caller is who asks. The transport fills it from what the kernel says of the
-// peer, never from what the peer says of itself.
+// Caller is who asks: an agent, root, or somebody else on the host. The transport
+// fills it from what the kernel or the bus says of the peer, never from what the
+// peer says of itself.
 type Caller struct {
-	Agent string // the agent whose socket it is; "" for the host's own socket
-	PID   int
-	UID   uint32
-	PIDFD int // -1 if there is none; belongs to the connection
+	Agent  string // the agent whose socket it is; "" for the host's own socket and the bus
+	PID    int
+	UID    uint32
+	PIDFD  int    // -1 if there is none; belongs to the connection
+	Sender string // its unique name on the system bus; "" if it came another way
 }
 
 // callerOf returns the caller behind a varlink peer.
@@ -25,22 +27,13 @@ func callerOf(peer varlink.Peer) Caller {
 func (c Caller) agentFor(named *string) (string, error) {
 	switch {
 	case c.Agent == "" && named == nil:
-		return "", &interfaces.InvalidParameterError{Parameter: "agent", Reason: "on the host's socket the agent must be named"}
+		return "", &interfaces.InvalidParameterError{Parameter: "agent", Reason: "who is not an agent must name one"}
 	case c.Agent == "":
 		return *named, nil
 	case named != nil && *named != c.Agent:
 		return "", &interfaces.NoSuchAgentError{Agent: *named}
 	}
 	return c.Agent, nil
-}
-
-// authorise lets in agents, which their own policy holds, and root on the host's
-// socket. Everybody else is refused before anything is looked up.
-func (c Caller) authorise() error {
-	if c.Agent == "" && c.UID != 0 {
-		return interfaces.ErrPermissionDenied
-	}
-	return nil
 }
 
 // sees reports whether sidecars of the agent exist for the caller.

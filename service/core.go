@@ -52,8 +52,10 @@ type Signaller interface {
 	Signal(pid int, controlGroup, signal string) error
 }
 
-// Config are the collaborators and paths of a Core. All are needed.
+// Config are the collaborators and paths of a Core. All are needed but Authority:
+// without one only agents and root are let in.
 type Config struct {
+	Authority  Authority
 	Units      Units
 	Namespaces Namespaces
 	Journal    Journal
@@ -68,17 +70,18 @@ type Config struct {
 // same time.
 type Core struct {
 	Config
-	engine   engine
-	policy   atomic.Pointer[policy.Set]
-	locks    idLocks
-	starts   *slots
-	stops    *slots
-	lists    *slots
-	limits   *limits
-	records  records
-	events   events
-	watchers watchers
-	detached sync.WaitGroup // launches that are being carried through
+	engine    engine
+	policy    atomic.Pointer[policy.Set]
+	questions questions
+	locks     idLocks
+	starts    *slots
+	stops     *slots
+	lists     *slots
+	limits    *limits
+	records   records
+	events    events
+	watchers  watchers
+	detached  sync.WaitGroup // launches that are being carried through
 }
 
 // New returns a core that decides by set.
@@ -121,7 +124,7 @@ func (c *Core) Drain(ctx context.Context) error {
 // Alive returns when the locks that every call needs can be had. It hangs if one
 // is never given back: that is for a watchdog to find.
 func (c *Core) Alive() {
-	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.starts.mu, &c.stops.mu, &c.lists.mu, &c.limits.mu, &c.records.mu, &c.events.mu, &c.watchers.mu} {
+	for _, mu := range []*sync.Mutex{&c.questions.mu, &c.locks.mu, &c.starts.mu, &c.stops.mu, &c.lists.mu, &c.limits.mu, &c.records.mu, &c.events.mu, &c.watchers.mu} {
 		mu.Lock()
 		defer mu.Unlock()
 	}

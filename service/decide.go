@@ -1,6 +1,7 @@
 package service
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -20,6 +21,7 @@ const (
 // job is a launch that has been decided: everything that its unit is made from.
 type job struct {
 	id       interfaces.ID
+	about    subject
 	decision *policy.Decision
 	context  interfaces.Context
 	mode     interfaces.LaunchMode
@@ -29,25 +31,47 @@ type job struct {
 	old        bool               // there is a unit to replace
 }
 
-// decide answers a request: syntax, authorisation, policy, existence. It has no
-// effect.
-func (c *Core) decide(caller Caller, p interfaces.LaunchParameters) (*job, error) {
+// decide answers a request: syntax, authorisation for the action, policy,
+// existence. It has no effect. What the call is about it tells with an error too.
+func (c *Core) decide(ctx context.Context, caller Caller, action string, p interfaces.LaunchParameters) (*job, subject, error) {
+	about := claimed(caller, p.Agent, p.Profile)
 	if err := checkSyntax(p); err != nil {
-		return nil, err
-	}
-	if err := caller.authorise(); err != nil {
-		return nil, err
+		return nil, about, err
 	}
 	agent, err := caller.agentFor(p.Agent)
 	if err != nil {
-		return nil, err
+		return nil, about, err
 	}
-	netns := p.NetworkNamespace
-	if netns == nil {
-		if netns, err = c.Namespaces.OfCaller(caller); err != nil {
-			return nil, err
-		}
+	netns, lost := c.namespaceFor(caller, p)
+	about.by, err = c.authorise(ctx, caller, question{
+		action: action, about: about, netns: netns, interactive: p.AllowInteractiveAuthentication,
+	})
+	if err == nil {
+		err = lost
 	}
+	if err != nil {
+		return nil, about, err
+	}
+	j, err := c.plan(agent, netns, p)
+	if err != nil {
+		return nil, about, err
+	}
+	j.about.by = about.by
+	return j, j.about, nil
+}
+
+// namespaceFor is the network namespace that is asked for, or else the caller's
+// own; nil is the host's.
+func (c *Core) namespaceFor(caller Caller, p interfaces.LaunchParameters) (*string, error) {
+	if p.NetworkNamespace != nil {
+		return p.NetworkNamespace, nil
+	}
+	return c.Namespaces.OfCaller(caller)
+}
+
+// plan decides by the policy, looks whether the namespace exists, and makes the
+// job.
+func (c *Core) plan(agent string, netns *string, p interfaces.LaunchParameters) (*job, error) {
 	decision, err := c.policy.Load().Decide(policy.Request{
 		Agent: agent, Profile: p.Profile, Arguments: p.Arguments,
 		NetworkNamespace: netns, ProcessTag: p.ProcessTag,
@@ -66,8 +90,10 @@ func (c *Core) decide(caller Caller, p interfaces.LaunchParameters) (*job, error
 }
 
 func newJob(agent string, netns *string, p interfaces.LaunchParameters, decision *policy.Decision) *job {
+	id := interfaces.NewID(agent, p.Profile, decision.Key)
 	j := &job{
-		id:       interfaces.NewID(agent, p.Profile, decision.Key),
+		id:       id,
+		about:    subjectOf(id),
 		decision: decision,
 		context: interfaces.Context{
 			Profile: p.Profile, Arguments: p.Arguments, Agent: agent,

@@ -14,9 +14,11 @@ type Decision struct {
 	Agent     string // the caller's own, or the one that an operator named
 	Profile   string
 	SidecarID string
-	Kept      bool  // an allowed launch that left what runs already as it is
-	Outcome   bool  // what came of an allowed launch, not whether it was allowed
-	Err       error // nil: allowed, or ready
+	// Authorisation says who let the caller in or did not.
+	Authorisation Authorisation
+	Kept          bool  // an allowed launch that left what runs already as it is
+	Outcome       bool  // what came of an allowed launch, not whether it was allowed
+	Err           error // nil: allowed, or ready
 }
 
 // Verdict is the answer in a word: allowed, refused, or failed if it is not the
@@ -34,11 +36,24 @@ func (d Decision) Verdict() string {
 	return "refused"
 }
 
-// subject is what a call is about, as far as the caller may name it. Everything
-// in it is valid as a name, whatever the caller sent.
-type subject struct{ agent, profile, id string }
+// subject is what a call is about, as far as the caller may name it, and who let
+// the caller in. Every name in it is valid as one, whatever the caller sent.
+type subject struct {
+	agent, profile, id string
+	by                 Authorisation
+}
 
-func subjectOf(id interfaces.ID) subject { return subject{id.Agent, id.Profile, id.String()} }
+func subjectOf(id interfaces.ID) subject {
+	return subject{agent: id.Agent, profile: id.Profile, id: id.String()}
+}
+
+// decision is what the journal is told of a call about s.
+func (s subject) decision(caller Caller, method string, err error) Decision {
+	return Decision{
+		Caller: caller, Method: method, Agent: s.agent, Profile: s.profile, SidecarID: s.id,
+		Authorisation: s.by, Err: err,
+	}
+}
 
 // claimed is the subject of a call that was refused before it was looked at. An
 // agent can only speak of itself; what it names as another's is not repeated.
@@ -55,16 +70,20 @@ func claimed(caller Caller, agent *string, profile string) subject {
 
 // note writes a decision into the journal.
 func (c *Core) note(caller Caller, method string, s subject, err error) {
-	c.Journal.Record(Decision{Caller: caller, Method: method, Agent: s.agent, Profile: s.profile, SidecarID: s.id, Err: err})
+	c.Journal.Record(s.decision(caller, method, err))
 }
 
 // noteLaunch writes a launch that has been decided. kept says that nothing is
 // started because it runs already.
 func (c *Core) noteLaunch(caller Caller, s subject, kept bool, err error) {
-	c.Journal.Record(Decision{Caller: caller, Method: "Launch", Agent: s.agent, Profile: s.profile, SidecarID: s.id, Kept: kept, Err: err})
+	d := s.decision(caller, "Launch", err)
+	d.Kept = kept
+	c.Journal.Record(d)
 }
 
 // noteOutcome writes what came of a launch, beside the decision to allow it.
 func (c *Core) noteOutcome(caller Caller, s subject, err error) {
-	c.Journal.Record(Decision{Caller: caller, Method: "Launch", Agent: s.agent, Profile: s.profile, SidecarID: s.id, Outcome: true, Err: err})
+	d := s.decision(caller, "Launch", err)
+	d.Outcome = true
+	c.Journal.Record(d)
 }

@@ -10,13 +10,12 @@ import (
 
 // Explain says what Launch would do with the same parameters, or why it would
 // refuse them. Nothing is started.
-func (c *Core) Explain(_ context.Context, caller Caller, p interfaces.LaunchParameters) (interfaces.ExplainReply, error) {
-	j, err := c.decide(caller, p)
+func (c *Core) Explain(ctx context.Context, caller Caller, p interfaces.LaunchParameters) (interfaces.ExplainReply, error) {
+	j, about, err := c.decide(ctx, caller, actionInspect, p)
+	c.note(caller, "Explain", about, err)
 	if err != nil {
-		c.note(caller, "Explain", claimed(caller, p.Agent, p.Profile), err)
 		return interfaces.ExplainReply{}, err
 	}
-	c.note(caller, "Explain", subjectOf(j.id), nil)
 	reply := interfaces.ExplainReply{
 		ID:      j.id.String(),
 		Unit:    j.id.Unit(),

@@ -29,9 +29,9 @@ const (
 // touched. Once the start has begun it is carried through, so that nothing
 // half-done stays.
 func (c *Core) Launch(ctx context.Context, caller Caller, p interfaces.LaunchParameters) (interfaces.LaunchReply, error) {
-	j, err := c.decide(caller, p)
+	j, about, err := c.decide(ctx, caller, actionLaunch, p)
 	if err != nil {
-		c.note(caller, "Launch", claimed(caller, p.Agent, p.Profile), err)
+		c.note(caller, "Launch", about, err)
 		return interfaces.LaunchReply{}, err
 	}
 	limit := maxTimeout
@@ -41,7 +41,7 @@ func (c *Core) Launch(ctx context.Context, caller Caller, p interfaces.LaunchPar
 	waiting, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	running, err := c.takeTurn(waiting, j)
-	c.noteLaunch(caller, subjectOf(j.id), running != nil, err)
+	c.noteLaunch(caller, about, running != nil, err)
 	if err != nil {
 		return interfaces.LaunchReply{}, err
 	}
@@ -141,7 +141,7 @@ func (c *Core) carryOut(ctx context.Context, caller Caller, j *job) (interfaces.
 	// Even a start that systemd did not answer may have made a unit. A count that
 	// is too high is put right by the next one, a lower one is not.
 	c.limits.done(j.id, true)
-	c.noteOutcome(caller, subjectOf(j.id), err)
+	c.noteOutcome(caller, j.about, err)
 	return sidecar, err
 }
 

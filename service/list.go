@@ -12,15 +12,16 @@ import (
 // List returns the sidecars that the selectors leave and the caller may see,
 // sorted by ID. If there are none it returns ErrNoSuchSidecar.
 //
-// What is refused is in the journal. What is answered is not: it changes nothing,
-// and monitoring asks all the time.
+// What is refused is in the journal. What is answered to agents and root is not: it
+// changes nothing, and monitoring asks all the time.
 func (c *Core) List(ctx context.Context, caller Caller, p interfaces.ListParameters) ([]interfaces.Sidecar, error) {
 	err := checkSelectors(p)
+	q := inspection(caller, p)
 	if err == nil {
-		err = caller.authorise()
+		q.about.by, err = c.authorise(ctx, caller, q)
 	}
+	c.noteInspection(caller, "List", q.about, err)
 	if err != nil {
-		c.note(caller, "List", claimed(caller, p.Agent, ""), err)
 		return nil, err
 	}
 	units, err := c.selected(ctx, caller, p)
@@ -41,6 +42,28 @@ func (c *Core) List(ctx context.Context, caller Caller, p interfaces.ListParamet
 		return nil, &interfaces.NoSuchSidecarError{ID: p.ID}
 	}
 	return found, nil
+}
+
+// inspection is the question whether the caller may see what the selectors leave.
+func inspection(caller Caller, p interfaces.ListParameters) question {
+	q := question{
+		action: actionInspect, about: claimed(caller, p.Agent, text(p.Profile)), netns: p.NetworkNamespace,
+		interactive: p.AllowInteractiveAuthentication,
+	}
+	if p.ID == nil {
+		return q
+	}
+	if id, err := interfaces.ParseID(*p.ID); err == nil && caller.sees(id.Agent) {
+		q.about, q.recorded = subjectOf(id), &id
+	}
+	return q
+}
+
+// noteInspection writes what was refused, or what polkit was asked.
+func (c *Core) noteInspection(caller Caller, method string, s subject, err error) {
+	if err != nil || s.by.By == ByPolkit {
+		c.note(caller, method, s, err)
+	}
 }
 
 // selected asks systemd for as little as the selectors allow.
@@ -105,10 +128,10 @@ func checkSelectors(p interfaces.ListParameters) error {
 
 // ListProfiles returns the profiles that the agent may launch, or all of them for
 // a caller on the host's socket that names none.
-func (c *Core) ListProfiles(_ context.Context, caller Caller, p interfaces.ListProfilesParameters) ([]interfaces.Profile, error) {
-	granted, err := c.granted(caller, p.Agent)
+func (c *Core) ListProfiles(ctx context.Context, caller Caller, p interfaces.ListProfilesParameters) ([]interfaces.Profile, error) {
+	granted, about, err := c.granted(ctx, caller, p)
+	c.noteInspection(caller, "ListProfiles", about, err)
 	if err != nil {
-		c.note(caller, "ListProfiles", claimed(caller, p.Agent, ""), err)
 		return nil, err
 	}
 	var profiles []interfaces.Profile
@@ -118,23 +141,28 @@ func (c *Core) ListProfiles(_ context.Context, caller Caller, p interfaces.ListP
 	return profiles, nil
 }
 
-func (c *Core) granted(caller Caller, named *string) ([]*policy.Profile, error) {
-	if named != nil && !interfaces.ValidName(*named) {
-		return nil, badName("agent", *named)
+func (c *Core) granted(ctx context.Context, caller Caller, p interfaces.ListProfilesParameters) ([]*policy.Profile, subject, error) {
+	about := claimed(caller, p.Agent, "")
+	if p.Agent != nil && !interfaces.ValidName(*p.Agent) {
+		return nil, about, badName("agent", *p.Agent)
 	}
-	if err := caller.authorise(); err != nil {
-		return nil, err
+	var err error
+	about.by, err = c.authorise(ctx, caller, question{
+		action: actionInspect, about: about, interactive: p.AllowInteractiveAuthentication,
+	})
+	if err != nil {
+		return nil, about, err
 	}
 	set := c.policy.Load()
-	if named == nil && caller.Agent == "" {
-		return set.Profiles(), nil
+	if p.Agent == nil && caller.Agent == "" {
+		return set.Profiles(), about, nil
 	}
-	agent, err := caller.agentFor(named)
+	agent, err := caller.agentFor(p.Agent)
 	if err != nil {
-		return nil, err
+		return nil, about, err
 	}
 	if _, ok := set.Agent(agent); !ok {
-		return nil, &interfaces.NoSuchAgentError{Agent: agent}
+		return nil, about, &interfaces.NoSuchAgentError{Agent: agent}
 	}
-	return set.Granted(agent), nil
+	return set.Granted(agent), about, nil
 }

@@ -15,12 +15,13 @@ import (
 // Stop stops a sidecar, removes its record if it failed, and says how its process
 // ended.
 func (c *Core) Stop(ctx context.Context, caller Caller, p interfaces.StopParameters) (interfaces.StopReply, error) {
-	id, about, err := c.visible(caller, p.ID)
 	var killAfter time.Duration
-	if err == nil && p.TimeoutUSec != nil {
+	var syntax error
+	if p.TimeoutUSec != nil {
 		killAfter = microseconds(*p.TimeoutUSec)
-		err = checkTimeout(*p.TimeoutUSec, time.Microsecond, stopTimeout)
+		syntax = checkTimeout(*p.TimeoutUSec, time.Microsecond, stopTimeout)
 	}
+	id, about, err := c.visible(ctx, caller, actionStop, p.ID, syntax, p.AllowInteractiveAuthentication)
 	var reply interfaces.StopReply
 	if err == nil {
 		reply, err = c.stop(ctx, id, killAfter)
@@ -60,13 +61,14 @@ func (c *Core) stopUnit(ctx context.Context, id interfaces.ID, killAfter time.Du
 
 // Signal sends a signal to the side process.
 func (c *Core) Signal(ctx context.Context, caller Caller, p interfaces.SignalParameters) (interfaces.SignalReply, error) {
-	id, about, err := c.visible(caller, p.ID)
-	if err == nil && !slices.Contains(interfaces.Signals, p.Signal) {
-		err = &interfaces.InvalidParameterError{
+	var syntax error
+	if !slices.Contains(interfaces.Signals, p.Signal) {
+		syntax = &interfaces.InvalidParameterError{
 			Parameter: "signal",
 			Reason:    fmt.Sprintf("%.40q is none of %s", p.Signal, strings.Join(interfaces.Signals, ", ")),
 		}
 	}
+	id, about, err := c.visible(ctx, caller, actionSignal, p.ID, syntax, p.AllowInteractiveAuthentication)
 	if err == nil {
 		err = c.signal(ctx, id, p.Signal)
 	}
@@ -89,21 +91,28 @@ func (c *Core) signal(ctx context.Context, id interfaces.ID, signal string) erro
 	return nil
 }
 
-// visible parses the ID, hides what is not the caller's, and says what the call
-// is about as far as the caller may know.
-func (c *Core) visible(caller Caller, s string) (interfaces.ID, subject, error) {
-	nothing := claimed(caller, nil, "")
+// visible parses the ID, has the caller authorised for the action, hides what is
+// not the caller's, and says what the call is about as far as the caller may know.
+// syntax is what is wrong with the rest of the call.
+func (c *Core) visible(ctx context.Context, caller Caller, action, s string, syntax error, interactive *bool) (interfaces.ID, subject, error) {
+	about := claimed(caller, nil, "")
 	id, err := interfaces.ParseID(s)
 	if err != nil {
-		return id, nothing, &interfaces.InvalidParameterError{Parameter: "id", Reason: err.Error()}
+		return id, about, &interfaces.InvalidParameterError{Parameter: "id", Reason: err.Error()}
 	}
-	if err := caller.authorise(); err != nil {
-		return id, nothing, err
+	if caller.sees(id.Agent) {
+		about = subjectOf(id)
 	}
-	if !caller.sees(id.Agent) {
-		return id, nothing, noSuchSidecar(id)
+	if syntax != nil {
+		return id, about, syntax
 	}
-	return id, subjectOf(id), nil
+	about.by, err = c.authorise(ctx, caller, question{
+		action: action, about: subjectOf(id), recorded: &id, interactive: interactive,
+	})
+	if err == nil && !caller.sees(id.Agent) {
+		err = noSuchSidecar(id)
+	}
+	return id, about, err
 }
 
 func missing(ctx context.Context, id interfaces.ID, what string, err error) error {

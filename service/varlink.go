@@ -37,7 +37,7 @@ func (c *Core) sendList(ctx context.Context, peer varlink.Peer, p interfaces.Lis
 	if err != nil {
 		return err
 	}
-	if !more && p == (interfaces.ListParameters{}) {
+	if !more && !p.Selects() {
 		return interfaces.ErrExpectedMore
 	}
 	for _, s := range sidecars {

@@ -25,11 +25,11 @@ const (
 // While send takes its time, events wait and then give way to an overrun; nothing
 // else waits.
 func (c *Core) Watch(ctx context.Context, caller Caller, p interfaces.MonitorParameters, send func(interfaces.Event) error) error {
-	agent, err := c.watched(caller, p)
+	agent, about, err := c.watched(ctx, caller, p)
 	if err == nil {
 		err = c.watchers.enter(caller)
 	}
-	c.note(caller, "Monitor", claimed(caller, p.Agent, text(p.Profile)), err)
+	c.note(caller, "Monitor", about, err)
 	if err != nil {
 		return err
 	}
@@ -48,19 +48,21 @@ func (c *Core) Watch(ctx context.Context, caller Caller, p interfaces.MonitorPar
 }
 
 // watched returns the agent whose sidecars the caller asks for and may see, nil for
-// all.
-func (c *Core) watched(caller Caller, p interfaces.MonitorParameters) (*string, error) {
+// all, and what the call is about.
+func (c *Core) watched(ctx context.Context, caller Caller, p interfaces.MonitorParameters) (*string, subject, error) {
+	about := claimed(caller, p.Agent, text(p.Profile))
 	if err := checkSelectors(interfaces.ListParameters{Agent: p.Agent, Profile: p.Profile}); err != nil {
-		return nil, err
+		return nil, about, err
 	}
-	if err := caller.authorise(); err != nil {
-		return nil, err
-	}
-	if caller.Agent == "" {
-		return p.Agent, nil
+	var err error
+	about.by, err = c.authorise(ctx, caller, question{
+		action: actionInspect, about: about, interactive: p.AllowInteractiveAuthentication,
+	})
+	if err != nil || caller.Agent == "" {
+		return p.Agent, about, err
 	}
 	agent, err := caller.agentFor(p.Agent)
-	return &agent, err
+	return &agent, about, err
 }
 
 // first waits for the first event, but not for ever.

@@ -160,6 +160,7 @@ var advice = []struct {
 	{interfaces.ErrNoSuchAgent, "the agent's file /etc/sidecar/agents.d/NAME.toml on the host is gone"},
 	{interfaces.ErrTooManySidecars, "'max-sidecars' in the agent's file on the host is the limit; 'sidecarctl list' there shows what runs"},
 	{interfaces.ErrPermissionDenied, wrongSocket},
+	{interfaces.ErrInteractiveAuthenticationRequired, wrongSocket},
 	{interfaces.ErrInvalidParameter, "is sidecar-shim of the same version as the service?"},
 	{interfaces.ErrMethodNotFound, "the service is older than this sidecar-shim"},
 	{interfaces.ErrSidecarExists, "somebody else launched it at the same time; try again"},

@@ -146,14 +146,14 @@ func TestSystemdSignalsAreNotForged(t *testing.T) {
 		return err == nil && job != 0
 	})
 	comings, before := c.comings.Load(), heap()
-	for changed := []string{""}; len(changed) > 0; changed, _ = changes.take() {
+	for changed := []string{""}; len(changed) > 0; changed, _ = changes.Take() {
 		time.Sleep(20 * time.Millisecond)
 	}
 	arrived := runForger(t, c.link.bus.Names()[0], other, job)
 	if after := heap(); after > before+8<<20 {
 		t.Errorf("heap grew from %d to %d", before, after)
 	}
-	if names, all := changes.take(); all || contains(names, other) {
+	if names, all := changes.Take(); all || contains(names, other) {
 		t.Errorf("forged changes: %v, all: %v", names, all)
 	}
 	u := <-started

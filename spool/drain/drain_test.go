@@ -51,7 +51,7 @@ func TestSpoolDrainTellsErrors(t *testing.T) {
 	}{
 		"refused":    {&interfaces.ArgumentNotAllowedError{Index: 1, Argument: "-x", Reason: "no"}, spool.Reply{Error: "io.tripleo.Sidecar.ArgumentNotAllowed", Parameters: []byte(`{"index":1,"argument":"-x","reason":"no"}`)}},
 		"failed":     {&interfaces.LaunchFailedError{ExitCode: new(int64(7)), Output: []string{"x"}}, spool.Reply{Error: "io.tripleo.Sidecar.LaunchFailed", Parameters: []byte(`{"exitCode":7,"output":["x"]}`)}},
-		"denied":     {interfaces.ErrPermissionDenied, spool.Reply{Error: "org.varlink.service.PermissionDenied"}},
+		"denied":     {interfaces.ErrPermissionDenied, spool.Reply{Error: "org.varlink.service.PermissionDenied", Parameters: []byte(`{}`)}},
 		"unexpected": {errors.New("surprise"), spool.Reply{Error: "io.tripleo.Sidecar.HostFailure", Parameters: []byte(`{"reason":"surprise"}`)}},
 	}
 	for name, c := range cases {
