@@ -41,7 +41,7 @@ func (p podman) start(j *job) []string {
 		"--pull=never", "--log-driver=passthrough",
 		"--read-only", "--read-only-tmpfs=false", "--no-hosts",
 		"--no-healthcheck", "--image-volume=ignore", "--http-proxy=false",
-		"--security-opt=no-new-privileges", "--cap-drop=all",
+		"--security-opt=no-new-privileges", "--cap-drop=all", "--user=0:0",
 		"--network=" + networkOf(j),
 	}
 	if profile.PIDNamespace == "host" {

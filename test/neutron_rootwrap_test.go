@@ -93,20 +93,21 @@ func ownState(t testing.TB) {
 	t.Cleanup(func() { run(t, "chown", "-R", "root:root", neutronDirectory) })
 }
 
-// knowsUser has the image of the sidecars know the user neutron until the test ends:
-// radvd and haproxy go on as the agent's user.
-func knowsUser(t testing.TB) {
+// kollaImage has the image of the sidecars be like kolla's until the test ends. It
+// knows the user neutron, since radvd and haproxy go on as the agent's user, and it
+// names that user, and a first process, as its own.
+func kollaImage(t testing.TB) {
 	t.Helper()
 	const before = "localhost/before:1"
 	etc := t.TempDir()
 	addUser(t, etc)
-	run(t, "podman", "create", "--name=knows-user", "--network=none", image, "/bin/true")
+	run(t, "podman", "create", "--name=kolla-like", "--network=none", image, "/bin/true")
 	for _, name := range []string{"passwd", "group"} {
-		run(t, "podman", "cp", filepath.Join(etc, name), "knows-user:/etc/"+name)
+		run(t, "podman", "cp", filepath.Join(etc, name), "kolla-like:/etc/"+name)
 	}
 	run(t, "podman", "tag", image, before)
-	run(t, "podman", "commit", "-q", "knows-user", image)
-	run(t, "podman", "rm", "knows-user")
+	run(t, "podman", "commit", "-q", "--change=USER neutron", `--change=ENTRYPOINT ["dumb-init", "--single-child", "--"]`, "kolla-like", image)
+	run(t, "podman", "rm", "kolla-like")
 	t.Cleanup(func() {
 		run(t, "podman", "tag", before, image)
 		run(t, "podman", "untag", before, before)
@@ -118,7 +119,7 @@ func knowsUser(t testing.TB) {
 // its kill scripts through a privileged daemon that these have started.
 func TestNeutronBehindRootwrap(t *testing.T) {
 	begin(t)
-	knowsUser(t)
+	kollaImage(t)
 	ownState(t)
 	t.Run("neutron-dhcp", func(t *testing.T) {
 		a := startNeutron(t, "neutron-dhcp", unprivileged())
