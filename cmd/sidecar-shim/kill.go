@@ -19,6 +19,9 @@ import (
 // its TERM.
 const killTimeout = 4 * time.Second
 
+// startPause is the time between two tries to signal a sidecar that is starting.
+const startPause = 50 * time.Millisecond
+
 // runScript is a kill script: SIG PID. It sends the signal and does not wait for
 // what comes of it; Neutron looks for itself.
 func runScript(targets, args []string) error {
@@ -73,7 +76,7 @@ func (k killer) kill(ctx context.Context, name string, pid int) error {
 // takes for what it is: a stop must not wait for an upgrade.
 func (k killer) sidecar(ctx context.Context, id, name string, pid int) error {
 	p := k.processes.process(pid)
-	err := k.signal(ctx, id, name)
+	err := k.signalWhenReady(ctx, p, id, name)
 	switch {
 	case unanswered(err):
 		direct := killDirectly(pid, name, func() bool { now, ok := p.sidecar(); return ok && now == id })
@@ -87,6 +90,35 @@ func (k killer) sidecar(ctx context.Context, id, name string, pid int) error {
 		return noSuchProcess(pid, "")
 	}
 	return err
+}
+
+// signalWhenReady signals a sidecar, once it is ready: the number of its process is in
+// the pid file a moment before the service knows it, and a signal that is sent in
+// between must not get lost.
+func (k killer) signalWhenReady(ctx context.Context, p process, id, name string) error {
+	for {
+		err := k.signal(ctx, id, name)
+		if !errors.Is(err, interfaces.ErrNoSuchSidecar) || !p.exists() || !k.isOurs(ctx, id) && ctx.Err() == nil {
+			return err
+		}
+		if pause(ctx, startPause) != nil {
+			return fmt.Errorf("sidecar %s is starting still, and got no signal", id)
+		}
+	}
+}
+
+// isOurs reports whether the agent has this sidecar, and it is up or is coming up.
+func (k killer) isOurs(ctx context.Context, id string) bool {
+	svc, err := k.connect()
+	if err != nil {
+		return false
+	}
+	all, err := svc.List(ctx, interfaces.ListParameters{ID: &id})
+	if err != nil || len(all) == 0 {
+		return false
+	}
+	state := all[0].Runtime.State
+	return state == interfaces.StateStarting || state == interfaces.StateReady
 }
 
 // standIn signals the sidecar behind a stand-in, and has the stand-in look at once

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -97,6 +98,37 @@ func TestShimKillOfASidecarThatIsGoneOrForeignIsNoSuchProcess(t *testing.T) {
 	v.processes.add(t, strconv.Itoa(v.pid), "stat", "7 (x) Z 1")
 	if err := v.kill(t.Context(), "SIGKILL", v.pid); err == nil || err.Error() != fmt.Sprintf("process %d: No such process", v.pid) {
 		t.Errorf("ended: %v", err)
+	}
+}
+
+// The pid file is right a moment before the service knows the process.
+func TestShimKillOfASidecarThatIsStarting(t *testing.T) {
+	t.Parallel()
+	starting := `{"parameters": {"sidecar": ` + sidecarIs(testID, "starting", "i1") + `}}`
+	signals := 0
+	v, f := newVictim(t, func(call string) string {
+		if strings.HasPrefix(call, "List") {
+			return starting
+		}
+		if signals++; signals < 3 {
+			return gone
+		}
+		return empty
+	}, "cgroup", testGroup)
+	if err := v.kill(t.Context(), "SIGHUP", v.pid); err != nil || f.asked("Signal") != 3 || !v.lives() {
+		t.Errorf("%v, asked %q", err, f.calls)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	f.set(func(call string) string {
+		if strings.HasPrefix(call, "List") {
+			cancel() // the time is over
+			return starting
+		}
+		return gone
+	})
+	err := v.kill(ctx, "SIGTERM", v.pid)
+	if err == nil || errors.Is(err, errNoProcess) || !strings.Contains(err.Error(), "is starting still") || !v.lives() {
+		t.Errorf("one that does not become ready: %v", err)
 	}
 }
 
