@@ -233,8 +233,12 @@ func TestShimStandInOfConntrackdIsTheOnlyOne(t *testing.T) {
 	k, dir := newConntrackd(t)
 	command := "conntrackd -d -C " + dir + "/conntrackd.conf"
 	c.do(t, k.namespace, "conntrackd", k.arguments...)
-	standIn := c.standIn(t, command, "")
 	sidecar := only(t, standInAgent)
+	// It ends by its own command, which its stand-in hears of later, and is started anew.
+	run(t, "conntrackd", "-C", dir+"/conntrackd.conf", "-k")
+	gone(t, standInAgent, sidecar.ID)
+	c.do(t, k.namespace, "conntrackd", k.arguments...)
+	standIn := c.standIn(t, command, "")
 	c.do(t, "", "default-service-kill", "15", strconv.Itoa(c.showing(t, command)[standIn]))
 	eventually(t, 6*time.Second, "the stand-in is gone", func() bool { return !alive(standIn) })
 	gone(t, standInAgent, sidecar.ID)

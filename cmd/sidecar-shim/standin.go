@@ -65,6 +65,9 @@ func leaveStandIn(ctx context.Context, svc service, p program, parameters interf
 	if reply.StandIn == nil {
 		return errors.New("the agent's file on the host was changed at this moment: it has no stand-ins any more; try again")
 	}
+	if err := endStandIns(reply.Sidecar.ID); err != nil {
+		return err
+	}
 	pid, err := startStandIn(ctx, identityOf(reply.Sidecar))
 	if err != nil {
 		return fmt.Errorf("stand-in for %s: %w", reply.Sidecar.ID, err)
@@ -83,8 +86,7 @@ func leaveStandIn(ctx context.Context, svc service, p program, parameters interf
 // which may have changed in between.
 func takeOver(ctx context.Context, svc service, p program, parameters interfaces.LaunchParameters, reply *interfaces.LaunchReply) (*interfaces.LaunchReply, error) {
 	id := reply.Sidecar.ID
-	old := ownProcesses.standInsOf(id)
-	if len(old) == 0 && !startedHere(reply.Sidecar) {
+	if len(ownProcesses.standInsOf(id)) == 0 && !startedHere(reply.Sidecar) {
 		if !p.reloads {
 			return reply, nil
 		}
@@ -93,11 +95,6 @@ func takeOver(ctx context.Context, svc service, p program, parameters interfaces
 			return reply, err
 		}
 		// It has ended meanwhile: start it anew.
-	}
-	for _, pid := range old {
-		if err := ignoreGone(killDirectly(pid, "SIGKILL", isStandInOf(pid, id))); err != nil {
-			return nil, err
-		}
 	}
 	parameters.Mode = new(interfaces.ModeReplace)
 	return launch(ctx, svc, parameters, time.Now())
@@ -108,6 +105,18 @@ func takeOver(ctx context.Context, svc service, p program, parameters interfaces
 func startedHere(s interfaces.Sidecar) bool {
 	began, ok := ownProcesses.process(1).started()
 	return ok && startedSince(s, began)
+}
+
+// endStandIns ends the stand-ins for what ran before. They would see it themselves,
+// seconds later, and an agent that looks for a command line wants to find one process
+// now.
+func endStandIns(id string) error {
+	for _, pid := range ownProcesses.standInsOf(id) {
+		if err := ignoreGone(killDirectly(pid, "SIGKILL", isStandInOf(pid, id))); err != nil {
+			return fmt.Errorf("the stand-in that was there for %s: %w", id, err)
+		}
+	}
+	return nil
 }
 
 func isStandInOf(pid int, id string) func() bool {

@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"syscall"
 	"time"
 
@@ -29,8 +30,8 @@ const (
 	hurryTime     = 6 * time.Second
 	// lookDeadline is how long one question to the service may take.
 	lookDeadline = 3 * time.Second
-	// maxPending is how many signals wait for a service that cannot be reached.
-	maxPending = 16
+	// maxReceived is how many signals are received while a question is under way.
+	maxReceived = 16
 )
 
 // lookSignal makes a stand-in look at once, and for a while often.
@@ -63,7 +64,7 @@ func beStandIn(name, text string) error {
 	if _, ok := svc.(spooled); ok {
 		s.interval = spoolInterval
 	}
-	signals := make(chan os.Signal, maxPending)
+	signals := make(chan os.Signal, maxReceived)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGTERM, syscall.SIGALRM)
 	// ps shows the name of the program, not that of the link that was executed.
 	_ = os.WriteFile("/proc/self/comm", []byte(name), 0o600)
@@ -93,14 +94,15 @@ func (s *standIn) serve(signals <-chan os.Signal) {
 	}
 }
 
-// take notes a signal. Of the same one, as with the kernel's own, one is enough.
+// take notes a signal. Of the same one, as with the kernel's own, one is enough: so
+// none has to give way, however long the service is away.
 func (s *standIn) take(received os.Signal) {
 	number, _ := received.(syscall.Signal)
 	name := unix.SignalName(number)
 	if name == lookSignal || ends(name) {
 		s.hurry = time.Now().Add(hurryTime)
 	}
-	if name != lookSignal && len(s.pending) < maxPending {
+	if name != lookSignal && !slices.Contains(s.pending, name) {
 		s.pending = append(s.pending, name)
 	}
 }

@@ -199,6 +199,41 @@ func TestShimStandInThatWasKilledIsARestart(t *testing.T) {
 	}
 }
 
+// Whatever became of the sidecar that it was there for, an old stand-in goes before
+// there is a new one.
+func TestShimStandInIsTheOnlyOne(t *testing.T) {
+	t.Parallel()
+	s := newStandInTest(t)
+	s.set(by(map[string]string{"Launch": s.launched("i1", false), "List": s.listed("ready", "i1")}))
+	first := s.start(t)
+	s.set(by(map[string]string{"Launch": s.launched("i2", false), "List": s.listed("ready", "i2")}))
+	if second := s.start(t); ownProcesses.process(first).exists() {
+		t.Errorf("process %d has not made way for %d", first, second)
+	}
+	// A launch that fails leaves what is there as it is.
+	s.set(by(map[string]string{
+		"Launch": s.launched("i2", true), "List": s.listed("ready", "i2"),
+		`Launch {"profile":"dnsmasq","arguments":[],"mode":"replace"`: `{"error": "io.tripleo.Sidecar.Overloaded", "parameters": {"reason": "r"}}`,
+	}))
+	old := s.pid()
+	if out, code := s.run(t, "dnsmasq"); code != 1 || !ownProcesses.process(old).exists() {
+		t.Errorf("exit code %d, %q; the stand-in must stay", code, out)
+	}
+}
+
+func TestShimStandInKeepsOneSignalOfAKind(t *testing.T) {
+	t.Parallel()
+	s := &standIn{}
+	for range 100 {
+		s.take(unix.SIGHUP)
+	}
+	s.take(unix.SIGALRM)
+	s.take(unix.SIGTERM)
+	if diff := cmp.Diff([]string{"SIGHUP", "SIGTERM"}, s.pending); diff != "" {
+		t.Errorf("pending (-want +got):\n%s", diff)
+	}
+}
+
 // SIGHUP ends conntrackd: an adopted one gets none.
 func TestShimStandInOfAnAdoptedConntrackd(t *testing.T) {
 	t.Parallel()
