@@ -42,7 +42,8 @@ func own(name string, args []string, stdout io.Writer) error {
 		_, err := fmt.Fprintln(stdout, ownVersion(version))
 		return err
 	case len(args) == 3 && args[0] == "link" && args[1] == "programs":
-		return link(args[2], sortedNames(programs))
+		names := slices.DeleteFunc(sortedNames(programs), func(name string) bool { return programs[name].byHand })
+		return link(args[2], names)
 	case len(args) == 3 && args[0] == "link" && args[1] == "kill-scripts":
 		return link(args[2], sortedNames(scripts))
 	}

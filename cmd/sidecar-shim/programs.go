@@ -27,6 +27,9 @@ type program struct {
 	// reloads says that on SIGHUP it reads its files again. What else gets one
 	// ends: conntrackd has no handler for it (its src/run.c).
 	reloads bool
+	// byHand says that only a person links it: no profile for it is shipped, and the
+	// link would take the place of a program that works.
+	byHand bool
 }
 
 // programs are the names that the shim stands in for. The options are those of
@@ -45,7 +48,8 @@ var programs = map[string]program{
 	// "run", "status" and the rest stay in the agent's container.
 	"dibbler-client": {only: "start", stop: "stop"},
 	"neutron-keepalived-state-change": {
-		real: []string{"-h", "--help", "--version", "-v"},
+		real:   []string{"-h", "--help", "--version", "-v"},
+		byHand: true,
 	},
 }
 
