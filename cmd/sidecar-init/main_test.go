@@ -84,6 +84,7 @@ func TestLaunchInitEndsAsTheDaemonDoes(t *testing.T) {
 		"is killed before it does":           {"sleep 60 & kill -KILL $$", 137},
 		"daemon ends well":                   {"( sleep 0.1 ) & exit 0", 0},
 		"daemon fails":                       {"( sleep 0.1; exit 5 ) & exit 0", 5},
+		"daemon fails at once":               {"( exit 5 ) & exec sleep 0.1", 5},
 		"daemon is killed":                   {"( sleep 0.1; exec " + die + " ) & exit 0", 137},
 		"forks twice":                        {"( ( sleep 0.2; exit 9 ) & exit 0 ) & exit 0", 9},
 		"forks twice, slowly":                {"( ( sleep 0.3; exit 9 ) & sleep 0.1; exit 0 ) & exit 0", 9},

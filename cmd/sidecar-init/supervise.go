@@ -14,6 +14,7 @@ import (
 type supervisor struct {
 	current  int  // the process that counts: the first one, later the daemon
 	first    int  // what was started
+	orphan   int  // exit status of the last one that was left to us and failed
 	told     bool // it was told to end: when it does, nobody takes its place
 	status   int  // once current is 0
 	announce func(pid int) error
@@ -57,38 +58,47 @@ func (s *supervisor) pass(received syscall.Signal) error {
 	return nil
 }
 
-// collect takes note of all that has ended.
+// collect takes note of all that has ended, and only then of what that means.
 func (s *supervisor) collect() error {
+	var last *unix.WaitStatus // of the process that counted
 	for {
 		var status unix.WaitStatus
 		pid, err := unix.Wait4(-1, &status, unix.WNOHANG, nil)
 		switch {
 		case err == unix.EINTR:
-			continue
+		case (err == unix.ECHILD || err == nil && pid == 0) && last != nil:
+			return s.succeed(*last)
 		case err == unix.ECHILD || err == nil && pid == 0:
 			return nil
 		case err != nil:
 			return fmt.Errorf("waiting for a process: %v", err)
-		}
-		if pid == s.current {
-			if err := s.succeed(status); err != nil {
-				return err
-			}
+		case pid == s.current:
+			last = &status
+		case exitStatus(status) != 0:
+			s.orphan = exitStatus(status)
 		}
 	}
 }
 
 // succeed finds who takes the place of the process that counted. One that leaves
 // the foreground forks, once or twice, and ends with 0. What it has left is our
-// child by now (prctl(2), PR_SET_CHILD_SUBREAPER: "reparented").
+// child by now (prctl(2), PR_SET_CHILD_SUBREAPER: "reparented"). A daemon that has
+// failed already may have been collected before the one that started it.
 func (s *supervisor) succeed(status unix.WaitStatus) error {
+	ended := s.current
 	s.current, s.status = 0, exitStatus(status)
 	if s.told || s.status != 0 {
 		return nil
 	}
 	all, err := children("/proc", os.Getpid())
-	if err != nil || len(all) == 0 {
+	if err != nil {
 		return err
+	}
+	if len(all) == 0 {
+		if ended == s.first {
+			s.status = s.orphan
+		}
+		return nil
 	}
 	s.current = all[0]
 	return s.announce(s.current)
