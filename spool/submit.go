@@ -33,7 +33,8 @@ func (r request) path(directory string) string {
 	return filepath.Join(r.directory, directory, r.file)
 }
 
-// submit hands the request in. After an error nothing of it is left.
+// submit hands the request in. After an error nothing of it is left, and nobody has
+// taken it.
 func (r request) submit(text []byte) error {
 	lock, err := r.write(text)
 	if lock != nil {
@@ -47,8 +48,7 @@ func (r request) submit(text []byte) error {
 		_ = os.Remove(r.path(Temporary))
 		return err
 	}
-	if err := syncDirectory(filepath.Join(r.directory, New)); err != nil {
-		_ = os.Remove(r.path(New))
+	if err := syncDirectory(filepath.Join(r.directory, New)); err != nil && os.Remove(r.path(New)) == nil {
 		return err
 	}
 	return nil

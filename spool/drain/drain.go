@@ -64,7 +64,7 @@ type drain struct {
 	slots   chan struct{} // holds one for each call under way
 	calls   sync.WaitGroup
 	ended   chan struct{} // a call has ended
-	logged  atomic.Int64  // entries that were no requests
+	logged  atomic.Int64  // refusals and failures
 	aside   atomic.Int64  // entries moved to refused
 	results results
 }

@@ -1,8 +1,10 @@
 package drain
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -91,5 +93,22 @@ func TestSpoolTidyLargeResults(t *testing.T) {
 	want := []string{spool.File(nameOf(0)), spool.File(nameOf(1)), spool.File(nameOf(2)), spool.File(nameOf(3))}
 	if diff := cmp.Diff(want, entries(t, dir, spool.Results)); diff != "" {
 		t.Errorf("kept (-want +got):\n%s", diff)
+	}
+}
+
+// TestSpoolDrainLogsOnlySoMuch: how much there is to tell is the agent's choice, who
+// can fill the disk.
+func TestSpoolDrainLogsOnlySoMuch(t *testing.T) {
+	t.Parallel()
+	dir := newSpool(t)
+	d := later(t, dir, 0)
+	var log strings.Builder
+	d.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	must(t, os.RemoveAll(filepath.Join(dir, spool.Results)))
+	for i := range 3 * maxLogged {
+		d.answer(nameOf(i), spool.Reply{})
+	}
+	if got := strings.Count(log.String(), "\n"); got != maxLogged {
+		t.Errorf("%d lines are logged, want %d", got, maxLogged)
 	}
 }
