@@ -35,13 +35,16 @@ type Config struct {
 	Service   Service
 	Logger    *slog.Logger
 
-	Calls  int           // calls under way at once; default 16
+	Calls  int           // calls under way at once; default 48
 	Linger time.Duration // how long to wait for another request before the end; default 5 s
 	Grace  time.Duration // how long calls may take to end after ctx has; default 10 s
 }
 
 const (
-	callsAtOnce = 16
+	// callsAtOnce is less than the 64 connections that an agent's socket takes.
+	// Launches wait in the service, where agents take turns: here they must not keep
+	// a signal waiting, which a kill script gives up after seconds.
+	callsAtOnce = 48
 	// linger spares the next of a series of requests the start of a program in its
 	// sandbox, which is most of what a request costs.
 	linger = 5 * time.Second

@@ -3,6 +3,7 @@ package drain
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -117,6 +118,35 @@ func TestSpoolDrainAnswersAClient(t *testing.T) {
 	}
 	if _, err := c.Stop(t.Context(), interfaces.StopParameters{ID: "a.b.0123456789ab"}); !errors.Is(err, interfaces.ErrNoSuchSidecar) {
 		t.Errorf("stop: %v", err)
+	}
+}
+
+// TestSpoolDrainSignalsBesideABurst shows that a signal does not wait for the launches
+// of thirty threads.
+func TestSpoolDrainSignalsBesideABurst(t *testing.T) {
+	t.Parallel()
+	dir, fake := newSpool(t), newFake()
+	release := make(chan struct{})
+	fake.before = func(method string, _ any) error {
+		if method == "Launch" {
+			<-release
+		}
+		return nil
+	}
+	for i := range 30 {
+		put(t, dir, spool.New, spool.File(nameOf(i)), launchText(fmt.Sprint("/", i)))
+	}
+	stop := keepDraining(t, dir, fake, nil)
+	defer stop()
+	defer close(release)
+	c := &spool.Client{Directory: dir}
+	for len(entries(t, dir, spool.New)) > 14 { // it takes what it can
+		time.Sleep(time.Millisecond)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := c.Signal(ctx, interfaces.SignalParameters{ID: "agent.p.0123456789ab", Signal: "SIGTERM"}); err != nil {
+		t.Error(err)
 	}
 }
 
