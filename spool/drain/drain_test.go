@@ -121,6 +121,21 @@ func TestSpoolDrainAnswersAClient(t *testing.T) {
 	}
 }
 
+func TestSpoolDrainBoundsItsCalls(t *testing.T) {
+	t.Parallel()
+	dir, fake := newSpool(t), newFake()
+	fake.before = func(string, any) error { time.Sleep(50 * time.Millisecond); return nil }
+	for i := range 20 {
+		put(t, dir, spool.New, spool.File(nameOf(i)), launchText(fmt.Sprint("/", i)))
+	}
+	config := quick(dir, fake)
+	config.Calls = 5
+	if err := Run(t.Context(), config); err != nil || fake.most != config.Calls {
+		t.Errorf("%d calls at once, want %d; %v", fake.most, config.Calls, err)
+	}
+	checkEmpty(t, dir)
+}
+
 // TestSpoolDrainSignalsBesideABurst shows that a signal does not wait for the launches
 // of thirty threads.
 func TestSpoolDrainSignalsBesideABurst(t *testing.T) {
