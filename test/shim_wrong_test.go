@@ -4,6 +4,7 @@ package test
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -32,8 +33,8 @@ func withShimAgent(t *testing.T, radvd string) shims {
 	return shimsOf(t, shimAgent)
 }
 
-// checkWrong holds a failed call to its exit code and to one line that has all of
-// these texts, and to leave nothing running.
+// checkWrong holds a failed call to its exit code, to all of these texts in what it
+// says, and to end soon.
 func checkWrong(t *testing.T, name string, r result, code int, texts ...string) {
 	t.Helper()
 	if r.code != code || r.out != "" {
@@ -111,16 +112,7 @@ func TestShimOnAFullDiskSaysSo(t *testing.T) {
 	stopAllAtEnd(t, neutron)
 	s := shimsOf(t, neutron)
 	n := bareNetwork(t)
-	if err := unix.Mount("tmpfs", n.directory, "tmpfs", 0, "size=64k,mode=755"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(n.directory, unix.MNT_DETACH) })
-	for _, name := range []string{"host", "addn_hosts", "opts", "leases"} {
-		write(t, n.file(name), "")
-	}
-	if err := os.WriteFile(n.file("filler"), make([]byte, 128<<10), 0o600); err == nil {
-		t.Fatal("the disk is not full")
-	}
+	fill(t, n.directory, "host", "addn_hosts", "opts", "leases")
 	r := wait(t, s.command(t, n.namespace, "", "dnsmasq", n.arguments()...))
 	// The program's own exit code and words, and nothing else.
 	if want := "dnsmasq: failed to open pidfile " + n.file("pid") + ": No space left on device\n"; r.code != 3 || r.err != want {
@@ -128,6 +120,40 @@ func TestShimOnAFullDiskSaysSo(t *testing.T) {
 	}
 	if got := processesWith(n.file("pid")); len(got) > 0 {
 		t.Errorf("processes %v are left", got)
+	}
+}
+
+// fill mounts a small file system on a directory, with these files, and fills it.
+func fill(t *testing.T, directory string, files ...string) {
+	t.Helper()
+	if err := unix.Mount("tmpfs", directory, "tmpfs", 0, "size=64k,mode=755"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(directory, unix.MNT_DETACH) })
+	for _, name := range files {
+		write(t, directory+"/"+name, "")
+	}
+	if err := os.WriteFile(directory+"/filler", make([]byte, 128<<10), 0o600); err == nil {
+		t.Fatal("the disk is not full")
+	}
+}
+
+// What haproxy writes is in a mount of its own: it is sidecar-launch that finds the
+// disk full.
+func TestShimOnAFullDiskForPIDFilesSaysSo(t *testing.T) {
+	begin(t)
+	stopAllAtEnd(t, neutron)
+	s := shimsOf(t, neutron)
+	n := bareNetwork(t)
+	configuration, pidFile := n.metadataProxy(t)
+	fill(t, filepath.Dir(pidFile))
+	r := wait(t, s.command(t, n.namespace, "", "haproxy", "-f", configuration))
+	checkWrong(t, "pid file", r, 125, "haproxy: sidecar: the process ran, and was stopped again: "+pidFile+": writing the new pid file: ", "no space left on device")
+	if got := processesWith(configuration); len(got) > 0 {
+		t.Errorf("processes %v are left", got)
+	}
+	if left, _ := filepath.Glob(filepath.Dir(pidFile) + "/.*"); len(left) > 0 {
+		t.Errorf("files %v are left", left)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 
 	"tripleo.io/sidecar/client"
 	"tripleo.io/sidecar/interfaces"
@@ -91,6 +92,9 @@ func exitCode(err error) int {
 // exitCodeOf returns the process's own exit code, or 128 plus the signal that ended
 // it. A process that ended well before it was ready has failed all the same.
 func exitCodeOf(failed *interfaces.LaunchFailedError) int {
+	if unfinished(failed) != "" {
+		return podmanFailed
+	}
 	if failed.ExitCode != nil && *failed.ExitCode > 0 && *failed.ExitCode <= lastExitCode {
 		return int(*failed.ExitCode)
 	}
@@ -100,6 +104,22 @@ func exitCodeOf(failed *interfaces.LaunchFailedError) int {
 		}
 	}
 	return exitFailure
+}
+
+// unfinished says why the host could not finish a launch whose process runs, as when
+// it cannot write the pid file; nothing if it was not that. sidecar-launch tells it
+// among the output, and systemd then tells the process to end: how that ends means
+// nothing.
+func unfinished(failed *interfaces.LaunchFailedError) string {
+	if code := failed.ExitCode; code == nil || *code != 0 && *code != exitSignal+int64(syscall.SIGTERM) {
+		return ""
+	}
+	for _, line := range failed.Output {
+		if reason, ok := strings.CutPrefix(line, "sidecar-launch: "); ok {
+			return reason
+		}
+	}
+	return ""
 }
 
 // say returns the line about err: what, and what to do. Nothing means that the
@@ -127,6 +147,9 @@ func say(err error) string {
 // sayFailed speaks only where the output does not.
 func sayFailed(failed *interfaces.LaunchFailedError) string {
 	code := exitCodeOf(failed)
+	if reason := unfinished(failed); reason != "" {
+		return "the process ran, and was stopped again: " + reason
+	}
 	switch {
 	case failed.ExitCode == nil && failed.ExitSignal == nil:
 		return "the process could not be started; 'journalctl -t sidecar-launch' and 'journalctl -u sidecard' on the host say more"
