@@ -112,7 +112,7 @@ func (a *neutronAgent) start(t *testing.T) {
 func (a *neutronAgent) podman() []string {
 	argv := []string{
 		"run", "-i", "--rm", "--replace", "--name", a.container(), "--log-driver=none", "--network=host", "--pid=host",
-		"--volume=/run/sidecar/agents/" + a.identity + ":/run/sidecar",
+		"--volume=/run/sidecar/agents/" + a.identity + ":/run/sidecar:ro",
 		"--volume=/var/lib/neutron:/var/lib/neutron",
 		"--volume=/run/netns:/run/netns:rshared",
 		"--volume=/usr/sbin:" + realOfPod + ":ro",

@@ -16,8 +16,7 @@ import (
 var neutronDriver embed.FS
 
 const (
-	shim       = "/usr/libexec/sidecar/sidecar-shim"
-	shimOfPod  = "/usr/local/libexec/sidecar-shim" // the same in the agent's image
+	shimOfPod  = "/usr/local/libexec/sidecar-shim" // shimProgram in the agent's image
 	realOfPod  = "/usr/libexec/sidecar/real"       // where the programs went that the shims stand in for
 	killScript = "/etc/neutron/kill_scripts"
 )
@@ -64,7 +63,7 @@ func agentImage(t testing.TB, p privileges) string {
 	link(t, "/run", filepath.Join(root, "var/run"))
 	run(t, "cp", "-a", "/etc/.", root+"/etc")
 	run(t, "rm", "-rf", root+"/etc/sidecar") // the host's
-	run(t, "cp", shim, root+shimOfPod)
+	run(t, "cp", shimProgram, root+shimOfPod)
 	linkPrograms(t, root)
 	// A root helper that has nothing to do; an empty one would mean sudo.
 	rootHelper := "env"

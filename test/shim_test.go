@@ -3,6 +3,7 @@
 package test
 
 import (
+	"debug/elf"
 	"errors"
 	"fmt"
 	"os"
@@ -151,36 +152,6 @@ func TestShimStartsWatchesAndStopsDnsmasq(t *testing.T) {
 	}
 }
 
-// proxyConfiguration is Neutron's (neutron/agent/metadata/driver_base.py).
-const proxyConfiguration = `global
-    log         /dev/log local0 info
-    log-tag     haproxy-metadata-proxy-%[1]s
-    user        root
-    group       root
-    maxconn     1024
-    pidfile     /var/lib/neutron/external/pids/%[1]s.pid.haproxy
-    daemon
-
-defaults
-    log global
-    mode http
-    option httplog
-    option dontlognull
-    option http-server-close
-    option forwardfor
-    retries                 3
-    timeout http-request    30s
-    timeout connect         30s
-    timeout client          32s
-    timeout server          32s
-    timeout http-keep-alive 30s
-
-listen listener
-    bind 127.0.0.1:8775
-    server metadata /var/lib/neutron/metadata_proxy
-    http-request add-header X-Neutron-Network-ID %[1]s
-`
-
 // metadataProxy writes the configuration of a network's metadata proxy, and returns
 // its path and that of the pid file.
 func (n *network) metadataProxy(t testing.TB) (configuration, pidFile string) {
@@ -191,8 +162,8 @@ func (n *network) metadataProxy(t testing.TB) (configuration, pidFile string) {
 		}
 	}
 	configuration = neutronDirectory + "/ns-metadata-proxy/" + n.id + ".conf"
-	write(t, configuration, fmt.Sprintf(proxyConfiguration, n.id))
 	pidFile = neutronDirectory + "/external/pids/" + n.id + ".pid.haproxy"
+	write(t, configuration, fmt.Sprintf(metadataConfiguration, pidFile, neutronDirectory+"/metadata_proxy", n.id))
 	t.Cleanup(func() { _ = errors.Join(os.Remove(configuration), os.Remove(pidFile)) })
 	return configuration, pidFile
 }
@@ -223,6 +194,27 @@ func TestShimStartsReloadsAndKillsHaproxy(t *testing.T) {
 	}
 	s.killed(t, "haproxy-kill", "9", pid)
 	gone(t, neutron, sidecar.ID)
+}
+
+// What goes into a container must not need anything that the image may not have.
+func TestShimIsSmallAndStatic(t *testing.T) {
+	begin(t)
+	for _, program := range []string{shimProgram, "/usr/libexec/sidecar/sidecar-init"} {
+		info, err := os.Stat(program)
+		if err != nil || info.Size() > 8<<20 {
+			t.Errorf("%s: %v, %v; want 8 MiB at most", program, info, err)
+		}
+		binary, err := elf.Open(program)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer binary.Close()
+		for _, p := range binary.Progs {
+			if p.Type == elf.PT_INTERP {
+				t.Errorf("%s is linked dynamically", program)
+			}
+		}
+	}
 }
 
 // The real program is asked what it can do, and nothing is launched.

@@ -3,7 +3,7 @@
 package test
 
 import (
-	"context"
+	"errors"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -15,22 +15,25 @@ import (
 )
 
 // TestSpoolConcurrent300Launches kills the drain five times in the middle of 300
-// launches by 30 callers.
+// launches through shims by 30 callers.
 func TestSpoolConcurrent300Launches(t *testing.T) {
 	begin(t)
 	const threads, each = 30, 10
 	all := networks(t, threads*each)
-	c := withSpool(t)
+	withSpool(t)
 	stopAllAtEnd(t, spooled)
+	s := shimsOf(t, spooled)
 	since, began := now(), time.Now()
 	answers := make([]answer, len(all))
 	var answered atomic.Int64
-	var wait sync.WaitGroup
+	var callers sync.WaitGroup
 	for thread := range threads {
-		wait.Go(func() {
+		callers.Go(func() {
 			for i := thread * each; i < (thread+1)*each; i++ {
 				answers[i].network = all[i]
-				answers[i].sidecar, answers[i].err = c.Launch(context.Background(), all[i].quiet())
+				if r := wait(t, s.spooledCommand(t, all[i].namespace, "dnsmasq", all[i].quiet().Arguments...)); r.code != 0 || r.out+r.err != "" {
+					answers[i].err = errors.New(r.String())
+				}
 				answered.Add(1)
 			}
 		})
@@ -42,15 +45,16 @@ func TestSpoolConcurrent300Launches(t *testing.T) {
 			killed++
 		}
 	}
-	wait.Wait()
+	callers.Wait()
 	t.Logf("%d launches took %v, the drain was killed %d times", len(all), time.Since(began).Round(time.Millisecond), killed)
 	if killed != 5 {
 		t.Errorf("the drain was killed %d times", killed)
 	}
-	for _, a := range answers {
+	for i, a := range answers {
 		if a.err != nil {
 			t.Fatalf("%s: %v", a.network.id, a.err)
 		}
+		answers[i].sidecar = get(t, spooled, interfaces.NewID(spooled, "dnsmasq", a.network.file("pid")).String())
 	}
 	checkEachStartedOnce(t, since, answers)
 }
