@@ -1,0 +1,114 @@
+//go:build testhost
+
+package test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tripleo.io/sidecar/interfaces"
+)
+
+// decoys starts n units that have the names of sidecars and a record of this image.
+// Real ones take longer.
+func decoys(t *testing.T, n int) {
+	t.Helper()
+	const unit = `[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/true
+Environment="SIDECAR_RECORD={\"context\":{\"agent\":\"tester\",\"profile\":\"probe\",\"arguments\":[]},\"image\":\"` + image + `\"}"
+`
+	var names []string
+	for i := range n {
+		name := fmt.Sprintf("sidecar-%s.probe.%012x.service", tester, i)
+		file := filepath.Join("/run/systemd/system", name)
+		if err := os.WriteFile(file, []byte(unit), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = os.Remove(file) })
+		names = append(names, name)
+	}
+	t.Cleanup(func() { run(t, append([]string{"systemctl", "stop"}, names...)...) })
+	run(t, "systemctl", "daemon-reload")
+	run(t, append([]string{"systemctl", "start"}, names...)...)
+}
+
+// TestMonitorOfASlowReader shows that a reader that takes nothing for a while is
+// told that it missed something, and then the state as it is.
+func TestMonitorOfASlowReader(t *testing.T) {
+	begin(t)
+	const many = 80
+	decoys(t, many)
+	w := dial(t, hostSocket, 5*time.Minute)
+	if err := w.send(request{Method: interfaces.Name + ".Monitor", Parameters: interfaces.MonitorParameters{Agent: new(tester)}, More: true}); err != nil {
+		t.Fatal(err)
+	}
+	if state, e := stated(t, w); len(state) != many || e.Kind != interfaces.EventSynchronized {
+		t.Fatalf("at first %d, then %+v", len(state), e)
+	}
+	// Every reload changes all of them.
+	t.Cleanup(func() {
+		if err := writePolicy("profiles.d", "probe", profileFiles()["probe"]); err != nil {
+			t.Error(err)
+		}
+		reload(t)
+	})
+	for n := range 11 {
+		text := strings.Replace(profileFiles()["probe"], image, image+strings.Repeat("x", n%2), 1)
+		if err := writePolicy("profiles.d", "probe", text); err != nil {
+			t.Fatal(err)
+		}
+		reload(t)
+	}
+	told := 0
+	e := received(t, w)
+	for ; e.Kind == interfaces.EventChanged; e = received(t, w) {
+		told++
+	}
+	t.Logf("%d events were told before the overrun", told)
+	if e.Kind != interfaces.EventOverrun {
+		t.Fatalf("after %d events: %+v", told, e)
+	}
+	state, e := stated(t, w)
+	want, err := at(t, hostSocket).List(minute(t), interfaces.ListParameters{Agent: new(tester)})
+	if diff := cmp.Diff(want, state); err != nil || diff != "" || len(state) != many || e.Kind != interfaces.EventSynchronized {
+		t.Errorf("%d in the state, then %s, %v (-listed +told):\n%s", len(state), e.Kind, err, diff)
+	}
+	run(t, "systemctl", "stop", state[0].Runtime.Unit)
+	for e = received(t, w); e.Kind == interfaces.EventChanged; e = received(t, w) {
+	}
+	if e.Kind != interfaces.EventStopped || *e.ID != state[0].ID {
+		t.Errorf("then: %+v", e)
+	}
+}
+
+// stated reads the state that comes first, and the event behind it.
+func stated(t *testing.T, w *wire) (state []interfaces.Sidecar, next interfaces.Event) {
+	t.Helper()
+	for next = received(t, w); next.Kind == interfaces.EventPresent; next = received(t, w) {
+		state = append(state, *next.Sidecar)
+	}
+	return state, next
+}
+
+// received reads an event.
+func received(t *testing.T, w *wire) interfaces.Event {
+	t.Helper()
+	f, err := w.receive()
+	if err != nil || !f.Continues {
+		t.Fatalf("%+v, %v", f, err)
+	}
+	var reply interfaces.MonitorReply
+	if err := json.Unmarshal(f.Parameters, &reply); err != nil {
+		t.Fatal(err)
+	}
+	return reply.Event
+}
