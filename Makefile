@@ -30,6 +30,9 @@ install: ## what make build has made; needs no Go
 	install -D -m 0644 -t $(DATA)/sidecar/profiles.d service/policy/profiles.d/*.toml
 	install -D -m 0644 -t $(DATA)/doc/sidecar/examples/agents.d service/policy/examples/agents.d/*.toml
 	install -D -m 0644 -t $(DATA)/varlink/interfaces interfaces/io.tripleo.Sidecar.varlink
+	install -D -m 0644 -t $(DATA)/dbus-1/system.d dbus/io.tripleo.Sidecar1.conf
+	install -D -m 0644 -t $(DATA)/dbus-1/system-services dbus/io.tripleo.Sidecar1.service
+	install -D -m 0644 -t $(DATA)/dbus-1/interfaces dbus/*.xml
 	install -D -m 0644 -t $(DATA)/man/man8 cmd/sidecard/sidecard.8 cmd/sidecar-spool/sidecar-spool.8
 	install -D -m 0644 -t $(DATA)/man/man1 cmd/sidecarctl/sidecarctl.1 cmd/sidecar-shim/sidecar-shim.1
 	install -d -m 0755 $(DESTDIR)/etc/sidecar/profiles.d $(DESTDIR)/etc/sidecar/agents.d

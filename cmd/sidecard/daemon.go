@@ -117,6 +117,7 @@ func (d *daemon) serve(ctx context.Context, set *policy.Set) error {
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(reload)
 	watchdog := watchdogTicks(d.logger)
+	twin := d.startTwin(ctx)
 	d.notify("READY=1\nSTATUS=" + status(set))
 	for {
 		select {
@@ -125,8 +126,10 @@ func (d *daemon) serve(ctx context.Context, set *policy.Set) error {
 		case <-watchdog:
 			d.core.Alive()
 			d.notify("WATCHDOG=1")
+		case err := <-twin:
+			return errors.Join(err, d.shutdown(nil))
 		case <-ctx.Done():
-			return d.shutdown()
+			return d.shutdown(twin)
 		}
 	}
 }
@@ -150,11 +153,16 @@ func (d *daemon) reload(ctx context.Context) {
 
 // shutdown lets the calls that are being carried out end, and then the launches
 // whose callers have gone: a sidecar that is being replaced is not left stopped.
-func (d *daemon) shutdown() error {
+// twin has an element when that has ended; nil: it has.
+func (d *daemon) shutdown(twin <-chan error) error {
 	d.notify("STOPPING=1")
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
-	err := errors.Join(d.server.Shutdown(ctx), d.core.Drain(ctx))
+	err := d.server.Shutdown(ctx)
+	if twin != nil { // it has a time-out of its own
+		err = errors.Join(err, <-twin)
+	}
+	err = errors.Join(err, d.core.Drain(ctx))
 	if errors.Is(err, context.DeadlineExceeded) {
 		d.logger.Warn("some calls were cut off; what systemd was told goes on")
 		return nil

@@ -191,3 +191,16 @@ func TestDBusIntegersOfAnyType(t *testing.T) {
 		}
 	}
 }
+
+func TestDBusDictionaryOfWhatIsNoText(t *testing.T) {
+	t.Parallel()
+	var got interfaces.LaunchFailedError
+	entries := dict.Encode(interfaces.LaunchFailedError{Output: []string{"a\xffb", "c\x00d"}, ExitSignal: known("\xff")})
+	if err := dict.Decode(overTheWire(t, entries), &got); err != nil {
+		t.Fatal(err)
+	}
+	want := interfaces.LaunchFailedError{Output: []string{"a\uFFFDb", "c\uFFFDd"}, ExitSignal: known("\uFFFD")}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}

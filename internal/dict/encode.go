@@ -3,6 +3,7 @@ package dict
 import (
 	"math"
 	"reflect"
+	"strings"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -42,12 +43,27 @@ func (f Field) encode(v reflect.Value) any {
 	case reflect.Int64:
 		return f.encodeInteger(v.Int())
 	case reflect.Slice:
-		if v.IsNil() { // godbus writes it, but its reader expects a value
-			return reflect.MakeSlice(v.Type(), 0, 0).Interface()
-		}
+		return encodeSlice(v)
+	}
+	return Text(v.String())
+}
+
+func encodeSlice(v reflect.Value) any {
+	texts, ok := v.Interface().([]string)
+	if !ok {
 		return v.Interface()
 	}
-	return v.String()
+	clean := []string{}
+	for _, text := range texts {
+		clean = append(clean, Text(text))
+	}
+	return clean
+}
+
+// Text makes a string that D-Bus takes: UTF-8 without NUL. The bus hangs up on who
+// sends another one, and what a side process has written can be anything.
+func Text(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
 // encodeInteger keeps what does not fit at the bound, rather than to make another

@@ -1,0 +1,117 @@
+package dbus
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	godbus "github.com/godbus/dbus/v5"
+
+	"tripleo.io/sidecar/service"
+)
+
+const (
+	// callTimeout bounds a call. Before that come the core's own deadlines, and
+	// polkit's, which may be waiting for a person.
+	callTimeout = 5 * time.Minute
+	// launchTimeout is callTimeout for a launch, which may wait for its turn for
+	// 10 minutes, and then start for as long.
+	launchTimeout = 30 * time.Minute
+)
+
+// find returns the method that is called, or why there is none.
+func (s *Server) find(r *request) (method, error) {
+	o := s.objectAt(r.path)
+	if len(o.interfaces) == 0 {
+		return method{}, errorf("UnknownObject", "no such object: %.200q", r.path)
+	}
+	if r.iface != "" && !o.has(r.iface) {
+		return method{}, errorf("UnknownInterface", "no such interface here: %.80q", r.iface)
+	}
+	for _, i := range o.interfaces {
+		if r.iface != "" && r.iface != i.name {
+			continue
+		}
+		for _, m := range i.methods {
+			if m.name == r.member {
+				return m, m.accepts(r.signature)
+			}
+		}
+	}
+	return method{}, errorf("UnknownMethod", "no such method here: %.80q", r.member)
+}
+
+// accepts says what is wrong with the signature of a call's body.
+func (m method) accepts(signature string) error {
+	want := signatureOf(m.in)
+	switch {
+	case signature == want:
+		return nil
+	case want == "":
+		return errorf("InvalidArgs", "%s takes no arguments, and got some of type %.80q", m.name, signature)
+	}
+	return errorf("InvalidArgs", "%s takes arguments of type %q, and got %.80q", m.name, want, signature)
+}
+
+// runAs is run for a caller that is known, and that may have as many calls under way
+// as any user.
+func (s *Server) runAs(p *peer, caller service.Caller, r *request) ([]any, error) {
+	if err := s.gate.enterUser(caller.UID); err != nil {
+		return nil, err
+	}
+	defer s.gate.leaveUser(caller.UID)
+	return s.run(p.ctx, caller, r)
+}
+
+// run carries out a call, whatever happens.
+func (s *Server) run(ctx context.Context, caller service.Caller, r *request) (body []any, err error) {
+	m, err := s.find(r)
+	if err != nil {
+		return nil, err
+	}
+	timeout := m.timeout
+	if timeout == 0 {
+		timeout = callTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	defer func() {
+		if value := recover(); value != nil {
+			s.logger.Error("panic in a method", "method", r.member, "sender", r.sender, "uid", caller.UID,
+				"panic", value, "stack", string(debug.Stack()))
+			body, err = nil, errPanic
+		}
+	}()
+	return m.handle(ctx, newCall(caller, r))
+}
+
+// errPanic is answered like any error that is not in the table.
+var errPanic = errors.New("panic in a method")
+
+// failure makes the answer of a call that failed. What nobody should see is logged;
+// that a caller did not wait is no defect.
+func (s *Server) failure(ctx context.Context, caller service.Caller, r *request, err error) (name string, body []any) {
+	name, body, known := onWire(err)
+	if !known && !errors.Is(err, errPanic) {
+		level := slog.LevelError
+		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+			level = slog.LevelDebug
+		}
+		s.logger.LogAttrs(ctx, level, "call failed", slog.String("method", r.member), slog.String("sender", r.sender),
+			slog.Any("uid", caller.UID), slog.Any("error", err))
+	}
+	return name, body
+}
+
+// fits replaces an answer that is too long for the bus, which would hang up on us,
+// or that cannot be written.
+func (s *Server) fits(r *request, m *godbus.Message) (*godbus.Message, bool) {
+	n, err := sizeOf(m)
+	if err != nil {
+		s.logger.Error("answer cannot be written", "method", r.member, "error", err)
+		return nil, false
+	}
+	return m, n <= s.limits.ReplyBytes
+}

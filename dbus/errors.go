@@ -1,0 +1,59 @@
+package dbus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/internal/dict"
+)
+
+// generic is the prefix of the errors that everybody on a bus has, from the D-Bus
+// specification and its reference implementation.
+const generic = "org.freedesktop.DBus.Error."
+
+// busError is an error of the bus's own things: objects, interfaces, properties.
+// The others are in the table of package interfaces.
+type busError struct{ name, text string }
+
+func (e *busError) Error() string { return e.text }
+
+func errorf(name, format string, values ...any) error {
+	return &busError{generic + name, fmt.Sprintf(format, values...)}
+}
+
+// internalReason is all that a caller learns of an error that is not in the table.
+const internalReason = "internal error; the service's log on the host has the details"
+
+// onWire is what a caller gets for an error: its name on D-Bus, and a body of a text
+// for people and, if the error has them, its parameters. known is false for an error
+// that nobody should see.
+func onWire(err error) (name string, body []any, known bool) {
+	var own *busError
+	var field *dict.FieldError
+	switch {
+	case errors.As(err, &own):
+		return own.name, []any{dict.Text(own.text)}, true
+	case errors.As(err, &field):
+		err = &interfaces.InvalidParameterError{Parameter: field.Key, Reason: field.Reason}
+	case errors.Is(err, context.DeadlineExceeded):
+		return generic + "Timeout", []any{"the call took too long"}, true
+	}
+	row, parameters, ok := interfaces.ToWire(err)
+	if !ok {
+		name, body, _ := onWire(&interfaces.HostFailureError{Reason: internalReason})
+		return name, body, false
+	}
+	if invalid, ok := parameters.(*interfaces.InvalidParameterError); ok {
+		// Here the parameters have the names of options.
+		renamed := *invalid
+		renamed.Parameter = dict.Option(invalid.Parameter)
+		err, parameters = &renamed, &renamed
+	}
+	body = []any{dict.Text(err.Error())}
+	if parameters != nil {
+		body = append(body, dict.Encode(parameters))
+	}
+	return row.DBus, body, true
+}
