@@ -9,10 +9,7 @@
 // which people authenticate.
 package polkit
 
-import (
-	"context"
-	"errors"
-)
+import "errors"
 
 // ErrNoPIDFD says that this polkit cannot be asked about a Process.
 var ErrNoPIDFD = errors.New("polkit before version 124 cannot tell a process for certain (pidfd)")
@@ -40,25 +37,22 @@ func (v Verdict) String() string {
 
 // Subject is whom a question is about. The zero value is nobody, who may nothing.
 type Subject struct {
-	sender string
-	pidfd  int
-	uid    uint32
+	sender  string // of a connection to the bus
+	process bool   // it is a process, known by what follows
+	pidfd   int
+	uid     uint32
 }
 
 // BusName is the connection to the system bus that has this unique name. polkit
 // asks the bus who that is.
-func BusName(sender string) Subject { return Subject{sender: sender, pidfd: -1} }
+func BusName(sender string) Subject { return Subject{sender: sender} }
 
 // Process is the process that a pidfd refers to, and its user when it connected to
 // us (SO_PEERPIDFD and SO_PEERCRED of one socket). polkit before 124 knows no
 // pidfds: [ErrNoPIDFD]. The pidfd must stay open while the question is asked.
-func Process(pidfd int, uid uint32) Subject { return Subject{pidfd: pidfd, uid: uid} }
-
-// Sender is the unique bus name of a BusName, "" of others.
-func (s Subject) Sender() string { return s.sender }
-
-// UID is the user of a Process, 0 of others.
-func (s Subject) UID() uint32 { return s.uid }
+func Process(pidfd int, uid uint32) Subject {
+	return Subject{process: true, pidfd: pidfd, uid: uid}
+}
 
 // Request is one question.
 type Request struct {
@@ -69,18 +63,4 @@ type Request struct {
 	// Interactive lets polkit have a person authenticate, which takes as long
 	// as people take.
 	Interactive bool
-}
-
-// Fake answers as a test says.
-type Fake struct {
-	// Answer is asked for every answer. nil: everything is denied.
-	Answer func(context.Context, Request) (Verdict, error)
-}
-
-// Check is Authority's, without polkit.
-func (f *Fake) Check(ctx context.Context, r Request) (Verdict, error) {
-	if f.Answer == nil {
-		return Denied, nil
-	}
-	return f.Answer(ctx, r)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"tripleo.io/sidecar/polkit"
 	"tripleo.io/sidecar/service"
 	"tripleo.io/sidecar/service/journal"
 	"tripleo.io/sidecar/service/policy"
@@ -60,8 +61,12 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	}
 	defer units.Close()
 
+	authority := polkit.New(polkit.Config{})
+	defer authority.Close()
+
 	d := &daemon{options: o, logger: logger}
 	d.core = service.New(service.Config{
+		Authority:  authority,
 		Units:      units,
 		Namespaces: service.HostNamespaces{},
 		Journal:    journal.New(logger),

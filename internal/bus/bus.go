@@ -35,6 +35,8 @@ type Config struct {
 	Address string
 	// Timeout bounds the dialling, and each single write. Default 10 s.
 	Timeout time.Duration
+	// Files, if there is one, lets calls carry a file descriptor.
+	Files *Files
 	// Accept decides which messages are let through; the others are skipped
 	// unread, and nobody is told. It is called by the connection's reader and
 	// must not wait. nil: replies, and signals of the bus.

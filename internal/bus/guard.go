@@ -32,6 +32,7 @@ type guard struct {
 	in      *bufio.Reader
 	accept  func(Header) bool
 	calls   func(Header, []byte)
+	files   *Files        // nil: messages carry none
 	timeout time.Duration // of one write
 	framed  bool          // authentication is over
 	header  []byte        // of the message at hand, what is not yet read of it
@@ -39,7 +40,7 @@ type guard struct {
 }
 
 func newGuard(conn net.Conn, c Config) *guard {
-	return &guard{Conn: conn, in: bufio.NewReaderSize(conn, 32<<10), accept: c.Accept, calls: c.Calls, timeout: c.Timeout}
+	return &guard{Conn: conn, in: bufio.NewReaderSize(conn, 32<<10), accept: c.Accept, calls: c.Calls, files: c.Files, timeout: c.Timeout}
 }
 
 // Write ends in time even if the bus reads nothing. A message that was written in
@@ -48,16 +49,26 @@ func (g *guard) Write(p []byte) (int, error) {
 	if err := g.SetWriteDeadline(time.Now().Add(g.timeout)); err != nil {
 		return 0, err
 	}
-	n, err := g.Conn.Write(p)
+	n, err := g.write(p)
 	if err != nil {
 		_ = g.Close()
+	}
+	return n, err
+}
+
+func (g *guard) write(p []byte) (int, error) {
+	if g.framed {
+		return g.send(p)
 	}
 	// The client's last word before messages begin; it is written by the
 	// goroutine that then starts the reader.
 	if string(p) == "BEGIN\r\n" {
+		if err := g.negotiate(); err != nil {
+			return 0, err
+		}
 		g.framed = true
 	}
-	return n, err
+	return g.Conn.Write(p)
 }
 
 // Read implements io.Reader.

@@ -22,25 +22,39 @@ func (h Header) Reply() bool { return h.Type == dbus.TypeMethodReply || h.Type =
 // senderOf finds the sender in the header fields of a message, an array of
 // (byte, variant). The bus sets it; a client cannot. "" if there is none or the
 // fields are malformed.
-func senderOf(fields []byte, order binary.ByteOrder) (sender string) {
+func senderOf(fields []byte, order binary.ByteOrder) string {
+	var sender string
+	ok := eachField(fields, order, func(field dbus.HeaderField, kind byte, text []byte) {
+		if field != dbus.FieldSender {
+			return
+		}
+		sender = ""
+		if kind == 's' {
+			sender = string(text)
+		}
+	})
+	if !ok {
+		return ""
+	}
+	return sender
+}
+
+// eachField takes header fields apart: their codes, types and texts. False if they
+// are malformed.
+func eachField(fields []byte, order binary.ByteOrder, f func(field dbus.HeaderField, kind byte, text []byte)) bool {
 	for pos := 0; pos < len(fields); pos = (pos + 7) &^ 7 {
 		// A field is its code and a variant, whose signature is one letter.
 		if pos+4 > len(fields) || fields[pos+1] != 1 || fields[pos+3] != 0 {
-			return ""
+			return false
 		}
 		text, end, ok := fieldValue(fields, pos+4, fields[pos+2], order)
 		if !ok {
-			return ""
+			return false
 		}
-		if dbus.HeaderField(fields[pos]) == dbus.FieldSender {
-			sender = ""
-			if fields[pos+2] == 's' {
-				sender = string(text)
-			}
-		}
+		f(dbus.HeaderField(fields[pos]), fields[pos+2], text)
 		pos = end
 	}
-	return sender
+	return true
 }
 
 // fieldValue reads a value of the type kind at pos: its text, if it has one, and

@@ -44,9 +44,9 @@ func New(logger *slog.Logger) *Journal {
 // process.
 func (j *Journal) Record(d service.Decision) {
 	if shown := d.Verdict() == "allowed" && !d.Kept && (d.Method == "Launch" || d.Method == "Stop"); !shown && !d.Outcome {
-		pass, suppressed := j.callers.pass(d.Caller.Agent)
+		pass, suppressed := j.callers.pass(origin(d.Caller))
 		if suppressed > 0 {
-			j.write(fmt.Sprintf("%d more entries about calls of %s not shown", suppressed, orHost(d.Caller.Agent)),
+			j.write(fmt.Sprintf("%d more entries about calls of %s not shown", suppressed, origin(d.Caller)),
 				journal.PriWarning, map[string]string{"AGENT": d.Caller.Agent})
 		}
 		if !pass {
@@ -76,6 +76,10 @@ func fields(d service.Decision) map[string]string {
 		"PEER_PID":   strconv.Itoa(d.Caller.PID),
 		"PEER_UID":   strconv.FormatUint(uint64(d.Caller.UID), 10),
 	}
+	known(f, "PEER_BUS_NAME", d.Caller.Sender)
+	known(f, "AUTHORISED_BY", d.Authorisation.By)
+	known(f, "POLKIT_ACTION", d.Authorisation.Action)
+	known(f, "POLKIT_VERDICT", d.Authorisation.Verdict)
 	if d.Outcome {
 		f["MESSAGE_ID"], f["OUTCOME"] = OutcomeID, outcome(d)
 	} else {
@@ -85,6 +89,13 @@ func fields(d service.Decision) map[string]string {
 		f["REASON"] = clean(d.Err.Error(), maxLine)
 	}
 	return f
+}
+
+// known adds a field that does not apply to every entry.
+func known(fields map[string]string, name, value string) {
+	if value != "" {
+		fields[name] = value
+	}
 }
 
 func outcome(d service.Decision) string {
@@ -111,6 +122,19 @@ func message(d service.Decision) string {
 		text += ": " + clean(d.Err.Error(), maxLine)
 	}
 	return text
+}
+
+// origin is whom a call comes from: an agent, root, or other users of the host, whose
+// entries shall not push out those of the others. No agent's name has a space or a
+// capital.
+func origin(c service.Caller) string {
+	switch {
+	case c.Agent != "":
+		return c.Agent
+	case c.UID == 0:
+		return "the host"
+	}
+	return "other users"
 }
 
 func orHost(agent string) string {

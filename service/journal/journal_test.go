@@ -116,3 +116,37 @@ func TestLaunchOutputIsFitToBeShown(t *testing.T) {
 		t.Errorf("lines (-want +got):\n%s", diff)
 	}
 }
+
+func TestPolkitIsInTheJournal(t *testing.T) {
+	t.Parallel()
+	j, entries, _ := newRecorder()
+	d := service.Decision{
+		Caller: service.Caller{PID: 4711, UID: 1000, Sender: ":1.42"}, Method: "Stop", Agent: "neutron-dhcp",
+		Authorisation: service.Authorisation{By: service.ByPolkit, Action: "io.tripleo.sidecar.stop", Verdict: "denied"},
+		Err:           interfaces.ErrPermissionDenied,
+	}
+	j.Record(d)
+	want := map[string]string{
+		"AUTHORISED_BY": "polkit", "POLKIT_ACTION": "io.tripleo.sidecar.stop", "POLKIT_VERDICT": "denied",
+		"PEER_BUS_NAME": ":1.42", "PEER_UID": "1000", "DECISION": "refused",
+	}
+	for name, value := range want {
+		if got := (*entries)[0].Fields[name]; got != value {
+			t.Errorf("%s=%s, want %s", name, got, value)
+		}
+	}
+}
+
+func TestPolicyRefusalsOfUsersDoNotHideThoseOfRoot(t *testing.T) {
+	t.Parallel()
+	j, entries, _ := newRecorder()
+	refused := service.Decision{Caller: service.Caller{UID: 1000}, Method: "List", Err: interfaces.ErrPermissionDenied}
+	for range throttleBurst + 50 {
+		j.Record(refused)
+	}
+	refused.Caller.UID = 0
+	j.Record(refused)
+	if len(*entries) != throttleBurst+1 {
+		t.Errorf("%d entries, want %d of users and 1 of root", len(*entries), throttleBurst)
+	}
+}

@@ -13,12 +13,12 @@ const (
 	throttleInterval = 10 * time.Second
 )
 
-// throttle counts by the socket that callers use, of which there are as many as
-// agents, and the host's.
+// throttle counts by where callers come from: there are as many origins as agents,
+// and two more.
 type throttle struct {
 	now     func() time.Time
 	mu      sync.Mutex
-	sockets map[string]*window
+	origins map[string]*window
 }
 
 type window struct {
@@ -28,21 +28,21 @@ type window struct {
 }
 
 func newThrottle(now func() time.Time) *throttle {
-	return &throttle{now: now, sockets: map[string]*window{}}
+	return &throttle{now: now, origins: map[string]*window{}}
 }
 
-// pass reports whether an entry about a call on the agent's socket may be shown, and how many were not
+// pass reports whether an entry about a call may be shown, and how many were not
 // shown in the interval that has just ended.
-func (t *throttle) pass(agent string) (pass bool, suppressed int) {
+func (t *throttle) pass(origin string) (pass bool, suppressed int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	w := t.sockets[agent]
+	w := t.origins[origin]
 	if w == nil || t.now().Sub(w.began) >= throttleInterval {
 		if w != nil {
 			suppressed = w.suppressed
 		}
 		w = &window{began: t.now()}
-		t.sockets[agent] = w
+		t.origins[origin] = w
 	}
 	if w.shown >= throttleBurst {
 		w.suppressed++
