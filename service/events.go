@@ -83,7 +83,7 @@ func (e *events) all(units map[interfaces.ID]systemd.Unit, view func(systemd.Uni
 	e.end()
 }
 
-// some takes some sidecars; nil is one that is gone.
+// some takes some sidecars; nil is one that is not there.
 func (e *events) some(units map[interfaces.ID]*systemd.Unit, view func(systemd.Unit) interfaces.Sidecar) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
@@ -13,13 +12,13 @@ const (
 	// observePause is the time between two looks at units. systemd announces some
 	// ten changes in the course of one start; to read the unit each time would be
 	// its work and ours for nothing.
-	observePause = 20 * time.Millisecond
+	observePause = 50 * time.Millisecond
 	// observeRetry is the time until the next try after a look that failed.
 	observeRetry = time.Second
 	// observeTimeout bounds one look. systemd's own bound of a call is less.
 	observeTimeout = time.Minute
-	// observeSingly is how many units are read one by one; a listing costs about
-	// as much as that, and reads only what has changed.
+	// observeSingly is how many units are listed one by one. A listing of all of
+	// them costs about as much, and reads only what has changed.
 	observeSingly = 16
 )
 
@@ -62,43 +61,46 @@ func (c *Core) lookFailed(ctx context.Context, err error) {
 }
 
 // look reads all units, or those of these names, and tells what is different.
+//
+// Units are listed, not read by name: systemd loads a unit that it is asked for by
+// name even if there is none, and announces that it goes again, so that a look at a
+// unit that has gone would be the reason for the next look.
 func (c *Core) look(ctx context.Context, names []string, all bool) error {
 	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
 	defer cancel()
 	ids := sidecarsAmong(names)
 	if all || len(ids) > observeSingly {
-		return c.lookAtAll(ctx)
+		units, err := c.listed(ctx, interfaces.UnitPattern)
+		if err == nil {
+			c.events.all(units, c.sidecar)
+		}
+		return err
 	}
-	units := map[interfaces.ID]*systemd.Unit{}
+	found := map[interfaces.ID]*systemd.Unit{}
 	for _, id := range ids {
-		unit, err := c.Units.Get(ctx, id.Unit())
-		switch {
-		case errors.Is(err, systemd.ErrNoSuchUnit):
-			units[id] = nil
-			c.records.forget(id.Unit())
-		case err != nil:
+		units, err := c.listed(ctx, id.Unit())
+		if err != nil {
 			return err
-		default:
-			units[id] = &unit
+		}
+		found[id] = nil
+		if u, ok := units[id]; ok {
+			found[id] = &u
 		}
 	}
-	c.events.some(units, c.sidecar)
+	c.events.some(found, c.sidecar)
 	return nil
 }
 
-func (c *Core) lookAtAll(ctx context.Context) error {
-	listed, err := c.listUnits(ctx, "", interfaces.UnitPattern)
-	if err != nil {
-		return err
-	}
+// listed returns the sidecars among the units that match the pattern.
+func (c *Core) listed(ctx context.Context, pattern string) (map[interfaces.ID]systemd.Unit, error) {
+	listed, err := c.listUnits(ctx, "", pattern)
 	units := map[interfaces.ID]systemd.Unit{}
 	for _, u := range listed {
 		if id, ok := interfaces.ParseUnit(u.Name); ok {
 			units[id] = u
 		}
 	}
-	c.events.all(units, c.sidecar)
-	return nil
+	return units, err
 }
 
 // sidecarsAmong returns the sidecars among units of any kind and owner.

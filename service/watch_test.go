@@ -344,6 +344,31 @@ func mustRead(t *testing.T, path string) []byte {
 	return text
 }
 
+// TestMonitorRests shows that nobody asks systemd for anything while nothing
+// happens, also after a sidecar has gone.
+func TestMonitorRests(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newFakeHost(t)
+		var questions atomic.Int64
+		h.units.Before = func(string, string) error {
+			questions.Add(1)
+			return nil
+		}
+		h.observe(t)
+		h.launch(t, "net-0")
+		if _, err := h.core.Stop(t.Context(), dhcpAgent(), interfaces.StopParameters{ID: dnsmasqID("net-0").String()}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		before := questions.Load()
+		time.Sleep(time.Hour)
+		if n := questions.Load() - before; n > 0 {
+			t.Errorf("%d questions in an hour without events", n)
+		}
+	})
+}
+
 // TestMonitorLimit shows that one agent can have so many monitors, that this is not
 // another's loss, and that one that ends makes room.
 func TestMonitorLimit(t *testing.T) {

@@ -166,6 +166,7 @@ func (f *Fake) Get(ctx context.Context, name string) (Unit, error) {
 	}
 	f.mu.Unlock()
 	if u == nil {
+		f.changes.add(name) // systemd has loaded it, and announces that it goes again
 		return Unit{}, fmt.Errorf("%s: %w", name, ErrNoSuchUnit)
 	}
 	answer.Environment = slices.Clone(answer.Environment)
