@@ -162,13 +162,28 @@ func TestNetnsNameOfAmongMany(t *testing.T) {
 			unix.Close(fd)
 		}
 	}
-	fill(0, 3*namesAtOnce)
+	fill(0, 1500)
 	if name, ok, err := d.NameOf(f); name != "good" || !ok || err != nil {
-		t.Errorf("NameOf = %q, %t, %v among %d names, want good", name, ok, err, 3*namesAtOnce)
+		t.Errorf("NameOf = %q, %t, %v among %d names, want good", name, ok, err, 1500)
 	}
-	fill(3*namesAtOnce, maxNames+1)
-	if name, ok, err := d.NameOf(f); ok || err == nil {
-		t.Errorf("NameOf = %q, %t, %v among too many names, want an error", name, ok, err)
+	fill(1500, 70_000)
+	netnstest.Bind(t, f.Name(), filepath.Join(d.Path, "also-good"))
+	netnstest.Bind(t, f.Name(), filepath.Join(d.Path, "a bad name"))
+	if name, ok, err := d.NameOf(f); name != "also-good" || !ok || err != nil {
+		t.Errorf("NameOf = %q, %t, %v among too many names, want also-good", name, ok, err)
+	}
+	if err := unix.Unmount(filepath.Join(d.Path, "also-good"), unix.MNT_DETACH); err != nil {
+		t.Fatal(err)
+	}
+	outside := filepath.Join(t.TempDir(), "nameless")
+	netnstest.Make(t, outside)
+	nameless, err := os.Open(outside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nameless.Close()
+	if name, ok, err := d.NameOf(nameless); name != "" || ok || err != nil {
+		t.Errorf("NameOf = %q, %t, %v of what has no name, among too many", name, ok, err)
 	}
 }
 

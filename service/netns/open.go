@@ -37,24 +37,26 @@ func (d Directory) openNamespace(dir *os.File, name string) (*os.File, error) {
 	return f, nil
 }
 
-// checkNSFS makes sure that f lies on the kernel's file system of namespaces
-// (NSFS_MAGIC in linux/magic.h).
+// checkNSFS makes sure that f lies on the kernel's file system of namespaces, of
+// which there is one. It does not ask f's own file system (AT_STATX_DONT_SYNC,
+// statx(2)): an agent that may mount could have mounted one that does not answer.
 func checkNSFS(f *os.File, directory string) error {
-	var fs unix.Statfs_t
-	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil {
-		return fmt.Errorf("asking for its file system: %v", err)
+	var st unix.Statx_t
+	err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE|unix.STATX_SIZE, &st)
+	if err != nil {
+		return fmt.Errorf("asking what it is: %v", err)
 	}
-	if int64(fs.Type) == unix.NSFS_MAGIC {
+	var own unix.Stat_t
+	if err := unix.Stat("/proc/self/ns/net", &own); err != nil {
+		return fmt.Errorf("asking for the file system of namespaces: %v", err)
+	}
+	if unix.Mkdev(st.Dev_major, st.Dev_minor) == own.Dev {
 		return nil
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return fmt.Errorf("asking for its kind: %v", err)
-	}
-	if st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0 {
+	if uint32(st.Mode)&unix.S_IFMT == unix.S_IFREG && st.Size == 0 {
 		return fmt.Errorf("is an empty file: the namespace is not mounted here; share %s with the agent, rshared", directory)
 	}
-	return fmt.Errorf("is no namespace but a %s", kind(st.Mode))
+	return fmt.Errorf("is no namespace but a %s", kind(uint32(st.Mode)))
 }
 
 // checkNetwork makes sure that f is a network namespace and not the host's.
