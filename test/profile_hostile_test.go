@@ -44,8 +44,10 @@ func TestShimHostilePrivateMounts(t *testing.T) {
 	rounds := swapping(t, func() {
 		time.Sleep(rand.N(20 * time.Millisecond))
 		pair := [][2]string{
-			{dir, hostile + "/pids"}, {neutronDirectory + "/external", hostile + "/external"},
-			{pid, hostile + "/link"}, {pid, hostile + "/fifo"},
+			{dir, hostile + "/pids"},
+			{neutronDirectory + "/external", hostile + "/external"},
+			{pid, hostile + "/link"},
+			{pid, hostile + "/fifo"},
 		}[rand.N(4)]
 		exchange := func() { _ = unix.Renameat2(unix.AT_FDCWD, pair[0], unix.AT_FDCWD, pair[1], unix.RENAME_EXCHANGE) }
 		exchange()
