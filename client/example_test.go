@@ -123,6 +123,37 @@ func ExampleClient_List() {
 	// Output: 0 <nil>
 }
 
+// Wait until a sidecar is ready, whoever launches it.
+func ExampleClient_Monitor() {
+	address, stop := serve(`
+> {"method": "io.tripleo.Sidecar.Monitor", "parameters": {"profile": "dnsmasq"}, "more": true}
+< {"continues": true, "parameters": {"event": {"kind": "synchronized"}}}
+< {"continues": true, "parameters": {"event": {"kind": "started", "id": "neutron-dhcp.dnsmasq.3f1f5b0a6a5e", "sidecar": {
+    "id": "neutron-dhcp.dnsmasq.3f1f5b0a6a5e", "runtime": {"state": "starting", "unit": "u", "image": "i", "imageOutdated": false, "restarts": 0}}}}}
+< {"continues": true, "parameters": {"event": {"kind": "ready", "id": "neutron-dhcp.dnsmasq.3f1f5b0a6a5e", "sidecar": {
+    "id": "neutron-dhcp.dnsmasq.3f1f5b0a6a5e", "runtime": {"state": "ready", "unit": "u", "image": "i", "imageOutdated": false, "processId": 4242, "restarts": 0}}}}}
+`)
+	defer stop()
+
+	c, err := client.New(address)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	profile := "dnsmasq"
+	for event, err := range c.Monitor(context.Background(), interfaces.MonitorParameters{Profile: &profile}) {
+		if err != nil { // client.ErrInterrupted: the service restarts, begin anew
+			fmt.Println(err)
+			return
+		}
+		if s := event.Sidecar; s != nil && s.Runtime.State == interfaces.StateReady {
+			fmt.Println(*event.ID, *s.Runtime.ProcessID)
+			return
+		}
+	}
+	// Output: neutron-dhcp.dnsmasq.3f1f5b0a6a5e 4242
+}
+
 // Without a service, the error says what to do.
 func ExampleUnreachableError() {
 	c, err := client.New("/nonexistent/io.tripleo.Sidecar")

@@ -76,6 +76,27 @@ func TestVarlinkctlCalls(t *testing.T) {
 	}
 }
 
+// TestMonitorWithVarlinkctl shows that systemd's own client takes the stream.
+func TestMonitorWithVarlinkctl(t *testing.T) {
+	begin(t)
+	needVarlinkctl(t)
+	namespace(t, "t-watch")
+	s := start(t, tester, probe(t, "t-watch"))
+	text, err := output("timeout", "3", "varlinkctl", "call", "--more", "--json=short", socketOf(tester), interfaces.Name+".Monitor", "{}")
+	lines := strings.Split(strings.ReplaceAll(text, "\x1e", ""), "\n") // a JSON text sequence, RFC 7464
+	if len(lines) != 2 || !strings.Contains(err.Error(), "124") { // timeout's own exit code
+		t.Fatalf("%v, %q", err, text)
+	}
+	var first interfaces.MonitorReply
+	decode(t, lines[0], &first)
+	if first.Event.Kind != interfaces.EventPresent || *first.Event.ID != s.ID || lines[1] != `{"event":{"kind":"synchronized"}}` {
+		t.Errorf("varlinkctl has %q", lines)
+	}
+	if out, err := output("varlinkctl", "call", "--json=short", socketOf(tester), interfaces.Name+".Monitor", "{}"); err == nil || !strings.Contains(err.Error(), "ExpectedMore") {
+		t.Errorf("without the flag: %s, %v", out, err)
+	}
+}
+
 func TestVarlinkctlShowsErrors(t *testing.T) {
 	begin(t)
 	needVarlinkctl(t)

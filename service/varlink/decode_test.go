@@ -84,6 +84,7 @@ func TestVarlinkDecodeKnowsTheContract(t *testing.T) {
 		interfaces.StopParameters{},
 		interfaces.SignalParameters{},
 		interfaces.ListProfilesParameters{},
+		interfaces.MonitorParameters{},
 	} {
 		of := reflect.TypeOf(parameters)
 		for i := range of.NumField() {
