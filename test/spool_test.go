@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -153,4 +154,26 @@ func TestSpoolStartsTheDaemon(t *testing.T) {
 		t.Error(err)
 	}
 	awaitDaemon(t)
+}
+
+// TestSpoolTakenAwayAndGivenBack shows that the directory is made whenever it is to
+// be watched, for the user that the agent's file names then.
+func TestSpoolTakenAwayAndGivenBack(t *testing.T) {
+	begin(t)
+	withSpool(t)
+	owner := func() string { return run(t, "stat", "-c", "%u", filepath.Join(spoolOnHost, spool.New)) }
+	run(t, "systemctl", "stop", watchUnit)
+	eventually(t, 5*time.Second, "the directory's unit has ended", func() bool {
+		return show(t, "sidecar-spool-directory@"+spooled+".service", "ActiveState") == "inactive"
+	})
+	run(t, "rm", "-r", spoolOnHost)
+	run(t, "systemctl", "start", watchUnit)
+	if got := owner(); got != strconv.Itoa(spoolUser) {
+		t.Errorf("given back to user %s, want %d", got, spoolUser)
+	}
+	withPolicy(t, "agents.d", spooled, strings.Replace(spooledAgent, "4242", "4343", 1))
+	run(t, "systemctl", "restart", watchUnit)
+	if got := owner(); got != "4343" {
+		t.Errorf("after a change it is user %s's, want 4343", got)
+	}
 }
