@@ -75,14 +75,16 @@ func shift(queue *[]interfaces.Event) (interfaces.Event, bool) {
 
 // snapshot is the state as it is now. source.mu must be held.
 func (s *Subscription) snapshot() []interfaces.Event {
-	var state []interfaces.Event
-	for _, id := range s.source.ids() {
+	wanted := map[interfaces.ID]*interfaces.Sidecar{}
+	for id, known := range s.source.known {
 		if s.wants(id) {
-			name := id.String()
-			state = append(state, interfaces.Event{
-				Kind: interfaces.EventPresent, ID: &name, Sidecar: s.source.known[id].sidecar,
-			})
+			wanted[id] = known.sidecar
 		}
+	}
+	var state []interfaces.Event
+	for _, id := range sorted(wanted) {
+		name := id.String()
+		state = append(state, interfaces.Event{Kind: interfaces.EventPresent, ID: &name, Sidecar: wanted[id]})
 	}
 	return append(state, interfaces.Event{Kind: interfaces.EventSynchronized})
 }

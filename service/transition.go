@@ -51,9 +51,9 @@ func arrival(s interfaces.SidecarState) interfaces.EventKind {
 }
 
 // restarted reports whether the invocation is another one. A unit that waits for
-// its first start has none yet.
+// its first start has none yet, and one that had one keeps it until the next.
 func restarted(before, after *interfaces.Runtime) bool {
-	return before.InvocationID != nil && after.InvocationID != nil && *before.InvocationID != *after.InvocationID
+	return before.InvocationID != nil && (after.InvocationID == nil || *before.InvocationID != *after.InvocationID)
 }
 
 // replaced reports whether somebody else than systemd began another invocation:

@@ -48,6 +48,7 @@ func TestMonitorTransition(t *testing.T) {
 		"restart begun":         {at(starting, "a", 1), at(starting, "b", 2), kinds(eStarted)},
 		"restarted at once":     {at(ready, "a", 0), at(ready, "b", 1), kinds(eStarted, eReady)},
 		"replaced at once":      {at(ready, "a", 0), at(ready, "b", 0), kinds(eStopped, eStarted, eReady)},
+		"replaced, queued":      {at(failed, "a", 3), at(starting, "", 0), kinds(eStopped, eStarted)},
 		"replaced, starting":    {at(failed, "a", 3), at(starting, "b", 0), kinds(eStopped, eStarted)},
 	}
 	for name, test := range tests {
