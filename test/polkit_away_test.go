@@ -1,0 +1,131 @@
+//go:build testhost
+
+package test
+
+import (
+	"errors"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"tripleo.io/sidecar/interfaces"
+)
+
+// wantDenied holds an answer to a refusal that blames polkit, and shows that nothing
+// was started.
+func wantDenied(t *testing.T, got frame, why string) {
+	t.Helper()
+	if got.Error != refusedByIt || !strings.Contains(reason(got), why) {
+		t.Errorf("%v, want a refusal because polkit %s", got, why)
+	}
+	if units, err := sidecarUnits(); err != nil || len(units) != 0 {
+		t.Errorf("there is %v, %v", units, err)
+	}
+}
+
+// launchByAllowed is what the user who may do everything asks for.
+func launchByAllowed(t *testing.T, netns string) interfaces.LaunchParameters {
+	t.Helper()
+	p := probe(t, netns)
+	p.Agent = new(tester)
+	return p
+}
+
+func TestPolkitThatIsNotThere(t *testing.T) {
+	begin(t)
+	namespace(t, "t-away")
+	rules(t, map[string]string{"10-test.rules": byName})
+	u := newUser(t, allowed)
+	p := launchByAllowed(t, "t-away")
+	run(t, "systemctl", "mask", "--runtime", "--now", "polkit")
+	t.Cleanup(func() { run(t, "systemctl", "unmask", "--runtime", "polkit") })
+	began := time.Now()
+	wantDenied(t, u.call(t, "Launch", p), "polkit")
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	run(t, "systemctl", "unmask", "--runtime", "polkit")
+	if polkitVersion(t) < 124 { // which starts it again
+		return
+	}
+	run(t, "systemctl", "stop", "polkit")
+	s := launchedBy(t, u, p) // as the bus does
+	stopAtEnd(t, tester, s.ID)
+}
+
+// TestPolkitThatHangs stops polkitd's process: questions are refused in time,
+// agents and root do not notice, and when polkit answers, late, nothing happens.
+func TestPolkitThatHangs(t *testing.T) {
+	begin(t)
+	namespace(t, "t-hangs")
+	rules(t, map[string]string{"10-test.rules": byName})
+	u, stopper := newUser(t, allowed), newUser(t, allowed)
+	p := launchByAllowed(t, "t-hangs")
+	pid := polkitMainPID(t)
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGCONT) })
+	began := time.Now()
+	u.tell(t, told{Request: launchOf(p)})
+	stopper.tell(t, told{Request: request{Method: interfaces.Name + ".Stop", Parameters: interfaces.StopParameters{ID: "tester.probe.0123456789ab"}}})
+
+	if _, err := at(t, hostSocket).List(minute(t), interfaces.ListParameters{Agent: new(tester)}); err != nil && !errors.Is(err, interfaces.ErrNoSuchSidecar) {
+		t.Errorf("root: %v", err)
+	}
+	q := probe(t, "t-hangs")
+	s := start(t, tester, q)
+	if _, err := as(t, tester).Stop(minute(t), interfaces.StopParameters{ID: s.ID}); err != nil {
+		t.Errorf("an agent: %v", err)
+	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("agents and root waited: %v", took)
+	}
+	wantDenied(t, u.answer(t), "has not answered within 25s")
+	if took := time.Since(began); took > 35*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	wantDenied(t, stopper.answer(t), "has not answered within 25s")
+	time.Sleep(time.Until(began.Add(30 * time.Second)))
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Second) // for the late answer
+	if units, err := sidecarUnits(); err != nil || len(units) != 0 {
+		t.Errorf("the late answer started %v, %v", units, err)
+	}
+	if polkitVersion(t) < 124 {
+		return
+	}
+	again := launchedBy(t, u, p)
+	stopAtEnd(t, tester, again.ID)
+}
+
+// TestPolkitThatIsKilled kills polkitd when it has a question.
+func TestPolkitThatIsKilled(t *testing.T) {
+	begin(t)
+	namespace(t, "t-killed")
+	rules(t, map[string]string{"10-test.rules": byName})
+	u := newUser(t, allowed)
+	p := launchByAllowed(t, "t-killed")
+	pid := polkitMainPID(t)
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	u.tell(t, told{Request: launchOf(p)})
+	time.Sleep(2 * time.Second) // until it has the question
+	began := time.Now()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	wantDenied(t, u.answer(t), "went away without an answer")
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if polkitVersion(t) < 124 { // which starts it again
+		return
+	}
+	s := launchedBy(t, u, p)
+	stopAtEnd(t, tester, s.ID)
+}
