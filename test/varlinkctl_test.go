@@ -83,8 +83,9 @@ func TestMonitorWithVarlinkctl(t *testing.T) {
 	namespace(t, "t-watch")
 	s := start(t, tester, probe(t, "t-watch"))
 	text, err := output("timeout", "3", "varlinkctl", "call", "--more", "--json=short", socketOf(tester), interfaces.Name+".Monitor", "{}")
-	lines := strings.Split(strings.ReplaceAll(text, "\x1e", ""), "\n") // a JSON text sequence, RFC 7464
-	if len(lines) != 2 || !strings.Contains(err.Error(), "124") {      // timeout's own exit code
+	// It prints a JSON text sequence, RFC 7464. 124 is timeout's own exit code.
+	lines := strings.Split(strings.ReplaceAll(text, "\x1e", ""), "\n")
+	if len(lines) != 2 || err == nil || !strings.Contains(err.Error(), "124") {
 		t.Fatalf("%v, %q", err, text)
 	}
 	var first interfaces.MonitorReply
