@@ -9,6 +9,8 @@ import (
 
 	godbus "github.com/godbus/dbus/v5"
 
+	"tripleo.io/sidecar/internal/bus"
+	"tripleo.io/sidecar/internal/dict"
 	"tripleo.io/sidecar/service"
 )
 
@@ -55,14 +57,21 @@ func (m method) accepts(signature string) error {
 	return errorf("InvalidArgs", "%s takes arguments of type %q, and got %.80q", m.name, want, signature)
 }
 
-// runAs is run for a caller that is known, and that may have as many calls under way
-// as any user.
-func (s *Server) runAs(p *peer, caller service.Caller, r *request) ([]any, error) {
-	if err := s.gate.enterUser(caller.UID); err != nil {
-		return nil, err
+// answerTo makes the answer to a call; nil if nobody waits for it.
+func (s *Server) answerTo(p *peer, c incoming) *godbus.Message {
+	r, err := decode(c.header, c.message)
+	if err != nil {
+		return failureOf(c.header, generic+"InvalidArgs", dict.Text(err.Error()))
 	}
-	defer s.gate.leaveUser(caller.UID)
-	return s.run(p.ctx, caller, r)
+	body, err := s.run(p.ctx, p.caller, r)
+	if p.ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
+		name, text := s.failure(p.ctx, p.caller, r, err)
+		return failureOf(c.header, name, text...)
+	}
+	return s.reply(c.header, r, body)
 }
 
 // run carries out a call, whatever happens.
@@ -105,13 +114,18 @@ func (s *Server) failure(ctx context.Context, caller service.Caller, r *request,
 	return name, body
 }
 
-// fits replaces an answer that is too long for the bus, which would hang up on us,
-// or that cannot be written.
-func (s *Server) fits(r *request, m *godbus.Message) (*godbus.Message, bool) {
+// reply makes the answer of a call that succeeded, or an error if it is too long for
+// the bus, which would hang up on us, or cannot be written.
+func (s *Server) reply(h bus.Header, r *request, body []any) *godbus.Message {
+	m := replyTo(h, body...)
 	n, err := sizeOf(m)
-	if err != nil {
+	switch {
+	case err != nil:
 		s.logger.Error("answer cannot be written", "method", r.member, "error", err)
-		return nil, false
+		name, text, _ := onWire(err)
+		return failureOf(h, name, text...)
+	case n > s.limits.ReplyBytes:
+		return failureOf(h, generic+"LimitsExceeded", "the answer is too long for the bus: select fewer sidecars, or use varlink")
 	}
-	return m, n <= s.limits.ReplyBytes
+	return m
 }

@@ -8,10 +8,10 @@ type Limits struct {
 	ReplyBytes     int // longest answer; default 16 MiB: the bus hangs up on who sends more than 32
 	CallsPerSender int // that wait or are carried out; default 128, as many as the bus lets wait for answers
 	BytesPerSender int // of their messages; default 2 MiB
+	BytesUnknown   int // the same before it is known who the sender is, but for one message; default 128 KiB
+	BytesTotal     int // of all senders; default 96 MiB: more than one user can have of BytesUnknown
 	CallsPerUser   int // of one user, other than root, that are carried out; default 128
 	CallsStrangers int // of all users but root that are carried out; default 256
-	CallsTotal     int // default 1024
-	BytesTotal     int // default 64 MiB
 }
 
 func (l Limits) withDefaults() Limits {
@@ -23,10 +23,10 @@ func (l Limits) withDefaults() Limits {
 		{&l.ReplyBytes, 16 << 20},
 		{&l.CallsPerSender, 128},
 		{&l.BytesPerSender, 2 << 20},
+		{&l.BytesUnknown, 128 << 10},
+		{&l.BytesTotal, 96 << 20},
 		{&l.CallsPerUser, 128},
 		{&l.CallsStrangers, 256},
-		{&l.CallsTotal, 1024},
-		{&l.BytesTotal, 64 << 20},
 	} {
 		if *field.value <= 0 {
 			*field.value = field.def
@@ -36,12 +36,12 @@ func (l Limits) withDefaults() Limits {
 }
 
 // gate counts calls, by sender from the moment when they are read, and by user from
-// the moment when it is known who that is.
+// the moment when it is known who that is. A flood of one user's must not take the
+// places of another's, and least of all of root's.
 type gate struct {
 	limits Limits
 
 	mu        sync.Mutex
-	calls     int
 	bytes     int
 	strangers int
 	sender    map[string]load
@@ -55,15 +55,19 @@ func newGate(limits Limits) *gate {
 }
 
 // enter counts a call of a sender. If it returns no error, leave must follow.
-func (g *gate) enter(sender string, bytes int) error {
+func (g *gate) enter(sender string, bytes int, known bool) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	its := g.sender[sender]
+	limit := g.limits.BytesPerSender
+	if !known {
+		limit = max(g.limits.BytesUnknown, bytes)
+	}
 	switch {
-	case its.calls >= g.limits.CallsPerSender, its.bytes+bytes > g.limits.BytesPerSender:
+	case its.calls >= g.limits.CallsPerSender, its.bytes+bytes > limit:
 		return errorf("LimitsExceeded", "this connection has %d calls under way, wait for some of them", its.calls)
-	case g.calls >= g.limits.CallsTotal, g.bytes+bytes > g.limits.BytesTotal:
-		return errorf("LimitsExceeded", "there are %d calls under way, try again later", g.calls)
+	case g.bytes+bytes > g.limits.BytesTotal:
+		return errorf("LimitsExceeded", "there are too many calls under way, try again later")
 	}
 	g.count(sender, 1, bytes)
 	return nil
@@ -77,7 +81,6 @@ func (g *gate) leave(sender string, bytes int) {
 
 // count keeps no zeros, so that the map does not grow with every sender ever seen.
 func (g *gate) count(sender string, calls, bytes int) {
-	g.calls += calls
 	g.bytes += bytes
 	its := g.sender[sender]
 	its.calls += calls
@@ -88,7 +91,7 @@ func (g *gate) count(sender string, calls, bytes int) {
 }
 
 // enterUser counts a call of a user. If it returns no error, leaveUser must follow.
-// Root is not counted: nobody can take its places.
+// Root is not counted.
 func (g *gate) enterUser(uid uint32) error {
 	if uid == 0 {
 		return nil

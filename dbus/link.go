@@ -10,11 +10,10 @@ import (
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/internal/bus"
-	"tripleo.io/sidecar/internal/dict"
 )
 
-// maxRefusals is how many refusals wait to be sent; more are not answered. They go
-// to senders that are over a limit.
+// maxRefusals is how many refusals wait to be sent. They go to senders that are over
+// a limit.
 const maxRefusals = 256
 
 // link is one connection to the bus, from its dialling to its end.
@@ -25,7 +24,7 @@ type link struct {
 	cancel   context.CancelFunc
 	dialled  chan struct{}        // closed when conn is set
 	lost     chan struct{}        // closed when the name is not ours any more, under mu
-	refusals chan *godbus.Message // sent by a goroutine of their own: the reader must not wait
+	refusals chan *godbus.Message // sent by a goroutine of their own
 	peers    peers
 
 	mu     sync.Mutex
@@ -92,31 +91,68 @@ func (l *link) accept(h bus.Header) bool {
 	return true
 }
 
-// receive takes a call, or refuses it. It must not wait.
+// receive takes a call, or refuses it.
 func (l *link) receive(h bus.Header, message []byte) {
-	if err := l.server.gate.enter(h.Sender, len(message)); err != nil {
-		l.refuse(h, err)
-		return
-	}
+	c := incoming{h, message}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ending {
-		l.server.gate.leave(h.Sender, len(message))
 		l.refuse(h, &interfaces.OverloadedError{Reason: "the service is restarting, call again"})
 		return
 	}
-	p, isNew := l.peers.get(l.ctx, h.Sender)
-	l.calls.Go(func() {
-		defer l.server.gate.leave(h.Sender, len(message))
-		<-l.dialled
-		if isNew {
-			l.identify(h.Sender, p)
+	p, known, isNew, err := l.peers.take(l.ctx, c, func(known bool) error {
+		return l.server.gate.enter(h.Sender, len(message), known)
+	})
+	switch {
+	case err != nil:
+		l.refuse(h, err)
+	case known:
+		l.start(p, c)
+	case isNew:
+		l.calls.Go(func() { l.meet(h.Sender, p) })
+	}
+}
+
+// meet finds out who a new peer is, and starts the calls that it has made meanwhile.
+func (l *link) meet(sender string, p *peer) {
+	<-l.dialled
+	caller, err := l.identify(sender, p)
+	if err != nil {
+		for _, c := range l.peers.leave(sender) { // the next call asks again
+			l.drop(c, err)
 		}
-		l.serve(p, h, message)
+		return
+	}
+	for _, c := range l.peers.is(p, caller) {
+		l.start(p, c)
+	}
+}
+
+// start carries out a call of a peer that is known.
+func (l *link) start(p *peer, c incoming) {
+	if err := l.server.gate.enterUser(p.caller.UID); err != nil {
+		l.drop(c, err)
+		return
+	}
+	l.calls.Go(func() {
+		defer l.server.gate.leave(c.header.Sender, len(c.message))
+		defer l.server.gate.leaveUser(p.caller.UID)
+		reply := l.server.answerTo(p, c)
+		if reply != nil && c.header.Flags&godbus.FlagNoReplyExpected == 0 {
+			l.conn.Send(reply, nil)
+		}
 	})
 }
 
-// refuse answers a call that is not looked at.
+// drop refuses a call that had been let in.
+func (l *link) drop(c incoming, err error) {
+	l.server.gate.leave(c.header.Sender, len(c.message))
+	l.refuse(c.header, err)
+}
+
+// refuse answers a call that is not looked at. When refusals are asked for faster
+// than the bus takes them, the reader waits: whoever floods waits with it, and a bus
+// that takes nothing is hung up on.
 func (l *link) refuse(h bus.Header, err error) {
 	if h.Flags&godbus.FlagNoReplyExpected != 0 {
 		return
@@ -124,7 +160,7 @@ func (l *link) refuse(h bus.Header, err error) {
 	name, body, _ := onWire(err)
 	select {
 	case l.refusals <- failureOf(h, name, body...):
-	default:
+	case <-l.ctx.Done():
 	}
 }
 
@@ -139,43 +175,6 @@ func (l *link) sendRefusals() {
 	}
 }
 
-// serve answers a call. Its context ends when the sender leaves the bus.
-func (l *link) serve(p *peer, h bus.Header, message []byte) {
-	reply := l.server.answerTo(p, h, message)
-	if reply != nil && h.Flags&godbus.FlagNoReplyExpected == 0 {
-		l.conn.Send(reply, nil)
-	}
-}
-
-// answerTo makes the answer to a call; nil if nobody waits for it.
-func (s *Server) answerTo(p *peer, h bus.Header, message []byte) *godbus.Message {
-	r, err := decode(h, message)
-	if err != nil {
-		return failureOf(h, generic+"InvalidArgs", dict.Text(err.Error()))
-	}
-	caller, err := p.who()
-	var body []any
-	if err == nil {
-		body, err = s.runAs(p, caller, r)
-	}
-	if p.ctx.Err() != nil {
-		return nil
-	}
-	if err != nil {
-		name, text := s.failure(p.ctx, caller, r, err)
-		return failureOf(h, name, text...)
-	}
-	reply, ok := s.fits(r, replyTo(h, body...))
-	switch {
-	case reply == nil:
-		name, text, _ := onWire(errPanic)
-		return failureOf(h, name, text...)
-	case !ok:
-		return failureOf(h, generic+"LimitsExceeded", "the answer is too long for the bus: select fewer sidecars, or use varlink")
-	}
-	return reply
-}
-
 // DeliverSignal implements the reader's side of signals. Only those of the bus come
 // here, in their order.
 func (l *link) DeliverSignal(_, _ string, s *godbus.Signal) {
@@ -183,7 +182,9 @@ func (l *link) DeliverSignal(_, _ string, s *godbus.Signal) {
 	switch s.Name {
 	case bus.Name + ".NameOwnerChanged":
 		if godbus.Store(s.Body, &name, &before, &after) == nil && after == "" {
-			l.peers.leave(name)
+			for _, c := range l.peers.leave(name) {
+				l.server.gate.leave(name, len(c.message))
+			}
 		}
 	case bus.Name + ".NameLost":
 		if godbus.Store(s.Body, &name) == nil && name == interfaces.BusName {

@@ -142,7 +142,7 @@ func TestDBusLimits(t *testing.T) {
 		"user":      {Limits{CallsPerUser: 2}, []string{":1.7", ":1.07"}, ":1.007", ":1.8"},
 		"strangers": {Limits{CallsStrangers: 2}, []string{":1.7", ":1.8"}, ":1.9", ":1.0"},
 		"bytes":     {Limits{BytesPerSender: 400}, []string{":1.7", ":1.7"}, ":1.7", ":1.8"},
-		"total":     {Limits{CallsTotal: 2}, []string{":1.7", ":1.0"}, ":1.0", ""},
+		"all bytes": {Limits{BytesTotal: 400}, []string{":1.7", ":1.0"}, ":1.0", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -17,6 +17,9 @@ func TestMain(m *testing.M) {
 	if call, ok := os.LookupEnv(callVariable); ok {
 		os.Exit(callAndPrint(call))
 	}
+	if what, ok := os.LookupEnv(strangerVariable); ok {
+		os.Exit(strangerMain(what))
+	}
 	flag.Parse()
 	if flag.Lookup("test.list").Value.String() != "" {
 		os.Exit(m.Run()) // starts nothing, and so is harmless anywhere
