@@ -28,7 +28,7 @@ func TestDBusIntrospectedByThousands(t *testing.T) {
 		"/", interfaces.ManagerPath, strings.TrimSuffix(interfaces.SidecarPrefix, "/"), id.Path(),
 		interfaces.NewID(tester, "probe", "nothing").Path(),
 	}
-	o := stranger(t, mischief{Connections: 80, Calls: 125, Objects: objects})
+	o := makeMischief(t, mischief{Connections: 80, Calls: 125, Objects: objects})
 	close(stop)
 	if err := <-done; err != nil {
 		t.Errorf("while 10,000 calls are made: %v", err)
@@ -79,7 +79,7 @@ func TestDBusSignalsAreNotForged(t *testing.T) {
 	m.until(t, id.String(), interfaces.EventStarted)
 	targets := connectionsOf(t, expectedDaemon)
 	before := residentKB(t)
-	o := stranger(t, mischief{Targets: targets, Units: []string{s.Runtime.Unit, id.Unit()}})
+	o := makeMischief(t, mischief{Targets: targets, Units: []string{s.Runtime.Unit, id.Unit()}})
 	after := residentKB(t)
 	select {
 	case err := <-launched:

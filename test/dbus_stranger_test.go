@@ -59,8 +59,8 @@ func strangerMain(text string) int {
 	return 0
 }
 
-// stranger has somebody without rights do something.
-func stranger(t *testing.T, m mischief) outcome {
+// makeMischief has somebody without rights do something.
+func makeMischief(t *testing.T, m mischief) outcome {
 	t.Helper()
 	text, err := json.Marshal(m)
 	if err != nil {
