@@ -134,8 +134,7 @@ func (c *Core) launchDetached(ctx context.Context, caller Caller, j *job) (inter
 func (c *Core) carryOut(ctx context.Context, caller Caller, j *job) (interfaces.Sidecar, error) {
 	defer c.locks.unlock(j.id)
 	defer c.starts.release(j.id.Agent)
-	// systemd gives ExecStart and ExecStartPost the time-out each.
-	ctx, cancel := context.WithTimeout(ctx, 2*j.timeout+stopTimeout+2*grace)
+	ctx, cancel := context.WithTimeout(ctx, j.timeout+stopTimeout+2*grace)
 	defer cancel()
 	sidecar, err := c.replace(ctx, j)
 	// Even a start that systemd did not answer may have made a unit. A count that

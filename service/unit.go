@@ -71,8 +71,8 @@ func identity(j *job, environment string) []systemd.Property {
 }
 
 // lifecycle is how the unit starts, becomes ready, ends and is cleaned up.
-// ExecStartPost is part of the start job, so the job ends when the sidecar is
-// ready, and a restart by systemd waits for the same.
+// sidecar-launch says READY=1 when the sidecar is ready, so the start job ends then,
+// and a restart by systemd waits for the same.
 func (c *Core) lifecycle(j *job, plan string) []systemd.Property {
 	exec := append([]string{c.Launcher, "exec", plan, "--"}, launch.EncodeWords(c.engine.start(j))...)
 	clean := append([]string{c.Launcher, "clean", plan, "--"}, launch.EncodeWords(c.engine.clean(j))...)
@@ -82,7 +82,6 @@ func (c *Core) lifecycle(j *job, plan string) []systemd.Property {
 		systemd.Bool("Delegate", true),
 		systemd.String("KillMode", "mixed"),
 		systemd.ExecStart(exec),
-		systemd.ExecStartPost([]string{c.Launcher, "ready", plan}),
 		systemd.ExecStopPost(clean),
 		systemd.SuccessExitStatus(successStatus...),
 		systemd.Duration("TimeoutStartUSec", j.timeout),
@@ -113,7 +112,7 @@ func resources(j *job) []systemd.Property {
 
 // planOf tells sidecar-launch what to pin and what to wait for.
 func planOf(j *job) launch.Plan {
-	plan := launch.Plan{ID: j.id.String(), PIDNamespace: j.decision.Profile.PIDNamespace, Daemonizes: j.decision.Profile.Daemonizes}
+	plan := launch.Plan{ID: j.id.String(), PIDNamespace: j.decision.Profile.PIDNamespace, Daemonizes: j.decision.Profile.Daemonizes, TimeoutUSec: j.timeout.Microseconds()}
 	if j.context.NetworkNamespace != nil {
 		plan.NetworkNamespace = *j.context.NetworkNamespace
 	}

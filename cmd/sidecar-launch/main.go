@@ -2,14 +2,13 @@
 // around the container engine. People do not call it; units do:
 //
 //	sidecar-launch exec PLAN -- PROGRAM [ARGUMENT...]   ExecStart
-//	sidecar-launch ready PLAN                           ExecStartPost
 //	sidecar-launch clean PLAN -- PROGRAM [ARGUMENT...]  ExecStopPost
 //	sidecar-launch version
 //
 // PLAN is the JSON text that [launch.Encode] writes, itself, not a file. PROGRAM
 // and its arguments are written as [launch.EncodeWords] does. The exit status is
 // 125 when sidecar-launch fails, with one line on standard error that begins with
-// "sidecar-launch: "; after exec it is the program's.
+// "sidecar-launch: "; exec ends with that of PROGRAM if it starts nothing.
 package main
 
 import (
@@ -18,20 +17,15 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strconv"
 	"strings"
 	"syscall"
-	"time"
+	"unsafe"
 
 	"tripleo.io/sidecar/service/launch"
 )
 
 // exitFailure is what podman and docker use too when they fail themselves.
 const exitFailure = 125
-
-// notifyLimit is how long to wait for the service manager to take note. It
-// answers in a millisecond, but not while it reloads thousands of units.
-const notifyLimit = 30 * time.Second
 
 var version = "unknown" // set by the linker
 
@@ -40,9 +34,13 @@ func main() {
 	if err == nil {
 		return
 	}
-	// A process that ended by itself has said why, and systemd says how: its last
-	// lines are what the caller of the launch gets to see.
-	if !errors.Is(err, launch.ErrMainEnded) {
+	// What ended by itself has said why: its last lines are what the caller of the
+	// launch gets to see.
+	var exit *launch.ExitError
+	switch {
+	case errors.As(err, &exit):
+		os.Exit(exit.Code)
+	case !errors.Is(err, launch.ErrMainEnded):
 		complain(err)
 	}
 	os.Exit(exitFailure)
@@ -59,16 +57,13 @@ func run(args []string) error {
 		return nil
 	}
 	if len(args) < 2 {
-		return errors.New("usage: sidecar-launch exec PLAN -- PROGRAM [ARGUMENT...] | ready PLAN | clean PLAN -- PROGRAM [ARGUMENT...] | version")
+		return errors.New("usage: sidecar-launch exec PLAN -- PROGRAM [ARGUMENT...] | clean PLAN -- PROGRAM [ARGUMENT...] | version")
 	}
 	plan, err := launch.Decode(args[1])
 	if err != nil {
 		return err
 	}
 	rest := args[2:]
-	if args[0] == "ready" && len(rest) == 0 {
-		return ready(plan)
-	}
 	if len(rest) < 2 || rest[0] != "--" {
 		return fmt.Errorf("wrong command or arguments: %.100q", args[0])
 	}
@@ -78,7 +73,7 @@ func run(args []string) error {
 	}
 	switch args[0] {
 	case "exec":
-		return launch.Launcher{}.Exec(plan, argv, os.Environ())
+		return start(plan, argv)
 	case "clean":
 		return clean(plan, argv)
 	}
@@ -93,28 +88,21 @@ func clean(plan launch.Plan, argv []string) error {
 	return errors.Join(err, launch.Remove(argv))
 }
 
-// ready waits, takes the pins away, which nobody needs any more, and tells
-// systemd the payload's process. When systemd's time is up it sends SIGTERM;
-// the error then says what was missing.
-func ready(plan launch.Plan) error {
+// start starts the program and waits. When systemd gives up a start that has no
+// main process yet, it sends SIGTERM.
+func start(plan launch.Plan, argv []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, launch.Safety)
-	defer cancel()
-	mainPID, err := strconv.Atoi(os.Getenv("MAINPID"))
-	if err != nil {
-		return errors.New("MAINPID is not set: ready works only as ExecStartPost= of a unit")
+	hideArguments()
+	return launch.Launcher{}.Run(ctx, plan, argv, os.Environ())
+}
+
+// hideArguments blanks our command line. The payload's is in it, and callers that
+// look a process up by that must find the payload alone, also in the moment in which
+// it is ready and we are still there. The kernel shows what is in the memory that
+// os.Args points into (proc_pid_cmdline(5)); nothing else may point there any more.
+func hideArguments() {
+	for _, arg := range os.Args[1:] {
+		clear(unsafe.Slice(unsafe.StringData(arg), len(arg)))
 	}
-	table, err := launch.OwnCgroup()
-	if err != nil {
-		return err
-	}
-	pid, err := (launch.Launcher{}).Ready(ctx, plan, table, mainPID)
-	if err != nil {
-		return err
-	}
-	if err := (launch.Launcher{}).Clean(plan.ID); err != nil {
-		complain(err) // not worth a working sidecar; ExecStopPost tries again
-	}
-	return launch.Notify(os.Getenv("NOTIFY_SOCKET"), launch.FormatStatus(pid), notifyLimit)
 }

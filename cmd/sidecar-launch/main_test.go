@@ -57,7 +57,9 @@ func encode(t *testing.T, p launch.Plan) string {
 
 const id = "neutron-dhcp.dnsmasq.0123456789ab"
 
-func TestLaunchExecBecomesTheProgram(t *testing.T) {
+// TestLaunchExecRunsTheProgram shows what the program gets to see, and that it ends
+// the start by ending.
+func TestLaunchExecRunsTheProgram(t *testing.T) {
 	if !netnstest.Private(t) {
 		return
 	}
@@ -72,12 +74,12 @@ func TestLaunchExecBecomesTheProgram(t *testing.T) {
 		PIDFiles: []launch.File{{Root: state, Path: "pid"}},
 	})
 	environment := []string{"PATH=/bin", "NOTIFY_SOCKET=/x", "SIDECAR_CONTEXT={}", "SIDECAR=kept"}
-	script := `env; echo "0: $0 1: $1 2: $2"; ulimit -n; test -d ` + launch.MountPath(id, 0) + ` && echo pinned; test -e ` + state + `/pid || echo removed; exit 7`
+	script := `env; echo "0: $0 1: $1 2: $2"; ulimit -n; test -d ` + launch.MountPath(id, 0) + ` && echo pinned; test -e ` + state + `/pid || echo removed; grep -aq "a b" /proc/$PPID/cmdline || echo hidden; exit 7`
 	out, errs, status := program(t, environment, "exec", plan, "--", "/bin/sh", "-c", script, "name", "", "a b$X")
 	if status != 7 || errs != "" {
 		t.Errorf("status %d, stderr %q", status, errs)
 	}
-	for _, want := range []string{"NOTIFY_SOCKET=/x\n", "SIDECAR=kept\n", "0: name 1:  2: a b$X\n", "pinned\n", "removed\n"} {
+	for _, want := range []string{"NOTIFY_SOCKET=" + launch.Directory(id) + "/notify\n", "SIDECAR=kept\n", "hidden\n", "0: name 1:  2: a b$X\n", "pinned\n", "removed\n"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in %q", want, out)
 		}
@@ -103,8 +105,8 @@ func TestLaunchCleanTakesThePinsAwayFirst(t *testing.T) {
 	}
 	privateRun(t)
 	plan := encode(t, launch.Plan{ID: id, PIDNamespace: launch.Private, Mounts: []launch.Mount{{Root: t.TempDir(), Path: "."}}})
-	if _, errs, status := program(t, nil, "exec", plan, "--", "/bin/test", "-d", launch.MountPath(id, 0)); status != 0 {
-		t.Fatalf("exec: status %d, %q", status, errs)
+	if _, errs, status := program(t, nil, "exec", plan, "--", "/bin/sh", "-c", "test -d "+launch.MountPath(id, 0)+" && kill -KILL $PPID"); status != -1 {
+		t.Fatalf("exec: status %d, %q, want that it was killed", status, errs)
 	}
 	script := "test -e " + launch.Directory(id) + " && echo pinned; echo broken; exit 1"
 	_, errs, status := program(t, nil, "clean", plan, "--", "/bin/sh", "-c", script)
@@ -134,7 +136,7 @@ func TestLaunchFailsWithOneLineAndItsOwnStatus(t *testing.T) {
 		"relative program":   {[]string{"exec", plan, "--", "true"}, "absolute path"},
 		"missing program":    {[]string{"exec", plan, "--", "/nonexistent"}, "/nonexistent: no such file"},
 		"missing directory":  {[]string{"exec", missing, "--", "/bin/true"}, "/dhcp/7: does not exist"},
-		"ready by hand":      {[]string{"ready", plan}, "MAINPID is not set"},
+		"nothing started":    {[]string{"exec", plan, "--", "/bin/true"}, "without having started anything"},
 	}
 	for name, test := range tests {
 		out, errs, status := program(t, nil, test.args...)

@@ -20,8 +20,8 @@ type Cgroup struct {
 	proc      string
 }
 
-// OwnCgroup finds the control group of our own unit. systemd runs ExecStartPost
-// in it or, when it is delegated, in its child ".control".
+// OwnCgroup finds the control group of our own unit. podman moves what it finds in a
+// unit's group into one below it, us as well.
 func OwnCgroup() (*Cgroup, error) { return ownCgroup("/proc") }
 
 func ownCgroup(proc string) (*Cgroup, error) {

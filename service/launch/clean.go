@@ -8,10 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Names in the directory of a unit.
+// Names in the directory of a unit. socketName is the engine's NOTIFY_SOCKET: only
+// root can send to it there. With the longest ID its path has 105 bytes, of the
+// 107 that a socket's may have (unix(7)).
 const (
 	netnsName  = "netns"
 	mountsName = "mounts"
+	socketName = "notify"
 )
 
 // Clean takes the pins of a unit away. What is gone already is no error, so it
@@ -37,7 +40,7 @@ func (l Launcher) Clean(id string) error {
 		return err
 	}
 	defer dir.Close()
-	return errors.Join(unpin(dir, netnsName), cleanMounts(dir), removeEmpty(base, id))
+	return errors.Join(unpin(dir, netnsName), unpin(dir, socketName), cleanMounts(dir), removeEmpty(base, id))
 }
 
 func cleanMounts(dir *os.File) error {

@@ -1,14 +1,16 @@
-// Package launch is the part that runs as root inside every unit, before and
-// after the container engine. A plan says what to prepare and what to wait for;
-// four functions carry it out:
+// Package launch is the part that runs as root inside every unit, around the
+// container engine. A plan says what to prepare and what to wait for; three functions
+// carry it out:
 //
-//   - [Launcher.Exec] (ExecStart) pins the network namespace and the mount
-//     sources, removes old pid files and an old socket, and becomes the program;
-//   - [Ready] (ExecStartPost) waits until the program is ready and turns the
-//     numbers in its pid files into the host's;
-//   - [Launcher.Clean] (after Ready, and again as ExecStopPost) takes the pins
-//     away;
+//   - [Launcher.Run] (ExecStart) pins the network namespace and the mount sources,
+//     removes old pid files and an old socket, starts the payload through the engine,
+//     waits until it is ready, turns the numbers in its pid files into the host's, and
+//     tells the service manager;
+//   - [Launcher.Clean] (in Run, and again as ExecStopPost) takes the pins away;
 //   - [Remove] (ExecStopPost) runs what removes the engine's left-overs.
+//
+// The engine's client is any program that starts the payload, sends MAINPID= and
+// READY=1 to its NOTIFY_SOCKET, and ends (sd_notify(3)).
 //
 // Everything in an agent's state directory is hostile and may change at any
 // moment. So a path is walked once, beneath its root and without links, and

@@ -8,12 +8,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Notify tells the service manager a unit's status text and waits until it has
-// taken note. socket is NOTIFY_SOCKET, a path or "@" and an abstract name; it
-// does nothing when that is empty. It waits at most for limit. Without the wait
-// we could be gone before the manager looks up which unit we belong to; the
+// Notify tells the service manager a new state, lines as in sd_notify(3), and waits
+// until it has taken note. socket is NOTIFY_SOCKET, a path or "@" and an abstract
+// name; it does nothing when that is empty. It waits at most for limit. Without the
+// wait we could be gone before the manager looks up which unit we belong to; the
 // protocol is BARRIER=1 of sd_notify(3).
-func Notify(socket, status string, limit time.Duration) error {
+func Notify(socket, state string, limit time.Duration) error {
+	return notify(socket, state, limit, barrier)
+}
+
+// tell is Notify without the wait, for a process that stays.
+func tell(socket, state string, limit time.Duration) error {
+	return notify(socket, state, limit, func(int, unix.Sockaddr, time.Duration) error { return nil })
+}
+
+func notify(socket, state string, limit time.Duration, then func(fd int, address unix.Sockaddr, limit time.Duration) error) error {
 	if socket == "" {
 		return nil
 	}
@@ -27,10 +36,10 @@ func Notify(socket, status string, limit time.Duration) error {
 		return fmt.Errorf("limiting the wait for the service manager: %v", err)
 	}
 	address := &unix.SockaddrUnix{Name: socket}
-	if err := unix.Sendto(fd, []byte("STATUS="+status), unix.MSG_NOSIGNAL, address); err != nil {
+	if err := unix.Sendto(fd, []byte(state), unix.MSG_NOSIGNAL, address); err != nil {
 		return fmt.Errorf("telling the service manager: %v", err)
 	}
-	return barrier(fd, address, limit)
+	return then(fd, address, limit)
 }
 
 // barrier sends one end of a pipe and waits until the manager has closed it.

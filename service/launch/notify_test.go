@@ -61,7 +61,7 @@ func TestLaunchNotifyWaitsForTheBarrier(t *testing.T) {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	for _, address := range []string{dir + "/notify", "@sidecar-test" + dir} {
 		messages := manager(t, address, true)
-		if err := Notify(address, "Ready: process 1", time.Minute); err != nil {
+		if err := Notify(address, "STATUS=Ready: process 1", time.Minute); err != nil {
 			t.Errorf("%s: %v", address, err)
 		}
 		if diff := cmp.Diff([]string{"STATUS=Ready: process 1", "BARRIER=1"}, <-messages); diff != "" {

@@ -30,6 +30,7 @@ type Plan struct {
 	Socket           *File   `json:"socket,omitempty"`           // ready when it accepts connections
 	PIDNamespace     string  `json:"pidNamespace"`               // Private or Host
 	Daemonizes       bool    `json:"daemonizes,omitempty"`       // the first process is sidecar-init; needs Private
+	TimeoutUSec      int64   `json:"timeoutUSec,omitempty"`      // the unit's TimeoutStartUSec; 0 is none
 }
 
 // Mount is a directory that the container gets to see. A private one is a small

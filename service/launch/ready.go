@@ -4,24 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 )
 
 const (
-	// Safety ends a wait that systemd should have ended long ago: the unit's
-	// TimeoutStartUSec is the deadline.
-	Safety = 30 * time.Minute
-
 	shortestPause = time.Millisecond
 	longestPause  = 20 * time.Millisecond
 
 	// handlerGrace is how long a payload may take to handle SIGTERM. Then it is
 	// one that never does.
 	handlerGrace = time.Second
-
-	// clientGrace is how long the engine's client may take to end.
-	clientGrace = time.Second
 )
 
 // notYet is the reason why something is not ready but may become so.
@@ -55,10 +47,11 @@ func prefix(about string, err error) error {
 // stops it right away would not be heard. radvd reads its pid file once more before
 // that, and ends when it has another number in it.
 //
-// mainPID is the unit's main process (MAINPID in the environment of
-// ExecStartPost): when it ends, the wait ends with [ErrMainEnded]. What can
-// never become right, such as a directory in place of a pid file, ends it too.
-// When ctx ends, the error says what was missing last.
+// mainPID is the unit's main process: when it ends, the wait ends with
+// [ErrMainEnded]. What can never become right, such as a directory in place of a
+// pid file, ends it too. When ctx ends, the error says what was missing last; so it
+// does when the main process ends no earlier than 2*slack before: that is systemd's
+// time-out, and the process was told to end.
 func (l Launcher) Ready(ctx context.Context, p Plan, table ProcessTable, mainPID int) (int, error) {
 	if err := p.Validate(); err != nil {
 		return 0, err
@@ -76,13 +69,20 @@ func (l Launcher) Ready(ctx context.Context, p Plan, table ProcessTable, mainPID
 		if !errors.As(err, &reason) {
 			return pid, err
 		}
-		if err := main.wait(pause(time.Since(started))); err != nil {
+		err = main.wait(pause(time.Since(started)))
+		if err != nil && !late(ctx) {
 			return 0, err
 		}
-		if ctx.Err() != nil {
+		if err != nil || ctx.Err() != nil {
 			return 0, fmt.Errorf("not ready after %v: %s", time.Since(started).Round(time.Millisecond), reason)
 		}
 	}
+}
+
+// late reports whether the time-out is over as systemd sees it.
+func late(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ok && time.Until(deadline) < 2*slack
 }
 
 // pause is how long to wait before the next look, after having waited for the
@@ -102,7 +102,6 @@ type waiter struct {
 	pending   []File    // pid files that are not translated yet
 	main      Process   // of the payload, PID 0 while unknown
 	deafSince time.Time // since when that process is there, but not for SIGTERM
-	done      time.Time // when only the engine's client was left to wait for
 }
 
 // look does what can be done now. Its error is a notYet when something is
@@ -133,28 +132,7 @@ func (w *waiter) look() (int, error) {
 		}
 		w.main = process
 	}
-	return w.main.PID, w.alone()
-}
-
-// alone is a notYet as long as the engine's client is there, which shows the
-// payload's command line a second time, but no longer than clientGrace: podman ends
-// some 20 ms after it has said READY=1. In the host's pid namespace it cannot be
-// told from the payload.
-func (w *waiter) alone() error {
-	if w.plan.PIDNamespace != Private {
-		return nil
-	}
-	if w.done.IsZero() {
-		w.done = time.Now()
-	}
-	all, err := w.table.Processes()
-	if err != nil || time.Since(w.done) > clientGrace {
-		return err
-	}
-	if slices.ContainsFunc(all, func(p Process) bool { return !p.nested() && p.PID != w.mainPID }) {
-		return notYet("the container engine's client is still there")
-	}
-	return nil
+	return w.main.PID, nil
 }
 
 // listens is a notYet as long as a SIGTERM to a process that is there would be lost,

@@ -137,6 +137,19 @@ func TestReadyEndsAtOnceWhenTheMainProcessDies(t *testing.T) {
 	}
 }
 
+// TestReadySaysWhatWasMissingAtTheTimeOut ends the main process when systemd would,
+// which is shortly before the deadline.
+func TestReadySaysWhatWasMissingAtTheTimeOut(t *testing.T) {
+	t.Parallel()
+	main := mainOf(t)
+	p := Plan{ID: testID, PIDNamespace: Private, PIDFiles: []File{{t.TempDir(), "pid"}}}
+	must(t, main.Process.Kill())
+	_, err := Launcher{}.Ready(deadline(t, slack), p, unitOf(main.Process.Pid, nil), main.Process.Pid)
+	if err == nil || errors.Is(err, ErrMainEnded) || !strings.Contains(err.Error(), "/pid: ") {
+		t.Errorf("error %v, want one that names the pid file", err)
+	}
+}
+
 func TestReadyDoesNotTrustAMainPIDOutsideOfTheUnit(t *testing.T) {
 	t.Parallel()
 	main, other := mainOf(t), mainOf(t)

@@ -13,8 +13,7 @@
 //     something says [ErrDisconnected] when it cannot know what became of it.
 //
 // Out of scope: units that are not services, unit files, enabling, user managers,
-// and judging whether a unit is ready; the unit's own Type= and ExecStartPost= do
-// that.
+// and judging whether a unit is ready; the unit's own Type= does that.
 //
 // [Fake] is a model of all this in memory, for the tests of the packages above.
 package systemd

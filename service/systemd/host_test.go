@@ -59,8 +59,7 @@ func TestSystemdAcceptsProperties(t *testing.T) {
 	const name = "sdt-properties.service"
 	t.Cleanup(func() { sweep(t, c, name) })
 	properties := append(script(kindReady),
-		ExecStartPost([]string{"/bin/true", "$x"}, []string{"/bin/true"}),
-		ExecStopPost([]string{"/bin/false"}),
+		ExecStopPost([]string{"/bin/false", "$x"}, []string{"/bin/true"}),
 		SuccessExitStatus(143, 137), LogExtraFields("AGENT=a b", "PROFILE=c"),
 		Bool("Delegate", true), String("KillMode", "mixed"), String("Slice", "sdt-properties.slice"),
 		String("Restart", "on-failure"), Duration("RestartUSec", 100*time.Millisecond), String("SyslogIdentifier", "x"),

@@ -80,13 +80,6 @@ func ExecStart(argv []string) Property {
 	return commands("ExecStartEx", [][]string{argv}, flagNoEnvExpand)
 }
 
-// ExecStartPost are commands that run after the service says that it is ready; the
-// start is over when they are, and failed when one of them fails. Arguments are as
-// in [ExecStart].
-func ExecStartPost(argvs ...[]string) Property {
-	return commands("ExecStartPostEx", argvs, flagNoEnvExpand)
-}
-
 // ExecStopPost are commands that run whenever the service has ended. Their failure
 // is ignored. Arguments are as in [ExecStart].
 func ExecStopPost(argvs ...[]string) Property {

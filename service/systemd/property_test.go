@@ -26,7 +26,6 @@ func TestPropertiesHaveTheirTypes(t *testing.T) {
 		{Duration("TimeoutStartUSec", 90*time.Second), "TimeoutStartUSec", "t", "1m30s"},
 		{Duration("TimeoutStartUSec", -1), "TimeoutStartUSec", "t", "infinity"},
 		{ExecStart([]string{"/bin/a", "b c", ""}), "ExecStartEx", "a(sasas)", `:/bin/a "b c" ""`},
-		{ExecStartPost([]string{"/bin/a"}), "ExecStartPostEx", "a(sasas)", ":/bin/a"},
 		{ExecStopPost([]string{"/bin/a", "$b"}, []string{"/bin/c"}), "ExecStopPostEx", "a(sasas)", "-:/bin/a $b ; -:/bin/c"},
 		{SuccessExitStatus(143, 137), "SuccessExitStatus", "(aiai)", "143 137"},
 		{LogExtraFields("A=b", "C=d e"), "LogExtraFields", "aay", `A=b "C=d e"`},

@@ -5,38 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
-
-// Exec carries out [Launcher.Prepare] and becomes the program argv[0], an
-// absolute path, with argv and environment. It returns only when something
-// failed; everything is undone then.
-func (l Launcher) Exec(p Plan, argv, environment []string) error {
-	if len(argv) == 0 || !filepath.IsAbs(argv[0]) {
-		return fmt.Errorf("the program must be an absolute path")
-	}
-	if err := l.Prepare(p); err != nil {
-		return err
-	}
-	err := unix.Exec(argv[0], argv, Environment(environment))
-	return errors.Join(fmt.Errorf("starting %s: %w", argv[0], err), l.Clean(p.ID))
-}
-
-// Environment returns the environment for the program: without the variables
-// that only the service reads from the unit (SIDECAR_…). NOTIFY_SOCKET stays,
-// the engine reports through it.
-func Environment(environment []string) []string {
-	var kept []string
-	for _, variable := range environment {
-		if !strings.HasPrefix(variable, "SIDECAR_") {
-			kept = append(kept, variable)
-		}
-	}
-	return kept
-}
 
 // Prepare removes what an earlier run of the same unit left behind, pins the
 // plan's network namespace and mount sources, and removes old pid files and an

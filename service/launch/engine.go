@@ -1,0 +1,191 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// engineGrace is how long the engine's client may take to end, after it was told
+	// to, or after it has started the payload.
+	engineGrace = time.Second
+
+	// lastWords is how long to look for what a client sent that has ended. It lies in
+	// the socket by then.
+	lastWords = 100 * time.Millisecond
+)
+
+// ExitError says that the engine's client ended without having started the payload.
+// It has said why on standard error.
+type ExitError struct {
+	Code int // its exit code, 128 and the signal's number if one killed it
+}
+
+func (e *ExitError) Error() string {
+	return fmt.Sprintf("the container engine ended with exit code %d", e.Code)
+}
+
+// engine is the engine's client: the program that starts the payload, tells its
+// service manager the unit's main process, and ends.
+type engine struct {
+	manager *net.UnixConn // we are its service manager
+	cmd     *exec.Cmd
+	exited  chan struct{} // closed when the client has ended
+}
+
+// startEngine starts argv, with a socket of ours at path in place of systemd's.
+func startEngine(path string, argv, environment []string) (*engine, error) {
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		return nil, err
+	}
+	e := &engine{manager: manager, exited: make(chan struct{})}
+	e.cmd = &exec.Cmd{
+		Path: argv[0], Args: argv,
+		Env:   append(environment, "NOTIFY_SOCKET="+path),
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+	}
+	if err := e.cmd.Start(); err != nil {
+		manager.Close()
+		return nil, fmt.Errorf("starting %s: %w", argv[0], err)
+	}
+	go func() {
+		_ = e.cmd.Wait() // ProcessState says it all
+		close(e.exited)
+	}()
+	return e, nil
+}
+
+// close ends what is left: nobody listens to the client any more.
+func (e *engine) close() { e.manager.Close() }
+
+// started waits until the client says READY=1 and returns the number that it gave
+// as MAINPID (sd_notify(3)). If it ends first, the error is an [*ExitError]. When
+// ctx ends, the client is ended first.
+func (e *engine) started(ctx context.Context) (mainPID int, err error) {
+	type message struct {
+		text string
+		err  error
+	}
+	messages := make(chan message)
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		for {
+			text, err := receive(e.manager)
+			select {
+			case messages <- message{text, err}:
+			case <-done:
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	exited := e.exited
+	for {
+		select {
+		case m := <-messages:
+			if m.err != nil && exited == nil {
+				return 0, e.exitError()
+			}
+			ready, err := notified(m.text, &mainPID)
+			if ready || m.err != nil || err != nil {
+				return mainPID, errors.Join(m.err, err)
+			}
+		case <-exited:
+			exited = nil
+			if err := e.manager.SetReadDeadline(time.Now().Add(lastWords)); err != nil {
+				return 0, err
+			}
+		case <-ctx.Done():
+			e.end()
+			return 0, e.exitError()
+		}
+	}
+}
+
+// receive reads one message. Descriptors that come along are closed: that answers
+// BARRIER=1.
+func receive(conn *net.UnixConn) (string, error) {
+	text, control := make([]byte, 4096), make([]byte, unix.CmsgSpace(4*16))
+	n, oob, _, _, err := conn.ReadMsgUnix(text, control)
+	if err != nil {
+		return "", err
+	}
+	parsed, err := unix.ParseSocketControlMessage(control[:oob])
+	if err != nil {
+		return "", err
+	}
+	for _, c := range parsed {
+		fds, _ := unix.ParseUnixRights(&c) // other control messages have none
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+	}
+	return string(text[:n]), nil
+}
+
+// notified takes a message of the client. It reports whether the payload runs.
+func notified(text string, mainPID *int) (ready bool, err error) {
+	for line := range strings.Lines(text) {
+		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
+		switch key {
+		case "MAINPID":
+			if *mainPID, err = strconv.Atoi(value); err != nil || *mainPID <= 0 {
+				return false, fmt.Errorf("the container engine sent the main process %.40q, which is no number", value)
+			}
+		case "READY":
+			ready = value == "1"
+		}
+	}
+	if ready && *mainPID == 0 {
+		return false, errors.New("the container engine did not say which process is the main one")
+	}
+	return ready, nil
+}
+
+// gone waits until the client has ended, but no longer than engineGrace: until then
+// it shows the payload's command line a second time, and callers look processes up
+// by that. podman takes some 10 ms for it.
+func (e *engine) gone() {
+	select {
+	case <-e.exited:
+	case <-time.After(engineGrace):
+	}
+}
+
+// end tells the client to end, and does not wait for it for ever: what is left of
+// the unit is systemd's to kill.
+func (e *engine) end() {
+	_ = e.cmd.Process.Signal(unix.SIGTERM) // it may have ended
+	e.gone()
+}
+
+// exitError says how the client ended.
+func (e *engine) exitError() error {
+	select {
+	case <-e.exited:
+	default:
+		return errors.New("the container engine's client does not end")
+	}
+	status, _ := e.cmd.ProcessState.Sys().(syscall.WaitStatus) // it is on Linux
+	switch {
+	case status.Signaled():
+		return &ExitError{128 + int(status.Signal())}
+	case status.ExitStatus() == 0:
+		return errors.New("the container engine ended without having started anything")
+	}
+	return &ExitError{status.ExitStatus()}
+}

@@ -1,0 +1,137 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// Safety ends a wait that systemd should have ended long ago, for a plan without
+	// a time-out.
+	Safety = 30 * time.Minute
+
+	// slack is by how much systemd may end a start later than at its time-out: it
+	// wakes for several things at once, up to 250 ms late (sd_event_add_time(3)). Our
+	// own end comes after it, so that systemd knows it for a time-out.
+	slack = time.Second
+
+	// stopGrace is how long the main process may take to end after SIGTERM.
+	stopGrace = 5 * time.Second
+
+	// notifyLimit is how long to wait for the service manager to take note. It
+	// answers in a millisecond, but not while it reloads thousands of units.
+	notifyLimit = 30 * time.Second
+)
+
+// Run prepares what the plan says, starts the payload by the engine's program
+// argv[0], an absolute path, with argv and environment, and waits until it is ready.
+// Then the pins are taken away, which nobody needs any more, and the service manager
+// is told READY=1 and the payload's process ([FormatStatus]).
+//
+// The service manager hears of the unit's main process as soon as there is one: its
+// exit status is then the unit's. If that one ends before it is ready, the error is
+// [ErrMainEnded]; if the engine's client does, an [*ExitError]; both have said why.
+// When something else goes wrong afterwards the main process is ended, and with it
+// the unit's start. On every error the pins are taken away.
+//
+// It must be called in the unit's control group, by its first process.
+func (l Launcher) Run(ctx context.Context, p Plan, argv, environment []string) error {
+	if len(argv) == 0 || !filepath.IsAbs(argv[0]) {
+		return fmt.Errorf("the program must be an absolute path")
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.limit())
+	defer cancel()
+	if err := l.Prepare(p); err != nil {
+		return err
+	}
+	socket, environment := split(environment)
+	e, err := startEngine(filepath.Join(l.base(), p.ID, socketName), argv, environment)
+	if err != nil {
+		return errors.Join(err, l.Clean(p.ID))
+	}
+	defer e.close()
+	pid, err := l.await(ctx, p, e, socket)
+	if err != nil {
+		return errors.Join(err, l.Clean(p.ID))
+	}
+	e.gone()
+	if err := l.Clean(p.ID); err != nil {
+		// Not worth a working sidecar; ExecStopPost tries again.
+		return errors.Join(err, Notify(socket, ready(pid), notifyLimit))
+	}
+	return Notify(socket, ready(pid), notifyLimit)
+}
+
+func ready(pid int) string { return "READY=1\nSTATUS=" + FormatStatus(pid) }
+
+// limit is how long the whole may take.
+func (p Plan) limit() time.Duration {
+	if p.TimeoutUSec == 0 {
+		return Safety
+	}
+	return time.Duration(p.TimeoutUSec)*time.Microsecond + slack
+}
+
+// await waits for the engine, tells the service manager of the main process, and
+// waits for the payload, whose process it returns.
+func (l Launcher) await(ctx context.Context, p Plan, e *engine, socket string) (int, error) {
+	mainPID, err := e.started(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if err := tell(socket, fmt.Sprintf("MAINPID=%d", mainPID), notifyLimit); err != nil {
+		return 0, err
+	}
+	table, err := OwnCgroup()
+	if err != nil {
+		return 0, err
+	}
+	main, err := watchMain(mainPID, table)
+	if err != nil {
+		return 0, err
+	}
+	defer main.Close()
+	pid, err := l.Ready(ctx, p, table, mainPID)
+	if err != nil && !errors.Is(err, ErrMainEnded) {
+		err = errors.Join(err, main.end())
+	}
+	return pid, err
+}
+
+// end ends the main process, and with it the unit, which waits for us no longer.
+func (m *mainProcess) end() error {
+	for _, signal := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
+		err := unix.PidfdSendSignal(int(m.pidfd.Fd()), signal, nil, 0)
+		if err == unix.ESRCH {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("ending the main process: %v", err)
+		}
+		if m.wait(stopGrace) != nil {
+			return nil
+		}
+	}
+	return errors.New("the main process does not end")
+}
+
+// split takes NOTIFY_SOCKET out of the environment, and the variables that only the
+// service reads from the unit (SIDECAR_…): neither is the engine's.
+func split(environment []string) (socket string, kept []string) {
+	for _, variable := range environment {
+		value, ours := strings.CutPrefix(variable, "NOTIFY_SOCKET=")
+		switch {
+		case ours:
+			socket = value
+		case !strings.HasPrefix(variable, "SIDECAR_"):
+			kept = append(kept, variable)
+		}
+	}
+	return socket, kept
+}

@@ -1,0 +1,94 @@
+package launch
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// systemdOf stands for systemd in a test of Run: it notes what it is told.
+func systemdOf(t *testing.T) (address string, told func() string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "s")
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	address = dir + "/notify"
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: address, Net: "unixgram"})
+	must(t, err)
+	lines := make(chan string, 100)
+	go func() {
+		defer close(lines)
+		for {
+			text, err := receive(l)
+			if err != nil {
+				return
+			}
+			lines <- text
+		}
+	}()
+	return address, func() string {
+		l.Close()
+		var all []string
+		for line := range lines {
+			all = append(all, line)
+		}
+		return strings.Join(all, "\n")
+	}
+}
+
+// TestLaunchRun has a process of a real control group as the unit's main process.
+func TestLaunchRun(t *testing.T) {
+	realUnit(t)
+	base := filepath.Join(t.TempDir(), "launch")
+	for name, test := range map[string]struct {
+		plan Plan
+		die  bool
+		want string // that systemd is told, with the main process's number for %d
+		err  string
+	}{
+		"ready":   {plan: Plan{}, want: "MAINPID=%[1]d\nREADY=1\nSTATUS=Ready: process %[1]d\nBARRIER=1"},
+		"ends":    {plan: Plan{PIDFiles: []File{{"/tmp", "never"}}}, die: true, want: "MAINPID=%d", err: ErrMainEnded.Error()},
+		"timeout": {plan: Plan{PIDFiles: []File{{"/tmp", "never"}}, TimeoutUSec: 1}, want: "MAINPID=%d", err: "/tmp/never"},
+		"never":   {plan: Plan{PIDFiles: []File{{"/tmp", "."}}}, err: "plan: "},
+	} {
+		main := exec.CommandContext(t.Context(), "sleep", "60")
+		must(t, main.Start())
+		ended := make(chan error, 1)
+		go func() { ended <- main.Wait() }()
+		if test.die {
+			time.AfterFunc(50*time.Millisecond, func() { _ = main.Process.Kill() }) // Run says so
+		}
+		address, told := systemdOf(t)
+		test.plan.ID, test.plan.PIDNamespace = testID, Host
+		script := fmt.Sprintf("%s=MAINPID=%d\nREADY=1", engineScript, main.Process.Pid)
+		err := Launcher{Base: base}.Run(deadline(t, time.Minute), test.plan, []string{"/proc/self/exe"}, []string{script, "NOTIFY_SOCKET=" + address, "SIDECAR_X=1"})
+		if (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
+			t.Errorf("%s: %v, want an error with %q", name, err, test.err)
+		}
+		want := test.want
+		if want != "" {
+			want = fmt.Sprintf(want, main.Process.Pid)
+		}
+		if got := told(); got != want {
+			t.Errorf("%s: systemd was told %q, want %q", name, got, want)
+		}
+		if entries, err := os.ReadDir(base); err == nil && len(entries) > 0 {
+			t.Errorf("%s: left over: %v", name, entries)
+		}
+		if test.err != "" && test.want != "" { // the unit would wait for it
+			select {
+			case <-ended:
+			case <-time.After(time.Minute):
+				t.Errorf("%s: the main process goes on", name)
+			}
+		}
+		_ = unix.Kill(main.Process.Pid, unix.SIGKILL) // it may have ended
+	}
+}
