@@ -56,7 +56,7 @@ func startEngine(path string, argv, environment []string) (*engine, error) {
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	}
 	if err := e.cmd.Start(); err != nil {
-		manager.Close()
+		e.close()
 		return nil, fmt.Errorf("starting %s: %w", argv[0], err)
 	}
 	go func() {
@@ -67,19 +67,47 @@ func startEngine(path string, argv, environment []string) (*engine, error) {
 }
 
 // close ends what is left: nobody listens to the client any more.
-func (e *engine) close() { e.manager.Close() }
+func (e *engine) close() { _ = e.manager.Close() } // nothing is written to it
 
 // started waits until the client says READY=1 and returns the number that it gave
 // as MAINPID (sd_notify(3)). If it ends first, the error is an [*ExitError]. When
 // ctx ends, the client is ended first.
 func (e *engine) started(ctx context.Context) (mainPID int, err error) {
-	type message struct {
-		text string
-		err  error
-	}
-	messages := make(chan message)
 	done := make(chan struct{})
 	defer close(done)
+	messages := e.listen(done)
+	exited := e.exited
+	for {
+		select {
+		case m := <-messages:
+			if m.err != nil && exited == nil {
+				return 0, e.exitError() // that was all
+			}
+			ready, err := notified(m.text, &mainPID)
+			if err = errors.Join(m.err, err); ready || err != nil {
+				return mainPID, err
+			}
+		case <-exited:
+			exited = nil
+			if err := e.manager.SetReadDeadline(time.Now().Add(lastWords)); err != nil {
+				return 0, err
+			}
+		case <-ctx.Done():
+			e.end()
+			return 0, e.exitError()
+		}
+	}
+}
+
+// message is what the client has sent, or why nothing more can be read.
+type message struct {
+	text string
+	err  error
+}
+
+// listen passes the client's messages on until one cannot be read, or done.
+func (e *engine) listen(done <-chan struct{}) <-chan message {
+	messages := make(chan message)
 	go func() {
 		for {
 			text, err := receive(e.manager)
@@ -93,27 +121,7 @@ func (e *engine) started(ctx context.Context) (mainPID int, err error) {
 			}
 		}
 	}()
-	exited := e.exited
-	for {
-		select {
-		case m := <-messages:
-			if m.err != nil && exited == nil {
-				return 0, e.exitError()
-			}
-			ready, err := notified(m.text, &mainPID)
-			if ready || m.err != nil || err != nil {
-				return mainPID, errors.Join(m.err, err)
-			}
-		case <-exited:
-			exited = nil
-			if err := e.manager.SetReadDeadline(time.Now().Add(lastWords)); err != nil {
-				return 0, err
-			}
-		case <-ctx.Done():
-			e.end()
-			return 0, e.exitError()
-		}
-	}
+	return messages
 }
 
 // receive reads one message. Descriptors that come along are closed: that answers
@@ -182,7 +190,7 @@ func (e *engine) exitError() error {
 	}
 	status, _ := e.cmd.ProcessState.Sys().(syscall.WaitStatus) // it is on Linux
 	switch {
-	case status.Signaled():
+	case status.Signaled(): //nolint:misspell // the name is syscall's
 		return &ExitError{128 + int(status.Signal())}
 	case status.ExitStatus() == 0:
 		return errors.New("the container engine ended without having started anything")
