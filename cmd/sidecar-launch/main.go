@@ -94,7 +94,7 @@ func start(plan launch.Plan, argv []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	hideArguments()
-	return launch.Launcher{}.Run(ctx, plan, argv, os.Environ())
+	return launch.Launcher{}.Run(ctx, plan, argv, os.Environ(), complain)
 }
 
 // hideArguments blanks our command line. The payload's is in it, and callers that

@@ -37,11 +37,12 @@ const (
 // The service manager hears of the unit's main process as soon as there is one: its
 // exit status is then the unit's. If that one ends before it is ready, the error is
 // [ErrMainEnded]; if the engine's client does, an [*ExitError]; both have said why.
-// When something else goes wrong afterwards the main process is ended, and with it
-// the unit's start. On every error the pins are taken away.
+// When something else goes wrong afterwards, say gets to know it first; then the main
+// process is ended, and with it the unit's start: who asked for it hears of that at
+// once. On every error the pins are taken away.
 //
 // It must be called in the unit's control group, by its first process.
-func (l Launcher) Run(ctx context.Context, p Plan, argv, environment []string) error {
+func (l Launcher) Run(ctx context.Context, p Plan, argv, environment []string, say func(error)) error {
 	if len(argv) == 0 || !filepath.IsAbs(argv[0]) {
 		return fmt.Errorf("the program must be an absolute path")
 	}
@@ -56,7 +57,7 @@ func (l Launcher) Run(ctx context.Context, p Plan, argv, environment []string) e
 		return errors.Join(err, l.Clean(p.ID))
 	}
 	defer e.close()
-	pid, err := l.await(ctx, p, e, socket)
+	pid, err := l.await(ctx, p, e, socket, say)
 	if err != nil {
 		return errors.Join(err, l.Clean(p.ID))
 	}
@@ -80,7 +81,7 @@ func (p Plan) limit() time.Duration {
 
 // await waits for the engine, tells the service manager of the main process, and
 // waits for the payload, whose process it returns.
-func (l Launcher) await(ctx context.Context, p Plan, e *engine, socket string) (int, error) {
+func (l Launcher) await(ctx context.Context, p Plan, e *engine, socket string, say func(error)) (int, error) {
 	mainPID, err := e.started(ctx)
 	if err != nil {
 		return 0, err
@@ -99,7 +100,8 @@ func (l Launcher) await(ctx context.Context, p Plan, e *engine, socket string) (
 	defer main.Close()
 	pid, err := l.Ready(ctx, p, table, mainPID)
 	if err != nil && !errors.Is(err, ErrMainEnded) {
-		err = errors.Join(err, main.end())
+		say(err)
+		err = errors.Join(ErrMainEnded, main.end())
 	}
 	return pid, err
 }

@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -68,7 +69,14 @@ func TestLaunchRun(t *testing.T) {
 		address, told := systemdOf(t)
 		test.plan.ID, test.plan.PIDNamespace = testID, Host
 		script := fmt.Sprintf("%s=MAINPID=%d\nREADY=1", engineScript, main.Process.Pid)
-		err := Launcher{Base: base}.Run(deadline(t, time.Minute), test.plan, []string{"/proc/self/exe"}, []string{script, "NOTIFY_SOCKET=" + address, "SIDECAR_X=1"})
+		var said error
+		err := Launcher{Base: base}.Run(deadline(t, time.Minute), test.plan, []string{"/proc/self/exe"}, []string{script, "NOTIFY_SOCKET=" + address, "SIDECAR_X=1"}, func(err error) { said = err })
+		if said != nil {
+			if !errors.Is(err, ErrMainEnded) {
+				t.Errorf("%s: %v after it was said", name, err)
+			}
+			err = said
+		}
 		if (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
 			t.Errorf("%s: %v, want an error with %q", name, err, test.err)
 		}
