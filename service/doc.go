@@ -5,7 +5,8 @@
 //
 // A call goes through the same steps everywhere: syntax, authorisation, policy
 // (package policy, pure), plan (pure), effect (package systemd), answer. The
-// order matters: a caller without rights learns nothing about what exists.
+// order matters: a caller without rights learns nothing about what exists. Agents
+// are held by their own policy, root by nobody; of all others polkit is asked.
 //
 // systemd is the only store. A unit carries what was asked for in its own
 // environment, so a restarted daemon knows everything that the old one knew.
