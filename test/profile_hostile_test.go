@@ -42,7 +42,7 @@ func TestShimHostilePrivateMounts(t *testing.T) {
 	t.Cleanup(func() { run(t, "rm", "-rf", "/etc/victims", neutronDirectory+"/external") })
 
 	rounds := swapping(t, func() {
-		time.Sleep(rand.N(20 * time.Millisecond))
+		time.Sleep(rand.N(40 * time.Millisecond))
 		pair := [][2]string{
 			{dir, hostile + "/pids"},
 			{neutronDirectory + "/external", hostile + "/external"},
@@ -55,7 +55,7 @@ func TestShimHostilePrivateMounts(t *testing.T) {
 		exchange()
 	})
 	launches, good := 0, 0
-	for ; good < 2 && launches < 10; launches++ {
+	for ; launches < 8 || good == 0 && launches < 20; launches++ {
 		s, err := as(t, agent).Launch(minute(t), interfaces.LaunchParameters{
 			Profile: "haproxy", NetworkNamespace: &r.namespace, Arguments: []string{"-f", configuration},
 		})
