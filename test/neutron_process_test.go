@@ -81,7 +81,7 @@ func (a *neutronAgent) life(t *testing.T, m *managed, killScripts string) {
 	id := a.isSidecar(t, first, m.uuid)
 	if m.reloads {
 		a.do(t, "reload", named)
-		// haproxy executes itself, and has no command line in between.
+		eventually(t, 10*time.Second, "it has reloaded", func() bool { return m.reloaded(first.PID) })
 		eventually(t, 10*time.Second, "after HUP it is what it was", func() bool { return a.do(t, "state", named) == first })
 		a.isSidecar(t, first, m.uuid)
 	}
@@ -109,6 +109,17 @@ func (a *neutronAgent) life(t *testing.T, m *managed, killScripts string) {
 	if left := a.do(t, "state", named); left.Active {
 		t.Errorf("active after it was disabled: %+v", left)
 	}
+}
+
+// reloaded reports whether a process has heeded its HUP, as far as that shows: haproxy
+// executes itself, with its old workers as arguments. In between it has no command
+// line, and Neutron would start it again.
+func (m *managed) reloaded(pid int) bool {
+	if m.service != "haproxy" {
+		return true
+	}
+	argv, err := cmdline(pid)
+	return err == nil && slices.Contains(argv, "-sf")
 }
 
 // isSidecar holds what Neutron says about a process to what the service says: the
