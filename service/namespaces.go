@@ -1,6 +1,7 @@
 package service
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -73,7 +74,14 @@ func (h HostNamespaces) OfCaller(caller Caller) (*string, error) {
 // must be one of those that the agent's file grants, as if the agent had named it,
 // and the agent may name any. So who wins the race for the number wins nothing. On
 // the host's socket, where no agent's file holds the caller, it is refused.
+//
+// Of a caller on the bus nobody says for certain which process it is: see
+// GetConnectionCredentials in the D-Bus specification, whose ProcessFD only newer
+// buses have.
 func namespaceOf(caller Caller) (*os.File, error) {
+	if caller.Sender != "" {
+		return nil, errors.New("the bus does not say which one the caller is in; name it (network-namespace)")
+	}
 	if caller.PIDFD >= 0 || caller.Agent == "" {
 		return netns.OfProcess(caller.PID, caller.PIDFD)
 	}

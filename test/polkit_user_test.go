@@ -52,6 +52,8 @@ type told struct {
 	Request request
 	// HangUp is how long it waits before it hangs up; 0 is until there is an answer.
 	HangUp time.Duration
+	// Bus is a call on the system bus instead.
+	Bus *busCall
 	// Leave makes it send the connection to this socket, and end.
 	Leave string
 }
@@ -158,6 +160,9 @@ func userMain() int {
 }
 
 func (w told) carryOut() (f frame, err error) {
+	if w.Bus != nil {
+		return w.Bus.carryOut(w.HangUp)
+	}
 	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: hostSocket, Net: "unix"})
 	if err != nil {
 		return f, err
