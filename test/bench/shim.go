@@ -135,10 +135,14 @@ func throughShim(ctx context.Context, agent *client.Client, n network, environme
 	return took, err
 }
 
+// wrapperOnce measures what Neutron waits for: that the wrapper returns and that the
+// pid file is there, whichever comes last.
 func wrapperOnce(ctx context.Context, n network) (time.Duration, error) {
-	took, err := untilPID(ctx, n, func() error {
+	begin := time.Now()
+	_, err := untilPID(ctx, n, func() error {
 		return n.inside(exec.CommandContext(ctx, wrapperPath, n.launch().Arguments...))
 	})
+	took := time.Since(begin)
 	if err != nil {
 		return 0, err
 	}
