@@ -134,7 +134,7 @@ func TestConcurrentAbandonedCallsAreBounded(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { _, err := c.Get(ctx, unit); done <- err }()
-		waitFor(t, "the call", func() bool { return bus.count("GetAll") == sent+1 })
+		waitFor(t, "the call", func() bool { return bus.count("GetUnit") == sent+1 })
 		cancel()
 		wantError(t, "call of one who leaves", <-done, context.Canceled)
 	}
@@ -144,7 +144,7 @@ func TestConcurrentAbandonedCallsAreBounded(t *testing.T) {
 		wantError(t, "call of one who finds no room", err, context.DeadlineExceeded)
 		cancel()
 	}
-	if n := bus.count("GetAll"); n != 4 {
+	if n := bus.count("GetUnit"); n != 4 {
 		t.Errorf("%d calls were sent and not answered, want 4", n)
 	}
 	close(answer)
@@ -223,7 +223,7 @@ func TestCloseEndsCalls(t *testing.T) {
 	c := bus.dial(nil)
 	done := make(chan error, 1)
 	go func() { _, err := c.Get(context.Background(), unit); done <- err }()
-	waitFor(t, "the call", func() bool { return bus.count("GetAll") == 1 })
+	waitFor(t, "the call", func() bool { return bus.count("GetUnit") == 1 })
 	begun := time.Now() // the time-out of the call is a minute
 	if err := c.Close(); err != nil {
 		t.Error(err)
@@ -249,5 +249,16 @@ func TestDialFails(t *testing.T) {
 	cancel()
 	if _, err := Dial(ctx, Config{Address: bus.address}); err == nil {
 		t.Error("dialled with a context that had ended")
+	}
+}
+
+// TestGetDoesNotReadAUnitThatIsNotThere: systemd would load it.
+func TestGetDoesNotReadAUnitThatIsNotThere(t *testing.T) {
+	t.Parallel()
+	bus := newScriptedBus(t, scriptedUnit{"GetUnit": failing("org.freedesktop.systemd1.NoSuchUnit")}.answer)
+	_, err := bus.dial(nil).Get(t.Context(), unit)
+	wantError(t, "a unit that is not there", err, ErrNoSuchUnit)
+	if n := bus.count("GetAll"); n != 0 {
+		t.Errorf("it was read %d times", n)
 	}
 }

@@ -10,7 +10,13 @@ import (
 
 // Get reads a unit from systemd. It returns ErrNoSuchUnit for one that systemd
 // does not know or that is inactive without a job.
+//
+// It asks for the name first: to read a unit that is not there systemd would load it,
+// announce it going, and answer some 400 properties of nothing.
 func (c *Conn) Get(ctx context.Context, name string) (Unit, error) {
+	if _, err := c.retry(ctx, managerPath, managerMethod+"GetUnit", name); err != nil {
+		return Unit{}, fmt.Errorf("%s: %w", name, err)
+	}
 	u, err := c.read(ctx, name)
 	if err == nil && u.gone() {
 		return Unit{}, fmt.Errorf("%s: %w", name, ErrNoSuchUnit)
