@@ -155,16 +155,17 @@ func TestDBusStrangers(t *testing.T) {
 		argv []string
 		want string
 	}{
-		"launch":        {append([]string{"--", "call", interfaces.BusName, interfaces.ManagerPath, interfaces.ManagerInterface, "Launch"}, asBusctl(tester, probe(t, "t-strange"))...), "access denied"},
-		"list":          {[]string{"call", interfaces.BusName, interfaces.ManagerPath, interfaces.ManagerInterface, "List", "a{sv}", "0"}, "access denied"},
-		"properties":    {[]string{"get-property", interfaces.BusName, id.Path(), interfaces.SidecarInterface, "State"}, "access denied"},
-		"of nothing":    {[]string{"get-property", interfaces.BusName, interfaces.NewID("a", "b", "c").Path(), interfaces.SidecarInterface, "State"}, "access denied"},
-		"objects":       {[]string{"call", interfaces.BusName, interfaces.ManagerPath, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects"}, "access denied"},
-		"stop":          {[]string{"call", interfaces.BusName, id.Path(), interfaces.SidecarInterface, "Stop", "a{sv}", "0"}, "access denied"},
+		"launch":        {append([]string{"--", "call", interfaces.BusName, interfaces.ManagerPath, interfaces.ManagerInterface, "Launch"}, asBusctl(tester, probe(t, "t-strange"))...), "authentication required"},
+		"list":          {[]string{"call", interfaces.BusName, interfaces.ManagerPath, interfaces.ManagerInterface, "List", "a{sv}", "0"}, "authentication required"},
+		"properties":    {[]string{"get-property", interfaces.BusName, id.Path(), interfaces.SidecarInterface, "State"}, "authentication required"},
+		"of nothing":    {[]string{"get-property", interfaces.BusName, interfaces.NewID("a", "b", "c").Path(), interfaces.SidecarInterface, "State"}, "authentication required"},
+		"objects":       {[]string{"call", interfaces.BusName, interfaces.ManagerPath, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects"}, "authentication required"},
+		"stop":          {[]string{"call", interfaces.BusName, id.Path(), interfaces.SidecarInterface, "Stop", "a{sv}", "0"}, "authentication required"},
 		"set":           {[]string{"set-property", interfaces.BusName, id.Path(), interfaces.SidecarInterface, "State", "s", "failed"}, "denied"},
 		"other methods": {[]string{"call", interfaces.BusName, interfaces.ManagerPath, interfaces.ManagerInterface, "Monitor"}, "denied"},
 	} {
-		if out, err := as(c.argv...); err == nil || !strings.Contains(strings.ToLower(err.Error()), c.want) {
+		// busctl may show errno's text instead: "Access denied".
+		if out, err := as(c.argv...); err == nil || !strings.Contains(err.Error(), c.want) && !strings.Contains(err.Error(), "Access denied") {
 			t.Errorf("%s: %v %s, want %q", name, err, out, c.want)
 		}
 	}

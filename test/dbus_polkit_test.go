@@ -155,3 +155,36 @@ func TestDBusPolkitCallerThatLeaves(t *testing.T) {
 		t.Errorf("started %v, %v", units, err)
 	}
 }
+
+// TestDBusPolkitCanBeKeptOut has the file of docs/dbus.md close the interface to all
+// but root, whatever polkit says.
+func TestDBusPolkitCanBeKeptOut(t *testing.T) {
+	begin(t)
+	rules(t, map[string]string{"10-test.rules": byName})
+	const file = "/etc/dbus-1/system.d/sidecar.conf"
+	t.Cleanup(func() {
+		run(t, "rm", "-f", file)
+		run(t, "systemctl", "reload", "dbus.service")
+	})
+	u, root := newUser(t, allowed), newUser(t, 0)
+	call := ofManager("ListProfiles")
+	if got := u.busCall(t, call); got.Error != fine {
+		t.Errorf("before: %v", got)
+	}
+	write(t, file, `<busconfig>
+  <policy context="default"><deny send_destination="io.tripleo.Sidecar1"/></policy>
+  <policy user="root"><allow send_destination="io.tripleo.Sidecar1"/></policy>
+</busconfig>
+`)
+	run(t, "systemctl", "reload", "dbus.service")
+	since := now()
+	if got := u.busCall(t, call); got.Error != busDenied {
+		t.Errorf("kept out: %v", got)
+	}
+	if n := len(entriesSince(t, since, decisionID)); n != 0 {
+		t.Errorf("%d calls came through", n)
+	}
+	if got := root.busCall(t, call); got.Error != fine {
+		t.Errorf("root: %v", got)
+	}
+}
