@@ -99,21 +99,30 @@ func TestLaunchOverWhatTheEngineLeft(t *testing.T) {
 	for name, c := range map[string]struct {
 		stumbles, starts int
 		code             int32
+		result           string // systemd's, if it is another one than of the exit code
 		fails            bool
 	}{
-		"it stumbles once":       {stumbles: 1, code: 125, starts: 2},
-		"it stumbles twice":      {stumbles: 2, code: 125, starts: 2, fails: true},
-		"the program fails":      {stumbles: 1, code: 1, starts: 1, fails: true},
-		"the program is missing": {stumbles: 1, code: 127, starts: 1, fails: true},
+		"it stumbles once":         {stumbles: 1, code: 125, starts: 2},
+		"it stumbles twice":        {stumbles: 2, code: 125, starts: 2, fails: true},
+		"the program fails":        {stumbles: 1, code: 1, starts: 1, fails: true},
+		"the program is missing":   {stumbles: 1, code: 127, starts: 1, fails: true},
+		"it failed in another way": {stumbles: 1, code: 125, result: "resources", starts: 1, fails: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newFakeHost(t)
 			h.units.OnStart = func(string, []systemd.Property) systemd.Outcome {
-				if h.starts() <= c.stumbles {
-					return systemd.FailedWith(c.code)
+				if h.starts() > c.stumbles {
+					return systemd.Outcome{}
 				}
-				return systemd.Outcome{}
+				o := systemd.FailedWith(c.code)
+				fail := o.Change
+				o.Change = func(u *systemd.Unit) {
+					if fail(u); c.result != "" {
+						u.Result = c.result
+					}
+				}
+				return o
 			}
 			_, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor("net-1"))
 			if c.fails != errors.Is(err, interfaces.ErrLaunchFailed) || !c.fails && err != nil {
