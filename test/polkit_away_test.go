@@ -74,16 +74,16 @@ func TestPolkitThatHangs(t *testing.T) {
 	if _, err := at(t, hostSocket).List(minute(t), interfaces.ListParameters{Agent: new(tester)}); err != nil && !errors.Is(err, interfaces.ErrNoSuchSidecar) {
 		t.Errorf("root: %v", err)
 	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("root waited for polkit: %v", took)
+	}
 	q := probe(t, "t-hangs")
 	s := start(t, tester, q)
 	if _, err := as(t, tester).Stop(minute(t), interfaces.StopParameters{ID: s.ID}); err != nil {
 		t.Errorf("an agent: %v", err)
 	}
-	if took := time.Since(began); took > 20*time.Second {
-		t.Errorf("agents and root waited: %v", took)
-	}
 	wantDenied(t, u.answer(t), "has not answered within 25s")
-	if took := time.Since(began); took > 35*time.Second {
+	if took := time.Since(began); took > 45*time.Second {
 		t.Errorf("it took %v", took)
 	}
 	wantDenied(t, stopper.answer(t), "has not answered within 25s")
@@ -120,7 +120,7 @@ func TestPolkitThatIsKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantDenied(t, u.answer(t), "went away without an answer")
-	if took := time.Since(began); took > 10*time.Second {
+	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("it took %v", took)
 	}
 	if polkitVersion(t) < 124 { // which starts it again
