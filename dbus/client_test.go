@@ -3,19 +3,19 @@ package dbus
 import (
 	"bufio"
 	"encoding/binary"
-	"io"
 	"path/filepath"
 	"strings"
 
 	godbus "github.com/godbus/dbus/v5"
 
 	"tripleo.io/sidecar/internal/bus"
+	"tripleo.io/sidecar/internal/bus/bustest"
 )
 
 func (c *client) serve() {
 	defer c.conn.Close()
 	in := bufio.NewReader(c.conn)
-	if !c.authenticate(in) {
+	if !bustest.Authenticate(in, c.conn) {
 		return
 	}
 	for {
@@ -84,30 +84,6 @@ func credentialsOf(sender string) map[string]godbus.Variant {
 	}
 	return map[string]godbus.Variant{
 		"UnixUserID": godbus.MakeVariant(uid), "ProcessID": godbus.MakeVariant(uint32(4711)),
-	}
-}
-
-// authenticate is the server's side of EXTERNAL in the D-Bus specification.
-func (c *client) authenticate(in *bufio.Reader) bool {
-	for {
-		line, err := in.ReadString('\n')
-		if err != nil {
-			return false
-		}
-		answer := ""
-		switch line := strings.Trim(line, "\x00\r\n"); {
-		case line == "AUTH":
-			answer = "REJECTED EXTERNAL\r\n"
-		case line == "AUTH EXTERNAL":
-			answer = "DATA\r\n"
-		case strings.HasPrefix(line, "AUTH EXTERNAL"), strings.HasPrefix(line, "DATA"):
-			answer = "OK 0123456789abcdef0123456789abcdef\r\n"
-		case line == "BEGIN":
-			return true
-		}
-		if _, err := io.WriteString(c.conn, answer); err != nil {
-			return false
-		}
 	}
 }
 

@@ -1,14 +1,7 @@
 package systemd
 
 import (
-	"bufio"
 	"context"
-	"encoding/binary"
-	"io"
-	"net"
-	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,6 +9,7 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"tripleo.io/sidecar/internal/bus"
+	"tripleo.io/sidecar/internal/bus/bustest"
 )
 
 // Tests call a bus bus.
@@ -24,56 +18,36 @@ const (
 	busPath = bus.Path
 )
 
-// scriptedBus is a bus on which systemd answers as the test says. It knows only as
-// much of D-Bus as a Conn needs.
+// scriptedBus is a bus on which systemd answers as the test says.
 type scriptedBus struct {
-	t       *testing.T
-	address string
-	// answer is what systemd does with a call; the default is an empty reply.
-	// It may block.
-	answer func(p *peer, call *dbus.Message)
+	*bustest.Bus
+	t *testing.T
 
 	mu    sync.Mutex
 	calls []string // members, in order
-	peers []*peer
 }
 
-const owner = ":1.1"
+// owner is systemd's unique name.
+const owner = bustest.Service
 
-// peer is one connection to the scripted bus.
-type peer struct {
-	bus  *scriptedBus
-	conn net.Conn
-	mu   sync.Mutex // of writing
-}
-
-func newScriptedBus(t *testing.T, answer func(p *peer, call *dbus.Message)) *scriptedBus {
+// newScriptedBus starts a bus. answer is what systemd does with a call; nil is an
+// empty reply. It may block.
+func newScriptedBus(t *testing.T, answer func(*bustest.Call)) *scriptedBus {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "bus") // t.TempDir can be too long, and has commas
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	path := filepath.Join(dir, "bus")
-	listener, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &scriptedBus{t: t, address: "unix:path=" + path, answer: answer}
-	t.Cleanup(func() { _ = listener.Close(); b.disconnect() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			p := &peer{bus: b, conn: conn}
-			b.mu.Lock()
-			b.peers = append(b.peers, p)
-			b.mu.Unlock()
-			go p.serve()
+	b := &scriptedBus{t: t}
+	b.Bus = bustest.New(t, func(c *bustest.Call) {
+		b.mu.Lock()
+		b.calls = append(b.calls, c.Member)
+		b.mu.Unlock()
+		switch {
+		case c.Member == "GetNameOwner":
+			c.Reply(owner)
+		case c.Member == "AddMatch" || c.Member == "Subscribe" || answer == nil:
+			c.Reply()
+		default:
+			answer(c)
 		}
-	}()
+	})
 	return b
 }
 
@@ -81,7 +55,7 @@ func newScriptedBus(t *testing.T, answer func(p *peer, call *dbus.Message)) *scr
 // the machine may be busy.
 func (b *scriptedBus) dial(change func(*Config)) *Conn {
 	b.t.Helper()
-	config := Config{Address: b.address, CallTimeout: time.Minute}
+	config := Config{Address: b.Address, CallTimeout: time.Minute}
 	if change != nil {
 		change(&config)
 	}
@@ -102,16 +76,6 @@ func (b *scriptedBus) dialImpatient(timeout time.Duration) *Conn {
 	return c
 }
 
-// disconnect ends all connections, as a restart of the bus does.
-func (b *scriptedBus) disconnect() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, p := range b.peers {
-		_ = p.conn.Close()
-	}
-	b.peers = nil
-}
-
 // count is how often a method was called.
 func (b *scriptedBus) count(member string) int {
 	b.mu.Lock()
@@ -125,127 +89,31 @@ func (b *scriptedBus) count(member string) int {
 	return n
 }
 
-// signal sends a signal to all connections.
-func (b *scriptedBus) signal(sender string, path dbus.ObjectPath, iface, member string, body ...any) {
-	b.mu.Lock()
-	peers := b.peers
-	b.mu.Unlock()
-	for _, p := range peers {
-		p.send(&dbus.Message{Type: dbus.TypeSignal, Body: body, Headers: map[dbus.HeaderField]dbus.Variant{
-			dbus.FieldSender:    dbus.MakeVariant(sender),
-			dbus.FieldPath:      dbus.MakeVariant(path),
-			dbus.FieldInterface: dbus.MakeVariant(iface),
-			dbus.FieldMember:    dbus.MakeVariant(member),
-		}})
-	}
-}
-
 func (b *scriptedBus) propertiesChanged(sender, unit string) {
-	b.signal(sender, unitPath(unit), "org.freedesktop.DBus.Properties", "PropertiesChanged",
+	b.Signal(sender, unitPath(unit), "org.freedesktop.DBus.Properties", "PropertiesChanged",
 		"org.freedesktop.systemd1.Unit", map[string]dbus.Variant{}, []string{})
-}
-
-func (p *peer) serve() {
-	defer p.conn.Close()
-	in := bufio.NewReader(p.conn)
-	if !p.authenticate(in) {
-		return
-	}
-	for {
-		call, err := dbus.DecodeMessage(in)
-		if err != nil {
-			return
-		}
-		member, _ := call.Headers[dbus.FieldMember].Value().(string)
-		p.bus.mu.Lock()
-		p.bus.calls = append(p.bus.calls, member)
-		p.bus.mu.Unlock()
-		go p.dispatch(member, call)
-	}
-}
-
-func (p *peer) dispatch(member string, call *dbus.Message) {
-	switch {
-	case member == "Hello":
-		p.reply(call, ":1.7")
-	case member == "GetNameOwner":
-		p.reply(call, owner)
-	case member == "AddMatch" || member == "Subscribe" || p.bus.answer == nil:
-		p.reply(call)
-	default:
-		p.bus.answer(p, call)
-	}
-}
-
-// authenticate is the server's side of EXTERNAL in the D-Bus specification.
-func (p *peer) authenticate(in *bufio.Reader) bool {
-	for {
-		line, err := in.ReadString('\n')
-		if err != nil {
-			return false
-		}
-		answer := ""
-		switch line := strings.Trim(line, "\x00\r\n"); {
-		case line == "AUTH":
-			answer = "REJECTED EXTERNAL\r\n"
-		case line == "AUTH EXTERNAL":
-			answer = "DATA\r\n"
-		case strings.HasPrefix(line, "AUTH EXTERNAL"), strings.HasPrefix(line, "DATA"):
-			answer = "OK 0123456789abcdef0123456789abcdef\r\n"
-		case line == "BEGIN":
-			return true
-		}
-		if _, err := io.WriteString(p.conn, answer); err != nil {
-			return false
-		}
-	}
-}
-
-func (p *peer) reply(call *dbus.Message, body ...any) {
-	p.send(&dbus.Message{Type: dbus.TypeMethodReply, Body: body, Headers: map[dbus.HeaderField]dbus.Variant{
-		dbus.FieldReplySerial: dbus.MakeVariant(call.Serial()),
-		dbus.FieldSender:      dbus.MakeVariant(owner),
-	}})
-}
-
-func (p *peer) fail(call *dbus.Message, name string) {
-	p.send(&dbus.Message{Type: dbus.TypeError, Body: []any{"scripted"}, Headers: map[dbus.HeaderField]dbus.Variant{
-		dbus.FieldReplySerial: dbus.MakeVariant(call.Serial()),
-		dbus.FieldErrorName:   dbus.MakeVariant(name),
-		dbus.FieldSender:      dbus.MakeVariant(owner),
-	}})
-}
-
-func (p *peer) send(m *dbus.Message) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(m.Body) > 0 {
-		m.Headers[dbus.FieldSignature] = dbus.MakeVariant(dbus.SignatureOf(m.Body...))
-	}
-	_ = m.EncodeTo(p.conn, binary.LittleEndian)
 }
 
 // scriptedUnit answers what systemd does of one unit, by member; what is not there
 // is answered as for a running unit.
-type scriptedUnit map[string]func(p *peer, call *dbus.Message)
+type scriptedUnit map[string]func(c *bustest.Call)
 
-func (u scriptedUnit) answer(p *peer, call *dbus.Message) {
-	member, _ := call.Headers[dbus.FieldMember].Value().(string)
-	if f := u[member]; f != nil {
-		f(p, call)
+func (u scriptedUnit) answer(c *bustest.Call) {
+	if f := u[c.Member]; f != nil {
+		f(c)
 		return
 	}
-	switch member {
+	switch c.Member {
 	case "Get":
-		p.reply(call, dbus.MakeVariant("257.1"))
+		c.Reply(dbus.MakeVariant("257.1"))
 	case "GetAll":
-		p.reply(call, properties("active", 0))
+		c.Reply(properties("active", 0))
 	case "StartTransientUnit", "StopUnit":
-		p.reply(call, dbus.ObjectPath(jobPrefix+"5"))
+		c.Reply(dbus.ObjectPath(jobPrefix + "5"))
 	case "ListUnitsByPatterns":
-		p.reply(call, []listed{listedUnit("a.service", "active", 0)})
+		c.Reply([]listed{listedUnit("a.service", "active", 0)})
 	default:
-		p.reply(call)
+		c.Reply()
 	}
 }
 

@@ -10,33 +10,35 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"tripleo.io/sidecar/internal/bus/bustest"
 )
 
 const unit = "a.service"
 
 // counted answers the first call with first, later ones with then.
-func counted(first, then func(p *peer, call *dbus.Message)) func(*peer, *dbus.Message) {
+func counted(first, then func(c *bustest.Call)) func(*bustest.Call) {
 	var calls atomic.Int32
-	return func(p *peer, call *dbus.Message) {
+	return func(c *bustest.Call) {
 		if calls.Add(1) == 1 {
-			first(p, call)
+			first(c)
 		} else {
-			then(p, call)
+			then(c)
 		}
 	}
 }
 
-func failing(name string) func(*peer, *dbus.Message) {
-	return func(p *peer, call *dbus.Message) { p.fail(call, name) }
+func failing(name string) func(*bustest.Call) {
+	return func(c *bustest.Call) { c.Fail(name, "scripted") }
 }
 
-func replying(body ...any) func(*peer, *dbus.Message) {
-	return func(p *peer, call *dbus.Message) { p.reply(call, body...) }
+func replying(body ...any) func(*bustest.Call) {
+	return func(c *bustest.Call) { c.Reply(body...) }
 }
 
-func hangingUp(p *peer, _ *dbus.Message) { _ = p.conn.Close() }
+func hangingUp(c *bustest.Call) { c.HangUp() }
 
-func silent(*peer, *dbus.Message) {}
+func silent(*bustest.Call) {}
 
 const (
 	noReply  = "org.freedesktop.DBus.Error.NoReply"
@@ -47,7 +49,7 @@ const (
 
 func TestReadsOutliveARestartOfTheBus(t *testing.T) {
 	t.Parallel()
-	for what, first := range map[string]func(*peer, *dbus.Message){
+	for what, first := range map[string]func(*bustest.Call){
 		"the bus goes":   hangingUp,
 		"systemd goes":   failing(noReply),
 		"systemd is off": failing(noOwner),
@@ -93,7 +95,7 @@ func TestConcurrentCallsAreBounded(t *testing.T) {
 	t.Parallel()
 	var now, most atomic.Int32
 	full, once := make(chan struct{}), sync.Once{} // closed when as many are in flight as may be
-	bus := newScriptedBus(t, func(p *peer, call *dbus.Message) {
+	bus := newScriptedBus(t, func(c *bustest.Call) {
 		n := now.Add(1)
 		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
 		}
@@ -103,7 +105,7 @@ func TestConcurrentCallsAreBounded(t *testing.T) {
 		<-full
 		time.Sleep(5 * time.Millisecond) // one more could come
 		now.Add(-1)
-		p.reply(call, properties("active", 0))
+		c.Reply(properties("active", 0))
 	})
 	c := bus.dial(func(config *Config) { config.MaxInFlight = 4 })
 	var wg sync.WaitGroup
@@ -125,9 +127,9 @@ func TestConcurrentCallsAreBounded(t *testing.T) {
 func TestConcurrentAbandonedCallsAreBounded(t *testing.T) {
 	t.Parallel()
 	answer := make(chan struct{})
-	bus := newScriptedBus(t, func(p *peer, call *dbus.Message) {
+	bus := newScriptedBus(t, func(c *bustest.Call) {
 		<-answer
-		p.reply(call, properties("active", 0))
+		c.Reply(properties("active", 0))
 	})
 	c := bus.dial(func(config *Config) { config.MaxInFlight = 4 })
 	for sent := range 4 {
@@ -201,11 +203,11 @@ func TestOddSignalsDoNoHarm(t *testing.T) {
 	for _, body := range bodies {
 		for _, sender := range []string{owner, busName, ":1.66", ""} {
 			for _, member := range []string{"JobRemoved", "UnitRemoved", "Reloading"} {
-				bus.signal(sender, managerPath, "org.freedesktop.systemd1.Manager", member, body...)
+				bus.Signal(sender, managerPath, "org.freedesktop.systemd1.Manager", member, body...)
 			}
-			bus.signal(sender, "/", "org.freedesktop.DBus.Properties", "PropertiesChanged", body...)
-			bus.signal(sender, unitPrefix+"_", "org.freedesktop.DBus.Properties", "PropertiesChanged", body...)
-			bus.signal(sender, busPath, "org.freedesktop.DBus", "NameOwnerChanged", body...)
+			bus.Signal(sender, "/", "org.freedesktop.DBus.Properties", "PropertiesChanged", body...)
+			bus.Signal(sender, unitPrefix+"_", "org.freedesktop.DBus.Properties", "PropertiesChanged", body...)
+			bus.Signal(sender, busPath, "org.freedesktop.DBus", "NameOwnerChanged", body...)
 		}
 	}
 	before := c.comings.Load()
@@ -247,7 +249,7 @@ func TestDialFails(t *testing.T) {
 	bus := newScriptedBus(t, nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := Dial(ctx, Config{Address: bus.address}); err == nil {
+	if _, err := Dial(ctx, Config{Address: bus.Address}); err == nil {
 		t.Error("dialled with a context that had ended")
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"tripleo.io/sidecar/internal/bus/bustest"
 )
 
 // listedBus has two units, one of which can change its state, and counts reads.
@@ -18,18 +20,18 @@ func newListedBus(t *testing.T) *listedBus {
 	b := &listedBus{}
 	b.state.Store("active")
 	b.scriptedBus = newScriptedBus(t, scriptedUnit{
-		"ListUnitsByPatterns": func(p *peer, call *dbus.Message) {
-			p.reply(call, []listed{
+		"ListUnitsByPatterns": func(c *bustest.Call) {
+			c.Reply([]listed{
 				listedUnit("b.service", "active", 0), listedUnit(unit, b.state.Load().(string), 0),
 				listedUnit("gone.service", "inactive", 0),
 			})
 		},
-		"GetAll": func(p *peer, call *dbus.Message) {
+		"GetAll": func(c *bustest.Call) {
 			state := "active"
-			if call.Headers[dbus.FieldPath].Value() == unitPath(unit) {
+			if c.Headers[dbus.FieldPath].Value() == unitPath(unit) {
 				state = b.state.Load().(string)
 			}
-			p.reply(call, properties(state, 0))
+			c.Reply(properties(state, 0))
 		},
 	}.answer)
 	return b
@@ -40,7 +42,7 @@ func TestListReadsOnlyWhatChanged(t *testing.T) {
 	bus := newListedBus(t)
 	c := bus.dial(nil)
 	manager := func(member string, body ...any) {
-		bus.signal(owner, managerPath, "org.freedesktop.systemd1.Manager", member, body...)
+		bus.Signal(owner, managerPath, "org.freedesktop.systemd1.Manager", member, body...)
 	}
 	steps := []struct {
 		what  string
@@ -55,13 +57,13 @@ func TestListReadsOnlyWhatChanged(t *testing.T) {
 		{"a removal", func() { manager("UnitRemoved", unit, unitPath(unit)) }, 1},
 		{"a reload", func() { manager("Reloading", true) }, 2},
 		{"another systemd", func() {
-			bus.signal(busName, busPath, busName, "NameOwnerChanged", destination, owner, ":1.2")
+			bus.Signal(busName, busPath, busName, "NameOwnerChanged", destination, owner, ":1.2")
 			waitFor(t, "the subscription", func() bool { return bus.count("Subscribe") == 2 && c.cache.isLive() })
 		}, 2},
 		{"another systemd again", func() {}, 0},
 		{"a change said by the old one", func() { bus.propertiesChanged(owner, unit) }, 0},
 		{"a reconnection", func() {
-			bus.disconnect()
+			bus.Disconnect()
 			waitFor(t, "the connection", func() bool { return bus.count("Subscribe") == 3 && c.cache.isLive() })
 		}, 2},
 		{"a long time", func() { c.cache.expire(time.Now().Add(2 * maxAge)) }, 2},

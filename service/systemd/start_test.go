@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"tripleo.io/sidecar/internal/bus/bustest"
 )
 
 func TestStartDecidesByTheUnit(t *testing.T) {
@@ -93,7 +95,7 @@ func TestStartBelievesTheUnitNotTheSignal(t *testing.T) {
 	var job atomic.Uint32
 	job.Store(5)
 	bus := newScriptedBus(t, scriptedUnit{
-		"GetAll": func(p *peer, call *dbus.Message) { p.reply(call, properties("activating", job.Load())) },
+		"GetAll": func(c *bustest.Call) { c.Reply(properties("activating", job.Load())) },
 	}.answer)
 	c := bus.dial(nil)
 	done := make(chan error, 1)
@@ -102,7 +104,7 @@ func TestStartBelievesTheUnitNotTheSignal(t *testing.T) {
 		done <- err
 	}()
 	removed := func(result string) {
-		bus.signal(owner, managerPath, "org.freedesktop.systemd1.Manager", "JobRemoved",
+		bus.Signal(owner, managerPath, "org.freedesktop.systemd1.Manager", "JobRemoved",
 			uint32(5), dbus.ObjectPath(jobPrefix+"5"), unit, result)
 	}
 	waitFor(t, "the start", func() bool { return bus.count("StartTransientUnit") == 1 })

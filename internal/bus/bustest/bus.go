@@ -76,6 +76,21 @@ func (b *Bus) Disconnect() {
 	b.peers = nil
 }
 
+// Signal sends a signal to all connections.
+func (b *Bus) Signal(sender string, path dbus.ObjectPath, iface, member string, body ...any) {
+	b.mu.Lock()
+	peers := b.peers
+	b.mu.Unlock()
+	for _, p := range peers {
+		p.send(&dbus.Message{Type: dbus.TypeSignal, Body: body, Headers: map[dbus.HeaderField]dbus.Variant{
+			dbus.FieldSender:    dbus.MakeVariant(sender),
+			dbus.FieldPath:      dbus.MakeVariant(path),
+			dbus.FieldInterface: dbus.MakeVariant(iface),
+			dbus.FieldMember:    dbus.MakeVariant(member),
+		}})
+	}
+}
+
 func (b *Bus) accept(listener *net.UnixListener) {
 	for {
 		conn, err := listener.AcceptUnix()
@@ -93,7 +108,7 @@ func (b *Bus) accept(listener *net.UnixListener) {
 func (b *Bus) serve(p *peer) {
 	defer func() { _ = p.conn.Close() }()
 	in := bufio.NewReader(p)
-	if !p.authenticate(in) {
+	if !Authenticate(in, p.conn) {
 		return
 	}
 	for {
@@ -131,8 +146,9 @@ func (p *peer) Read(buffer []byte) (int, error) {
 	return n, nil
 }
 
-// authenticate is the server's side of EXTERNAL in the D-Bus specification.
-func (p *peer) authenticate(in *bufio.Reader) bool {
+// Authenticate is the bus's side of EXTERNAL in the D-Bus specification. It reports
+// whether messages follow.
+func Authenticate(in *bufio.Reader, out io.Writer) bool {
 	for {
 		line, err := in.ReadString('\n')
 		if err != nil {
@@ -151,7 +167,7 @@ func (p *peer) authenticate(in *bufio.Reader) bool {
 		case line == "BEGIN":
 			return true
 		}
-		if _, err := io.WriteString(p.conn, answer); err != nil {
+		if _, err := io.WriteString(out, answer); err != nil {
 			return false
 		}
 	}
