@@ -42,6 +42,9 @@ func TestPolkitThatIsNotThere(t *testing.T) {
 	t.Cleanup(func() { run(t, "systemctl", "unmask", "--runtime", "polkit") })
 	began := time.Now()
 	wantDenied(t, u.call(t, "Launch", p), "polkit")
+	if got := u.busCall(t, launching("Launch", p)); got.Error != busDenied {
+		t.Errorf("on the bus: %v", got)
+	}
 	if took := time.Since(began); took > 30*time.Second {
 		t.Errorf("it took %v", took)
 	}
@@ -60,7 +63,7 @@ func TestPolkitThatHangs(t *testing.T) {
 	begin(t)
 	namespace(t, "t-hangs")
 	rules(t, map[string]string{"10-test.rules": byName})
-	u, stopper := newUser(t, allowed), newUser(t, allowed)
+	u, stopper, onBus := newUser(t, allowed), newUser(t, allowed), newUser(t, allowed)
 	p := launchByAllowed(t, "t-hangs")
 	pid := polkitMainPID(t)
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
@@ -69,6 +72,8 @@ func TestPolkitThatHangs(t *testing.T) {
 	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGCONT) })
 	began := time.Now()
 	u.tell(t, told{Request: launchOf(p)})
+	call := launching("Launch", p)
+	onBus.tell(t, told{Bus: &call})
 	stopper.tell(t, told{Request: request{Method: interfaces.Name + ".Stop", Parameters: interfaces.StopParameters{ID: "tester.probe.0123456789ab"}}})
 
 	if _, err := at(t, hostSocket).List(minute(t), interfaces.ListParameters{Agent: new(tester)}); err != nil && !errors.Is(err, interfaces.ErrNoSuchSidecar) {
@@ -87,6 +92,9 @@ func TestPolkitThatHangs(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 	wantDenied(t, stopper.answer(t), "has not answered within 25s")
+	if got := onBus.answer(t); got.Error != busDenied {
+		t.Errorf("on the bus: %v", got)
+	}
 	time.Sleep(time.Until(began.Add(30 * time.Second)))
 	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 		t.Fatal(err)
@@ -94,6 +102,9 @@ func TestPolkitThatHangs(t *testing.T) {
 	time.Sleep(time.Second) // for the late answer
 	if units, err := sidecarUnits(); err != nil || len(units) != 0 {
 		t.Errorf("the late answer started %v, %v", units, err)
+	}
+	if got := onBus.busCall(t, launching("Explain", p)); got.Error != fine {
+		t.Errorf("on the bus, when polkit answers again: %v", got)
 	}
 	if polkitVersion(t) < 124 {
 		return
