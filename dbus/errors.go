@@ -37,23 +37,30 @@ func onWire(err error) (name string, body []any, known bool) {
 		return own.name, []any{dict.Text(own.text)}, true
 	case errors.As(err, &field):
 		err = &interfaces.InvalidParameterError{Parameter: field.Key, Reason: field.Reason}
+	}
+	row, parameters, ok := interfaces.ToWire(err)
+	switch {
+	case ok:
+		return row.DBus, bodyOf(row, parameters), true
 	case errors.Is(err, context.DeadlineExceeded):
 		return generic + "Timeout", []any{"the call took too long"}, true
 	}
-	row, parameters, ok := interfaces.ToWire(err)
-	if !ok {
-		name, body, _ := onWire(&interfaces.HostFailureError{Reason: internalReason})
-		return name, body, false
-	}
+	name, body, _ = onWire(&interfaces.HostFailureError{Reason: internalReason})
+	return name, body, false
+}
+
+// bodyOf makes the body of an error of the table. The text says no more than the
+// parameters do, whatever the error wraps.
+func bodyOf(row interfaces.ErrorRow, parameters any) []any {
 	if invalid, ok := parameters.(*interfaces.InvalidParameterError); ok {
 		// Here the parameters have the names of options.
 		renamed := *invalid
 		renamed.Parameter = dict.Option(invalid.Parameter)
-		err, parameters = &renamed, &renamed
+		parameters = &renamed
 	}
-	body = []any{dict.Text(err.Error())}
-	if parameters != nil {
-		body = append(body, dict.Encode(parameters))
+	detail, ok := parameters.(interfaces.Detail)
+	if !ok {
+		return []any{dict.Text(row.Err.Error())}
 	}
-	return row.DBus, body, true
+	return []any{dict.Text(detail.Error()), dict.Encode(detail)}
 }

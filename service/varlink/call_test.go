@@ -50,7 +50,7 @@ func TestVarlinkCall(t *testing.T) {
 		"upgrade":                    {[]string{`{"method":"io.tripleo.Sidecar.Nil","upgrade":true}`, echoCall}, []string{`{"parameters":{"parameter":"upgrade","reason":"no method upgrades the connection"},"error":"org.varlink.service.InvalidParameter"}`, echoed}},
 		"no such method":             {[]string{method("Destroy")}, []string{`{"parameters":{"method":"io.tripleo.Sidecar.Destroy"},"error":"org.varlink.service.MethodNotFound"}`}},
 		"no such interface":          {[]string{`{"method":"io.tripleo.Other.Nil"}`}, []string{`{"parameters":{"interface":"io.tripleo.Other"},"error":"org.varlink.service.InterfaceNotFound"}`}},
-		"invalid parameter":          {[]string{`{"method":"io.tripleo.Sidecar.Echo","parameters":{"text":"a","list":[],"mode":"keen"}}`}, []string{`{"parameters":{"parameter":"mode","reason":"must be one of replace, fail, keep, adopt"},"error":"org.varlink.service.InvalidParameter"}`}},
+		"invalid parameter":          {[]string{`{"method":"io.tripleo.Sidecar.Echo","parameters":{"text":"a","list":[],"mode":7}}`}, []string{`{"parameters":{"parameter":"mode","reason":"must be a string"},"error":"org.varlink.service.InvalidParameter"}`}},
 		"permission denied, wrapped": {[]string{fail("0")}, []string{denied}},
 		"expected more":              {[]string{fail("1")}, []string{expectedMore}},
 		"error with a reason":        {[]string{fail("2")}, []string{`{"parameters":{"parameter":"number","reason":"too small"},"error":"org.varlink.service.InvalidParameter"}`}},

@@ -7,8 +7,6 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
-
-	"tripleo.io/sidecar/interfaces"
 )
 
 // fieldSet is what a struct's json tags say.
@@ -64,9 +62,6 @@ func fits(kind jsontext.Kind, t reflect.Type) bool {
 
 // describe says in words what a value of type t is.
 func describe(t reflect.Type) string {
-	if values := enumValues(t); values != nil {
-		return "one of " + strings.Join(values, ", ")
-	}
 	switch t.Kind() {
 	case reflect.String:
 		return "a string"
@@ -78,31 +73,4 @@ func describe(t reflect.Type) string {
 		return "an array, each element " + describe(t.Elem())
 	}
 	return fmt.Sprintf("a %s, which is no type of varlink", t)
-}
-
-// enumValues returns the values of an enumeration; nil if t is none.
-func enumValues(t reflect.Type) []string {
-	switch t {
-	case reflect.TypeFor[interfaces.LaunchMode]():
-		return texts(interfaces.LaunchModes)
-	case reflect.TypeFor[interfaces.SidecarState]():
-		return texts(interfaces.SidecarStates)
-	}
-	return nil
-}
-
-func texts[T ~string](values []T) []string {
-	all := make([]string, 0, len(values))
-	for _, v := range values {
-		all = append(all, string(v))
-	}
-	return all
-}
-
-func checkEnum(v reflect.Value) (reason string) {
-	values := enumValues(v.Type())
-	if values == nil || slices.Contains(values, v.String()) {
-		return ""
-	}
-	return "must be " + describe(v.Type())
 }

@@ -1,0 +1,196 @@
+package twin
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/polkit"
+	"tripleo.io/sidecar/service"
+	"tripleo.io/sidecar/service/launch"
+	"tripleo.io/sidecar/service/policy"
+	"tripleo.io/sidecar/service/systemd"
+)
+
+// payload is the process of every sidecar.
+const payload = 4242
+
+// host is a core on a systemd and a polkit in memory. What they get is kept.
+type host struct {
+	core    *service.Core
+	units   *systemd.Fake
+	journal *journal
+	polkit  *authority
+	netns   *namespaces
+	signals *signals
+	broken  atomic.Pointer[func(operation, name string) error] // what systemd does not do
+}
+
+// newHost makes a host on which events are observed until the test ends.
+func newHost(t *testing.T, set *policy.Set) *host {
+	t.Helper()
+	h := &host{
+		units: &systemd.Fake{
+			OnStart: func(string, []systemd.Property) systemd.Outcome {
+				return systemd.ReadyAs(launch.FormatStatus(payload))
+			},
+		},
+		journal: &journal{}, polkit: &authority{}, netns: &namespaces{}, signals: &signals{},
+	}
+	h.units.Before = func(operation, name string) error {
+		if broken := h.broken.Load(); broken != nil {
+			return (*broken)(operation, name)
+		}
+		return nil
+	}
+	h.core = service.New(service.Config{
+		Authority: h.polkit, Units: h.units, Namespaces: h.netns, Journal: h.journal, Signaller: h.signals,
+		Launcher: "/usr/libexec/sidecar/sidecar-launch", Podman: "/usr/bin/podman", Starts: 4,
+		Logger: slog.New(slog.DiscardHandler),
+	}, set)
+	ctx, cancel := context.WithCancel(context.Background())
+	var observing sync.WaitGroup
+	observing.Go(func() { h.core.Observe(ctx) })
+	t.Cleanup(func() {
+		cancel()
+		observing.Wait()
+	})
+	return h
+}
+
+// launched starts a sidecar as root does, before the call that is compared.
+func (h *host) launched(t *testing.T, p interfaces.LaunchParameters) {
+	t.Helper()
+	if _, err := h.core.Launch(t.Context(), service.Caller{PIDFD: -1}, p); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// forget drops what the journal and polkit have got so far.
+func (h *host) forget() {
+	h.journal.take()
+	h.polkit.take()
+}
+
+// effects are what has happened to the host.
+type effects struct {
+	Units   []string // that are there, with their states
+	Signals []string
+}
+
+func (h *host) effects(t *testing.T) effects {
+	t.Helper()
+	h.broken.Store(nil)
+	units, err := h.units.List(t.Context(), interfaces.UnitPattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := effects{Signals: h.signals.sent}
+	for _, u := range units {
+		e.Units = append(e.Units, u.Name+" "+u.ActiveState)
+	}
+	return e
+}
+
+// journal keeps decisions, and has the output of a process.
+type journal struct {
+	mu        sync.Mutex
+	decisions []service.Decision
+}
+
+func (j *journal) Record(d service.Decision) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.decisions = append(j.decisions, d)
+}
+
+func (j *journal) Output(context.Context, string) []string {
+	return []string{"dnsmasq: cannot read /etc/resolv.conf", "dnsmasq: \xff is not UTF-8"}
+}
+
+func (j *journal) take() []service.Decision {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	defer func() { j.decisions = nil }()
+	return j.decisions
+}
+
+// authority is a polkit with one answer, which keeps its questions.
+type authority struct {
+	answer polkit.Verdict
+	err    error
+	hang   bool // it answers when the caller has gone
+
+	mu    sync.Mutex
+	asked []polkit.Request
+}
+
+func (a *authority) Check(ctx context.Context, r polkit.Request) (polkit.Verdict, error) {
+	a.mu.Lock()
+	a.asked = append(a.asked, r)
+	a.mu.Unlock()
+	if a.hang {
+		<-ctx.Done()
+	}
+	return a.answer, a.err
+}
+
+func (a *authority) take() []polkit.Request {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	defer func() { a.asked = nil }()
+	return a.asked
+}
+
+func (a *authority) count() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.asked)
+}
+
+// namespaces has every namespace but one. Who is known by a pidfd is in the host's.
+type namespaces struct{}
+
+const missing = "qdhcp-missing"
+
+func (*namespaces) Check(name string) error {
+	if name == missing {
+		return errors.New("it does not exist")
+	}
+	return nil
+}
+
+func (*namespaces) Has(string, int) (bool, error) { return true, nil }
+
+func (*namespaces) OfCaller(caller service.Caller) (*string, error) {
+	return service.HostNamespaces{}.OfCaller(caller)
+}
+
+// signals keeps what is sent.
+type signals struct {
+	err  error
+	sent []string
+}
+
+func (s *signals) Signal(_ int, controlGroup, signal string) error {
+	if s.err != nil {
+		return s.err
+	}
+	s.sent = append(s.sent, controlGroup+" "+signal)
+	return nil
+}
+
+// eventually waits until done holds, but not for ever.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within a minute: %s", what)
+		}
+	}
+}

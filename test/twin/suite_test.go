@@ -1,0 +1,157 @@
+package twin
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"tripleo.io/sidecar/service/policy"
+)
+
+// suite is what all cases of a test share.
+type suite struct {
+	bus string // D-Bus address
+	set *policy.Set
+}
+
+// pocket is an agent with stand-ins, which may have one sidecar.
+const pocket = `
+profiles           = ["dnsmasq"]
+network-namespaces = ["qdhcp-*"]
+state-directories  = ["/var/lib/pocket"]
+host-network       = true
+stand-ins          = true
+max-sidecars       = 1
+`
+
+func newSuite(t *testing.T) *suite {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("only root can call as other users")
+	}
+	return &suite{bus: startBus(t), set: loadPolicy(t)}
+}
+
+// loadPolicy loads the profiles and example agents that are shipped, and pocket.
+func loadPolicy(t *testing.T) *policy.Set {
+	t.Helper()
+	agents := installed(t, "../../service/policy/examples/agents.d")
+	write(t, filepath.Join(agents, "agents.d", "pocket.toml"), pocket)
+	set, err := policy.Load(installed(t, "../../service/policy/profiles.d"), agents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+// installed copies policy files as make install does: whatever the umask of the
+// checkout, nobody else may write them.
+func installed(t *testing.T, from string) string {
+	t.Helper()
+	root := t.TempDir()
+	to := filepath.Join(root, filepath.Base(from))
+	if err := os.Mkdir(to, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(from, "*.toml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files in %s: %v", from, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(to, filepath.Base(file)), string(text))
+	}
+	return root
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// directory makes one that every user can look into; t.TempDir's cannot, and its
+// name can be too long for a socket's.
+func directory(t *testing.T) string {
+	t.Helper()
+	path, err := os.MkdirTemp("", "twin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(path) })
+	if err := os.Chmod(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// busPolicy is the system bus's, as dbus-daemon ships it, with our part.
+const busPolicy = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>system</type>
+  <listen>unix:path=%s</listen>
+  <auth>EXTERNAL</auth>
+  <policy context="default">
+    <allow user="*"/>
+    <deny own="*"/>
+    <deny send_type="method_call"/>
+    <allow send_type="signal"/>
+    <allow send_requested_reply="true" send_type="method_return"/>
+    <allow send_requested_reply="true" send_type="error"/>
+    <allow receive_type="method_call"/>
+    <allow receive_type="method_return"/>
+    <allow receive_type="error"/>
+    <allow receive_type="signal"/>
+    <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus"/>
+  </policy>
+  <include>%s</include>
+</busconfig>
+`
+
+// startBus starts a dbus-daemon that ends with the test, and returns its address.
+func startBus(t *testing.T) string {
+	t.Helper()
+	program, err := exec.LookPath("dbus-daemon")
+	if err != nil {
+		t.Skip("needs dbus-daemon; scripts/prepare race installs it")
+	}
+	ours, err := filepath.Abs("../../dbus/io.tripleo.Sidecar1.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := directory(t)
+	config := filepath.Join(dir, "bus.conf")
+	write(t, config, fmt.Sprintf(busPolicy, filepath.Join(dir, "bus"), ours))
+	daemon := exec.Command(program, "--config-file="+config, "--nofork", "--nopidfile", "--print-address")
+	var said strings.Builder // it complains of limits that it cannot raise
+	daemon.Stderr = &said
+	out, err := daemon.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = daemon.Process.Kill()
+		_ = daemon.Wait()
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatalf("dbus-daemon: %v %s", daemon.Wait(), said.String())
+	}
+	address, _, _ := strings.Cut(strings.TrimSpace(line), ",") // guid=… follows
+	return address
+}
