@@ -22,8 +22,9 @@ const maxCalls = 32
 // Client asks one service. It is safe for use by many goroutines, and needs no
 // closing.
 type Client struct {
-	path  string
-	slots chan struct{} // holds one for each call under way
+	path        string
+	slots       chan struct{} // holds one for each call under way
+	interactive bool          // calls that do not say otherwise may wait for a person
 }
 
 // New returns a client of the service at the address: unix:/PATH, /PATH, or
@@ -40,6 +41,23 @@ func New(address string) (*Client, error) {
 // Address returns the service's address in the form unix:/PATH.
 func (c *Client) Address() string { return "unix:" + c.path }
 
+// WithInteractiveAuthentication returns the same client, whose calls say that a
+// person may be asked to authenticate (allowInteractiveAuthentication), unless
+// their parameters say that none may. It is for programs that a person uses.
+func (c *Client) WithInteractiveAuthentication() *Client {
+	interactive := *c
+	interactive.interactive = true
+	return &interactive
+}
+
+// allow is what a call says about interactive authentication.
+func (c *Client) allow(asked *bool) *bool {
+	if asked == nil && c.interactive {
+		return &c.interactive
+	}
+	return asked
+}
+
 // Launch starts a side process and returns when it is ready. Errors: any of
 // package interfaces, among them *ArgumentNotAllowedError and
 // *LaunchFailedError, which carries the process's exit code and last output.
@@ -54,16 +72,18 @@ func (c *Client) Launch(ctx context.Context, p interfaces.LaunchParameters) (*in
 // LaunchReply is Launch for those who leave a stand-in: it returns all of the
 // service's answer.
 func (c *Client) LaunchReply(ctx context.Context, p interfaces.LaunchParameters) (*interfaces.LaunchReply, error) {
-	ctx, cancel := withDeadline(ctx, p.TimeoutUSec)
+	ctx, cancel := WithDeadline(ctx, p.TimeoutUSec)
 	defer cancel()
+	p.AllowInteractiveAuthentication = c.allow(p.AllowInteractiveAuthentication)
 	return one[interfaces.LaunchReply](ctx, c, "Launch", complete(p))
 }
 
 // Explain says what Launch would do with the same parameters, or returns the
 // error that it would be refused with. Nothing is started.
 func (c *Client) Explain(ctx context.Context, p interfaces.LaunchParameters) (*interfaces.ExplainReply, error) {
-	ctx, cancel := withDeadline(ctx, nil)
+	ctx, cancel := WithDeadline(ctx, nil)
 	defer cancel()
+	p.AllowInteractiveAuthentication = c.allow(p.AllowInteractiveAuthentication)
 	return one[interfaces.ExplainReply](ctx, c, "Explain", complete(p))
 }
 
@@ -71,8 +91,9 @@ func (c *Client) Explain(ctx context.Context, p interfaces.LaunchParameters) (*i
 // order. If none does, the slice is empty; but an ID that does not exist is
 // interfaces.ErrNoSuchSidecar.
 func (c *Client) List(ctx context.Context, p interfaces.ListParameters) ([]interfaces.Sidecar, error) {
-	ctx, cancel := withDeadline(ctx, nil)
+	ctx, cancel := WithDeadline(ctx, nil)
 	defer cancel()
+	p.AllowInteractiveAuthentication = c.allow(p.AllowInteractiveAuthentication)
 	sidecars := []interfaces.Sidecar{}
 	err := each(ctx, c, "List", p, func(r interfaces.ListReply) { sidecars = append(sidecars, r.Sidecar) })
 	// A varlink call has at least one reply: "none" can only be said as an error.
@@ -87,9 +108,11 @@ func (c *Client) List(ctx context.Context, p interfaces.ListParameters) ([]inter
 
 // Get returns the sidecar with this ID, or interfaces.ErrNoSuchSidecar.
 func (c *Client) Get(ctx context.Context, id string) (*interfaces.Sidecar, error) {
-	ctx, cancel := withDeadline(ctx, nil)
+	ctx, cancel := WithDeadline(ctx, nil)
 	defer cancel()
-	reply, err := one[interfaces.ListReply](ctx, c, "List", interfaces.ListParameters{ID: &id})
+	reply, err := one[interfaces.ListReply](ctx, c, "List", interfaces.ListParameters{
+		ID: &id, AllowInteractiveAuthentication: c.allow(nil),
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -99,15 +122,17 @@ func (c *Client) Get(ctx context.Context, id string) (*interfaces.Sidecar, error
 // Stop stops a sidecar and returns when it is gone, with how its process ended
 // as far as that is known.
 func (c *Client) Stop(ctx context.Context, p interfaces.StopParameters) (*interfaces.StopReply, error) {
-	ctx, cancel := withDeadline(ctx, p.TimeoutUSec)
+	ctx, cancel := WithDeadline(ctx, p.TimeoutUSec)
 	defer cancel()
+	p.AllowInteractiveAuthentication = c.allow(p.AllowInteractiveAuthentication)
 	return one[interfaces.StopReply](ctx, c, "Stop", p)
 }
 
 // Signal sends a signal, by its name such as SIGHUP, to a sidecar's process.
 func (c *Client) Signal(ctx context.Context, p interfaces.SignalParameters) error {
-	ctx, cancel := withDeadline(ctx, nil)
+	ctx, cancel := WithDeadline(ctx, nil)
 	defer cancel()
+	p.AllowInteractiveAuthentication = c.allow(p.AllowInteractiveAuthentication)
 	_, err := one[interfaces.SignalReply](ctx, c, "Signal", p)
 	return err
 }
@@ -115,10 +140,10 @@ func (c *Client) Signal(ctx context.Context, p interfaces.SignalParameters) erro
 // ListProfiles returns the profiles that may be launched: those granted to the
 // agent, or if it is nil every one that the caller may see.
 func (c *Client) ListProfiles(ctx context.Context, agent *string) ([]interfaces.Profile, error) {
-	ctx, cancel := withDeadline(ctx, nil)
+	ctx, cancel := WithDeadline(ctx, nil)
 	defer cancel()
 	profiles := []interfaces.Profile{}
-	p := interfaces.ListProfilesParameters{Agent: agent}
+	p := interfaces.ListProfilesParameters{Agent: agent, AllowInteractiveAuthentication: c.allow(nil)}
 	err := each(ctx, c, "ListProfiles", p, func(r interfaces.ListProfilesReply) { profiles = append(profiles, r.Profile) })
 	// The call names no profile, so this can only mean that there is none.
 	if errors.Is(err, interfaces.ErrNoSuchProfile) {
@@ -141,7 +166,7 @@ type Info struct {
 
 // Info asks the service what it is (org.varlink.service.GetInfo).
 func (c *Client) Info(ctx context.Context) (*Info, error) {
-	ctx, cancel := withDeadline(ctx, nil)
+	ctx, cancel := WithDeadline(ctx, nil)
 	defer cancel()
 	var info Info
 	err := c.call(ctx, request{Method: "org.varlink.service.GetInfo"}, into(func(i Info) { info = i }))
@@ -159,9 +184,10 @@ func complete(p interfaces.LaunchParameters) interfaces.LaunchParameters {
 	return p
 }
 
-// withDeadline gives a context without a deadline one that leaves the service
-// the time-out that it was asked for.
-func withDeadline(ctx context.Context, timeoutUSec *int64) (context.Context, context.CancelFunc) {
+// WithDeadline gives a context without a deadline one that leaves the service
+// the time-out that it was asked for: that of every call of this package and of
+// package client/dbus.
+func WithDeadline(ctx context.Context, timeoutUSec *int64) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {
 		return ctx, func() {}
 	}

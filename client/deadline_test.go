@@ -110,7 +110,7 @@ func TestDefaultDeadline(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := withDeadline(t.Context(), test.asked)
+			ctx, cancel := WithDeadline(t.Context(), test.asked)
 			defer cancel()
 			deadline, ok := ctx.Deadline()
 			if got := time.Until(deadline); !ok || got > test.want || got < test.want-time.Minute {
@@ -124,7 +124,7 @@ func TestDeadlineOfTheCallerStays(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
-	got, cancelGot := withDeadline(ctx, nil)
+	got, cancelGot := WithDeadline(ctx, nil)
 	defer cancelGot()
 	if got != ctx {
 		t.Error("a context with a deadline was changed")

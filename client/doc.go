@@ -50,5 +50,5 @@
 // # Out of scope
 //
 // Reading logs, other transports than unix sockets, passing of file
-// descriptors. For D-Bus use the service's twin on the system bus.
+// descriptors. Package client/dbus asks the service's twin on the system bus.
 package client

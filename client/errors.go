@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"syscall"
 
 	"tripleo.io/sidecar/interfaces"
@@ -23,7 +24,7 @@ var (
 
 // UnreachableError means that no connection could be made. Nothing was asked.
 type UnreachableError struct {
-	Address string // in the form unix:/PATH
+	Address string // in the form unix:/PATH, or that of a bus: unix:path=/PATH
 	Err     error  // what the kernel said, such as ENOENT or ECONNREFUSED
 }
 
@@ -39,7 +40,12 @@ func (e *UnreachableError) Error() string {
 
 // Hint says what to do about it, or nothing if that is not known.
 func (e *UnreachableError) Hint() string {
+	onBus := strings.HasPrefix(e.Address, "unix:path=")
 	switch {
+	case onBus && (errors.Is(e.Err, os.ErrNotExist) || errors.Is(e.Err, syscall.ECONNREFUSED)):
+		return "there is no bus; the service's socket needs none"
+	case onBus:
+		return "is sidecard running, and on the bus? See 'systemctl status sidecard'"
 	case errors.Is(e.Err, os.ErrNotExist):
 		return "is sidecard running? In a container: is the agent's directory below /run/sidecar/agents mounted as /run/sidecar?"
 	case errors.Is(e.Err, syscall.ECONNREFUSED):
@@ -54,13 +60,18 @@ func (e *UnreachableError) Hint() string {
 type UnknownError struct {
 	Name       string          // full name, such as com.example.Service.Failed
 	Parameters json.RawMessage // JSON object, or empty
+	Text       string          // for people; only D-Bus has it
 }
 
 func (e *UnknownError) Error() string {
-	if len(e.Parameters) == 0 {
-		return fmt.Sprintf("the service answered error %q", e.Name)
+	s := fmt.Sprintf("the service answered error %q", e.Name)
+	if e.Text != "" {
+		s += fmt.Sprintf(": %.500s", e.Text)
 	}
-	return fmt.Sprintf("the service answered error %q %.500s", e.Name, e.Parameters)
+	if len(e.Parameters) > 0 {
+		s += fmt.Sprintf(" %.500s", e.Parameters)
+	}
+	return s
 }
 
 func replyError(r reply) error {

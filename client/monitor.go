@@ -54,6 +54,7 @@ func (c *Client) monitor(ctx context.Context, p interfaces.MonitorParameters, ta
 		silence.Stop()
 		left = !take(r.Event)
 	})
+	p.AllowInteractiveAuthentication = c.allow(p.AllowInteractiveAuthentication)
 	r := request{Method: interfaces.Name + ".Monitor", Parameters: p, More: true}
 	err = c.converse(ctx, r, func(frame []byte) (bool, error) {
 		continues, err := decode(frame)

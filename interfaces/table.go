@@ -83,17 +83,39 @@ func detailOf(err error, row ErrorRow) Detail {
 // the table gives false.
 func FromVarlink(name string, parameters []byte) (error, bool) {
 	for _, row := range Errors {
-		if row.Varlink != name {
-			continue
+		if row.Varlink == name {
+			return row.with(func(d Detail) error {
+				if len(parameters) == 0 {
+					return nil
+				}
+				return json.Unmarshal(parameters, d)
+			}), true
 		}
-		if row.New == nil {
-			return row.Err, true
-		}
-		detail := row.New()
-		if len(parameters) > 0 && json.Unmarshal(parameters, detail) != nil {
-			return row.Err, true
-		}
-		return detail, true
 	}
 	return nil, false
+}
+
+// FromDBus returns the Go error for an error reply whose parameters decode sets.
+// Of several errors with the same name it is the first of the table. A name that
+// is not in the table gives false.
+func FromDBus(name string, decode func(Detail) error) (error, bool) {
+	for _, row := range Errors {
+		if row.DBus == name {
+			return row.with(decode), true
+		}
+	}
+	return nil, false
+}
+
+// with returns the row's error with its parameters, or the sentinel if there are
+// none or they are malformed.
+func (row ErrorRow) with(decode func(Detail) error) error {
+	if row.New == nil {
+		return row.Err
+	}
+	detail := row.New()
+	if decode(detail) != nil {
+		return row.Err
+	}
+	return detail
 }

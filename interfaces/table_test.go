@@ -80,6 +80,36 @@ func overWire(t *testing.T, name string, parameters any) error {
 	return back
 }
 
+// TestDBusErrorsRoundTrip shows the same of D-Bus, where two errors share a name.
+func TestDBusErrorsRoundTrip(t *testing.T) {
+	t.Parallel()
+	for _, row := range interfaces.Errors {
+		want := row.Err
+		if row.New != nil {
+			want = filled(row)
+		}
+		if errors.Is(want, interfaces.ErrExpectedMore) {
+			want = &interfaces.InvalidParameterError{} // there is no such flag
+		}
+		decode := func(d interfaces.Detail) error {
+			if reflect.TypeOf(d) == reflect.TypeOf(want) && row.New != nil {
+				reflect.ValueOf(d).Elem().Set(reflect.ValueOf(want).Elem())
+			}
+			return nil
+		}
+		if got, ok := interfaces.FromDBus(row.DBus, decode); !ok || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: became %#v, want %#v", row.DBus, got, want)
+		}
+		garbage := func(interfaces.Detail) error { return errors.New("garbage") }
+		if got, ok := interfaces.FromDBus(row.DBus, garbage); !ok || !errors.Is(want, got) {
+			t.Errorf("%s with garbage: %v", row.DBus, got)
+		}
+	}
+	if err, ok := interfaces.FromDBus("io.tripleo.Sidecar.NoSuchSidecar", nil); ok {
+		t.Errorf("varlink's name is taken for %v", err)
+	}
+}
+
 // TestErrorsBareSentinel shows that a sentinel without its parameters gets empty
 // ones: the reply must fit the interface.
 func TestErrorsBareSentinel(t *testing.T) {

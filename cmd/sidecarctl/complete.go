@@ -60,7 +60,7 @@ func (t *tool) firstProfile(cmd *cobra.Command, args []string, _ string) ([]stri
 
 // ids asks the service. A shell wants no errors, so there are no suggestions then.
 func (t *tool) ids(cmd *cobra.Command) []string {
-	c, err := t.client()
+	c, err := t.connect(false)
 	if err != nil {
 		return nil
 	}
@@ -78,7 +78,7 @@ func (t *tool) ids(cmd *cobra.Command) []string {
 }
 
 func (t *tool) profileNames(cmd *cobra.Command) []string {
-	c, err := t.client()
+	c, err := t.connect(false)
 	if err != nil {
 		return nil
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"tripleo.io/sidecar/client"
 	"tripleo.io/sidecar/interfaces"
@@ -38,7 +39,7 @@ var outcomes = []outcome{
 	{interfaces.ErrNoSuchAgent, exitRefused, "an agent is a file in /etc/sidecar/agents.d; 'sidecarctl check' shows them"},
 	{interfaces.ErrTooManySidecars, exitRefused, "max-sidecars in the agent's file is the limit; 'sidecarctl list --agent' shows what there is"},
 	{interfaces.ErrPermissionDenied, exitRefused, "the host's socket is for root and for those whom polkit lets in; an agent uses its own socket"},
-	{interfaces.ErrInteractiveAuthenticationRequired, exitRefused, "polkit lets in those who authenticate: run it as root, or let a rule of polkit allow it"},
+	{interfaces.ErrInteractiveAuthenticationRequired, exitRefused, "polkit lets in those who authenticate: do so on a terminal (without --no-ask-password), run it as root, or let a rule of polkit allow it"},
 	{interfaces.ErrNoSuchSidecar, exitNoSuchSidecar, "'sidecarctl list' shows what there is"},
 	{interfaces.ErrLaunchFailed, exitLaunchFailed, "'sidecarctl explain' with the same arguments shows the unit, 'sidecarctl list' the failed one"},
 	{interfaces.ErrNotReady, exitLaunchFailed, "--timeout gives it longer; 'sidecarctl explain' with the same arguments shows what it waits for"},
@@ -57,6 +58,7 @@ var outcomes = []outcome{
 func find(err error) outcome {
 	var unreachable *client.UnreachableError
 	var invalid *interfaces.InvalidParameterError
+	var denied *interfaces.PermissionDeniedError
 	switch {
 	case isUsage(err):
 		return outcome{err, exitUsage, "'sidecarctl --help' and 'sidecarctl COMMAND --help' say what is expected"}
@@ -64,6 +66,8 @@ func find(err error) outcome {
 		return outcome{err, exitUnreachable, unreachable.Hint()}
 	case errors.As(err, &invalid) && invalid.Parameter == "agent":
 		return outcome{err, exitUsage, "--agent says for which agent; only on an agent's own socket is it implied"}
+	case errors.As(err, &denied) && strings.Contains(denied.Reason, interfaces.BusName):
+		return outcome{err, exitRefused, "'sidecarctl --transport dbus' asks over the system bus, on which polkit knows who you are"}
 	}
 	for _, o := range outcomes {
 		if errors.Is(err, o.err) {

@@ -15,7 +15,7 @@ func newList(t *tool) *cobra.Command {
 		Long:    "List the sidecars that every given option matches. Nothing that matches is an empty list, not a failure.",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := t.client()
+			c, err := t.service()
 			if err != nil {
 				return err
 			}

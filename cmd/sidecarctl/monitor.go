@@ -29,7 +29,7 @@ overrun       too much happened at once, and some of it is not shown; the state 
 With -o json each line is one object of the interface's type Event.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := t.client()
+			c, err := t.service()
 			if err != nil {
 				return err
 			}

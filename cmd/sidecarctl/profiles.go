@@ -17,7 +17,7 @@ func newProfiles(t *tool) *cobra.Command {
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: t.firstProfile,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := t.client()
+			c, err := t.service()
 			if err != nil {
 				return err
 			}

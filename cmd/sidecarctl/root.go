@@ -11,20 +11,15 @@ import (
 
 // tool is what every command needs.
 type tool struct {
-	address string
-	output  string
-	version string
-	begun   bool // the command line was understood, and a command runs
-	out     *printer
-}
-
-// client returns a client of the service that the options name.
-func (t *tool) client() (*client.Client, error) {
-	c, err := client.New(t.address)
-	if err != nil {
-		return nil, &usageError{err.Error()}
-	}
-	return c, nil
+	address       string
+	transport     string
+	noAskPassword bool
+	output        string
+	version       string
+	begun         bool // the command line was understood, and a command runs
+	terminal      terminal
+	agent         *textAgent // nil: nobody is asked to authenticate
+	out           *printer
 }
 
 const longHelp = `sidecarctl asks the sidecar service for side processes: it shows what runs, tells
@@ -55,9 +50,12 @@ func newRoot(t *tool) *cobra.Command {
 		},
 	}
 	flags := root.PersistentFlags()
-	flags.StringVar(&t.address, "address", client.DefaultAddress, "socket of the service: unix:/PATH or /PATH")
+	flags.StringVar(&t.address, "address", "", "socket of the service, unix:/PATH or /PATH; with --transport dbus that of the bus, unix:path=/PATH (default: "+client.DefaultAddress+", or the system bus)")
+	flags.Var(newChoice(&t.transport, transportVarlink, transportDBus), "transport", "how the service is asked: over its varlink socket, or over D-Bus")
+	flags.BoolVar(&t.noAskPassword, "no-ask-password", false, "do not ask for a password where polkit wants one; without a terminal nobody is asked anyway")
 	flags.VarP(newChoice(&t.output, outputTable, outputJSON), "output", "o", "form of the result: table or json")
 	fixed(root, "output", outputTable, outputJSON)
+	fixed(root, "transport", transportVarlink, transportDBus)
 	root.AddCommand(
 		newList(t), newShow(t), newMonitor(t), newLaunch(t), newExplain(t), newStop(t),
 		newSignal(t), newProfiles(t), newCheck(t), newVersion(t),

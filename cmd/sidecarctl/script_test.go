@@ -14,7 +14,8 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs the real program against a service that answers from a
 // script. "serve FILE" starts it at $WORK/s; a call outside the script, or one
-// that never comes, fails the test. "code N COMMAND…" wants that exit code.
+// that never comes, fails the test. "servebus" starts a bus with another service at
+// $BUS. "code N COMMAND…" wants that exit code.
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -27,8 +28,9 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve": func(ts *testscript.TestScript, neg bool, args []string) { serve(t, ts, neg, args) },
-			"code":  code,
+			"serve":    func(ts *testscript.TestScript, neg bool, args []string) { serve(t, ts, neg, args) },
+			"servebus": func(ts *testscript.TestScript, _ bool, _ []string) { serveBus(t, ts) },
+			"code":     code,
 		},
 	})
 }

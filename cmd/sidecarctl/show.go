@@ -14,7 +14,7 @@ func newShow(t *tool) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			c, err := t.client()
+			c, err := t.service()
 			if err != nil {
 				return err
 			}

@@ -20,7 +20,7 @@ func newSignal(t *tool) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			c, err := t.client()
+			c, err := t.service()
 			if err != nil {
 				return err
 			}

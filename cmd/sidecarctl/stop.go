@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tripleo.io/sidecar/client"
 	"tripleo.io/sidecar/interfaces"
 )
 
@@ -34,7 +33,7 @@ func newStop(t *tool) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			c, err := t.client()
+			c, err := t.service()
 			if err != nil {
 				return err
 			}
@@ -60,11 +59,11 @@ func sidecarIDs(args []string) ([]string, error) {
 	return ids, nil
 }
 
-func stopAll(ctx context.Context, c *client.Client, ids []string, timeoutUSec *int64) ([]ended, error) {
+func stopAll(ctx context.Context, s stopper, ids []string, timeoutUSec *int64) ([]ended, error) {
 	stopped := []ended{}
 	var errs []error
 	for _, id := range ids {
-		reply, err := c.Stop(ctx, interfaces.StopParameters{ID: id, TimeoutUSec: timeoutUSec})
+		reply, err := s.Stop(ctx, interfaces.StopParameters{ID: id, TimeoutUSec: timeoutUSec})
 		if err != nil {
 			errs = append(errs, err)
 			continue

@@ -21,7 +21,7 @@ func newVersion(t *tool) *cobra.Command {
 		Short: "Show the version of this tool, and of the service if it answers",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := t.client()
+			c, err := t.connect(false)
 			if err != nil {
 				return err
 			}

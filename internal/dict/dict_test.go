@@ -144,6 +144,29 @@ func TestDBusOptions(t *testing.T) {
 	}
 }
 
+func TestDBusOptionsThereAndBack(t *testing.T) {
+	t.Parallel()
+	for _, want := range []interfaces.LaunchParameters{
+		{},
+		{Agent: known(""), TimeoutUSec: known(int64(0))},
+		{
+			Agent: known("a"), NetworkNamespace: known("n"), ProcessTag: known("t"),
+			Mode: known(interfaces.ModeKeep), TimeoutUSec: known(int64(5)),
+		},
+	} {
+		asked := want
+		asked.Profile, asked.AllowInteractiveAuthentication = "p", known(true)
+		var got interfaces.LaunchParameters
+		entries := overTheWire(t, dict.EncodeOptions(asked, "allowInteractiveAuthentication"))
+		if err := dict.Options(entries, &got, "allowInteractiveAuthentication"); err != nil {
+			t.Error(err)
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("(-want +got):\n%s", d)
+		}
+	}
+}
+
 func TestDBusOptionsThatAreWrong(t *testing.T) {
 	t.Parallel()
 	const all = "no such option; there are: agent, network-namespace, process-tag, mode, timeout-usec"

@@ -15,7 +15,20 @@ func Encode(v any) map[string]dbus.Variant {
 	value := reflect.Indirect(reflect.ValueOf(v))
 	for _, f := range Fields(value.Type()) {
 		if field, ok := f.in(value); ok {
-			out[f.Key] = dbus.MakeVariantWithSignature(f.encode(field), dbus.ParseSignatureMust(f.Signature))
+			out[f.Key] = f.variant(field)
+		}
+	}
+	return out
+}
+
+// EncodeOptions writes the optional fields of a struct as Options reads them.
+// Those whose varlink names are in without are left out.
+func EncodeOptions(v any, without ...string) map[string]dbus.Variant {
+	out := map[string]dbus.Variant{}
+	value := reflect.Indirect(reflect.ValueOf(v))
+	for _, f := range OptionsOf(value.Type(), without...) {
+		if field, ok := f.in(value); ok {
+			out[f.Option] = f.variant(field)
 		}
 	}
 	return out
@@ -34,6 +47,10 @@ func (f Field) in(value reflect.Value) (reflect.Value, bool) {
 		value = value.Elem()
 	}
 	return value, true
+}
+
+func (f Field) variant(v reflect.Value) dbus.Variant {
+	return dbus.MakeVariantWithSignature(f.encode(v), dbus.ParseSignatureMust(f.Signature))
 }
 
 func (f Field) encode(v reflect.Value) any {

@@ -17,8 +17,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Service is the unique name of whoever answers.
+// Service is the unique name of whoever answers; for the bus itself it answers in the
+// bus's name.
 const Service = ":1.1"
+
+const busName = "org.freedesktop.DBus"
 
 // Bus is a bus in a test. Use New.
 type Bus struct {
@@ -178,19 +181,40 @@ func (c *Call) HangUp() { _ = c.peer.conn.Close() }
 
 // Reply answers the call.
 func (c *Call) Reply(body ...any) {
-	c.peer.send(&dbus.Message{Type: dbus.TypeMethodReply, Body: body, Headers: map[dbus.HeaderField]dbus.Variant{
-		dbus.FieldReplySerial: dbus.MakeVariant(c.Serial()),
-		dbus.FieldSender:      dbus.MakeVariant(Service),
-	}})
+	c.peer.send(&dbus.Message{Type: dbus.TypeMethodReply, Body: body, Headers: c.headers()})
 }
 
 // Fail answers the call with an error.
-func (c *Call) Fail(name, text string) {
-	c.peer.send(&dbus.Message{Type: dbus.TypeError, Body: []any{text}, Headers: map[dbus.HeaderField]dbus.Variant{
+func (c *Call) Fail(name string, body ...any) {
+	headers := c.headers()
+	headers[dbus.FieldErrorName] = dbus.MakeVariant(name)
+	c.peer.send(&dbus.Message{Type: dbus.TypeError, Body: body, Headers: headers})
+}
+
+// headers are those of the answer.
+func (c *Call) headers() map[dbus.HeaderField]dbus.Variant {
+	from := Service
+	if c.Headers[dbus.FieldDestination].Value() == busName {
+		from = busName
+	}
+	return map[dbus.HeaderField]dbus.Variant{
 		dbus.FieldReplySerial: dbus.MakeVariant(c.Serial()),
-		dbus.FieldErrorName:   dbus.MakeVariant(name),
-		dbus.FieldSender:      dbus.MakeVariant(Service),
-	}})
+		dbus.FieldSender:      dbus.MakeVariant(from),
+	}
+}
+
+// Emit sends a signal to everybody on the bus.
+func (b *Bus) Emit(sender string, path dbus.ObjectPath, iface, member string, body ...any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.peers {
+		p.send(&dbus.Message{Type: dbus.TypeSignal, Body: body, Headers: map[dbus.HeaderField]dbus.Variant{
+			dbus.FieldSender:    dbus.MakeVariant(sender),
+			dbus.FieldPath:      dbus.MakeVariant(path),
+			dbus.FieldInterface: dbus.MakeVariant(iface),
+			dbus.FieldMember:    dbus.MakeVariant(member),
+		}})
+	}
 }
 
 func (p *peer) send(m *dbus.Message) {
