@@ -1,7 +1,6 @@
 package service
 
 import (
-	"errors"
 	"fmt"
 	"os"
 
@@ -68,21 +67,13 @@ func (h HostNamespaces) OfCaller(caller Caller) (*string, error) {
 
 // namespaceOf opens the network namespace of the caller.
 //
-// A kernel without SO_PEERPIDFD (before Linux 6.5) gives only the number that the
-// caller had when it connected, which may be another process's by now. On an
-// agent's socket a pidfd of that number will do: whichever namespace it leads to
-// must be one of those that the agent's file grants, as if the agent had named it,
-// and the agent may name any. So who wins the race for the number wins nothing. On
-// the host's socket, where no agent's file holds the caller, it is refused.
-//
-// Of a caller on the bus nobody says for certain which process it is: see
-// GetConnectionCredentials in the D-Bus specification, whose ProcessFD only newer
-// buses have.
+// A kernel without SO_PEERPIDFD (before Linux 6.5) and the bus give only the number
+// that the caller had when it connected, which may be another process's by now. A
+// pidfd of that number will do: whichever namespace it leads to is asked about as if
+// the caller had named it, and must be one of those that the agent's file grants.
+// Every caller may name any, so who wins the race for the number wins nothing.
 func namespaceOf(caller Caller) (*os.File, error) {
-	if caller.Sender != "" {
-		return nil, errors.New("the bus does not say which one the caller is in; name it (network-namespace)")
-	}
-	if caller.PIDFD >= 0 || caller.Agent == "" {
+	if caller.PIDFD >= 0 {
 		return netns.OfProcess(caller.PID, caller.PIDFD)
 	}
 	pidfd, err := unix.PidfdOpen(caller.PID, 0)

@@ -64,7 +64,8 @@ func TestNetnsOfCaller(t *testing.T) {
 		"gone, without pidfd":              {Caller{Agent: "a", PID: ended.Process.Pid, PIDFD: -1}, "no such process"},
 		"no process, without pidfd":        {Caller{Agent: "a", PID: 0, PIDFD: -1}, "process 0"},
 		"operator":                         {Caller{PID: named.Process.Pid, PIDFD: pidfd}, "qdhcp-1"},
-		"operator without pidfd":           {Caller{PID: named.Process.Pid, PIDFD: -1}, "name the network namespace"},
+		"operator without pidfd":           {Caller{PID: named.Process.Pid, PIDFD: -1}, "qdhcp-1"},
+		"on the bus":                       {Caller{PID: named.Process.Pid, PIDFD: -1, Sender: ":1.7"}, "qdhcp-1"},
 		"pidfd of another than the number": {Caller{Agent: "a", PID: other.Process.Pid, PIDFD: pidfd}, "is not process"},
 	} {
 		got, err := h.OfCaller(test.caller)

@@ -137,6 +137,29 @@ func TestDBusLaunch(t *testing.T) {
 	}
 }
 
+// TestDBusLaunchInTheCallersNamespace names none: the bus tells the number of the
+// caller's process, and that is in the host's own.
+func TestDBusLaunchInTheCallersNamespace(t *testing.T) {
+	begin(t)
+	p := shaped(t, "probe", "")
+	p.NetworkNamespace = nil
+	var path string
+	var launched, standIn properties
+	if err := manager(minute(t), []any{&path, &launched, &standIn}, "Launch", asBusctl(onHost, p)...); err != nil {
+		t.Fatal(err)
+	}
+	id := launched.text("Id")
+	stopAtEnd(t, onHost, id)
+	if _, ok := launched["NetworkNamespace"]; ok {
+		t.Errorf("launched %v", launched)
+	}
+	checkRunning(t, get(t, onHost, id), p)
+	err := manager(minute(t), nil, "Launch", asBusctl(tester, p)...)
+	if err == nil || !strings.Contains(err.Error(), "network namespace of the host not allowed") {
+		t.Errorf("an agent without host-network: %v", err)
+	}
+}
+
 // checkListed holds List, the object's properties and the object manager to say the
 // same.
 func checkListed(t *testing.T, id interfaces.ID, want properties) {

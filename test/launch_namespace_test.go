@@ -7,34 +7,11 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"tripleo.io/sidecar/interfaces"
 )
 
-// soPeerPIDFD says whether the kernel knows SO_PEERPIDFD (Linux 6.5).
-func soPeerPIDFD(t *testing.T) bool {
-	t.Helper()
-	w := dial(t, hostSocket, commandTimeout)
-	raw, err := w.conn.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	known := false
-	_ = raw.Control(func(fd uintptr) {
-		pidfd, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PEERPIDFD)
-		if known = err == nil; known {
-			unix.Close(pidfd)
-		}
-	})
-	return known
-}
-
 func TestLaunchInTheCallersOwnNamespace(t *testing.T) {
 	begin(t)
-	if !soPeerPIDFD(t) {
-		t.Skip("the kernel has no SO_PEERPIDFD: the caller's namespace cannot be known for certain")
-	}
 	namespace(t, "t-own")
 	namespace(t, "own-forbidden")
 	p := probe(t, "t-own")
@@ -69,9 +46,6 @@ func TestLaunchInTheCallersOwnNamespace(t *testing.T) {
 
 func TestLaunchInTheHostsNamespaceOnlyIfGranted(t *testing.T) {
 	begin(t)
-	if !soPeerPIDFD(t) {
-		t.Skip("the kernel has no SO_PEERPIDFD: the caller's namespace cannot be known for certain")
-	}
 	p := probe(t, "")
 	p.NetworkNamespace = nil
 	s := start(t, onHost, p)

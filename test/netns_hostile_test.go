@@ -34,9 +34,6 @@ func launchFromOwn(t *testing.T, name string) {
 // from launching in the namespace that they call from.
 func TestNetnsFlooded(t *testing.T) {
 	begin(t)
-	if !soPeerPIDFD(t) {
-		t.Skip("the kernel has no SO_PEERPIDFD: the caller's namespace cannot be known for certain")
-	}
 	namespace(t, "t-flooded")
 	t.Cleanup(func() { run(t, "find", "/run/netns", "-name", "junk-*", "-delete") })
 	for i := range 70_000 {
@@ -51,9 +48,6 @@ func TestNetnsFlooded(t *testing.T) {
 // the place of a namespace, and which never answers, holds nobody up.
 func TestNetnsThatDoesNotAnswer(t *testing.T) {
 	begin(t)
-	if !soPeerPIDFD(t) {
-		t.Skip("the kernel has no SO_PEERPIDFD: the caller's namespace cannot be known for certain")
-	}
 	namespace(t, "t-beside")
 	mute(t, netnsDirectory+"t-hangs")
 	launchFromOwn(t, "t-beside")

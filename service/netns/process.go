@@ -1,7 +1,6 @@
 package netns
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -10,22 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNoPIDFD means that a process is known by its number only. A number can
-// mean another process a moment later.
-var ErrNoPIDFD = errors.New("this kernel does not say for certain who is at the other end of a socket (SO_PEERPIDFD, Linux 6.5): name the network namespace in the request")
-
 // OfProcess opens the network namespace of a process. pid is its number in our
 // pid namespace and pidfd the same process (SO_PEERCRED and SO_PEERPIDFD of one
 // socket): the process is alive before and after the namespace is opened, so
 // it was its namespace. It needs CAP_SYS_PTRACE for processes of other users.
 //
-// Without a pidfd (-1) it returns [ErrNoPIDFD] and looks at nothing. A caller
-// that can live with the race may pass one of pidfd_open(2): the answer may
+// A caller that can live with the race may pass one of pidfd_open(2): the answer may
 // then be the namespace of a later process with the same number.
 func OfProcess(pid, pidfd int) (*os.File, error) {
-	if pidfd < 0 {
-		return nil, ErrNoPIDFD
-	}
 	if err := checkAlive(pid, pidfd); err != nil {
 		return nil, err
 	}

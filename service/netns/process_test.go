@@ -1,7 +1,6 @@
 package netns
 
 import (
-	"errors"
 	"os"
 	"os/exec"
 	"strings"
@@ -52,8 +51,8 @@ func TestNetnsOfProcess(t *testing.T) {
 func TestNetnsOfProcessRefusesWhatItCannotBeSureOf(t *testing.T) {
 	t.Parallel()
 	cmd, fd := sleeper(t)
-	if _, err := OfProcess(cmd.Process.Pid, -1); !errors.Is(err, ErrNoPIDFD) {
-		t.Errorf("without pidfd: %v, want ErrNoPIDFD", err)
+	if _, err := OfProcess(cmd.Process.Pid, -1); err == nil {
+		t.Error("without pidfd: no error")
 	}
 	if _, err := OfProcess(os.Getpid(), fd); err == nil || !strings.Contains(err.Error(), "is not process") {
 		t.Errorf("pidfd of another process: %v", err)
