@@ -15,10 +15,8 @@
 //
 // # What is different
 //
-//   - The network namespace of a launch must be named: the bus does not tell the
-//     service in which one the caller is.
-//   - [Client.Monitor] hears signals, which tell of a sidecar no more than its state,
-//     and asks for the rest. So the sidecar in an event is as it was a moment later.
+// [Client.Monitor] hears signals, which tell of a sidecar no more than its state, and
+// asks for the rest. So the sidecar in an event is as it was a moment later.
 //
 // # Out of scope
 //

@@ -95,6 +95,7 @@ func send(ctx context.Context, conn *godbus.Conn, m message) ([]any, error) {
 		}
 		return reply.Body, reply.Err
 	case <-ctx.Done():
+		conn.Close() // hang up, as on a socket
 		return nil, ctx.Err()
 	}
 }
@@ -102,26 +103,18 @@ func send(ctx context.Context, conn *godbus.Conn, m message) ([]any, error) {
 // fromBus is the error of the contract that an error of D-Bus stands for. Its text
 // must say what the parameters do.
 func fromBus(failed godbus.Error) error {
-	for _, row := range interfaces.Errors {
-		if row.DBus != failed.Name {
-			continue
-		}
-		if row.New == nil {
-			return row.Err
-		}
-		detail := row.New()
-		if len(failed.Body) == 2 {
-			parameters, _ := failed.Body[1].(options)
-			if err := dict.Decode(parameters, detail); err != nil {
-				return err
-			}
-		}
-		if text := failed.Body[0]; text != detail.Error() {
-			return fmt.Errorf("%s has the text %q, and its parameters say %q", failed.Name, text, detail.Error())
-		}
-		return detail
+	var parameters options
+	if len(failed.Body) == 2 {
+		parameters, _ = failed.Body[1].(options)
 	}
-	return fmt.Errorf("unknown error %s: %v", failed.Name, failed.Body)
+	err, known := interfaces.FromDBus(failed.Name, func(d interfaces.Detail) error { return dict.Decode(parameters, d) })
+	switch {
+	case !known:
+		return fmt.Errorf("unknown error %s: %v", failed.Name, failed.Body)
+	case failed.Body[0] != err.Error():
+		return fmt.Errorf("%s has the text %q, and its parameters say %q", failed.Name, failed.Body[0], err)
+	}
+	return err
 }
 
 // positional are the parameters that are no options, in their order.
@@ -133,23 +126,16 @@ var positional = map[string][]string{
 // asBody writes parameters as the body of a call of the manager.
 func asBody(r request) []any {
 	values := dict.Encode(r.parameters)
-	var body []any
-	rest := options{}
 	fields := dict.Fields(reflect.TypeOf(r.parameters))
+	var body []any
 	for _, name := range positional[r.method] {
 		i := slices.IndexFunc(fields, func(f dict.Field) bool { return f.Name == name })
 		body = append(body, values[fields[i].Key].Value())
 	}
-	for _, f := range fields {
-		value, there := values[f.Key]
-		if there && f.Optional && f.Name != "allowInteractiveAuthentication" {
-			rest[f.Option] = value
-		}
-	}
 	if r.method == "Signal" { // it has no options
 		return body
 	}
-	return append(body, rest)
+	return append(body, dict.EncodeOptions(r.parameters, "allowInteractiveAuthentication"))
 }
 
 // overBus calls the manager.

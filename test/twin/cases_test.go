@@ -191,6 +191,8 @@ func decisionCases() []twinCase {
 		with("everything", "", func(p *p) {
 			p.Mode, p.ProcessTag, p.TimeoutUSec = new(interfaces.ModeReplace), new("dhcp-1"), new(int64(5_000_000))
 		}),
+		launchOf("own namespace", "", pocketed("1", func(p *p) { p.NetworkNamespace = nil })),
+		with("own namespace not allowed", "NamespaceNotAllowed", func(p *p) { p.NetworkNamespace = nil }),
 		with("no agent", "InvalidParameter", func(p *p) { p.Agent = nil }),
 		with("no agent's name", "InvalidParameter", func(p *p) { p.Agent = new("../x") }),
 		with("unknown agent", "NoSuchAgent", func(p *p) { p.Agent = new("nobody") }),

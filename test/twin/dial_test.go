@@ -57,8 +57,8 @@ func dial(path string) (*net.UnixConn, error) {
 }
 
 // relay returns a socket whose connections are passed on as the user's, for programs
-// that dial for themselves.
-func relay(t *testing.T, uid uint32, path string) string {
+// that dial for themselves. forth passes on what these say.
+func relay(t *testing.T, uid uint32, path string, forth func(from, to net.Conn)) string {
 	t.Helper()
 	socket := filepath.Join(directory(t), "relay")
 	listener, err := net.Listen("unix", socket)
@@ -77,7 +77,7 @@ func relay(t *testing.T, uid uint32, path string) string {
 				from.Close()
 				continue
 			}
-			go pass(from, to)
+			go forth(from, to)
 			go pass(to, from)
 		}
 	}()

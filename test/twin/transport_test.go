@@ -61,6 +61,7 @@ func transports() []transport {
 		{name: "client", open: byClient},
 		{name: "bus", bus: true, open: overBus},
 		{name: "objects", bus: true, open: overObjects},
+		{name: "bus client", bus: true, open: byBusClient},
 	}
 }
 

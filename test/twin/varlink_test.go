@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"tripleo.io/sidecar/client"
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/varlink"
 )
@@ -66,11 +65,7 @@ func overVarlink(t *testing.T, _ *suite, h *host, who caller) call {
 			return nil, err
 		}
 		defer conn.Close()
-		if deadline, ok := ctx.Deadline(); ok {
-			if err := conn.SetDeadline(deadline); err != nil {
-				return nil, err
-			}
-		}
+		defer context.AfterFunc(ctx, func() { conn.Close() })()
 		return exchange(conn, r)
 	}
 }
@@ -174,56 +169,4 @@ func stream(receive func() (frame, error), take func(interfaces.Event) error) er
 			return err
 		}
 	}
-}
-
-// byClient uses package client.
-func byClient(t *testing.T, _ *suite, h *host, who caller) call {
-	c, err := client.New(relay(t, who.uid, listen(t, h, who)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return func(ctx context.Context, r request) (any, error) {
-		switch p := r.parameters.(type) {
-		case interfaces.LaunchParameters:
-			if r.method == "Launch" {
-				return pointed(c.LaunchReply(ctx, p))
-			}
-			return pointed(c.Explain(ctx, p))
-		case interfaces.ListParameters:
-			found, err := c.List(ctx, p)
-			if err == nil && len(found) == 0 {
-				err = &interfaces.NoSuchSidecarError{} // which the client takes for an answer
-			}
-			return answered(found, err)
-		case interfaces.StopParameters:
-			return pointed(c.Stop(ctx, p))
-		case interfaces.SignalParameters:
-			return answered(interfaces.SignalReply{}, c.Signal(ctx, p))
-		case interfaces.ListProfilesParameters:
-			if p.AllowInteractiveAuthentication != nil {
-				return nil, errNotOffered
-			}
-			return answered(c.ListProfiles(ctx, p.Agent))
-		case interfaces.MonitorParameters:
-			return stateOf(func(take func(interfaces.Event) error) error {
-				for event, err := range c.Monitor(ctx, p) {
-					if err == nil {
-						err = take(event)
-					}
-					if err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-		}
-		return nil, errNotOffered
-	}
-}
-
-func pointed[T any](answer *T, err error) (any, error) {
-	if err != nil {
-		return nil, err
-	}
-	return *answer, nil
 }
