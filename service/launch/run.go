@@ -86,11 +86,12 @@ func (l Launcher) await(ctx context.Context, p Plan, e *engine, socket string, s
 	if err != nil {
 		return 0, err
 	}
-	if err := tell(socket, fmt.Sprintf("MAINPID=%d", mainPID), notifyLimit); err != nil {
-		return 0, err
-	}
 	table, err := OwnCgroup()
 	if err != nil {
+		return 0, err
+	}
+	// From here on our own end does not end the unit's start.
+	if err := tell(socket, fmt.Sprintf("MAINPID=%d", mainPID), notifyLimit); err != nil {
 		return 0, err
 	}
 	main, err := watchMain(mainPID, table)
