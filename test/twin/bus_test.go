@@ -142,6 +142,7 @@ func asBody(r request) []any {
 func overBus(t *testing.T, s *suite, h *host, who caller) call {
 	serveBus(t, s, h)
 	conn := connect(t, s, who.uid)
+	h.sender = conn.Names()[0]
 	return func(ctx context.Context, r request) (any, error) {
 		if r.method == "Monitor" {
 			return nil, errNotOffered // its signals go to everybody: see TestTwinEvents

@@ -29,6 +29,7 @@ type host struct {
 	polkit  *authority
 	netns   *namespaces
 	signals *signals
+	sender  string                                             // unique name on the bus of who calls, if it is known before
 	broken  atomic.Pointer[func(operation, name string) error] // what systemd does not do
 }
 

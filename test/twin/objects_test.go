@@ -16,6 +16,7 @@ import (
 func overObjects(t *testing.T, s *suite, h *host, who caller) call {
 	serveBus(t, s, h)
 	conn := connect(t, s, who.uid)
+	h.sender = conn.Names()[0]
 	return func(ctx context.Context, r request) (any, error) {
 		m, ok := onObject(r)
 		if !ok {

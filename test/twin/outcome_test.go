@@ -92,8 +92,9 @@ func subjectOf(caller service.Caller) polkit.Subject {
 }
 
 // checkSubjects holds each question to be about the caller that the journal has. A
-// caller of the core, of the bus and of a socket are known in their own ways.
-func checkSubjects(requests []polkit.Request, decisions []service.Decision, onBus bool) error {
+// caller on the bus is known by its unique name, which is sender if that is known, and
+// others by a pidfd.
+func checkSubjects(requests []polkit.Request, decisions []service.Decision, onBus bool, sender string) error {
 	if len(requests) == 0 {
 		return nil
 	}
@@ -101,7 +102,11 @@ func checkSubjects(requests []polkit.Request, decisions []service.Decision, onBu
 		return errors.New("polkit was asked, and the journal has nothing of it")
 	}
 	caller := decisions[0].Caller
-	if onBus != (caller.Sender != "") || !onBus && caller.PIDFD < 0 {
+	known := caller.PIDFD >= 0 && caller.Sender == ""
+	if onBus {
+		known = caller.Sender == sender || caller.Sender != "" && sender == ""
+	}
+	if !known {
 		return fmt.Errorf("the caller is %+v", caller)
 	}
 	for _, r := range requests {

@@ -131,7 +131,7 @@ func observe(t *testing.T, s *suite, tr transport, c twinCase, who caller) (got 
 		return got, false
 	}
 	decisions, asked := h.journal.take(), h.polkit.take()
-	if err := checkSubjects(asked, decisions, tr.bus); err != nil {
+	if err := checkSubjects(asked, decisions, tr.bus, h.sender); err != nil {
 		t.Error(err)
 	}
 	return outcome{answer, failureOf(err), entriesOf(decisions), questionsOf(asked), h.effects(t)}, true
