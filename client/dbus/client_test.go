@@ -61,37 +61,43 @@ func TestDBusClientMethods(t *testing.T) {
 		"Launch": {
 			func(ctx context.Context, c *dbus.Client) (any, error) { return c.Launch(ctx, launch) },
 			[]any{"dnsmasq", arguments, options},
-			[]any{godbus.ObjectPath("/x"), dict.Encode(sidecar), none}, &sidecar,
+			[]any{godbus.ObjectPath("/x"), dict.Encode(sidecar), none},
+			&sidecar,
 		},
 		"Explain": {
 			func(ctx context.Context, c *dbus.Client) (any, error) { return c.Explain(ctx, launch) },
 			[]any{"dnsmasq", arguments, options},
-			[]any{dict.Encode(explained)}, &explained,
+			[]any{dict.Encode(explained)},
+			&explained,
 		},
 		"List": {
 			func(ctx context.Context, c *dbus.Client) (any, error) {
 				return c.List(ctx, interfaces.ListParameters{NetworkNamespace: new("n")})
 			},
 			[]any{map[string]godbus.Variant{"network-namespace": godbus.MakeVariant("n")}},
-			[]any{rows(sidecar)}, []interfaces.Sidecar{sidecar},
+			[]any{rows(sidecar)},
+			[]interfaces.Sidecar{sidecar},
 		},
 		"ListProfiles": {
 			func(ctx context.Context, c *dbus.Client) (any, error) { return c.ListProfiles(ctx, nil) },
 			[]any{none},
-			[]any{[]map[string]godbus.Variant{dict.Encode(profile)}}, []interfaces.Profile{profile},
+			[]any{[]map[string]godbus.Variant{dict.Encode(profile)}},
+			[]interfaces.Profile{profile},
 		},
 		"Stop": {
 			func(ctx context.Context, c *dbus.Client) (any, error) {
 				return c.Stop(ctx, interfaces.StopParameters{ID: id, TimeoutUSec: new(int64(9))})
 			},
 			[]any{id, map[string]godbus.Variant{"timeout-usec": godbus.MakeVariant(uint64(9))}},
-			[]any{dict.Encode(ended)}, &ended,
+			[]any{dict.Encode(ended)},
+			&ended,
 		},
 		"Signal": {
 			func(ctx context.Context, c *dbus.Client) (any, error) {
 				return nil, c.Signal(ctx, interfaces.SignalParameters{ID: id, Signal: "SIGHUP"})
 			},
-			[]any{id, "SIGHUP"}, nil, nil,
+			[]any{id, "SIGHUP"},
+			nil, nil,
 		},
 		"GetAll": {
 			func(ctx context.Context, c *dbus.Client) (any, error) { return c.Info(ctx) },
