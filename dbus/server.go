@@ -44,6 +44,7 @@ type Config struct {
 	Core      Core
 	Subscribe func() Events // a new subscription
 	Logger    *slog.Logger
+	Version   string // of the service; everybody may know it
 	Address   string // of the bus, unix:path=PATH; "" is the system bus
 	Limits    Limits
 }
@@ -62,6 +63,7 @@ type Server struct {
 	core      Core
 	subscribe func() Events
 	logger    *slog.Logger
+	version   string
 	address   string
 	limits    Limits
 	gate      *gate
@@ -74,7 +76,7 @@ type Server struct {
 // New returns a server that is not on the bus yet.
 func New(c Config) *Server {
 	s := &Server{
-		core: c.Core, subscribe: c.Subscribe, logger: c.Logger, address: c.Address,
+		core: c.Core, subscribe: c.Subscribe, logger: c.Logger, version: c.Version, address: c.Address,
 		limits: c.Limits.withDefaults(), ready: make(chan struct{}),
 	}
 	s.gate = newGate(s.limits)

@@ -120,11 +120,27 @@ func TestDBusProperties(t *testing.T) {
 		}
 		diff(t, "all", here, decoded[interfaces.Sidecar](t, body[0]))
 	}
-	for path, iface := range map[string]string{side: peerInterface, interfaces.ManagerPath: ""} {
+	for path, iface := range map[string]string{side: peerInterface, interfaces.ManagerPath: managerInterface} {
 		body, failure := b.call(message{sender: ":1.0", path: path, iface: propertiesInterface, member: "GetAll", body: []any{iface}})
 		if failure != "" || len(body[0].(options)) != 0 {
 			t.Error(failure, body)
 		}
+	}
+}
+
+// TestDBusVersion has the version told to everybody, without the core.
+func TestDBusVersion(t *testing.T) {
+	t.Parallel()
+	b := startBus(t, &fakeCore{}, func(c *Config, _ *memoryBus) { c.Version = "1.2.3" })
+	for _, iface := range []string{"", interfaces.ManagerInterface} {
+		body, failure := b.call(message{sender: ":1.1000", iface: propertiesInterface, member: "GetAll", body: []any{iface}})
+		if failure != "" || body[0].(options)["Version"].Value() != "1.2.3" || len(body[0].(options)) != 1 {
+			t.Error(failure, body)
+		}
+	}
+	body, failure := b.call(message{sender: ":1.1000", iface: propertiesInterface, member: "Get", body: []any{interfaces.ManagerInterface, "Version"}})
+	if failure != "" || body[0].(godbus.Variant).Value() != "1.2.3" {
+		t.Error(failure, body)
 	}
 }
 

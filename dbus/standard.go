@@ -35,7 +35,7 @@ func (s *Server) getProperties(ctx context.Context, c *call) ([]any, error) {
 	if name != "" && !s.objectAt(c.path).has(name) {
 		return nil, errorf("UnknownInterface", "no such interface here: %.80q", name)
 	}
-	if name != "" && name != interfaces.SidecarInterface || !isSidecar(c.path) {
+	if name != "" && name != interfaces.SidecarInterface && name != interfaces.ManagerInterface {
 		return []any{map[string]godbus.Variant{}}, nil
 	}
 	all, err := s.propertiesOf(ctx, c)
@@ -68,8 +68,15 @@ func (s *Server) checkProperty(c *call, name string) error {
 	return errorf("UnknownProperty", "no such property here: %.80q of %.80q", name, c.text(0))
 }
 
-// propertiesOf asks the core for the sidecar whose object is called.
+// propertiesOf returns those of the object that is called: of a sidecar it asks the
+// core.
 func (s *Server) propertiesOf(ctx context.Context, c *call) (map[string]godbus.Variant, error) {
+	switch {
+	case c.path == interfaces.ManagerPath:
+		return map[string]godbus.Variant{keyVersion: godbus.MakeVariant(s.version)}, nil
+	case !isSidecar(c.path):
+		return map[string]godbus.Variant{}, nil
+	}
 	id := c.id()
 	found, err := s.core.List(ctx, c.caller, interfaces.ListParameters{ID: &id, AllowInteractiveAuthentication: c.interactive})
 	if err != nil {

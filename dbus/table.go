@@ -115,6 +115,7 @@ func (s *Server) manager() object {
 			signals: []signal{
 				{signalStarted, about}, {signalReady, about}, {signalChanged, about}, {signalStopped, about}, {signalFailed, about},
 			},
+			properties: []property{{keyVersion, "s", emitsConst}},
 		},
 		{
 			name: managerInterface,
@@ -166,6 +167,10 @@ const (
 	keyID    = "Id"
 	keyState = "State"
 )
+
+// keyVersion is the manager's only property, the service's version: what varlink
+// tells by org.varlink.service.GetInfo.
+const keyVersion = "Version"
 
 func (s *Server) properties() iface {
 	return iface{

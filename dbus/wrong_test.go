@@ -39,7 +39,7 @@ func TestDBusCallsThatAreWrong(t *testing.T) {
 		"selector":           {message{member: "List", body: []any{options{"networkNamespace": godbus.MakeVariant("n")}}}, e + "InvalidArgs", "there are: id, agent, profile, network-namespace"},
 		"flag as an option":  {message{member: "List", body: []any{options{"allow-interactive-authentication": godbus.MakeVariant(true)}}}, e + "InvalidArgs", "no such option"},
 		"no such property":   {message{path: side, iface: propertiesInterface, member: "Get", body: []any{interfaces.SidecarInterface, "state"}}, e + "UnknownProperty", "no such property"},
-		"nobody's property":  {message{iface: propertiesInterface, member: "Get", body: []any{interfaces.ManagerInterface, "Version"}}, e + "UnknownProperty", "no such property"},
+		"nobody's property":  {message{iface: propertiesInterface, member: "Get", body: []any{interfaces.ManagerInterface, "Id"}}, e + "UnknownProperty", "no such property"},
 		"others' properties": {message{path: side, iface: propertiesInterface, member: "GetAll", body: []any{"org.example.X"}}, e + "UnknownInterface", "no such interface"},
 		"property set":       {message{path: side, iface: propertiesInterface, member: "Set", body: []any{interfaces.SidecarInterface, "State", godbus.MakeVariant("failed")}}, e + "PropertyReadOnly", "State cannot be set"},
 	} {

@@ -205,5 +205,5 @@ func (c *Client) Info(ctx context.Context) (*client.Info, error) {
 	if !ok {
 		return nil, errNoVersion
 	}
-	return &client.Info{Product: "Sidecar", Version: version, Interfaces: []string{interfaces.ManagerInterface}}, nil
+	return &client.Info{Product: "sidecar", Version: version, Interfaces: []string{interfaces.ManagerInterface}}, nil
 }

@@ -103,7 +103,7 @@ func TestDBusClientMethods(t *testing.T) {
 			func(ctx context.Context, c *dbus.Client) (any, error) { return c.Info(ctx) },
 			[]any{interfaces.ManagerInterface},
 			[]any{map[string]godbus.Variant{"Version": godbus.MakeVariant("1.2.3")}},
-			&client.Info{Product: "Sidecar", Version: "1.2.3", Interfaces: []string{interfaces.ManagerInterface}},
+			&client.Info{Product: "sidecar", Version: "1.2.3", Interfaces: []string{interfaces.ManagerInterface}},
 		},
 	} {
 		for _, interactive := range []bool{false, true} {

@@ -19,6 +19,7 @@ func (d *daemon) startTwin(ctx context.Context) <-chan error {
 		Core:      d.core,
 		Subscribe: func() dbus.Events { return d.core.Events() },
 		Logger:    d.logger,
+		Version:   version,
 	})
 	ended := make(chan error, 1)
 	go func() { ended <- twin.Run(ctx) }()
