@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -24,10 +25,18 @@ type terminal struct {
 	uid     int
 	input   *os.File
 	program string // of the agent
+	session bool   // logind knows this process, which may have an agent of its session
 }
 
 func newTerminal() terminal {
-	return terminal{uid: os.Geteuid(), input: os.Stdin, program: agentProgram}
+	return terminal{uid: os.Geteuid(), input: os.Stdin, program: agentProgram, session: inSession("/proc/self/cgroup")}
+}
+
+// inSession reports whether a process belongs to a user's session by its control
+// group (proc_pid_cgroup(5), and pam_systemd(8) for where sessions are).
+func inSession(file string) bool {
+	groups, err := os.ReadFile(file)
+	return err == nil && strings.Contains(string(groups), "/user.slice/user-")
 }
 
 // asks reports whether there may be somebody to ask. Root is never asked. What counts
@@ -46,9 +55,10 @@ type textAgent struct {
 	ended   chan struct{}
 }
 
-// startAgent starts an agent as systemctl does: for its parent process, and only for
-// the case that the session has none of its own. It returns when polkit knows of it.
-// Without one, nil, polkit says that somebody would have to authenticate.
+// startAgent starts an agent as systemctl does: for its parent process, and in a
+// session only for the case that it has none of its own. Without a session, as after
+// su(1), polkit would not ask such an agent at all. It returns when polkit knows of
+// it. Without one, nil, polkit says that somebody would have to authenticate.
 func (t terminal) startAgent() *textAgent {
 	registered, notify, err := os.Pipe()
 	if err != nil {
@@ -56,7 +66,10 @@ func (t terminal) startAgent() *textAgent {
 	}
 	defer registered.Close()
 	const descriptor = 3 // the first of ExtraFiles
-	cmd := exec.Command(t.program, "--notify-fd", fmt.Sprint(descriptor), "--fallback")
+	cmd := exec.Command(t.program, "--notify-fd", fmt.Sprint(descriptor))
+	if t.session {
+		cmd.Args = append(cmd.Args, "--fallback")
+	}
 	cmd.ExtraFiles = []*os.File{notify}
 	// If we are killed, it must not stay and go on asking.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}

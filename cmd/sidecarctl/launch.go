@@ -77,7 +77,7 @@ func (o *launchOptions) addTo(t *tool, cmd *cobra.Command) {
 		modes[i] = string(mode)
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.netns, "netns", "", "network namespace, by its name below /run/netns (default: the one that sidecarctl runs in; with --transport dbus it must be given)")
+	flags.StringVar(&o.netns, "netns", "", "network namespace, by its name below /run/netns (default: the one that sidecarctl runs in)")
 	flags.StringVar(&o.agent, "agent", "", "agent for which to start it; implied on an agent's socket")
 	flags.StringVar(&o.tag, "tag", "", "PROCESS_TAG in the environment of the process")
 	flags.Var(newChoice(&o.mode, modes...), "mode", "if it is there already: replace it, fail, keep it or fail, or adopt it or replace it")
