@@ -19,7 +19,8 @@ type busCall struct {
 	Path, Interface, Member string
 	Strings                 []string                     // its first arguments, if they are strings
 	Launch                  *interfaces.LaunchParameters // or those of Launch and Explain
-	Options                 bool                         // options follow, and there are none
+	Options                 bool                         // options follow
+	Selectors               map[string]string            // that these are
 	Interactive             bool                         // the caller can wait for a person
 }
 
@@ -66,6 +67,9 @@ func (c busCall) body() []any {
 		body = append(body, s)
 	}
 	options := map[string]dbus.Variant{}
+	for name, value := range c.Selectors {
+		options[name] = dbus.MakeVariant(value)
+	}
 	if c.Launch != nil {
 		body = append(body, c.Launch.Profile, c.Launch.Arguments)
 		for name, value := range map[string]*string{"agent": c.Launch.Agent, "network-namespace": c.Launch.NetworkNamespace} {

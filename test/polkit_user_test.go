@@ -61,6 +61,12 @@ type told struct {
 // newUser starts a process of the user, which ends with the test.
 func newUser(t *testing.T, uid uint32) *user {
 	t.Helper()
+	return newUserBy(t, uid)
+}
+
+// newUserBy is newUser by a command that starts another one.
+func newUserBy(t *testing.T, uid uint32, command ...string) *user {
+	t.Helper()
 	groups := "--clear-groups"
 	if _, ok := userNames[uid]; ok {
 		addUsers(t)
@@ -71,7 +77,8 @@ func newUser(t *testing.T, uid uint32) *user {
 		t.Fatal(err)
 	}
 	id := strconv.FormatUint(uint64(uid), 10)
-	u := &user{uid: uid, cmd: exec.Command("setpriv", "--reuid="+id, "--regid="+id, groups, self)}
+	argv := append(command, "setpriv", "--reuid="+id, "--regid="+id, groups, self)
+	u := &user{uid: uid, cmd: exec.Command(argv[0], argv[1:]...)}
 	u.cmd.Env = append(os.Environ(), userVariable+"=1")
 	u.cmd.Stderr = os.Stderr
 	in, err := u.cmd.StdinPipe()
