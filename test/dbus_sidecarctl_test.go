@@ -111,6 +111,32 @@ func TestDBusSidecarctlOfUsers(t *testing.T) {
 	}
 }
 
+// TestDBusSidecarctlStartsTheService has a user ask while there is no daemon.
+func TestDBusSidecarctlStartsTheService(t *testing.T) {
+	begin(t)
+	rules(t, map[string]string{"10-test.rules": byName})
+	run(t, "systemctl", "stop", "sidecard")
+	if got := sidecarctl(t, allowed, "--transport=dbus", "list"); got.code != toolDone {
+		t.Errorf("%v", got)
+	}
+	pid, err := daemonPID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	expectedDaemon = pid
+	run(t, "systemctl", "mask", "--runtime", "--now", "sidecard")
+	got := sidecarctl(t, allowed, "--transport=dbus", "list")
+	run(t, "systemctl", "unmask", "--runtime", "sidecard")
+	run(t, "systemctl", "start", "sidecard")
+	if expectedDaemon, err = daemonPID(); err != nil {
+		t.Fatal(err)
+	}
+	if got.code != toolAway || !strings.Contains(got.stderr, "hint: is sidecard running, and on the bus?") {
+		t.Errorf("without it: %v", got)
+	}
+	t.Log(got)
+}
+
 // TestDBusSidecarctlMonitors has an operator watch a life over D-Bus, and the daemon
 // restart.
 func TestDBusSidecarctlMonitors(t *testing.T) {
