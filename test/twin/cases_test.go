@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"tripleo.io/sidecar/interfaces"
-	"tripleo.io/sidecar/service"
 	"tripleo.io/sidecar/service/systemd"
 )
 
@@ -76,77 +75,6 @@ func together(all []func(*testing.T, *host)) func(*testing.T, *host) {
 			f(t, h)
 		}
 	}
-}
-
-// running has a sidecar of each of two agents.
-func running(t *testing.T, h *host) {
-	h.launched(t, dnsmasq())
-	h.launched(t, pocketed("1"))
-}
-
-// failed has one that has exited.
-func failed(t *testing.T, h *host) {
-	running(t, h)
-	if !h.units.Exit(here.Unit(), 3) {
-		t.Fatal("there is no unit")
-	}
-}
-
-// broken has a systemd that does not do this; with late, after it was waited for.
-func broken(operation string, late ...error) func(*testing.T, *host) {
-	fail := func(o, _ string) error {
-		if o == operation {
-			return errors.Join(append([]error{errors.New("systemd: a scripted failure")}, late...)...)
-		}
-		return nil
-	}
-	return func(_ *testing.T, h *host) { h.broken.Store(&fail) }
-}
-
-func starting(o systemd.Outcome) func(*testing.T, *host) {
-	return func(_ *testing.T, h *host) {
-		h.units.OnStart = func(string, []systemd.Property) systemd.Outcome { return o }
-	}
-}
-
-// stuck has a launch of the same sidecar that goes on until the test ends.
-func stuck(t *testing.T, h *host) {
-	end, ended := make(chan struct{}), make(chan struct{})
-	h.units.OnStart = func(string, []systemd.Property) systemd.Outcome {
-		<-end
-		return systemd.Outcome{}
-	}
-	go func() {
-		defer close(ended)
-		_, _ = h.core.Launch(context.Background(), service.Caller{PIDFD: -1}, dnsmasq())
-	}()
-	t.Cleanup(func() {
-		close(end)
-		<-ended
-	})
-	eventually(t, "the other launch has begun", func() bool { return h.units.Starts(here.Unit()) == 1 })
-}
-
-// crowded has as many questions of the operator as there may be, all without an
-// answer until the test ends.
-func crowded(t *testing.T, h *host) {
-	ctx, cancel := context.WithCancel(context.Background())
-	h.polkit.hang = true
-	ended := make(chan struct{})
-	const crowd = 8
-	for range crowd {
-		go func() {
-			_, _ = h.core.List(ctx, service.Caller{UID: nobody, Sender: ":1.99"}, interfaces.ListParameters{})
-			ended <- struct{}{}
-		}()
-	}
-	t.Cleanup(func() {
-		cancel()
-		for range crowd {
-			<-ended
-		}
-	})
-	eventually(t, "all have asked", func() bool { return h.polkit.count() == crowd })
 }
 
 func launchCases() []twinCase {
@@ -222,6 +150,10 @@ func listCases() []twinCase {
 		list("all", "", p{}, running),
 		list("one", "", p{ID: new(here.String())}, running),
 		list("failed", "", p{ID: new(here.String())}, failed),
+		list("killed", "", p{ID: new(here.String())}, killed),
+		list("restarted", "", p{ID: new(here.String())}, restarted),
+		list("without a record", "", p{ID: new(here.String())}, unreadable),
+		list("without a record, in a namespace", "NoSuchSidecar", p{NetworkNamespace: new("qdhcp-1"), Agent: new("neutron-dhcp")}, unreadable),
 		list("of an agent", "", p{Agent: new("neutron-dhcp")}, running),
 		list("of a profile", "", p{Profile: new("dnsmasq")}, running),
 		list("in a namespace", "", p{NetworkNamespace: new("qdhcp-1")}, running),
@@ -249,6 +181,9 @@ func stopCases() []twinCase {
 		stop("running", "", p{ID: here.String()}, running),
 		stop("with a time-out", "", p{ID: here.String(), TimeoutUSec: new(int64(2_000_000))}, running),
 		stop("failed", "", p{ID: here.String()}, failed),
+		stop("ends well", "", p{ID: here.String()}, running, ending(systemd.FailedWith(0))),
+		stop("has to be killed", "", p{ID: here.String()}, running, ending(systemd.FailedWith(137))),
+		stop("without a record", "", p{ID: here.String()}, unreadable),
 		stop("another agent's", "", p{ID: other.String()}, running),
 		stop("absent", "NoSuchSidecar", p{ID: absent.String()}, running),
 		stop("no ID", "InvalidParameter", p{ID: "neutron-dhcp.dnsmasq.XYZ"}, running),
