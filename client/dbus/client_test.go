@@ -40,10 +40,17 @@ func rows(sidecars ...interfaces.Sidecar) []row {
 	return all
 }
 
-// TestDBusClientMethods calls every method, and looks at what reaches the service
-// and at what is made of its answer.
-func TestDBusClientMethods(t *testing.T) {
-	t.Parallel()
+// methodCase is a call, what of it reaches the service, its answer, and what is made
+// of that.
+type methodCase struct {
+	call  func(context.Context, *dbus.Client) (any, error)
+	body  []any
+	reply []any
+	want  any
+}
+
+// methodCases are of every method, by its name on D-Bus.
+func methodCases() map[string]methodCase {
 	sidecar := sidecarWith(id, interfaces.StateReady, 42)
 	explained := interfaces.ExplainReply{ID: id, Unit: "u", Image: "i", Command: []string{"c"}, Rules: []string{}, Properties: []interfaces.UnitProperty{{Name: "Type", Value: "notify"}}}
 	profile := interfaces.Profile{Name: "dnsmasq", Command: []string{}, Arguments: []string{"--x"}}
@@ -52,12 +59,7 @@ func TestDBusClientMethods(t *testing.T) {
 	options := map[string]godbus.Variant{"agent": godbus.MakeVariant("neutron-dhcp"), "timeout-usec": godbus.MakeVariant(uint64(7))}
 	arguments := []string{"--a", "\uFFFD"}
 	none := map[string]godbus.Variant{}
-	for member, c := range map[string]struct {
-		call  func(context.Context, *dbus.Client) (any, error)
-		body  []any
-		reply []any
-		want  any
-	}{
+	return map[string]methodCase{
 		"Launch": {
 			func(ctx context.Context, c *dbus.Client) (any, error) { return c.Launch(ctx, launch) },
 			[]any{"dnsmasq", arguments, options},
@@ -105,27 +107,38 @@ func TestDBusClientMethods(t *testing.T) {
 			[]any{map[string]godbus.Variant{"Version": godbus.MakeVariant("1.2.3")}},
 			&client.Info{Product: "sidecar", Version: "1.2.3", Interfaces: []string{interfaces.ManagerInterface}},
 		},
-	} {
+	}
+}
+
+// TestDBusClientMethods calls every method, once so that a person may be asked.
+func TestDBusClientMethods(t *testing.T) {
+	t.Parallel()
+	for member, c := range methodCases() {
 		for _, interactive := range []bool{false, true} {
-			seen := make(chan *bustest.Call, 1)
-			f := newFake(t, func(call *bustest.Call) { seen <- call; call.Reply(c.reply...) })
-			asking := f.client
-			if interactive {
-				asking = asking.WithInteractiveAuthentication()
-			}
-			got, err := c.call(soon(t), asking)
-			if err != nil {
-				t.Errorf("%s: %v", member, err)
-				continue
-			}
-			if d := cmp.Diff(c.want, got); d != "" {
-				t.Errorf("%s (-want +got):\n%s", member, d)
-			}
-			call := <-seen
-			if d := cmp.Diff(c.body, call.Body, cmp.AllowUnexported(godbus.Variant{}, godbus.Signature{})); d != "" || call.Member != member || flagged(call) != interactive {
-				t.Errorf("%s: asked %s, flags %v (-want +got):\n%s", member, call.Member, call.Flags, d)
-			}
+			c.run(t, member, interactive)
 		}
+	}
+}
+
+func (c methodCase) run(t *testing.T, member string, interactive bool) {
+	t.Helper()
+	seen := make(chan *bustest.Call, 1)
+	f := newFake(t, func(call *bustest.Call) { seen <- call; call.Reply(c.reply...) })
+	asking := f.client
+	if interactive {
+		asking = asking.WithInteractiveAuthentication()
+	}
+	got, err := c.call(soon(t), asking)
+	if err != nil {
+		t.Errorf("%s: %v", member, err)
+		return
+	}
+	if d := cmp.Diff(c.want, got); d != "" {
+		t.Errorf("%s (-want +got):\n%s", member, d)
+	}
+	call := <-seen
+	if d := cmp.Diff(c.body, call.Body, cmp.AllowUnexported(godbus.Variant{}, godbus.Signature{})); d != "" || call.Member != member || flagged(call) != interactive {
+		t.Errorf("%s: asked %s, flags %v (-want +got):\n%s", member, call.Member, call.Flags, d)
 	}
 }
 
