@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -96,6 +98,30 @@ while :; do sleep 0.05; done
 		agent.stop()
 		if got := log(); got != want+"ended\n" {
 			t.Errorf("it was not told to end: %q", got)
+		}
+	}
+}
+
+// killedParent is a program that starts an agent and is killed.
+func killedParent() {
+	terminal{program: os.Args[1]}.startAgent()
+	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+}
+
+func TestAgentEndsWithItsParent(t *testing.T) {
+	t.Parallel()
+	terminal, log := scriptedAgent(t, `
+trap 'echo ended >>$LOG; exit' TERM
+echo there >$LOG
+exec 3>&-
+while :; do sleep 0.05; done
+`)
+	if err := exec.CommandContext(t.Context(), "killedparent", terminal.program).Run(); err == nil {
+		t.Error("it was not killed")
+	}
+	for end := time.Now().Add(time.Minute); log() != "there\nended\n"; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("the agent goes on: %q", log())
 		}
 	}
 }

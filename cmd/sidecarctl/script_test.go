@@ -9,7 +9,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"sidecarctl": main})
+	testscript.Main(m, map[string]func(){"sidecarctl": main, "killedparent": killedParent})
 }
 
 // TestScripts runs the real program against a service that answers from a
