@@ -115,7 +115,11 @@ func (l *link) receive(h bus.Header, message []byte) {
 
 // meet finds out who a new peer is, and starts the calls that it has made meanwhile.
 func (l *link) meet(sender string, p *peer) {
-	<-l.dialled
+	select {
+	case <-l.dialled:
+	case <-l.ctx.Done(): // it never was
+		return
+	}
 	caller, err := l.identify(sender, p)
 	if err != nil {
 		for _, c := range l.peers.leave(sender) { // the next call asks again
@@ -204,8 +208,8 @@ func (l *link) lose() {
 	}
 }
 
-// end stops taking calls, waits for those under way, but not longer than ctx, and
-// closes the connection.
+// end stops taking calls, waits for those under way, but not longer than ctx nor
+// than their answers can be sent, and closes the connection.
 func (l *link) end(ctx context.Context) {
 	l.mu.Lock()
 	l.ending = true
@@ -219,6 +223,7 @@ func (l *link) end(ctx context.Context) {
 	}()
 	select {
 	case <-done:
+	case <-l.conn.Context().Done():
 	case <-ctx.Done():
 	}
 	l.cancel()

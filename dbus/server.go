@@ -96,8 +96,11 @@ func (s *Server) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := s.session(ctx)
-		if ctx.Err() != nil || errors.Is(err, errNameLost) {
+		switch {
+		case errors.Is(err, errNameLost):
 			return err
+		case ctx.Err() != nil: // in the middle of connecting, too
+			return nil
 		}
 		if time.Since(began) > maxPause {
 			pause, told = minPause, ""
@@ -121,12 +124,14 @@ func (s *Server) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var publishing sync.WaitGroup
+	defer publishing.Wait() // the next one begins with nothing known
 	defer l.shutDown()
 	if err := l.own(ctx); err != nil {
 		return err
 	}
 	s.once.Do(func() { close(s.ready) })
-	go s.publish(l)
+	publishing.Go(func() { s.publish(l) })
 	select {
 	case <-ctx.Done():
 		return nil

@@ -11,6 +11,7 @@ import (
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/internal/bus"
+	"tripleo.io/sidecar/service"
 )
 
 func TestDBusComesBackWithTheBus(t *testing.T) {
@@ -28,6 +29,56 @@ func TestDBusComesBackWithTheBus(t *testing.T) {
 	close(core.finish)
 	if body, failure := b.call(stopOf(":1.1000")); failure != "" {
 		t.Error(failure, body)
+	}
+}
+
+// TestDBusComesBackWhileACallGoesOn has one that does not end with its caller, as the
+// stop of a unit does not: the others must not wait for it.
+func TestDBusComesBackWhileACallGoesOn(t *testing.T) {
+	t.Parallel()
+	begun, finish := make(chan struct{}), make(chan struct{})
+	b := startBus(t, &fakeCore{stop: func(context.Context, service.Caller, interfaces.StopParameters) (interfaces.StopReply, error) {
+		close(begun)
+		<-finish
+		return interfaces.StopReply{}, nil
+	}}, nil)
+	t.Cleanup(func() { close(finish) }) // before the server ends
+	receive(t, b.owned, "the name")
+	b.send(stopOf(":1.1000"))
+	b.within(begun, "the call has begun")
+	before := time.Now()
+	b.disconnect()
+	receive(t, b.owned, "the name again")
+	if took := time.Since(before); took > endTimeout/2 {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// TestDBusEndsWhileItConnects has a bus that does not answer when the server is told to
+// end. That is no error: the daemon would take it for one of its own.
+func TestDBusEndsWhileItConnects(t *testing.T) {
+	t.Parallel()
+	var silent atomic.Bool
+	asked := make(chan struct{}, 1)
+	b := startBus(t, &fakeCore{}, func(_ *Config, b *memoryBus) {
+		b.answer = func(_ *client, m *godbus.Message) bool {
+			if m.Headers[godbus.FieldMember].Value() != "RequestName" || !silent.Load() {
+				return false
+			}
+			asked <- struct{}{}
+			return true
+		}
+	})
+	silent.Store(true)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	s := New(Config{Core: &fakeCore{}, Address: b.address, Logger: b.server.logger, Subscribe: b.server.subscribe})
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	receive(t, asked, "it asks for the name")
+	cancel()
+	if err := receive(t, ended, "the end"); err != nil {
+		t.Error(err)
 	}
 }
 
