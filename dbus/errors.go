@@ -23,9 +23,6 @@ func errorf(name, format string, values ...any) error {
 	return &busError{generic + name, fmt.Sprintf(format, values...)}
 }
 
-// internalReason is all that a caller learns of an error that is not in the table.
-const internalReason = "internal error; the service's log on the host has the details"
-
 // onWire is what a caller gets for an error: its name on D-Bus, and a body of a text
 // for people and, if the error has them, its parameters. known is false for an error
 // that nobody should see.
@@ -45,7 +42,7 @@ func onWire(err error) (name string, body []any, known bool) {
 	case errors.Is(err, context.DeadlineExceeded):
 		return generic + "Timeout", []any{"the call took too long"}, true
 	}
-	name, body, _ = onWire(&interfaces.HostFailureError{Reason: internalReason})
+	name, body, _ = onWire(interfaces.Unexpected())
 	return name, body, false
 }
 

@@ -167,6 +167,12 @@ type HostFailureError struct {
 	Reason string `json:"reason"`
 }
 
+// Unexpected is the host failure that callers learn of for an error that is not one
+// of the interface: on every transport the same, and nothing of what it was.
+func Unexpected() *HostFailureError {
+	return &HostFailureError{Reason: "internal error; the service's log on the host has the details"}
+}
+
 func (e *HostFailureError) Unwrap() error { return ErrHostFailure }
 func (e *HostFailureError) Error() string { return "host failure: " + e.Reason }
 

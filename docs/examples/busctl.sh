@@ -6,15 +6,15 @@
 #   busctl.sh wait ID STATE [SECONDS]                    STATE as list prints it, or gone
 #   busctl.sh stop ID
 #
-# Who may do what, polkit says (io.tripleo.sidecar.policy). wait needs busctl of
-# systemd 257, or root: older ones have only the monitor.
+# Who may do what, polkit says (io.tripleo.sidecar.policy). wait listens with busctl of
+# systemd 257 or, as root, with any; otherwise it asks every second.
 set -euo pipefail
 
 service=io.tripleo.Sidecar1
 manager=/io/tripleo/Sidecar1
 
-# call prints the answer's values as a JSON array. The two dashes keep busctl from taking our arguments for its options. A
-# launch can take as long as its profile says.
+# call prints the answer's values as a JSON array. The two dashes keep busctl from
+# taking our arguments for its options. A launch can take as long as its profile says.
 call() { # OBJECT INTERFACE METHOD [SIGNATURE ARGUMENT...]
 	busctl --json=short --timeout=600 -- call "$service" "$@" | jq -c .data
 }
@@ -60,18 +60,17 @@ state() {
 }
 
 # next_signal PATH INTERFACE MEMBER waits for the next such signal, for two seconds at
-# most: one that came before we listened is not missed for longer.
+# most: one that came before we listened is not missed for longer. Where it cannot
+# listen it waits for one second.
 next_signal() {
-	if busctl --help | grep -q '^  wait '; then
+	if busctl --help | grep '^  wait ' >/dev/null; then
 		busctl --timeout=2 --quiet wait "$@" >/dev/null 2>&1 || true
 		return
 	fi
-	coproc busctl --json=short monitor --match \
-		"type='signal',sender='$service',path='$1',interface='$2',member='$3'" 2>/dev/null
-	local pid=$COPROC_PID
-	read -r -t 2 -u "${COPROC[0]}" || true
-	kill "$pid" 2>/dev/null || true
-	wait "$pid" 2>/dev/null || true
+	local ended=0
+	read -r -t 2 < <(timeout 2 busctl --json=short monitor --match \
+		"type='signal',sender='$service',path='$1',interface='$2',member='$3'" 2>/dev/null) || ended=$?
+	[ "$ended" != 1 ] || sleep 1
 }
 
 # wait_for ID STATE SECONDS. Anybody on the bus can send a signal: it only says when

@@ -22,9 +22,6 @@ type Interface struct {
 // errPanic ends the connection on which a handler panicked.
 var errPanic = errors.New("panic in a handler")
 
-// internalReason is all that a peer learns of an error that is not in the table.
-const internalReason = "internal error; the service's log on the host has the details"
-
 // dispatcher is an Interface as varlink/go wants it.
 type dispatcher struct {
 	Interface
@@ -73,11 +70,11 @@ func (d *dispatcher) answer(ctx context.Context, peer Peer, call *Call, err erro
 		return err
 	}
 	if errors.Is(err, errPanic) {
-		return errors.Join(err, call.answer(&interfaces.HostFailureError{Reason: internalReason}))
+		return errors.Join(err, call.answer(interfaces.Unexpected()))
 	}
 	if _, _, known := interfaces.ToWire(err); !known {
 		d.logUnknown(ctx, peer, call, err)
-		err = &interfaces.HostFailureError{Reason: internalReason}
+		err = interfaces.Unexpected()
 	}
 	return call.answer(err)
 }
