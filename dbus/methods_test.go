@@ -195,7 +195,7 @@ func TestDBusErrors(t *testing.T) {
 		}
 	}
 	name, body, known := onWire(errors.New("the secret is 7"))
-	if name != "io.tripleo.Sidecar1.Error.HostFailure" || known || body[0] != "host failure: "+internalReason {
+	if name != "io.tripleo.Sidecar1.Error.HostFailure" || known || body[0] != interfaces.Unexpected().Error() {
 		t.Errorf("an unknown error: %s, %v, %v", name, body, known)
 	}
 }

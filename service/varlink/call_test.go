@@ -13,7 +13,7 @@ import (
 const (
 	denied       = `{"parameters":{},"error":"org.varlink.service.PermissionDenied"}`
 	expectedMore = `{"parameters":{},"error":"org.varlink.service.ExpectedMore"}`
-	hostFailure  = `{"parameters":{"reason":"` + internalReason + `"},"error":"io.tripleo.Sidecar.HostFailure"}`
+	hostFailure  = `{"parameters":{"reason":"internal error; the service's log on the host has the details"},"error":"io.tripleo.Sidecar.HostFailure"}`
 	echoed       = `{"parameters":{"text":"a","list":[]}}`
 )
 
