@@ -127,12 +127,16 @@ func checkSelectors(p interfaces.ListParameters) error {
 }
 
 // ListProfiles returns the profiles that the agent may launch, or all of them for
-// a caller on the host's socket that names none.
+// a caller on the host's socket that names none. If there are none it returns
+// ErrNoSuchProfile.
 func (c *Core) ListProfiles(ctx context.Context, caller Caller, p interfaces.ListProfilesParameters) ([]interfaces.Profile, error) {
 	granted, about, err := c.granted(ctx, caller, p)
 	c.noteInspection(caller, "ListProfiles", about, err)
 	if err != nil {
 		return nil, err
+	}
+	if len(granted) == 0 {
+		return nil, &interfaces.NoSuchProfileError{Profile: "*"}
 	}
 	var profiles []interfaces.Profile
 	for _, g := range granted {

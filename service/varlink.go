@@ -53,9 +53,6 @@ func (c *Core) sendProfiles(ctx context.Context, peer varlink.Peer, p interfaces
 	if err != nil {
 		return err
 	}
-	if len(profiles) == 0 {
-		return &interfaces.NoSuchProfileError{Profile: "*"}
-	}
 	for _, profile := range profiles {
 		if err := send(interfaces.ListProfilesReply{Profile: profile}); err != nil {
 			return err

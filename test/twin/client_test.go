@@ -87,7 +87,11 @@ func callOf(ctx context.Context, c goClient, r request) (any, error) {
 	case interfaces.SignalParameters:
 		return answered(interfaces.SignalReply{}, c.Signal(ctx, p))
 	case interfaces.ListProfilesParameters:
-		return answered(c.ListProfiles(ctx, p.Agent))
+		found, err := c.ListProfiles(ctx, p.Agent)
+		if err == nil && len(found) == 0 {
+			err = &interfaces.NoSuchProfileError{Profile: "*"} // likewise
+		}
+		return answered(found, err)
 	case interfaces.MonitorParameters:
 		return stateOf(func(take func(interfaces.Event) error) error {
 			for event, err := range c.Monitor(ctx, p) {

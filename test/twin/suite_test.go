@@ -36,6 +36,16 @@ func newSuite(t *testing.T) *suite {
 	return &suite{bus: startBus(t), set: loadPolicy(t)}
 }
 
+// unconfigured is a host without policy files.
+func unconfigured(t *testing.T) *policy.Set {
+	t.Helper()
+	set, err := policy.Load(t.TempDir(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
 // loadPolicy loads the profiles and example agents that are shipped, and pocket.
 func loadPolicy(t *testing.T) *policy.Set {
 	t.Helper()

@@ -73,6 +73,25 @@ func TestTwinAuthorisation(t *testing.T) {
 	}
 }
 
+// TestTwinUnconfigured has a host without policy files: nothing is an error on every
+// transport, since varlink has no other way to say it.
+func TestTwinUnconfigured(t *testing.T) {
+	s := newSuite(t)
+	s.set = unconfigured(t)
+	for _, c := range []struct {
+		request
+		want string
+	}{
+		{request{"Launch", dnsmasq()}, "NoSuchAgent"},
+		{request{"Explain", dnsmasq()}, "NoSuchAgent"},
+		{request{"List", interfaces.ListParameters{}}, "NoSuchSidecar"},
+		{request{"ListProfiles", interfaces.ListProfilesParameters{}}, "NoSuchProfile"},
+		{request{"Monitor", interfaces.MonitorParameters{}}, ""},
+	} {
+		compare(t, s, twinCase{request: c.request}, root, c.want)
+	}
+}
+
 // anything says that no certain error is wanted.
 const anything = "anything"
 
