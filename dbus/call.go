@@ -20,7 +20,7 @@ type call struct {
 const flagName = "allowInteractiveAuthentication"
 
 func newCall(caller service.Caller, r *request) *call {
-	c := &call{caller: caller, path: r.path, body: r.body}
+	c := &call{caller: caller, path: r.Path, body: r.body}
 	if r.flags&godbus.FlagAllowInteractiveAuthorization != 0 {
 		interactive := true
 		c.interactive = &interactive

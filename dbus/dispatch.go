@@ -10,7 +10,6 @@ import (
 	godbus "github.com/godbus/dbus/v5"
 
 	"tripleo.io/sidecar/internal/bus"
-	"tripleo.io/sidecar/internal/dict"
 	"tripleo.io/sidecar/service"
 )
 
@@ -25,24 +24,24 @@ const (
 
 // find returns the method that is called, or why there is none.
 func (s *Server) find(r *request) (method, error) {
-	o := s.objectAt(r.path)
+	o := s.objectAt(r.Path)
 	if len(o.interfaces) == 0 {
-		return method{}, errorf("UnknownObject", "no such object: %.200q", r.path)
+		return method{}, errorf("UnknownObject", "no such object: %.200q", r.Path)
 	}
-	if r.iface != "" && !o.has(r.iface) {
-		return method{}, errorf("UnknownInterface", "no such interface here: %.80q", r.iface)
+	if r.Interface != "" && !o.has(r.Interface) {
+		return method{}, errorf("UnknownInterface", "no such interface here: %.80q", r.Interface)
 	}
 	for _, i := range o.interfaces {
-		if r.iface != "" && r.iface != i.name {
+		if r.Interface != "" && r.Interface != i.name {
 			continue
 		}
 		for _, m := range i.methods {
-			if m.name == r.member {
-				return m, m.accepts(r.signature)
+			if m.name == r.Member {
+				return m, m.accepts(r.Signature)
 			}
 		}
 	}
-	return method{}, errorf("UnknownMethod", "no such method here: %.80q", r.member)
+	return method{}, errorf("UnknownMethod", "no such method here: %.80q", r.Member)
 }
 
 // accepts says what is wrong with the signature of a call's body.
@@ -61,7 +60,7 @@ func (m method) accepts(signature string) error {
 func (s *Server) answerTo(p *peer, c incoming) *godbus.Message {
 	r, err := decode(c.header, c.message)
 	if err != nil {
-		return failureOf(c.header, generic+"InvalidArgs", dict.Text(err.Error()))
+		return failureOf(c.header, generic+"InvalidArgs", err.Error())
 	}
 	body, err := s.run(p.ctx, p.caller, r)
 	if p.ctx.Err() != nil {
@@ -80,6 +79,9 @@ func (s *Server) run(ctx context.Context, caller service.Caller, r *request) (bo
 	if err != nil {
 		return nil, err
 	}
+	if err := r.open(); err != nil {
+		return nil, errorf("InvalidArgs", "%v", err)
+	}
 	timeout := m.timeout
 	if timeout == 0 {
 		timeout = callTimeout
@@ -88,7 +90,7 @@ func (s *Server) run(ctx context.Context, caller service.Caller, r *request) (bo
 	defer cancel()
 	defer func() {
 		if value := recover(); value != nil {
-			s.logger.Error("panic in a method", "method", r.member, "sender", r.sender, "uid", caller.UID,
+			s.logger.Error("panic in a method", "method", r.Member, "sender", r.sender, "uid", caller.UID,
 				"panic", value, "stack", string(debug.Stack()))
 			body, err = nil, errPanic
 		}
@@ -108,7 +110,7 @@ func (s *Server) failure(ctx context.Context, caller service.Caller, r *request,
 		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 			level = slog.LevelDebug
 		}
-		s.logger.LogAttrs(ctx, level, "call failed", slog.String("method", r.member), slog.String("sender", r.sender),
+		s.logger.LogAttrs(ctx, level, "call failed", slog.String("method", r.Member), slog.String("sender", r.sender),
 			slog.Any("uid", caller.UID), slog.Any("error", err))
 	}
 	return name, body
@@ -121,7 +123,7 @@ func (s *Server) reply(h bus.Header, r *request, body []any) *godbus.Message {
 	n, err := sizeOf(m)
 	switch {
 	case err != nil:
-		s.logger.Error("answer cannot be written", "method", r.member, "error", err)
+		s.logger.Error("answer cannot be written", "method", r.Member, "error", err)
 		name, text, _ := onWire(err)
 		return failureOf(h, name, text...)
 	case n > s.limits.ReplyBytes:

@@ -1,54 +1,39 @@
 package dbus
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
 
 	godbus "github.com/godbus/dbus/v5"
 
 	"tripleo.io/sidecar/internal/bus"
 )
 
-// request is a method call as it came.
+// request is a method call as it came. Its body is read by open, when it is known
+// which types must be in it.
 type request struct {
-	sender    string
-	serial    uint32
-	path      string
-	iface     string // "" if the caller left it out
-	member    string
-	signature string
-	body      []any
-	flags     godbus.Flags
+	bus.Call
+	sender string
+	body   []any
+	flags  godbus.Flags
 }
 
 var errMalformed = errors.New("malformed message")
 
-// decode reads a call. The bus has checked its form, but a reader of ours must not
-// depend on that.
-func decode(h bus.Header, message []byte) (r *request, err error) {
-	defer func() {
-		if value := recover(); value != nil {
-			err = fmt.Errorf("%w: %v", errMalformed, value)
-		}
-	}()
-	m, err := godbus.DecodeMessage(bytes.NewReader(message))
+// decode reads the header of a call. The bus has checked its form, but a reader of
+// ours must not depend on that.
+func decode(h bus.Header, message []byte) (*request, error) {
+	c, err := bus.ParseCall(message)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %v", errMalformed, err)
-	}
-	r = &request{sender: h.Sender, serial: h.Serial, flags: h.Flags, body: m.Body}
-	path, _ := m.Headers[godbus.FieldPath].Value().(godbus.ObjectPath)
-	r.path = string(path)
-	r.iface, _ = m.Headers[godbus.FieldInterface].Value().(string)
-	r.member, _ = m.Headers[godbus.FieldMember].Value().(string)
-	if signature, ok := m.Headers[godbus.FieldSignature].Value().(godbus.Signature); ok {
-		r.signature = signature.String()
-	}
-	if r.path == "" || r.member == "" {
 		return nil, errMalformed
 	}
-	return r, nil
+	return &request{Call: c, sender: h.Sender, flags: h.Flags}, nil
+}
+
+// open reads the body.
+func (r *request) open() (err error) {
+	r.body, err = readBody(r.Signature, r.Order, r.Body)
+	return err
 }
 
 // replyTo makes the answer to the call that h is the header of.

@@ -2,7 +2,6 @@ package bus
 
 import (
 	"bufio"
-	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -97,12 +96,8 @@ func (g *guard) next() error {
 	if _, err := io.ReadFull(g.in, fixed); err != nil {
 		return err
 	}
-	var order binary.ByteOrder = binary.LittleEndian
-	switch fixed[0] {
-	case 'l':
-	case 'B':
-		order = binary.BigEndian
-	default:
+	order, ok := byteOrder(fixed[0])
+	if !ok {
 		return errByteOrder
 	}
 	body := int64(order.Uint32(fixed[4:]))
