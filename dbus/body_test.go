@@ -126,7 +126,17 @@ func TestDBusHostileBodiesTakeLittleMemory(t *testing.T) {
 const nobody = 65534
 
 // deep is a value that takes 8 bytes, and a structure for each level.
-type deep struct{ A struct{ A struct{ A struct{ A struct{ A struct{ A struct{ A struct{ A byte } } } } } } } }
+type deep struct {
+	A struct {
+		A struct {
+			A struct {
+				A struct {
+					A struct{ A struct{ A struct{ A byte } } }
+				}
+			}
+		}
+	}
+}
 
 func manyOptions(n int) options {
 	many := options{}

@@ -8,6 +8,7 @@ import (
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/polkit"
 	"tripleo.io/sidecar/service/netns"
+	"tripleo.io/sidecar/service/systemd"
 )
 
 // The actions that polkit is asked about: polkit/io.tripleo.sidecar.policy.
@@ -51,7 +52,8 @@ type question struct {
 // authorise lets in agents, which their own policy holds, and root. Of everybody
 // else polkit is asked, by the same question on every transport. It comes after
 // the syntax, and before anything is looked up that the caller could learn from.
-func (c *Core) authorise(ctx context.Context, caller Caller, q question) (Authorisation, error) {
+// The namespace that polkit was told is in q.netns then: see sameAsTold.
+func (c *Core) authorise(ctx context.Context, caller Caller, q *question) (Authorisation, error) {
 	switch {
 	case caller.Agent != "":
 		return Authorisation{By: ByAgent}, nil
@@ -121,19 +123,18 @@ func denied(reason string) error { return &interfaces.PermissionDeniedError{Reas
 // details are what rules can look at: agent, profile, network-namespace and id, as
 // far as they are known. A launch or its explanation without network-namespace is
 // one in the host's own.
-func (c *Core) details(ctx context.Context, q question) map[string]string {
+func (c *Core) details(ctx context.Context, q *question) map[string]string {
 	details := map[string]string{}
 	for key, value := range map[string]string{"agent": q.about.agent, "profile": q.about.profile, "id": q.about.id} {
 		if value != "" {
 			details[key] = value
 		}
 	}
-	name := q.netns
 	if q.recorded != nil {
-		name = c.recordedNamespace(ctx, *q.recorded)
+		q.netns = c.recordedNamespace(ctx, *q.recorded)
 	}
-	if name != nil && netns.ValidName(*name) == nil {
-		details["network-namespace"] = *name
+	if q.netns != nil && netns.ValidName(*q.netns) == nil {
+		details["network-namespace"] = *q.netns
 	}
 	return details
 }
@@ -153,4 +154,18 @@ func (c *Core) recordedNamespace(ctx context.Context, id interfaces.ID) *string 
 	}
 	r, _ := c.records.of(unit)
 	return r.Context.NetworkNamespace
+}
+
+// sameAsTold refuses to touch a unit in another network namespace than polkit was
+// told. The ID of a sidecar does not say in which it is: the agent may have launched
+// it anew in another one since, or an operator names the pid file of one elsewhere.
+func (c *Core) sameAsTold(s subject, u systemd.Unit) error {
+	if s.by.By != ByPolkit {
+		return nil
+	}
+	r, _ := c.records.of(u)
+	if text(r.Context.NetworkNamespace) != text(s.netns) {
+		return denied("the sidecar is in another network namespace than polkit was asked about")
+	}
+	return nil
 }

@@ -43,7 +43,7 @@ func (c *Core) decide(ctx context.Context, caller Caller, action string, p inter
 		return nil, about, err
 	}
 	netns, lost := c.namespaceFor(caller, p)
-	about.by, err = c.authorise(ctx, caller, question{
+	about.by, err = c.authorise(ctx, caller, &question{
 		action: action, about: about, netns: netns, interactive: p.AllowInteractiveAuthentication,
 	})
 	if err == nil {
@@ -56,7 +56,7 @@ func (c *Core) decide(ctx context.Context, caller Caller, action string, p inter
 	if err != nil {
 		return nil, about, err
 	}
-	j.about.by = about.by
+	j.about.by, j.about.netns = about.by, netns
 	return j, j.about, nil
 }
 

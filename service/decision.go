@@ -40,6 +40,7 @@ func (d Decision) Verdict() string {
 // the caller in. Every name in it is valid as one, whatever the caller sent.
 type subject struct {
 	agent, profile, id string
+	netns              *string // the network namespace that polkit was told, if it was asked
 	by                 Authorisation
 }
 

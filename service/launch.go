@@ -79,6 +79,9 @@ func (c *Core) prepare(ctx context.Context, j *job) (*interfaces.Sidecar, error)
 		if running, err := c.leave(j, *old); err != nil || running != nil {
 			return running, err
 		}
+		if err := c.sameAsTold(j.about, *old); err != nil {
+			return nil, err
+		}
 	}
 	j.old = old != nil
 	if err := c.takePlace(ctx, j); err != nil {

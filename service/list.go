@@ -18,13 +18,14 @@ func (c *Core) List(ctx context.Context, caller Caller, p interfaces.ListParamet
 	err := checkSelectors(p)
 	q := inspection(caller, p)
 	if err == nil {
-		q.about.by, err = c.authorise(ctx, caller, q)
+		q.about.by, err = c.authorise(ctx, caller, &q)
+		q.about.netns = q.netns
 	}
 	c.noteInspection(caller, "List", q.about, err)
 	if err != nil {
 		return nil, err
 	}
-	units, err := c.selected(ctx, caller, p)
+	units, err := c.selected(ctx, caller, q.about, p)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +68,7 @@ func (c *Core) noteInspection(caller Caller, method string, s subject, err error
 }
 
 // selected asks systemd for as little as the selectors allow.
-func (c *Core) selected(ctx context.Context, caller Caller, p interfaces.ListParameters) ([]systemd.Unit, error) {
+func (c *Core) selected(ctx context.Context, caller Caller, about subject, p interfaces.ListParameters) ([]systemd.Unit, error) {
 	if p.ID != nil {
 		id, _ := interfaces.ParseID(*p.ID)
 		unit, err := c.Units.Get(ctx, id.Unit())
@@ -77,7 +78,7 @@ func (c *Core) selected(ctx context.Context, caller Caller, p interfaces.ListPar
 		if err != nil {
 			return nil, hostFailure(ctx, "read the unit", err)
 		}
-		return []systemd.Unit{unit}, nil
+		return []systemd.Unit{unit}, c.sameAsTold(about, unit)
 	}
 	pattern := interfaces.UnitPattern
 	if caller.Agent != "" {
@@ -151,7 +152,7 @@ func (c *Core) granted(ctx context.Context, caller Caller, p interfaces.ListProf
 		return nil, about, badName("agent", *p.Agent)
 	}
 	var err error
-	about.by, err = c.authorise(ctx, caller, question{
+	about.by, err = c.authorise(ctx, caller, &question{
 		action: actionInspect, about: about, interactive: p.AllowInteractiveAuthentication,
 	})
 	if err != nil {

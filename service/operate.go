@@ -24,17 +24,20 @@ func (c *Core) Stop(ctx context.Context, caller Caller, p interfaces.StopParamet
 	id, about, err := c.visible(ctx, caller, actionStop, p.ID, syntax, p.AllowInteractiveAuthentication)
 	var reply interfaces.StopReply
 	if err == nil {
-		reply, err = c.stop(ctx, id, killAfter)
+		reply, err = c.stop(ctx, id, about, killAfter)
 	}
 	c.note(caller, "Stop", about, err)
 	return reply, err
 }
 
-func (c *Core) stop(ctx context.Context, id interfaces.ID, killAfter time.Duration) (interfaces.StopReply, error) {
+func (c *Core) stop(ctx context.Context, id interfaces.ID, about subject, killAfter time.Duration) (interfaces.StopReply, error) {
 	if err := c.locks.lock(ctx, id); err != nil {
 		return interfaces.StopReply{}, gaveUp(err)
 	}
 	defer c.locks.unlock(id)
+	if err := c.stillAsTold(ctx, id, about); err != nil {
+		return interfaces.StopReply{}, err
+	}
 	// A caller that hangs up does not leave a unit half stopped, nor lets the
 	// next launch in before the stop is over.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout+2*grace)
@@ -46,6 +49,18 @@ func (c *Core) stop(ctx context.Context, id interfaces.ID, killAfter time.Durati
 	var reply interfaces.StopReply
 	reply.ExitCode, reply.ExitSignal = exitOf(unit)
 	return reply, nil
+}
+
+// stillAsTold is sameAsTold for what is there now, under the sidecar's lock.
+func (c *Core) stillAsTold(ctx context.Context, id interfaces.ID, about subject) error {
+	if about.by.By != ByPolkit {
+		return nil
+	}
+	unit, err := c.Units.Get(ctx, id.Unit())
+	if err != nil {
+		return missing(ctx, id, "read the unit", err)
+	}
+	return c.sameAsTold(about, unit)
 }
 
 // stopUnit stops a unit, a bounded number at once: what cleans up after a payload
@@ -70,16 +85,19 @@ func (c *Core) Signal(ctx context.Context, caller Caller, p interfaces.SignalPar
 	}
 	id, about, err := c.visible(ctx, caller, actionSignal, p.ID, syntax, p.AllowInteractiveAuthentication)
 	if err == nil {
-		err = c.signal(ctx, id, p.Signal)
+		err = c.signal(ctx, id, about, p.Signal)
 	}
 	c.note(caller, "Signal", about, err)
 	return interfaces.SignalReply{}, err
 }
 
-func (c *Core) signal(ctx context.Context, id interfaces.ID, signal string) error {
+func (c *Core) signal(ctx context.Context, id interfaces.ID, about subject, signal string) error {
 	unit, err := c.Units.Get(ctx, id.Unit())
 	if err != nil {
 		return missing(ctx, id, "read the unit", err)
+	}
+	if err := c.sameAsTold(about, unit); err != nil {
+		return err
 	}
 	pid := runtimeOf(unit).ProcessID
 	if pid == nil {
@@ -106,9 +124,9 @@ func (c *Core) visible(ctx context.Context, caller Caller, action, s string, syn
 	if syntax != nil {
 		return id, about, syntax
 	}
-	about.by, err = c.authorise(ctx, caller, question{
-		action: action, about: subjectOf(id), recorded: &id, interactive: interactive,
-	})
+	q := question{action: action, about: subjectOf(id), recorded: &id, interactive: interactive}
+	about.by, err = c.authorise(ctx, caller, &q)
+	about.netns = q.netns
 	if err == nil && !caller.sees(id.Agent) {
 		err = noSuchSidecar(id)
 	}

@@ -55,7 +55,7 @@ func (c *Core) watched(ctx context.Context, caller Caller, p interfaces.MonitorP
 		return nil, about, err
 	}
 	var err error
-	about.by, err = c.authorise(ctx, caller, question{
+	about.by, err = c.authorise(ctx, caller, &question{
 		action: actionInspect, about: about, interactive: p.AllowInteractiveAuthentication,
 	})
 	if err != nil || caller.Agent == "" {

@@ -1,0 +1,81 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/polkit"
+)
+
+// TestPolkitHostileReplacementWhileItIsAsked has the agent launch the sidecar anew in
+// another namespace while polkit thinks: what polkit allows is not done to that one.
+func TestPolkitHostileReplacementWhileItIsAsked(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"Stop", "Signal", "List of one"} {
+		for _, from := range []string{"nothing", "qdhcp-net-1"} {
+			h := newFakeHost(t)
+			id := h.launched(t)
+			if from == "nothing" {
+				if _, err := h.core.Stop(t.Context(), dhcpAgent(), interfaces.StopParameters{ID: id}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var told []string
+			h.core.Authority = &polkit.Fake{Answer: func(_ context.Context, r polkit.Request) (polkit.Verdict, error) {
+				told = append(told, r.Details["network-namespace"])
+				h.moved(t)
+				return polkit.Authorised, nil
+			}}
+			err := methods(h, somebody(), id, nil)[method](t.Context())
+			if !errors.Is(err, interfaces.ErrPermissionDenied) {
+				t.Errorf("%s, from %s: %v", method, from, err)
+			}
+			if len(told) != 1 || told[0] == "qdhcp-net-2" {
+				t.Errorf("%s, from %s: polkit was told %q", method, from, told)
+			}
+			if found, err := h.core.List(t.Context(), dhcpAgent(), interfaces.ListParameters{ID: &id}); err != nil || *found[0].Context.NetworkNamespace != "qdhcp-net-2" {
+				t.Errorf("%s, from %s: then there is %+v, %v", method, from, found, err)
+			}
+		}
+	}
+}
+
+// moved launches the sidecar of net-1 in another namespace.
+func (h *fakeHost) moved(t *testing.T) {
+	t.Helper()
+	p := dnsmasqFor("net-1")
+	p.NetworkNamespace = new("qdhcp-net-2")
+	if _, err := h.core.Launch(t.Context(), dhcpAgent(), p); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPolkitHostileLaunchInThePlaceOfAnother has somebody who may launch in one
+// namespace take the place of a sidecar in another one, by its pid file's name.
+func TestPolkitHostileLaunchInThePlaceOfAnother(t *testing.T) {
+	t.Parallel()
+	for _, mode := range interfaces.LaunchModes {
+		h := newFakeHost(t)
+		id := h.launched(t)
+		h.moved(t)
+		h.asking(polkit.Authorised, nil)
+		p := dnsmasqFor("net-1")
+		p.Agent, p.Mode = new("neutron-dhcp"), &mode
+		started := h.starts()
+		if _, err := h.core.Launch(t.Context(), somebody(), p); err == nil {
+			t.Errorf("%s: launched", mode)
+		}
+		if h.starts() != started {
+			t.Errorf("%s: something was started", mode)
+		}
+		if found, err := h.core.List(t.Context(), dhcpAgent(), interfaces.ListParameters{ID: &id}); err != nil || *found[0].Context.NetworkNamespace != "qdhcp-net-2" {
+			t.Errorf("%s: then there is %+v, %v", mode, found, err)
+		}
+		root := Caller{PIDFD: -1}
+		if _, err := h.core.Launch(t.Context(), root, p); err != nil && mode == interfaces.ModeReplace {
+			t.Errorf("%s by root: %v", mode, err)
+		}
+	}
+}
