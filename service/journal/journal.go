@@ -44,9 +44,9 @@ func New(logger *slog.Logger) *Journal {
 // process.
 func (j *Journal) Record(d service.Decision) {
 	if shown := d.Verdict() == "allowed" && !d.Kept && (d.Method == "Launch" || d.Method == "Stop"); !shown && !d.Outcome {
-		pass, suppressed := j.callers.pass(origin(d.Caller))
+		pass, suppressed := j.callers.pass(origin(d))
 		if suppressed > 0 {
-			j.write(fmt.Sprintf("%d more entries about calls of %s not shown", suppressed, origin(d.Caller)),
+			j.write(fmt.Sprintf("%d more entries about calls of %s not shown", suppressed, origin(d)),
 				journal.PriWarning, map[string]string{"AGENT": d.Caller.Agent})
 		}
 		if !pass {
@@ -125,14 +125,17 @@ func message(d service.Decision) string {
 }
 
 // origin is whom a call comes from: an agent, root, or other users of the host, whose
-// entries shall not push out those of the others. No agent's name has a space or a
-// capital.
-func origin(c service.Caller) string {
-	switch {
+// entries shall not push out those of the others. A user whom polkit lets in is one of
+// its own, for each method: who may signal shall not hide it behind much looking, nor
+// behind what is refused to others. No agent's name has a space.
+func origin(d service.Decision) string {
+	switch c := d.Caller; {
 	case c.Agent != "":
 		return c.Agent
 	case c.UID == 0:
 		return "the host"
+	case d.Authorisation.By == service.ByPolkit && d.Err == nil:
+		return fmt.Sprintf("user %d (%s)", c.UID, d.Method)
 	}
 	return "other users"
 }

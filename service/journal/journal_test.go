@@ -137,6 +137,22 @@ func TestPolkitIsInTheJournal(t *testing.T) {
 	}
 }
 
+// TestPolkitHostileFloodHidesNoSignal has an operator look much, and others be
+// refused much, to hide that he sends a signal.
+func TestPolkitHostileFloodHidesNoSignal(t *testing.T) {
+	t.Parallel()
+	j, entries, _ := newRecorder()
+	allowed := service.Authorisation{By: service.ByPolkit}
+	for range throttleBurst + 50 {
+		j.Record(service.Decision{Caller: service.Caller{UID: 1001}, Method: "Signal", Err: interfaces.ErrPermissionDenied})
+		j.Record(service.Decision{Caller: service.Caller{UID: 1000}, Method: "List", Authorisation: allowed})
+	}
+	j.Record(service.Decision{Caller: service.Caller{UID: 1000}, Method: "Signal", Authorisation: allowed})
+	if last := (*entries)[len(*entries)-1]; len(*entries) != 2*throttleBurst+1 || last.Fields["METHOD"] != "Signal" || last.Fields["DECISION"] != "allowed" {
+		t.Errorf("%d entries, the last: %+v", len(*entries), last)
+	}
+}
+
 func TestPolicyRefusalsOfUsersDoNotHideThoseOfRoot(t *testing.T) {
 	t.Parallel()
 	j, entries, _ := newRecorder()

@@ -13,8 +13,8 @@ const (
 	throttleInterval = 10 * time.Second
 )
 
-// throttle counts by where callers come from: there are as many origins as agents,
-// and two more.
+// throttle counts by where callers come from: there are as many origins as agents
+// and as users whom polkit lets in, and a few more.
 type throttle struct {
 	now     func() time.Time
 	mu      sync.Mutex
