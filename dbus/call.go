@@ -14,13 +14,14 @@ type call struct {
 	path        string
 	body        []any
 	interactive *bool // whether the caller can wait for a person to authenticate
+	request     *request
 }
 
 // flagName is the name of the parameter that is a flag of the message here.
 const flagName = "allowInteractiveAuthentication"
 
 func newCall(caller service.Caller, r *request) *call {
-	c := &call{caller: caller, path: r.Path, body: r.body}
+	c := &call{caller: caller, path: r.Path, body: r.body, request: r}
 	if r.flags&godbus.FlagAllowInteractiveAuthorization != 0 {
 		interactive := true
 		c.interactive = &interactive

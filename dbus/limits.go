@@ -12,6 +12,7 @@ type Limits struct {
 	BytesTotal     int // of all senders; default 96 MiB: more than one user can have of BytesUnknown
 	CallsPerUser   int // of one user, other than root, that are carried out; default 128
 	CallsStrangers int // of all users but root that are carried out; default 256
+	LargeAnswers   int // lists that are being written for users other than root; default 4
 }
 
 func (l Limits) withDefaults() Limits {
@@ -27,6 +28,7 @@ func (l Limits) withDefaults() Limits {
 		{&l.BytesTotal, 96 << 20},
 		{&l.CallsPerUser, 128},
 		{&l.CallsStrangers, 256},
+		{&l.LargeAnswers, 4},
 	} {
 		if *field.value <= 0 {
 			*field.value = field.def

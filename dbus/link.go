@@ -141,10 +141,11 @@ func (l *link) start(p *peer, c incoming) {
 	l.calls.Go(func() {
 		defer l.server.gate.leave(c.header.Sender, len(c.message))
 		defer l.server.gate.leaveUser(p.caller.UID)
-		reply := l.server.answerTo(p, c)
-		if reply != nil && c.header.Flags&godbus.FlagNoReplyExpected == 0 {
-			l.conn.Send(reply, nil)
-		}
+		l.server.answerTo(p, c, func(reply *godbus.Message) {
+			if c.header.Flags&godbus.FlagNoReplyExpected == 0 {
+				l.conn.Send(reply, nil)
+			}
+		})
 	})
 }
 

@@ -16,6 +16,7 @@ type request struct {
 	sender string
 	body   []any
 	flags  godbus.Flags
+	done   func() // to be called when the answer is sent; nil: nothing
 }
 
 var errMalformed = errors.New("malformed message")

@@ -49,6 +49,9 @@ func (s *Server) list(ctx context.Context, c *call) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.large(ctx, c); err != nil {
+		return nil, err
+	}
 	all := []objectAndProperties{}
 	for _, sidecar := range found {
 		all = append(all, describe(sidecar))
@@ -111,6 +114,9 @@ func (s *Server) signalSidecar(ctx context.Context, c *call, id, name string) ([
 func (s *Server) managedObjects(ctx context.Context, c *call) ([]any, error) {
 	found, err := s.core.List(ctx, c.caller, interfaces.ListParameters{AllowInteractiveAuthentication: c.interactive})
 	if err != nil && !errors.Is(err, interfaces.ErrNoSuchSidecar) {
+		return nil, err
+	}
+	if err := s.large(ctx, c); err != nil {
 		return nil, err
 	}
 	objects := map[godbus.ObjectPath]map[string]map[string]godbus.Variant{}

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/internal/bus"
 	"tripleo.io/sidecar/internal/dict"
 	"tripleo.io/sidecar/service"
 )
@@ -219,4 +220,43 @@ func TestDBusErrorsOverTheBus(t *testing.T) {
 	diff(t, "name", "org.freedesktop.DBus.Error.InvalidArgs", failure)
 	diff(t, "text", any("invalid parameter timeout-usec: too long"), body[0])
 	diff(t, "parameter", "timeout-usec", decoded[interfaces.InvalidParameterError](t, body[1]).Parameter)
+}
+
+// TestDBusHostileLookersTakeTurns has lists wait while others are being written, but
+// not those of root, and nothing else.
+func TestDBusHostileLookersTakeTurns(t *testing.T) {
+	t.Parallel()
+	core := listing(aSidecar(anID))
+	b := startBus(t, core, func(c *Config, _ *memoryBus) { c.Limits.LargeAnswers = 1 })
+	b.server.answers <- struct{}{}
+	list := message{sender: ":1.1000", member: "List", body: []any{options{}}}
+	objects := message{sender: ":1.1000", iface: managerInterface, member: "GetManagedObjects"}
+	waiting := []<-chan *godbus.Message{b.send(list), b.send(objects)}
+	gone := list
+	gone.sender = ":1.1001"
+	b.send(gone)
+	root := list
+	root.sender = ":1.0"
+	for _, m := range []message{pingOf(":1.1000"), pingOf(":1.1001"), root} {
+		if body, failure := b.call(m); failure != "" {
+			t.Error(failure, body)
+		}
+	}
+	b.emit(bus.Name, "NameOwnerChanged", ":1.1001", ":1.1001", "")
+	for _, answer := range waiting {
+		select {
+		case m := <-answer:
+			t.Error("answered too early:", m.Body)
+		default:
+		}
+	}
+	<-b.server.answers
+	for range 3 { // a turn that is over makes room for the next
+		for _, answer := range waiting {
+			if body, failure := b.take(answer); failure != "" {
+				t.Error(failure, body)
+			}
+		}
+		waiting = []<-chan *godbus.Message{b.send(list), b.send(objects)}
+	}
 }

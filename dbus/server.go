@@ -67,6 +67,7 @@ type Server struct {
 	address   string
 	limits    Limits
 	gate      *gate
+	answers   chan struct{} // one element for each long answer that is being made or sent
 	known     known
 	tables    tables
 	ready     chan struct{}
@@ -80,6 +81,7 @@ func New(c Config) *Server {
 		limits: c.Limits.withDefaults(), ready: make(chan struct{}),
 	}
 	s.gate = newGate(s.limits)
+	s.answers = make(chan struct{}, s.limits.LargeAnswers)
 	s.tables = tables{branch: s.branch(), manager: s.manager(), sidecar: s.sidecar()}
 	return s
 }
