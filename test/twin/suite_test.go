@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"tripleo.io/sidecar/service/policy"
@@ -147,6 +148,7 @@ func startBus(t *testing.T) string {
 	daemon := exec.Command(program, "--config-file="+config, "--nofork", "--nopidfile", "--print-address")
 	var said strings.Builder // it complains of limits that it cannot raise
 	daemon.Stderr = &said
+	daemon.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // if the tests end without their cleanup
 	out, err := daemon.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
