@@ -61,8 +61,11 @@ func New(config Config) *Authority {
 // would connect again.
 func (a *Authority) Close() { a.link.close() }
 
-// Check asks polkit once. With any error the verdict is Denied. If ctx ends, polkit
-// is told that nobody wants to know any more, and takes its dialogue away.
+// Check asks polkit. With any error the verdict is Denied. If ctx ends, polkit is told
+// that nobody wants to know any more, and takes its dialogue away.
+//
+// When the bus goes in the middle of a question about a process, it is asked again on
+// the next bus. One about a bus name is not: the names of the next bus are others'.
 func (a *Authority) Check(ctx context.Context, r Request) (Verdict, error) {
 	limit := a.config.Timeout
 	if r.Interactive {
@@ -73,6 +76,19 @@ func (a *Authority) Check(ctx context.Context, r Request) (Verdict, error) {
 	if r.Subject == (Subject{}) {
 		return Denied, errors.New("nobody is asked about")
 	}
+	verdict, err := a.ask(ctx, r)
+	for again := 1; again < maxBuses && r.Subject.process && errors.Is(err, errBus) && ctx.Err() == nil; again++ {
+		verdict, err = a.ask(ctx, r)
+	}
+	return verdict, err
+}
+
+// maxBuses is how many buses in a row a question is asked on. That one goes is rare;
+// where each does, the host has other troubles.
+const maxBuses = 3
+
+// ask asks polkit once.
+func (a *Authority) ask(ctx context.Context, r Request) (Verdict, error) {
 	conn, err := a.link.get(ctx)
 	if err == nil && r.Subject.process {
 		err = a.knowsPIDFDs(ctx, conn)
@@ -81,7 +97,7 @@ func (a *Authority) Check(ctx context.Context, r Request) (Verdict, error) {
 		return Denied, err
 	}
 	id := strconv.FormatUint(a.questions.Add(1), 10) // unique among those of the connection
-	reply, err := a.call(ctx, func(answered chan *dbus.Call) { a.send(conn, r, id, answered) })
+	reply, err := a.call(ctx, conn, func(answered chan *dbus.Call) { a.send(conn, r, id, answered) })
 	if reply == nil && ctx.Err() != nil {
 		conn.Object(service, object).Go(authorityInterface+".CancelCheckAuthorization",
 			dbus.FlagNoReplyExpected|dbus.FlagNoAutoStart, nil, id)
@@ -94,7 +110,7 @@ func (a *Authority) Check(ctx context.Context, r Request) (Verdict, error) {
 
 // call makes a call and waits for its answer, or for ctx. It is counted until it is
 // answered, even if nobody waits for that any more.
-func (a *Authority) call(ctx context.Context, send func(answered chan *dbus.Call)) (*dbus.Call, error) {
+func (a *Authority) call(ctx context.Context, conn *dbus.Conn, send func(answered chan *dbus.Call)) (*dbus.Call, error) {
 	select {
 	case a.unanswered <- struct{}{}:
 	default:
@@ -105,7 +121,11 @@ func (a *Authority) call(ctx context.Context, send func(answered chan *dbus.Call
 	select {
 	case reply := <-answered:
 		<-a.unanswered
-		return reply, translate(reply.Err)
+		err := translate(reply.Err)
+		if errors.Is(err, errBus) {
+			_ = conn.Close() // so that the next question does not take it for good
+		}
+		return reply, err
 	case <-ctx.Done():
 	}
 	go func() {
@@ -141,7 +161,7 @@ func (a *Authority) send(conn *dbus.Conn, r Request, id string, answered chan *d
 
 // knowsPIDFDs returns ErrNoPIDFD for a polkit that is too old.
 func (a *Authority) knowsPIDFDs(ctx context.Context, conn *dbus.Conn) error {
-	reply, err := a.call(ctx, func(answered chan *dbus.Call) {
+	reply, err := a.call(ctx, conn, func(answered chan *dbus.Call) {
 		conn.Object(service, object).Go("org.freedesktop.DBus.Properties.Get", 0, answered,
 			authorityInterface, "BackendVersion")
 	})

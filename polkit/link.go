@@ -2,12 +2,16 @@ package polkit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/godbus/dbus/v5"
 
 	"tripleo.io/sidecar/internal/bus"
 )
+
+// errBus says that it is not polkit that has failed, but the way to it.
+var errBus = errors.New("the bus")
 
 // link is the connection to the bus, as long as there is one.
 type link struct {
@@ -30,7 +34,7 @@ func (l *link) get(ctx context.Context) (*dbus.Conn, error) {
 	}
 	conn, err := bus.Dial(ctx, l.config)
 	if err != nil {
-		return nil, fmt.Errorf("the bus: %w", err)
+		return nil, fmt.Errorf("%w: %w", errBus, err)
 	}
 	l.conn = conn
 	return conn, nil

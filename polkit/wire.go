@@ -61,7 +61,7 @@ func translate(err error) error {
 	}
 	var answer dbus.Error
 	if !errors.As(err, &answer) {
-		return fmt.Errorf("the bus: %w", err)
+		return fmt.Errorf("%w: %w", errBus, err)
 	}
 	switch answer.Name {
 	case "org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.DBus.Error.NameHasNoOwner":

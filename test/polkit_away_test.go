@@ -5,6 +5,7 @@ package test
 import (
 	"errors"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -139,4 +140,42 @@ func TestPolkitThatIsKilled(t *testing.T) {
 	}
 	s := launchedBy(t, u, p)
 	stopAtEnd(t, tester, s.ID)
+}
+
+// TestPolkitOutlivesTheBus restarts the bus under somebody who is not root and uses the
+// host's socket: what has nothing to do with the bus only waits.
+func TestPolkitOutlivesTheBus(t *testing.T) {
+	needsPIDFDs(t)
+	begin(t)
+	namespace(t, "t-outlives")
+	rules(t, map[string]string{"10-test.rules": byName})
+	s := start(t, tester, probe(t, "t-outlives"))
+	stop := make(chan struct{})
+	calls := &tally{}
+	var callers sync.WaitGroup
+	for range 4 {
+		u := newUser(t, allowed)
+		callers.Go(func() {
+			calls.until(stop, func() error {
+				if got := u.call(t, "List", interfaces.ListParameters{ID: &s.ID}); got.Error != fine {
+					return errors.New(got.String())
+				}
+				return nil
+			})
+		})
+	}
+	for range 3 {
+		time.Sleep(time.Second)
+		run(t, "systemctl", "restart", "dbus.service")
+	}
+	time.Sleep(time.Second)
+	close(stop)
+	callers.Wait()
+	t.Log(calls)
+	for _, err := range calls.failures {
+		t.Error(err)
+	}
+	if calls.calls < 10 || calls.longest > slowness*10*time.Second {
+		t.Errorf("%d calls, the longest took %v", calls.calls, calls.longest)
+	}
 }
