@@ -46,8 +46,13 @@ func TestDBusBodiesAreReadAsGodbusReadsThem(t *testing.T) {
 	}
 	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
 		for _, body := range [][]any{
-			{"p", []string{"-a", "", "bcde"}, every}, {"p", []string{}, options{}}, {options{}}, {"id", every},
-			{"a", "b"}, {""}, {"a", "b", godbus.MakeVariant("c")},
+			{"p", []string{"-a", "", "bcde"}, every},
+			{"p", []string{}, options{}},
+			{options{}},
+			{"id", every},
+			{"a", "b"},
+			{""},
+			{"a", "b", godbus.MakeVariant("c")},
 		} {
 			message := written(t, order, "Launch", body...)
 			want, err := godbus.DecodeMessage(bytes.NewReader(message))
