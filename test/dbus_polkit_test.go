@@ -3,9 +3,13 @@
 package test
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/godbus/dbus/v5"
 
 	"tripleo.io/sidecar/interfaces"
 )
@@ -153,6 +157,41 @@ func TestDBusPolkitCallerThatLeaves(t *testing.T) {
 	time.Sleep(time.Second)
 	if units, err := sidecarUnits(); err != nil || len(units) != 0 {
 		t.Errorf("started %v, %v", units, err)
+	}
+}
+
+// TestDBusPolkitConnectionOfAProcessThatHasGone has a stranger connect to the bus, hand
+// the connection over, and end. Somebody who may do everything then has the number of
+// the process; the connection is the stranger's still.
+func TestDBusPolkitConnectionOfAProcessThatHasGone(t *testing.T) {
+	begin(t)
+	namespace(t, "t-gone")
+	rules(t, map[string]string{"10-test.rules": byName})
+	s := start(t, tester, probe(t, "t-gone"))
+	p := shaped(t, "probe", "")
+	p.Agent, p.NetworkNamespace = new(onHost), nil // where the process is that has the number
+	for _, reuse := range []bool{false, true} {
+		w := handOver(t, newUser(t, stranger), told{OnBus: true}, reuse)
+		conn, err := dbus.NewConn(w.conn)
+		if err == nil {
+			err = errors.Join(conn.Auth([]dbus.Auth{dbus.AuthExternal(fmt.Sprint(stranger))}), conn.Hello())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, call := range []busCall{
+			ofManager("List"), launching("Explain", p), launching("Launch", p),
+			ofManager("Signal", s.ID, "SIGKILL"), ofManager("Stop", s.ID),
+		} {
+			got, err := call.on(conn, 0)
+			if err != nil || got.Error != busDenied && got.Error != busAuthenticate {
+				t.Errorf("%s, number in use again %v: %v, %v; want a refusal", call.Member, reuse, got, err)
+			}
+		}
+	}
+	checkRunning(t, get(t, tester, s.ID), interfaces.LaunchParameters{Arguments: s.Context.Arguments})
+	if units, err := sidecarUnits(); err != nil || len(units) != 1 {
+		t.Errorf("there is %v, %v", units, err)
 	}
 }
 

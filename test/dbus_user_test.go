@@ -92,6 +92,11 @@ func (c busCall) carryOut(hangUp time.Duration) (f frame, err error) {
 		return f, err
 	}
 	defer conn.Close()
+	return c.on(conn, hangUp)
+}
+
+// on is carryOut on a connection.
+func (c busCall) on(conn *dbus.Conn, hangUp time.Duration) (f frame, err error) {
 	m := &dbus.Message{Type: dbus.TypeMethodCall, Body: c.body(), Headers: map[dbus.HeaderField]dbus.Variant{
 		dbus.FieldDestination: dbus.MakeVariant(interfaces.BusName),
 		dbus.FieldPath:        dbus.MakeVariant(dbus.ObjectPath(c.Path)),

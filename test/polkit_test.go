@@ -4,9 +4,6 @@ package test
 
 import (
 	"encoding/json"
-	"net"
-	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -193,25 +190,7 @@ func TestPolkitConnectionOfAProcessThatHasGone(t *testing.T) {
 	rules(t, map[string]string{"10-test.rules": byName})
 	s := start(t, tester, probe(t, "t-gone"))
 	for _, reuse := range []bool{false, true} {
-		socket := directory(t) + "/socket"
-		listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer listener.Close()
-		if err := os.Chmod(socket, 0o777); err != nil {
-			t.Fatal(err)
-		}
-		u := newUser(t, allowed)
-		u.tell(t, told{Leave: socket})
-		w := takeOver(t, listener)
-		if f := u.answer(t); f.Error != "" {
-			t.Fatal(f)
-		}
-		_ = u.cmd.Wait()
-		if reuse {
-			takeNumber(t, u.cmd.Process.Pid)
-		}
+		w := handOver(t, newUser(t, allowed), told{}, reuse)
 		if err := w.conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
@@ -223,29 +202,4 @@ func TestPolkitConnectionOfAProcessThatHasGone(t *testing.T) {
 		}
 	}
 	checkRunning(t, get(t, tester, s.ID), interfaces.LaunchParameters{Arguments: s.Context.Arguments})
-}
-
-// takeNumber starts a process of the user who may do everything with this number.
-func takeNumber(t *testing.T, pid int) {
-	t.Helper()
-	proc := t.TempDir() // the host's own is read-only in part
-	run(t, "mount", "-t", "proc", "proc", proc)
-	defer run(t, "umount", proc)
-	for range 100 {
-		if err := os.WriteFile(proc+"/sys/kernel/ns_last_pid", []byte(strconv.Itoa(pid-1)), 0); err != nil {
-			t.Fatal(err)
-		}
-		other := exec.Command("setpriv", "--reuid="+strconv.Itoa(int(allowed)), "--clear-groups", "sleep", "300")
-		if err := other.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			_ = other.Process.Kill()
-			_ = other.Wait()
-		})
-		if other.Process.Pid == pid {
-			return
-		}
-	}
-	t.Fatalf("process number %d cannot be had again", pid)
 }

@@ -16,8 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"tripleo.io/sidecar/interfaces"
 )
 
@@ -54,8 +52,10 @@ type told struct {
 	HangUp time.Duration
 	// Bus is a call on the system bus instead.
 	Bus *busCall
-	// Leave makes it send the connection to this socket, and end.
+	// Leave makes it send the connection to this socket, and end. OnBus makes that a
+	// connection to the system bus.
 	Leave string
+	OnBus bool
 }
 
 // newUser starts a process of the user, which ends with the test.
@@ -170,7 +170,11 @@ func (w told) carryOut() (f frame, err error) {
 	if w.Bus != nil {
 		return w.Bus.carryOut(w.HangUp)
 	}
-	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: hostSocket, Net: "unix"})
+	socket := hostSocket
+	if w.OnBus {
+		socket = busSocket
+	}
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: socket, Net: "unix"})
 	if err != nil {
 		return f, err
 	}
@@ -190,54 +194,6 @@ func (w told) carryOut() (f frame, err error) {
 		return f, err
 	}
 	return wire.receive()
-}
-
-// passOn sends a connection to whoever listens on a socket.
-func passOn(conn *net.UnixConn, socket string) error {
-	to, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: socket, Net: "unix"})
-	if err != nil {
-		return err
-	}
-	defer to.Close()
-	file, err := conn.File()
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	_, _, err = to.WriteMsgUnix([]byte{0}, unix.UnixRights(int(file.Fd())), nil)
-	return err
-}
-
-// takeOver receives what passOn sends.
-func takeOver(t *testing.T, listener *net.UnixListener) *wire {
-	t.Helper()
-	from, err := listener.AcceptUnix()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer from.Close()
-	oob := make([]byte, 100)
-	_, n, _, _, err := from.ReadMsgUnix(make([]byte, 1), oob)
-	if err != nil {
-		t.Fatal(err)
-	}
-	messages, err := unix.ParseSocketControlMessage(oob[:n])
-	if err != nil || len(messages) != 1 {
-		t.Fatalf("%d messages, %v", len(messages), err)
-	}
-	fds, err := unix.ParseUnixRights(&messages[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := os.NewFile(uintptr(fds[0]), "taken over")
-	defer file.Close()
-	conn, err := net.FileConn(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	taken, _ := conn.(*net.UnixConn)
-	return &wire{taken, bufio.NewReader(taken)}
 }
 
 // polkitVersion is the number of the host's polkit, 0 for those before 121.
