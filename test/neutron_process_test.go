@@ -4,6 +4,7 @@ package test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -80,8 +81,9 @@ func (a *neutronAgent) life(t *testing.T, m *managed, killScripts string) {
 	first := a.do(t, "enable", arguments{"name": m.uuid, "ensure_active": true})
 	id := a.isSidecar(t, first, m.uuid)
 	if m.reloads {
+		workers := children(t, first.PID)
 		a.do(t, "reload", named)
-		eventually(t, 10*time.Second, "it has reloaded", func() bool { return m.reloaded(first.PID) })
+		eventually(t, 10*time.Second, "it has reloaded", func() bool { return m.reloaded(t, first.PID, workers) })
 		eventually(t, 10*time.Second, "after HUP it is what it was", func() bool { return a.do(t, "state", named) == first })
 		a.isSidecar(t, first, m.uuid)
 	}
@@ -112,14 +114,24 @@ func (a *neutronAgent) life(t *testing.T, m *managed, killScripts string) {
 }
 
 // reloaded reports whether a process has heeded its HUP, as far as that shows: haproxy
-// executes itself, with its old workers as arguments. In between it has no command
+// executes itself, and all its workers are others then. In between it has no command
 // line, and Neutron would start it again.
-func (m *managed) reloaded(pid int) bool {
+func (m *managed) reloaded(t testing.TB, pid int, workers []string) bool {
 	if m.service != "haproxy" {
 		return true
 	}
-	argv, err := cmdline(pid)
-	return err == nil && slices.Contains(argv, "-sf")
+	now := children(t, pid)
+	return len(now) > 0 && !slices.ContainsFunc(now, func(worker string) bool { return slices.Contains(workers, worker) })
+}
+
+// children returns the numbers of a process's children (proc_pid_task_children(5)).
+func children(t testing.TB, pid int) []string {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Fields(string(text))
 }
 
 // isSidecar holds what Neutron says about a process to what the service says: the
