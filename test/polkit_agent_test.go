@@ -3,6 +3,7 @@
 package test
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"strconv"
@@ -165,6 +166,64 @@ func TestPolkitAsksAPersonIfTheCallerAllowsIt(t *testing.T) {
 	if question := within(t, "the third question", someone.asked); !strings.Contains(question.Message, s.ID) {
 		t.Errorf("the person was asked %+v", question)
 	}
+}
+
+// TestPolkitAsksAPersonForEveryMethod has a stranger call each method with somebody at
+// the terminal who says no, and then yes.
+func TestPolkitAsksAPersonForEveryMethod(t *testing.T) {
+	begin(t)
+	namespace(t, "t-person")
+	for _, bus := range []bool{false, true} {
+		if !bus && polkitVersion(t) < 124 {
+			continue // the host's socket lets nobody in: TestPolkitHostSocket
+		}
+		u := newUser(t, stranger)
+		someone := newPerson(t, u)
+		p := probe(t, "t-person")
+		s := start(t, tester, p)
+		var calls []told
+		for _, r := range everyMethod(p, s.ID) {
+			calls = append(calls, told{Request: r.interactive()})
+		}
+		if bus {
+			calls = nil
+			for _, c := range everyTwin(p, s.ID) {
+				c.Interactive = true
+				calls = append(calls, told{Bus: &c})
+			}
+		}
+		for _, what := range calls {
+			for _, yes := range []bool{false, true} {
+				want := map[bool]string{true: fine, false: refusedByIt}[yes]
+				if !yes && bus {
+					want = busDenied
+				}
+				someone.agree <- yes
+				if got := u.do(t, what); got.Error != want {
+					t.Errorf("%v, who says yes: %v: %v, want %q", what, yes, got, want)
+				}
+				within(t, "the question", someone.asked)
+			}
+		}
+		gone(t, tester, s.ID)
+	}
+}
+
+// interactive is the request of a caller that lets a person be asked.
+func (r request) interactive() request {
+	text, _ := json.Marshal(r.Parameters)
+	parameters := map[string]any{}
+	_ = json.Unmarshal(text, &parameters)
+	parameters["allowInteractiveAuthentication"] = true
+	return fullRequest(r.Method, parameters)
+}
+
+// String is a call for people.
+func (w told) String() string {
+	if w.Bus != nil {
+		return w.Bus.Interface + "." + w.Bus.Member
+	}
+	return w.Request.Method
 }
 
 // TestPolkitCallerThatLeavesTakesTheQuestionAway has a caller hang up while the

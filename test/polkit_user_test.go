@@ -144,8 +144,13 @@ func (u *user) answer(t *testing.T) frame {
 // counts.
 func (u *user) call(t *testing.T, method string, parameters any) frame {
 	t.Helper()
+	return u.do(t, told{Request: fullRequest(method, parameters)})
+}
+
+// fullRequest is a call of a method that takes as many replies as there are.
+func fullRequest(method string, parameters any) request {
 	more := method == "List" || method == "ListProfiles" || method == "Monitor"
-	return u.do(t, told{Request: request{Method: interfaces.Name + "." + method, Parameters: parameters, More: more}})
+	return request{Method: interfaces.Name + "." + method, Parameters: parameters, More: more}
 }
 
 // userMain is the main function of such a process.
