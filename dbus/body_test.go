@@ -59,7 +59,7 @@ func TestDBusBodiesAreReadAsGodbusReadsThem(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, err := decode(bus.Header{}, message)
+			r, err := decoding(bus.Header{}, message)
 			if err != nil || r.open() != nil {
 				t.Fatalf("%v: %v, %v", body, err, r)
 			}
@@ -67,7 +67,7 @@ func TestDBusBodiesAreReadAsGodbusReadsThem(t *testing.T) {
 		}
 		for _, foreign := range []any{godbus.MakeVariant(1), []options{{}}, struct{ A string }{}, []byte{1}, godbus.ParseSignatureMust("s")} {
 			message := written(t, order, "List", options{"agent": godbus.MakeVariant(foreign), "profile": godbus.MakeVariant("p")})
-			r, err := decode(bus.Header{}, message)
+			r, err := decoding(bus.Header{}, message)
 			if err != nil || r.open() != nil {
 				t.Fatalf("%T: %v", foreign, err)
 			}
@@ -117,7 +117,7 @@ func TestDBusHostileBodiesTakeLittleMemory(t *testing.T) {
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		r, err := decode(bus.Header{Sender: ":1.1", Serial: 1}, message)
+		r, err := decoding(bus.Header{Sender: ":1.1", Serial: 1}, message)
 		if err == nil {
 			_, err = s.run(t.Context(), service.Caller{UID: nobody}, r)
 		}

@@ -56,17 +56,24 @@ func (m method) accepts(signature string) error {
 	return errorf("InvalidArgs", "%s takes arguments of type %q, and got %.80q", m.name, want, signature)
 }
 
-// answerTo hands the answer to a call to send, if somebody waits for it.
+// answerTo hands the answer to a call to send, if somebody waits for it. Whatever
+// happens, it ends this call only.
 func (s *Server) answerTo(p *peer, c incoming, send func(*godbus.Message)) {
-	r, err := decode(c.header, c.message)
-	if err != nil {
+	r := &request{done: func() {}}
+	defer func() {
+		if value := recover(); value != nil {
+			s.logger.Error("panic in a call", "method", r.Member, "sender", c.header.Sender, "uid", p.caller.UID,
+				"panic", value, "stack", string(debug.Stack()))
+			name, body, _ := onWire(errPanic)
+			send(failureOf(c.header, name, body...))
+		}
+	}()
+	defer func() { r.done() }()
+	if err := r.decode(c.header, c.message); err != nil {
 		send(failureOf(c.header, generic+"InvalidArgs", err.Error()))
 		return
 	}
 	body, err := s.run(p.ctx, p.caller, r)
-	if r.done != nil {
-		defer r.done()
-	}
 	switch {
 	case p.ctx.Err() != nil:
 	case err != nil:
@@ -93,8 +100,8 @@ func (s *Server) large(ctx context.Context, c *call) error {
 	}
 }
 
-// run carries out a call, whatever happens.
-func (s *Server) run(ctx context.Context, caller service.Caller, r *request) (body []any, err error) {
+// run carries out a call.
+func (s *Server) run(ctx context.Context, caller service.Caller, r *request) ([]any, error) {
 	m, err := s.find(r)
 	if err != nil {
 		return nil, err
@@ -108,24 +115,17 @@ func (s *Server) run(ctx context.Context, caller service.Caller, r *request) (bo
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	defer func() {
-		if value := recover(); value != nil {
-			s.logger.Error("panic in a method", "method", r.Member, "sender", r.sender, "uid", caller.UID,
-				"panic", value, "stack", string(debug.Stack()))
-			body, err = nil, errPanic
-		}
-	}()
 	return m.handle(ctx, newCall(caller, r))
 }
 
 // errPanic is answered like any error that is not in the table.
-var errPanic = errors.New("panic in a method")
+var errPanic = errors.New("panic in a call")
 
 // failure makes the answer of a call that failed. What nobody should see is logged;
 // that a caller did not wait is no defect.
 func (s *Server) failure(ctx context.Context, caller service.Caller, r *request, err error) (name string, body []any) {
 	name, body, known := onWire(err)
-	if !known && !errors.Is(err, errPanic) {
+	if !known {
 		level := slog.LevelError
 		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 			level = slog.LevelDebug

@@ -16,19 +16,20 @@ type request struct {
 	sender string
 	body   []any
 	flags  godbus.Flags
-	done   func() // to be called when the answer is sent; nil: nothing
+	done   func() // is called when the answer is sent
 }
 
 var errMalformed = errors.New("malformed message")
 
 // decode reads the header of a call. The bus has checked its form, but a reader of
 // ours must not depend on that.
-func decode(h bus.Header, message []byte) (*request, error) {
+func (r *request) decode(h bus.Header, message []byte) error {
 	c, err := bus.ParseCall(message)
 	if err != nil {
-		return nil, errMalformed
+		return errMalformed
 	}
-	return &request{Call: c, sender: h.Sender, flags: h.Flags}, nil
+	r.Call, r.sender, r.flags = c, h.Sender, h.Flags
+	return nil
 }
 
 // open reads the body.

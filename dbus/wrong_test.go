@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -64,6 +65,33 @@ func TestDBusAPanicEndsTheCallOnly(t *testing.T) {
 	}
 }
 
+// TestDBusAPanicOutsideOfTheMethod has one while the answer is sent, which stands for
+// all that is done with a call besides.
+func TestDBusAPanicOutsideOfTheMethod(t *testing.T) {
+	t.Parallel()
+	s := New(Config{Core: listing(aSidecar(anID)), Logger: slog.New(slog.DiscardHandler)})
+	p := &peer{ctx: t.Context(), caller: service.Caller{UID: 1000}}
+	call := incoming{bus.Header{Sender: ":1.1000", Serial: 7}, written(t, binary.LittleEndian, "List", options{})}
+	var sent []*godbus.Message
+	s.answerTo(p, call, func(m *godbus.Message) {
+		if sent = append(sent, m); len(sent) == 1 {
+			panic("it cannot be written")
+		}
+	})
+	if len(sent) != 2 || sent[1].Headers[godbus.FieldErrorName].Value() != "io.tripleo.Sidecar1.Error.HostFailure" {
+		t.Errorf("sent %v", sent)
+	}
+	if len(s.answers) != 0 {
+		t.Error("its turn is not over")
+	}
+}
+
+// decoding reads the header of a call.
+func decoding(h bus.Header, message []byte) (*request, error) {
+	r := &request{}
+	return r, r.decode(h, message)
+}
+
 // TestDBusOthersSignalsAreNotHeard forges the departure of a caller, and the loss of
 // the name.
 func TestDBusOthersSignalsAreNotHeard(t *testing.T) {
@@ -113,7 +141,7 @@ func TestDBusMalformedCalls(t *testing.T) {
 		"a long string":    func(b []byte) []byte { binary.LittleEndian.PutUint32(b[len(b)-12:], 1<<31); return b },
 		"zeros everywhere": func(b []byte) []byte { clear(b[16:]); return b },
 	} {
-		r, err := decode(bus.Header{}, change(bytes.Clone(frame)))
+		r, err := decoding(bus.Header{}, change(bytes.Clone(frame)))
 		if err == nil {
 			err = r.open()
 		}
@@ -149,7 +177,7 @@ func FuzzDBusCall(f *testing.F) {
 		},
 	}})
 	f.Fuzz(func(t *testing.T, frame []byte) {
-		r, err := decode(bus.Header{}, frame)
+		r, err := decoding(bus.Header{}, frame)
 		if err != nil {
 			return
 		}
