@@ -13,6 +13,10 @@ const (
 	// ten changes in the course of one start; to read the unit each time would be
 	// its work and ours for nothing.
 	observePause = 50 * time.Millisecond
+	// observeSettle is the time between a change and the look. Who waits for the job
+	// of a start reads the unit at once: a look that comes later finds in package
+	// systemd's cache what was read, and does not hold that one up.
+	observeSettle = 10 * time.Millisecond
 	// observeRetry is the time until the next try after a look that failed.
 	observeRetry = time.Second
 	// observeTimeout bounds one look. systemd's own bound of a call is less.
@@ -47,7 +51,7 @@ func (c *Core) Observe(ctx context.Context) {
 			continue
 		}
 		_ = pause(ctx, observePause)
-		if changes.Wait(ctx) == nil {
+		if changes.Wait(ctx) == nil && pause(ctx, observeSettle) == nil {
 			names, all = c.events.begin(changes.Take)
 		}
 	}
