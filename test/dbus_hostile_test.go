@@ -127,13 +127,16 @@ func connectionsOf(t *testing.T, pid int) []string {
 }
 
 // residentKB is how much memory the daemon has resident.
-func residentKB(t *testing.T) int {
+func residentKB(t *testing.T) int { return statusKB(t, "VmRSS:") }
+
+// statusKB is a number from the daemon's status: see proc(5).
+func statusKB(t *testing.T, field string) int {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", expectedDaemon))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(text), "VmRSS:")
+	_, rest, _ := strings.Cut(string(text), field)
 	n, _ := strconv.Atoi(strings.Fields(rest)[0])
 	return n
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 
@@ -29,6 +30,10 @@ type mischief struct {
 	Objects            []string // of these objects
 	Targets            []string // send forged signals straight to these connections
 	Units              []string // that are about these units
+	Deep               int      // on so many connections, 8 calls each that are costly to decode
+	Odd                bool     // messages that no client sends, and calls of the objects
+	Churn              int      // connect, call and leave so many times
+	Hoard              int      // for so many seconds, make calls on 4 connections and do not read the answers
 }
 
 // outcome is what came of it.
@@ -48,6 +53,18 @@ func strangerMain(text string) int {
 	}
 	if err == nil && len(m.Targets) > 0 {
 		o.Forged, o.Affected, err = forge(m)
+	}
+	if err == nil && m.Deep > 0 {
+		o.Answers, err = sendDeep(m.Deep, 8)
+	}
+	if err == nil && m.Odd {
+		o.Answers, err = beOdd(m.Objects)
+	}
+	if err == nil && m.Churn > 0 {
+		err = churn(m.Churn)
+	}
+	if err == nil && m.Hoard > 0 {
+		o.Forged, err = hoard(4, time.Duration(m.Hoard)*time.Second)
 	}
 	if err == nil {
 		err = json.NewEncoder(os.Stdout).Encode(o)
