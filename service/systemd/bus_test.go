@@ -24,7 +24,8 @@ type scriptedBus struct {
 	t *testing.T
 
 	mu    sync.Mutex
-	calls []string // members, in order
+	calls []string      // members, in order
+	hold  chan struct{} // if there is one, Subscribe is answered when it is closed
 }
 
 // owner is systemd's unique name.
@@ -38,7 +39,11 @@ func newScriptedBus(t *testing.T, answer func(*bustest.Call)) *scriptedBus {
 	b.Bus = bustest.New(t, func(c *bustest.Call) {
 		b.mu.Lock()
 		b.calls = append(b.calls, c.Member)
+		hold := b.hold
 		b.mu.Unlock()
+		if c.Member == "Subscribe" && hold != nil {
+			<-hold
+		}
 		switch {
 		case c.Member == "GetNameOwner":
 			c.Reply(owner)

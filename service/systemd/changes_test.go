@@ -4,9 +4,38 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
+
+// TestMonitorHearsWhatCameBeforeASubscription has a look at the units come before the
+// answer of another systemd, which has announced nothing until then.
+func TestMonitorHearsWhatCameBeforeASubscription(t *testing.T) {
+	t.Parallel()
+	b := newScriptedBus(t, nil)
+	c := b.dial(nil)
+	changes := c.Changes()
+	defer changes.Close()
+	b.mu.Lock()
+	b.hold = make(chan struct{})
+	b.mu.Unlock()
+	b.Signal(busName, busPath, busName, "NameOwnerChanged", destination, owner, ":1.2")
+	next := func(what string) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if names, all, err := changes.Next(ctx); !all || err != nil {
+			t.Errorf("%s: %v %v %v", what, names, all, err)
+		}
+	}
+	next("another systemd")
+	waitFor(t, "the subscription", func() bool { return b.count("Subscribe") == 2 })
+	if changes.Pending() {
+		t.Error("told twice before the answer")
+	}
+	close(b.hold)
+	next("its answer")
+}
 
 func TestChangesAreMerged(t *testing.T) {
 	t.Parallel()

@@ -126,7 +126,9 @@ func (c *Conn) attend(life context.Context, l *link) {
 			c.config.Logger.Warn("systemd is back but does not answer", "error", err)
 			_ = pause(life, minPause)
 			l.wantSubscription()
+			continue
 		}
+		c.lookAgain() // who looked before the answer has not been told what came between
 	}
 }
 
