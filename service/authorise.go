@@ -61,7 +61,8 @@ func (c *Core) authorise(ctx context.Context, caller Caller, q *question) (Autho
 		return Authorisation{By: ByRoot}, nil
 	}
 	auth := Authorisation{By: ByPolkit, Action: q.action}
-	interactive := q.interactive != nil && *q.interactive
+	// For who may have left nobody is asked: a person must know for whom a yes is.
+	interactive := q.interactive != nil && *q.interactive && !caller.Oneway
 	leave, err := c.questions.enter(caller.UID, interactive)
 	if err != nil {
 		return auth, err

@@ -14,11 +14,12 @@ type Caller struct {
 	UID    uint32
 	PIDFD  int    // -1 if there is none; belongs to the connection
 	Sender string // its unique name on the system bus; "" if it came another way
+	Oneway bool   // it does not wait for the answer, and may have left
 }
 
 // callerOf returns the caller behind a varlink peer.
 func callerOf(peer varlink.Peer) Caller {
-	return Caller{Agent: peer.Agent, PID: peer.PID, UID: peer.UID, PIDFD: peer.PIDFD}
+	return Caller{Agent: peer.Agent, PID: peer.PID, UID: peer.UID, PIDFD: peer.PIDFD, Oneway: peer.Oneway}
 }
 
 // agentFor returns the agent on whose behalf the caller speaks. An agent speaks

@@ -52,6 +52,27 @@ func (h *fakeHost) moved(t *testing.T) {
 	}
 }
 
+// TestPolkitHostileOnewayAsksNobody has a caller not wait for the answer: it could
+// leave and have a person say yes to what goes on without it.
+func TestPolkitHostileOnewayAsksNobody(t *testing.T) {
+	t.Parallel()
+	h := newFakeHost(t)
+	id := h.launched(t)
+	asked := h.asking(polkit.NeedsAuthentication, nil)
+	left := somebody()
+	left.Oneway = true
+	for method, call := range methods(h, left, id, new(true)) {
+		if err := call(t.Context()); !errors.Is(err, interfaces.ErrInteractiveAuthenticationRequired) {
+			t.Errorf("%s: %v", method, err)
+		}
+	}
+	for _, r := range *asked {
+		if r.Interactive {
+			t.Errorf("asked with interaction: %+v", r)
+		}
+	}
+}
+
 // TestPolkitHostileLaunchInThePlaceOfAnother has somebody who may launch in one
 // namespace take the place of a sidecar in another one, by its pid file's name.
 func TestPolkitHostileLaunchInThePlaceOfAnother(t *testing.T) {

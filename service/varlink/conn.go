@@ -78,7 +78,9 @@ func (c *conn) handle(ctx context.Context, frame []byte) error {
 			Parameter: "upgrade", Reason: "no method upgrades the connection",
 		})
 	}
-	ctx = context.WithValue(ctx, peerKey{}, c.peer)
+	peer := c.peer
+	peer.Oneway = envelope.Oneway
+	ctx = context.WithValue(ctx, peerKey{}, peer)
 	if envelope.Oneway { // carried out even if the sender has left
 		return c.server.service.HandleMessage(ctx, call, frame)
 	}

@@ -75,6 +75,19 @@ func TestVarlinkOnewayOutlivesItsSender(t *testing.T) {
 	receive(t, server.waits)
 }
 
+// TestVarlinkOnewayIsTold shows that a method knows whether its caller waits.
+func TestVarlinkOnewayIsTold(t *testing.T) {
+	t.Parallel()
+	server := newServing(t, Limits{})
+	c := server.dial(t)
+	c.send(`{"method":"io.tripleo.Sidecar.Ask","oneway":true}`, method("Ask"))
+	for _, want := range []bool{true, false} {
+		if got := receive(t, server.asked); got.Oneway != want {
+			t.Errorf("oneway %v, want %v", got.Oneway, want)
+		}
+	}
+}
+
 // TestVarlinkCallOfTheDeparted shows that a call whose peer has left before its
 // turn is not begun.
 func TestVarlinkCallOfTheDeparted(t *testing.T) {

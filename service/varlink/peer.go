@@ -15,6 +15,9 @@ type Peer struct {
 	GID   uint32
 	PIDFD int    // of that process; -1 if the kernel gives none (SO_PEERPIDFD, Linux 6.5). Owned by the connection
 	Agent string // the listener it came in on; "" is the host's socket
+	// Oneway says that the peer does not wait for the answer of this call, and that the
+	// call goes on if it leaves.
+	Oneway bool
 }
 
 // stranger reports whether this is somebody on the host's socket, which everybody

@@ -91,15 +91,20 @@ type serving struct {
 	path  string
 	waits chan error
 	turn  chan struct{} // of Slow
+	asked chan Peer     // by Ask
 }
 
 func (s *serving) dial(t *testing.T) *rawClient { return dial(t, s.path) }
 
 func newServing(t *testing.T, limits Limits) *serving {
 	t.Helper()
-	s := &serving{waits: make(chan error, 16), turn: make(chan struct{})}
+	s := &serving{waits: make(chan error, 16), turn: make(chan struct{}), asked: make(chan Peer, 16)}
 	all := methods(s.waits)
 	all["Slow"] = slow(s.turn)
+	all["Ask"] = Single(func(_ context.Context, p Peer, _ nothing) (nothing, error) {
+		s.asked <- p
+		return nothing{}, nil
+	})
 	all["Stream"] = endlessly(s.waits)
 	server, err := NewServer(Config{
 		Vendor: "TripleO", Product: "test", Version: "1", URL: "https://tripleo.io",
