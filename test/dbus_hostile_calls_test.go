@@ -140,9 +140,9 @@ func TestDBusHostileChurn(t *testing.T) {
 	}
 }
 
-// TestDBusHostileHoarder has somebody call and read no answers: the bus keeps them
-// and, when they are too many, takes nothing from the daemon any more, which then
-// comes back on another connection. Callers on varlink notice nothing.
+// TestDBusHostileHoarder has somebody call without end and read no answers. The bus
+// keeps them, and is kept busy, so that callers on it wait; those on varlink hardly
+// notice, and nothing is kept in the daemon.
 func TestDBusHostileHoarder(t *testing.T) {
 	begin(t)
 	forgetPeak(t)
