@@ -157,16 +157,36 @@ func (c *Core) recordedNamespace(ctx context.Context, id interfaces.ID) *string 
 	return r.Context.NetworkNamespace
 }
 
-// sameAsTold refuses to touch a unit in another network namespace than polkit was
+// errMoved is the refusal to touch a unit in another network namespace than polkit was
+// told.
+var errMoved = denied("the sidecar is in another network namespace than polkit was asked about")
+
+// sameAsTold returns errMoved for a unit in another network namespace than polkit was
 // told. The ID of a sidecar does not say in which it is: the agent may have launched
-// it anew in another one since, or an operator names the pid file of one elsewhere.
+// it, or launched it anew, in another one since, or an operator names the pid file of
+// one elsewhere.
 func (c *Core) sameAsTold(s subject, u systemd.Unit) error {
 	if s.by.By != ByPolkit {
 		return nil
 	}
 	r, _ := c.records.of(u)
 	if text(r.Context.NetworkNamespace) != text(s.netns) {
-		return denied("the sidecar is in another network namespace than polkit was asked about")
+		return errMoved
 	}
 	return nil
+}
+
+// maxAsks is how often polkit is asked about a sidecar that is somewhere else each
+// time.
+const maxAsks = 3
+
+// whereverItIs has polkit asked anew, and all else done again, if a sidecar was not
+// where polkit was told. That is no reason for a refusal: it may have been launched in
+// between, and polkit may allow that as well.
+func whereverItIs(do func() error) error {
+	err := do()
+	for asks := 1; asks < maxAsks && errors.Is(err, errMoved); asks++ {
+		err = do()
+	}
+	return err
 }

@@ -15,17 +15,11 @@ import (
 // What is refused is in the journal. What is answered to agents and root is not: it
 // changes nothing, and monitoring asks all the time.
 func (c *Core) List(ctx context.Context, caller Caller, p interfaces.ListParameters) ([]interfaces.Sidecar, error) {
-	err := checkSelectors(p)
-	q := inspection(caller, p)
-	if err == nil {
-		q.about.by, err = c.authorise(ctx, caller, &q)
-		q.about.netns = q.netns
-	}
-	c.noteInspection(caller, "List", q.about, err)
-	if err != nil {
-		return nil, err
-	}
-	units, err := c.selected(ctx, caller, q.about, p)
+	var units []systemd.Unit
+	err := whereverItIs(func() (err error) {
+		units, err = c.inspected(ctx, caller, p)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -43,6 +37,25 @@ func (c *Core) List(ctx context.Context, caller Caller, p interfaces.ListParamet
 		return nil, &interfaces.NoSuchSidecarError{ID: p.ID}
 	}
 	return found, nil
+}
+
+// inspected returns the units that the selectors may leave, if the caller may see them.
+func (c *Core) inspected(ctx context.Context, caller Caller, p interfaces.ListParameters) ([]systemd.Unit, error) {
+	err := checkSelectors(p)
+	q := inspection(caller, p)
+	if err == nil {
+		q.about.by, err = c.authorise(ctx, caller, &q)
+		q.about.netns = q.netns
+	}
+	c.noteInspection(caller, "List", q.about, err)
+	if err != nil {
+		return nil, err
+	}
+	units, err := c.selected(ctx, caller, q.about, p)
+	if errors.Is(err, errMoved) {
+		c.note(caller, "List", q.about, err)
+	}
+	return units, err
 }
 
 // inspection is the question whether the caller may see what the selectors leave.

@@ -21,11 +21,16 @@ func (c *Core) Stop(ctx context.Context, caller Caller, p interfaces.StopParamet
 		killAfter = microseconds(*p.TimeoutUSec)
 		syntax = checkTimeout(*p.TimeoutUSec, time.Microsecond, stopTimeout)
 	}
-	id, about, err := c.visible(ctx, caller, actionStop, p.ID, syntax, p.AllowInteractiveAuthentication)
+	var about subject
 	var reply interfaces.StopReply
-	if err == nil {
-		reply, err = c.stop(ctx, id, about, killAfter)
-	}
+	err := whereverItIs(func() (err error) {
+		var id interfaces.ID
+		id, about, err = c.visible(ctx, caller, actionStop, p.ID, syntax, p.AllowInteractiveAuthentication)
+		if err == nil {
+			reply, err = c.stop(ctx, id, about, killAfter)
+		}
+		return err
+	})
 	c.note(caller, "Stop", about, err)
 	return reply, err
 }
@@ -83,10 +88,15 @@ func (c *Core) Signal(ctx context.Context, caller Caller, p interfaces.SignalPar
 			Reason:    fmt.Sprintf("%.40q is none of %s", p.Signal, strings.Join(interfaces.Signals, ", ")),
 		}
 	}
-	id, about, err := c.visible(ctx, caller, actionSignal, p.ID, syntax, p.AllowInteractiveAuthentication)
-	if err == nil {
-		err = c.signal(ctx, id, about, p.Signal)
-	}
+	var about subject
+	err := whereverItIs(func() (err error) {
+		var id interfaces.ID
+		id, about, err = c.visible(ctx, caller, actionSignal, p.ID, syntax, p.AllowInteractiveAuthentication)
+		if err == nil {
+			err = c.signal(ctx, id, about, p.Signal)
+		}
+		return err
+	})
 	c.note(caller, "Signal", about, err)
 	return interfaces.SignalReply{}, err
 }

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"tripleo.io/sidecar/interfaces"
@@ -25,6 +26,9 @@ func TestPolkitHostileReplacementWhileItIsAsked(t *testing.T) {
 			var told []string
 			h.core.Authority = &polkit.Fake{Answer: func(_ context.Context, r polkit.Request) (polkit.Verdict, error) {
 				told = append(told, r.Details["network-namespace"])
+				if told[len(told)-1] == "qdhcp-net-2" {
+					return polkit.Denied, nil
+				}
 				h.moved(t)
 				return polkit.Authorised, nil
 			}}
@@ -32,11 +36,41 @@ func TestPolkitHostileReplacementWhileItIsAsked(t *testing.T) {
 			if !errors.Is(err, interfaces.ErrPermissionDenied) {
 				t.Errorf("%s, from %s: %v", method, from, err)
 			}
-			if len(told) != 1 || told[0] == "qdhcp-net-2" {
+			if len(told) != 2 || told[0] == "qdhcp-net-2" || told[1] != "qdhcp-net-2" {
 				t.Errorf("%s, from %s: polkit was told %q", method, from, told)
 			}
 			if found, err := h.core.List(t.Context(), dhcpAgent(), interfaces.ListParameters{ID: &id}); err != nil || *found[0].Context.NetworkNamespace != "qdhcp-net-2" {
 				t.Errorf("%s, from %s: then there is %+v, %v", method, from, found, err)
+			}
+		}
+	}
+}
+
+// TestPolkitIsAskedAboutWhereItIsNow has a sidecar launched while polkit is asked about
+// what is not there yet: who may do everything is not refused for that. One that never
+// stays is given up.
+func TestPolkitIsAskedAboutWhereItIsNow(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"Stop", "Signal", "List of one"} {
+		for moves, want := range map[int]error{1: nil, 1000: interfaces.ErrPermissionDenied} {
+			h := newFakeHost(t)
+			id := dnsmasqID("net-1").String()
+			asked := 0
+			h.core.Authority = &polkit.Fake{Answer: func(context.Context, polkit.Request) (polkit.Verdict, error) {
+				if asked++; asked <= moves {
+					p := dnsmasqFor("net-1")
+					p.NetworkNamespace = new(fmt.Sprint("qdhcp-net-", asked))
+					if _, err := h.core.Launch(t.Context(), dhcpAgent(), p); err != nil {
+						t.Error(err)
+					}
+				}
+				return polkit.Authorised, nil
+			}}
+			if err := methods(h, somebody(), id, nil)[method](t.Context()); !errors.Is(err, want) {
+				t.Errorf("%s, launched %d times: %v, want %v", method, moves, err, want)
+			}
+			if asked != min(moves+1, maxAsks) {
+				t.Errorf("%s, launched %d times: polkit was asked %d times", method, moves, asked)
 			}
 		}
 	}
