@@ -167,7 +167,7 @@ with varlink.Client("unix:" + sys.argv[1]) as client:
     with client.open("io.tripleo.Sidecar") as sidecar:
         print(sidecar.Launch("dnsmasq", ["--pid-file=/x"])["sidecar"]["context"]["arguments"])
         print([reply["sidecar"]["id"].split(".")[1] for reply in sidecar.List(_more=True)])
-        for call in [lambda: sidecar.List(), lambda: sidecar.Launch("p", []), lambda: sidecar.Launch(profile="p", arguments=["a"], mode="keen"), lambda: sidecar.Signal("x", "SIGHUP")]:
+        for call in [lambda: sidecar.List(), lambda: sidecar.Launch("p", []), lambda: sidecar.Launch(profile="p", arguments=["a"], timeoutUSec=2**70), lambda: sidecar.Signal("x", "SIGHUP")]:
             try:
                 print("answered", call())
             except varlink.VarlinkError as error:
@@ -180,7 +180,7 @@ const pythonPrints = `['org.varlink.service', 'io.tripleo.Sidecar']
 ['dnsmasq', 'haproxy', 'radvd']
 org.varlink.service.ExpectedMore {}
 io.tripleo.Sidecar.ArgumentNotAllowed {"index": -1, "argument": "", "reason": "--pid-file is missing"}
-org.varlink.service.InvalidParameter {"parameter": "mode"}
+org.varlink.service.InvalidParameter {"parameter": "timeoutUSec"}
 org.varlink.service.PermissionDenied {}
 ['again']
 `
