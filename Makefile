@@ -37,6 +37,7 @@ install: ## what make build has made; needs no Go
 	install -D -m 0644 -t $(DATA)/dbus-1/system-services dbus/io.tripleo.Sidecar1.service
 	install -D -m 0644 -t $(DATA)/dbus-1/interfaces dbus/*.xml
 	install -D -m 0644 -t $(DATA)/man/man8 cmd/sidecard/sidecard.8 cmd/sidecar-spool/sidecar-spool.8
+	install -D -m 0644 -t $(DATA)/man/man5 service/policy/sidecar-policy.5
 	install -D -m 0644 -t $(DATA)/man/man1 cmd/sidecarctl/sidecarctl.1 cmd/sidecar-shim/sidecar-shim.1
 	install -d -m 0755 $(DESTDIR)/etc/sidecar/profiles.d $(DESTDIR)/etc/sidecar/agents.d
 

@@ -25,7 +25,7 @@ const (
 // needs to know if the agent has stand-ins.
 //
 // A caller that hangs up (ctx ends) while its launch waits for its turn is
-// forgotten; so is one that waits longer than its start may take, and nothing is
+// forgotten; so is one that waits longer than its caller gave it, and nothing is
 // touched. Once the start has begun it is carried through, so that nothing
 // half-done stays.
 func (c *Core) Launch(ctx context.Context, caller Caller, p interfaces.LaunchParameters) (interfaces.LaunchReply, error) {
@@ -41,6 +41,7 @@ func (c *Core) Launch(ctx context.Context, caller Caller, p interfaces.LaunchPar
 	waiting, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	running, err := c.takeTurn(waiting, j)
+	err = waited(waiting, err)
 	c.noteLaunch(caller, about, running != nil, err)
 	if err != nil {
 		return interfaces.LaunchReply{}, err
@@ -60,7 +61,7 @@ func (c *Core) Launch(ctx context.Context, caller Caller, p interfaces.LaunchPar
 // place below the agent's limit.
 func (c *Core) takeTurn(ctx context.Context, j *job) (*interfaces.Sidecar, error) {
 	if err := c.locks.lock(ctx, j.id); err != nil {
-		return nil, gaveUp(err)
+		return nil, err
 	}
 	running, err := c.prepare(ctx, j)
 	if err != nil || running != nil {
@@ -89,7 +90,7 @@ func (c *Core) prepare(ctx context.Context, j *job) (*interfaces.Sidecar, error)
 	}
 	if err := c.starts.acquire(ctx, j.id.Agent); err != nil {
 		c.limits.done(j.id, false)
-		return nil, gaveUp(err)
+		return nil, err
 	}
 	return nil, nil
 }
@@ -161,20 +162,20 @@ func (c *Core) replace(ctx context.Context, j *job) (interfaces.Sidecar, error) 
 	return c.sidecar(unit), nil
 }
 
-// gaveUp says why a launch that waited got nothing: its time was over, or its
-// caller has gone.
-func gaveUp(err error) error {
-	if errors.Is(err, context.DeadlineExceeded) {
-		return &interfaces.OverloadedError{Reason: "the launch waited for its turn until its time was over; nothing was touched"}
+// waited is the error of a call that has touched nothing yet, if its time ended while
+// it waited for its turn.
+func waited(ctx context.Context, err error) error {
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return &interfaces.OverloadedError{Reason: "the call waited for its turn until its time was over; nothing was touched"}
 	}
 	return err
 }
 
-// hostFailure is the error of something that the host could not do. If ctx has
-// ended, it is not the host's fault.
+// hostFailure is the error of something that the host could not do. If the caller has
+// gone, it is not the host's fault.
 func hostFailure(ctx context.Context, what string, err error) error {
-	if ctx.Err() != nil {
-		return gaveUp(ctx.Err())
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return ctx.Err()
 	}
 	return fmt.Errorf("%w: %w", &interfaces.HostFailureError{Reason: what + ": " + err.Error()}, err)
 }

@@ -96,7 +96,7 @@ func (c *Core) settled(ctx context.Context, j *job) (*systemd.Unit, error) {
 			return &unit, nil
 		}
 		if err := pause(ctx, settlePoll); err != nil {
-			return nil, gaveUp(err)
+			return nil, err
 		}
 	}
 }

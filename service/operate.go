@@ -37,7 +37,7 @@ func (c *Core) Stop(ctx context.Context, caller Caller, p interfaces.StopParamet
 
 func (c *Core) stop(ctx context.Context, id interfaces.ID, about subject, killAfter time.Duration) (interfaces.StopReply, error) {
 	if err := c.locks.lock(ctx, id); err != nil {
-		return interfaces.StopReply{}, gaveUp(err)
+		return interfaces.StopReply{}, waited(ctx, err)
 	}
 	defer c.locks.unlock(id)
 	if err := c.stillAsTold(ctx, id, about); err != nil {

@@ -89,12 +89,18 @@ func clean(plan launch.Plan, argv []string) error {
 }
 
 // start starts the program and waits. When systemd gives up a start that has no
-// main process yet, it sends SIGTERM.
+// main process yet, it sends SIGTERM. So does who stops or kills the unit meanwhile:
+// that is not the engine's failure, whatever the engine makes of it, and is not to be
+// repaired by another try.
 func start(plan launch.Plan, argv []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	hideArguments()
-	return launch.Launcher{}.Run(ctx, plan, argv, os.Environ(), complain)
+	err := launch.Launcher{}.Run(ctx, plan, argv, os.Environ(), complain)
+	if err != nil && ctx.Err() != nil {
+		return &launch.ExitError{Code: 128 + int(syscall.SIGTERM)}
+	}
+	return err
 }
 
 // hideArguments blanks our command line. The payload's is in it, and callers that

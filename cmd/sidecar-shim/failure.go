@@ -152,11 +152,11 @@ func sayFailed(failed *interfaces.LaunchFailedError) string {
 	}
 	switch {
 	case failed.ExitCode == nil && failed.ExitSignal == nil:
-		return "the process could not be started; 'journalctl -t sidecar-launch' and 'journalctl -u sidecard' on the host say more"
+		return "the process could not be started; 'journalctl -u sidecard' and, for the unit, \"journalctl -u 'sidecar-*'\" on the host say more"
 	case code == podmanFailed && strings.Contains(strings.Join(failed.Output, "\n"), "image"):
 		return "the container could not be made (exit code 125): is the profile's image on the host ('podman images')? Images are never pulled at a launch"
 	case code == podmanFailed:
-		return "the container could not be made (exit code 125); 'journalctl -t sidecar-launch' and 'systemctl list-units --failed' on the host say more"
+		return "the container could not be made (exit code 125); \"journalctl -u 'sidecar-*'\" and 'systemctl list-units --failed' on the host say more"
 	case code == programNotRun || code == programNotFound:
 		return fmt.Sprintf("the program could not be run (exit code %d): is the profile's command in its image?", code)
 	case failed.ExitCode != nil && *failed.ExitCode == 0:

@@ -9,17 +9,21 @@ import (
 )
 
 // namespaces is where network namespaces have names (ip-netns(8)), ownNamespace the
-// one that this process is in (namespaces(7)).
+// one that this process is in, and firstNamespace that of the first process
+// (namespaces(7)): of the agent's container, or of the host.
 const (
-	namespaces   = "/run/netns"
-	ownNamespace = "/proc/self/ns/net"
+	namespaces     = "/run/netns"
+	ownNamespace   = "/proc/self/ns/net"
+	firstNamespace = "/proc/1/ns/net"
 )
 
 // namespaceName returns the name in the directory of the network namespace that own
-// leads to; nil if it has none, as the host's own. Of
-// several names it returns the first.
-func namespaceName(directory, own string) (*string, error) {
-	var want unix.Stat_t
+// leads to; nil if it has none, as the host's own. Of several names it returns the
+// first. One without a name that is not that of the first process is an error: it
+// was made where the service cannot see it. An agent that may not look at the host's
+// first process does not learn that.
+func namespaceName(directory, own, first string) (*string, error) {
+	var want, other unix.Stat_t
 	if err := unix.Stat(own, &want); err != nil {
 		return nil, fmt.Errorf("%s: %w", own, err)
 	}
@@ -33,6 +37,9 @@ func namespaceName(directory, own string) (*string, error) {
 			name := entry.Name()
 			return &name, nil
 		}
+	}
+	if unix.Stat(first, &other) == nil && (other.Dev != want.Dev || other.Ino != want.Ino) {
+		return nil, fmt.Errorf("the caller's network namespace has no name in %s: mount the host's there, shared (rshared)", directory)
 	}
 	return nil, nil
 }

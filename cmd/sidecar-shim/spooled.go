@@ -15,7 +15,7 @@ import (
 type spooled struct{ *spool.Client }
 
 func (s spooled) Launch(ctx context.Context, p interfaces.LaunchParameters) (*interfaces.LaunchReply, error) {
-	name, err := namespaceName(namespaces, ownNamespace)
+	name, err := namespaceName(namespaces, ownNamespace, firstNamespace)
 	if err != nil {
 		return nil, err
 	}

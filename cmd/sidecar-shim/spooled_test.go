@@ -104,19 +104,25 @@ func TestShimNamespaceIsFoundByWhatItIs(t *testing.T) {
 	if err := os.Symlink(own, filepath.Join(dir, "a-link")); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := namespaceName(dir, own); got != nil || err != nil {
-		t.Errorf("without a name: %v, %v", got, err)
+	if got, err := namespaceName(dir, own, own); got != nil || err != nil {
+		t.Errorf("the first process's own: %v, %v", got, err)
+	}
+	if got, err := namespaceName(dir, own, own+"x"); got != nil || err != nil {
+		t.Errorf("the first process's is not known: %v, %v", got, err)
+	}
+	if _, err := namespaceName(dir, own, filepath.Join(dir, "other")); err == nil || !strings.Contains(err.Error(), "rshared") {
+		t.Errorf("another without a name: %v", err)
 	}
 	if err := os.Link(own, filepath.Join(dir, "qdhcp-1")); err != nil {
 		t.Skip("the two temporary directories are on different file systems:", err)
 	}
-	if got, err := namespaceName(dir, own); err != nil || got == nil || *got != "qdhcp-1" {
+	if got, err := namespaceName(dir, own, dir+"/other"); err != nil || got == nil || *got != "qdhcp-1" {
 		t.Errorf("got %v, %v", got, err)
 	}
-	if got, err := namespaceName(dir+"/none", own); got != nil || err != nil {
+	if got, err := namespaceName(dir+"/none", own, own); got != nil || err != nil {
 		t.Errorf("without the directory: %v, %v", got, err)
 	}
-	if _, err := namespaceName(dir, own+"x"); err == nil {
+	if _, err := namespaceName(dir, own+"x", own); err == nil {
 		t.Error("nobody's namespace has a name")
 	}
 }

@@ -42,7 +42,7 @@ var outcomes = []outcome{
 	{interfaces.ErrInteractiveAuthenticationRequired, exitRefused, "polkit lets in those who authenticate: do so on a terminal (without --no-ask-password), run it as root, or let a rule of polkit allow it"},
 	{interfaces.ErrNoSuchSidecar, exitNoSuchSidecar, "'sidecarctl list' shows what there is"},
 	{interfaces.ErrLaunchFailed, exitLaunchFailed, "'sidecarctl explain' with the same arguments shows the unit, 'sidecarctl list' the failed one"},
-	{interfaces.ErrNotReady, exitLaunchFailed, "--timeout gives it longer; 'sidecarctl explain' with the same arguments shows what it waits for"},
+	{interfaces.ErrNotReady, exitLaunchFailed, "'timeout' under 'ready' in the profile is the limit, --timeout only makes it shorter; 'sidecarctl explain' with the same arguments shows what it waits for"},
 	{interfaces.ErrNoSuchNetworkNamespace, exitFailure, "'ip netns list' shows what there is on the host"},
 	{interfaces.ErrSidecarExists, exitFailure, "--mode replace stops it first"},
 	{interfaces.ErrOverloaded, exitFailure, "nothing was started; try again later"},

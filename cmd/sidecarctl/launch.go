@@ -81,7 +81,7 @@ func (o *launchOptions) addTo(t *tool, cmd *cobra.Command) {
 	flags.StringVar(&o.agent, "agent", "", "agent for which to start it; implied on an agent's socket")
 	flags.StringVar(&o.tag, "tag", "", "PROCESS_TAG in the environment of the process")
 	flags.Var(newChoice(&o.mode, modes...), "mode", "if it is there already: replace it, fail, keep it or fail, or adopt it or replace it")
-	flags.DurationVar(&o.timeout, "timeout", 0, "how long it may take, such as 90s (default: the profile's limit)")
+	flags.DurationVar(&o.timeout, "timeout", 0, "how long it may take, such as 10s (default, and at most: the profile's limit)")
 	cmd.DisableFlagsInUseLine = true
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		return &usageError{err.Error() + "; the program's own arguments come after '--'"}

@@ -16,10 +16,6 @@ import (
 )
 
 const (
-	// engineGrace is how long the engine's client may take to end, after it was told
-	// to, or after it has started the payload.
-	engineGrace = time.Second
-
 	// lastWords is how long to look for what a client sent that has ended. It lies in
 	// the socket by then.
 	lastWords = 100 * time.Millisecond
@@ -164,30 +160,28 @@ func notified(text string, mainPID *int) (ready bool, err error) {
 	return ready, nil
 }
 
-// gone waits until the client has ended, but no longer than engineGrace: until then
-// it shows the payload's command line a second time, and callers look processes up
-// by that. podman takes some 10 ms for it.
-func (e *engine) gone() {
+// gone waits until the client has ended: until then it shows the payload's command
+// line a second time, and callers look processes up by that. podman takes some 10 ms
+// for it.
+func (e *engine) gone(ctx context.Context) error {
 	select {
 	case <-e.exited:
-	case <-time.After(engineGrace):
+		return nil
+	case <-ctx.Done():
+		return errors.New("the container engine's client did not end")
 	}
 }
 
-// end tells the client to end, and does not wait for it for ever: what is left of
-// the unit is systemd's to kill.
+// end ends the client, if it has not ended. As long as it is there, nobody may remove
+// what it makes: podman finishes the making of a container before it heeds SIGTERM.
+// So the wait has no end of its own. When systemd's patience is over, it kills both.
 func (e *engine) end() {
 	_ = e.cmd.Process.Signal(unix.SIGTERM) // it may have ended
-	e.gone()
+	<-e.exited
 }
 
-// exitError says how the client ended.
+// exitError says how the client has ended.
 func (e *engine) exitError() error {
-	select {
-	case <-e.exited:
-	default:
-		return errors.New("the container engine's client does not end")
-	}
 	status, _ := e.cmd.ProcessState.Sys().(syscall.WaitStatus) // it is on Linux
 	switch {
 	case status.Signaled(): //nolint:misspell // the name is syscall's

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -29,6 +30,10 @@ func playEngine(script string) int {
 		switch {
 		case line == "wait":
 			time.Sleep(time.Minute)
+		case line == "busy": // podman at the making of a container
+			signal.Ignore(unix.SIGTERM)
+			err = tell(os.Getenv("NOTIFY_SOCKET"), "MAINPID=1", time.Minute)
+			time.Sleep(1500 * time.Millisecond)
 		case line == "die":
 			err = unix.Kill(os.Getpid(), unix.SIGKILL)
 		case line == "fail":
@@ -106,6 +111,23 @@ func TestLaunchEngineIsEndedWithTheStart(t *testing.T) {
 	var exit *ExitError
 	if !errors.As(err, &exit) || exit.Code != 128+int(unix.SIGTERM) {
 		t.Errorf("error %v, want that SIGTERM ended it", err)
+	}
+}
+
+// TestLaunchEngineIsNotLeft shows that a client that is told to end has ended when
+// that is told: what it makes until then would be there after the unit was cleaned up.
+func TestLaunchEngineIsNotLeft(t *testing.T) {
+	t.Parallel()
+	e := engineOf(t, "busy")
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(500*time.Millisecond, cancel)
+	if _, err := e.started(ctx); err == nil || !strings.Contains(err.Error(), "without having started anything") {
+		t.Errorf("error %v, want that of a client that went on and ended well", err)
+	}
+	select {
+	case <-e.exited:
+	default:
+		t.Error("the client goes on")
 	}
 }
 

@@ -59,9 +59,9 @@ func (l Launcher) Run(ctx context.Context, p Plan, argv, environment []string, s
 	defer e.close()
 	pid, err := l.await(ctx, p, e, socket, say)
 	if err != nil {
+		e.end()
 		return errors.Join(err, l.Clean(p.ID))
 	}
-	e.gone()
 	if err := l.Clean(p.ID); err != nil {
 		// Not worth a working sidecar; ExecStopPost tries again.
 		return errors.Join(err, Notify(socket, ready(pid), notifyLimit))
@@ -80,7 +80,7 @@ func (p Plan) limit() time.Duration {
 }
 
 // await waits for the engine, tells the service manager of the main process, and
-// waits for the payload, whose process it returns.
+// waits for the payload, whose process it returns, and for the engine's client to end.
 func (l Launcher) await(ctx context.Context, p Plan, e *engine, socket string, say func(error)) (int, error) {
 	mainPID, err := e.started(ctx)
 	if err != nil {
@@ -100,6 +100,9 @@ func (l Launcher) await(ctx context.Context, p Plan, e *engine, socket string, s
 	}
 	defer main.Close()
 	pid, err := l.Ready(ctx, p, table, mainPID)
+	if err == nil {
+		err = e.gone(ctx)
+	}
 	if err != nil && !errors.Is(err, ErrMainEnded) {
 		say(err)
 		err = errors.Join(ErrMainEnded, main.end())

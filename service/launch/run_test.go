@@ -51,12 +51,14 @@ func TestLaunchRun(t *testing.T) {
 	for name, test := range map[string]struct {
 		plan Plan
 		die  bool
+		more string // that the engine's client does when it is done
 		want string // that systemd is told, with the main process's number for %d
 		err  string
 	}{
 		"ready":   {plan: Plan{}, want: "MAINPID=%[1]d\nREADY=1\nSTATUS=Ready: process %[1]d\nBARRIER=1"},
 		"ends":    {plan: Plan{PIDFiles: []File{{"/tmp", "never"}}}, die: true, want: "MAINPID=%d", err: ErrMainEnded.Error()},
 		"timeout": {plan: Plan{PIDFiles: []File{{"/tmp", "never"}}, TimeoutUSec: 1}, want: "MAINPID=%d", err: "/tmp/never"},
+		"client":  {plan: Plan{TimeoutUSec: 1}, more: "|wait", want: "MAINPID=%d", err: "client did not end"},
 		"never":   {plan: Plan{PIDFiles: []File{{"/tmp", "."}}}, err: "plan: "},
 	} {
 		main := exec.CommandContext(t.Context(), "sleep", "60")
@@ -68,7 +70,7 @@ func TestLaunchRun(t *testing.T) {
 		}
 		address, told := systemdOf(t)
 		test.plan.ID, test.plan.PIDNamespace = testID, Host
-		script := fmt.Sprintf("%s=MAINPID=%d\nREADY=1", engineScript, main.Process.Pid)
+		script := fmt.Sprintf("%s=MAINPID=%d\nREADY=1%s", engineScript, main.Process.Pid, test.more)
 		var said error
 		err := Launcher{Base: base}.Run(deadline(t, time.Minute), test.plan, []string{"/proc/self/exe"}, []string{script, "NOTIFY_SOCKET=" + address, "SIDECAR_X=1"}, func(err error) { said = err })
 		if said != nil {

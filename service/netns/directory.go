@@ -21,10 +21,6 @@ type Directory struct {
 	Host string // the namespace that is never let through; "" means DefaultHost
 }
 
-// Open opens the network namespace called name in [DefaultPath]; see
-// [Directory.Open].
-func Open(name string) (*os.File, error) { return Directory{}.Open(name) }
-
 // Open opens the network namespace called name. The file can be joined with
 // setns(2), bind-mounted, and compared. It is refused when the name is not
 // valid, is a link or anything but a mounted network namespace, or is the

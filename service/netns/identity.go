@@ -30,10 +30,6 @@ func Same(a, b *os.File) (bool, error) {
 	return err == nil && first == second, err
 }
 
-// IsHost reports whether f is the host's own network namespace; see
-// [Directory.IsHost].
-func IsHost(f *os.File) (bool, error) { return Directory{}.IsHost(f) }
-
 // IsHost reports whether f is the host's own network namespace. It needs
 // CAP_SYS_PTRACE to look at process 1; when it cannot look, it fails.
 func (d Directory) IsHost(f *os.File) (bool, error) {

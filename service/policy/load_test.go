@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -220,82 +219,6 @@ func TestPolicyLoadReportsEveryProblem(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got, cmpopts.SortSlices(strings.Compare)); diff != "" {
 		t.Errorf("(-want +got):\n%s\n%v", diff, err)
-	}
-}
-
-func TestPolicyLoadReadsEveryKey(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	write(t, filepath.Join(dir, "profiles.d", "x.toml"), `description = "a test"
-image = "registry.example.org:5000/x@sha256:0123"
-command = ["/bin/x", "--fixed"]
-instance = "-f"
-ready = { pid-file = "-p", default-pid-file = "{state}/run/{stem}.pid", timeout = "90s" }
-capabilities = ["NET_RAW", "KILL"]
-pid-namespace = "host"
-restart = "on-failure"
-memory-max = "64M"
-tasks-max = 16
-cpu-weight = 50
-oom-score-adjust = -500
-mounts = ["{state}/run:rw", "-/etc/x:ro"]
-arguments = ["-f {path:ro}", "-p {path:rw}"]
-`)
-	write(t, filepath.Join(dir, "agents.d", "a.toml"), goodAgent+"host-network = true\nmax-sidecars = 7\nsubdirectories = [\"c\", \".\"]\nstand-ins = true\nspool-user = 4294967294\n")
-	set := load(t, dir)
-	profile, _ := set.Profile("x")
-	want := &policy.Profile{
-		Name: "x", Description: "a test", Image: "registry.example.org:5000/x@sha256:0123",
-		Command: []string{"/bin/x", "--fixed"}, Instance: "-f",
-		Ready:        policy.Ready{PIDFiles: []string{"-p"}, DefaultPIDFile: "{state}/run/{stem}.pid", Timeout: 90 * time.Second},
-		Capabilities: []string{"KILL", "NET_RAW"}, PIDNamespace: "host", Restart: "on-failure",
-		MemoryMax: 64 << 20, TasksMax: 16, CPUWeight: 50, OOMScoreAdjust: pointer(-500),
-		Mounts: []policy.ProfileMount{{State: true, Path: "run", Writable: true}, {Path: "/etc/x", Optional: true}},
-	}
-	if diff := cmp.Diff(want, profile, cmpopts.IgnoreUnexported(policy.Profile{})); diff != "" {
-		t.Errorf("profile (-want +got):\n%s", diff)
-	}
-	agent, _ := set.Agent("a")
-	wantAgent := &policy.Agent{
-		Name: "a", Profiles: []string{"x"}, NetworkNamespaces: []string{"x-*"}, StateDirectories: []string{"/srv/x"},
-		Subdirectories: []string{"c", "."}, HostNetwork: true, MaxSidecars: 7, StandIns: true, SpoolUser: pointer(uint32(4294967294)),
-	}
-	if diff := cmp.Diff(wantAgent, agent); diff != "" {
-		t.Errorf("agent (-want +got):\n%s", diff)
-	}
-	decision, err := set.Decide(policy.Request{Agent: "a", Profile: "x", Arguments: []string{"-f", "/srv/x/c/y.conf"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	wantMounts := []policy.Mount{
-		{Path: "/etc/x", Target: "/etc/x", Optional: true},
-		{Root: "/srv/x", Path: "c", Target: "/srv/x/c"},
-		{Root: "/srv/x", Path: "run", Target: "/srv/x/run", Writable: true},
-	}
-	if diff := cmp.Diff(wantMounts, decision.Mounts); diff != "" {
-		t.Errorf("mounts (-want +got):\n%s", diff)
-	}
-}
-
-func TestPolicyLoadDefaults(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	write(t, filepath.Join(dir, "profiles.d", "x.toml"), goodProfile)
-	write(t, filepath.Join(dir, "agents.d", "a.toml"), goodAgent)
-	set := load(t, dir)
-	profile, _ := set.Profile("x")
-	want := &policy.Profile{
-		Name: "x", Description: "a test", Image: "localhost/x:1", Command: []string{"/bin/x"}, Instance: "-f",
-		Ready: policy.Ready{Process: true, Timeout: 30 * time.Second}, PIDNamespace: "private", Restart: "no",
-	}
-	if diff := cmp.Diff(want, profile, cmpopts.IgnoreUnexported(policy.Profile{})); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-	if agent, _ := set.Agent("a"); agent.MaxSidecars != 1000 || agent.HostNetwork {
-		t.Errorf("agent: %+v", agent)
-	}
-	if set.Warnings() != nil {
-		t.Errorf("warnings: %q", set.Warnings())
 	}
 }
 

@@ -51,7 +51,7 @@ func changesNameUnit(t *testing.T, u units, name string) {
 	start(t, u, name, kindReady)
 	ctx := testContext(t)
 	for {
-		names, _, err := changes.Next(ctx)
+		names, _, err := next(ctx, changes)
 		if err != nil {
 			t.Fatalf("no change of %s: %v", name, err)
 		}

@@ -20,19 +20,7 @@ type Changes struct {
 	all     bool
 }
 
-// Next waits for changes and returns the sorted names of the units that may have
-// changed since the last call, of any kind and owner. If all is true, some changes
-// are not known (the bus or systemd restarted, or there were too many): look at
-// every unit. The error is ctx's.
-func (c *Changes) Next(ctx context.Context) (names []string, all bool, err error) {
-	if err := c.Wait(ctx); err != nil {
-		return nil, false, err
-	}
-	names, all = c.Take()
-	return names, all, nil
-}
-
-// Wait waits until there are changes for Next or Take. The error is ctx's.
+// Wait waits until there are changes to take. The error is ctx's.
 func (c *Changes) Wait(ctx context.Context) error {
 	for !c.Pending() {
 		select {
@@ -44,14 +32,17 @@ func (c *Changes) Wait(ctx context.Context) error {
 	return nil
 }
 
-// Pending reports whether there are changes for Next.
+// Pending reports whether there are changes to take.
 func (c *Changes) Pending() bool {
 	c.source.mu.Lock()
 	defer c.source.mu.Unlock()
 	return c.all || len(c.pending) > 0
 }
 
-// Take is Next without waiting; it may return nothing.
+// Take returns the sorted names of the units that may have changed since the last
+// call, of any kind and owner; there may be none. If all is true, some changes are
+// not known (the bus or systemd restarted, or there were too many): look at every
+// unit.
 func (c *Changes) Take() (names []string, all bool) {
 	c.source.mu.Lock()
 	defer c.source.mu.Unlock()

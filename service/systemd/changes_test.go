@@ -21,20 +21,29 @@ func TestMonitorHearsWhatCameBeforeASubscription(t *testing.T) {
 	b.hold = make(chan struct{})
 	b.mu.Unlock()
 	b.Signal(busName, busPath, busName, "NameOwnerChanged", destination, owner, ":1.2")
-	next := func(what string) {
+	expect := func(what string) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if names, all, err := changes.Next(ctx); !all || err != nil {
+		if names, all, err := next(ctx, changes); !all || err != nil {
 			t.Errorf("%s: %v %v %v", what, names, all, err)
 		}
 	}
-	next("another systemd")
+	expect("another systemd")
 	waitFor(t, "the subscription", func() bool { return b.count("Subscribe") == 2 })
 	if changes.Pending() {
 		t.Error("told twice before the answer")
 	}
 	close(b.hold)
-	next("its answer")
+	expect("its answer")
+}
+
+// next waits for changes and takes them.
+func next(ctx context.Context, c *Changes) (names []string, all bool, err error) {
+	if err := c.Wait(ctx); err != nil {
+		return nil, false, err
+	}
+	names, all = c.Take()
+	return names, all, nil
 }
 
 func TestChangesAreMerged(t *testing.T) {
@@ -48,20 +57,20 @@ func TestChangesAreMerged(t *testing.T) {
 	if err := c.Wait(t.Context()); err != nil || !c.Pending() {
 		t.Errorf("wait: %v, pending: %v", err, c.Pending())
 	}
-	names, all, err := c.Next(t.Context())
+	names, all, err := next(t.Context(), c)
 	if d := cmp.Diff([]string{"a.service", "b.service"}, names); d != "" || all || err != nil {
 		t.Errorf("all: %v, %v (-want +got):\n%s", all, err, d)
 	}
 	source.add("a.service")
 	source.add("")
 	source.add("b.service")
-	if names, all, err = c.Next(t.Context()); len(names) != 0 || !all || err != nil {
+	if names, all, err = next(t.Context(), c); len(names) != 0 || !all || err != nil {
 		t.Errorf("after all changed: %v, %v, %v", names, all, err)
 	}
 	for i := range maxPending + 1 {
 		source.add(fmt.Sprint(i))
 	}
-	if names, all, err = c.Next(t.Context()); len(names) != 0 || !all || err != nil {
+	if names, all, err = next(t.Context(), c); len(names) != 0 || !all || err != nil {
 		t.Errorf("after too many: %d names, %v, %v", len(names), all, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -69,7 +78,7 @@ func TestChangesAreMerged(t *testing.T) {
 	if c.Pending() {
 		t.Error("changes are pending after all were fetched")
 	}
-	_, _, err = c.Next(ctx)
+	_, _, err = next(ctx, c)
 	wantError(t, "next without changes", err, context.Canceled)
 	c.Close()
 	source.add("a.service")

@@ -1,5 +1,5 @@
 // Package systemd starts, stops and watches transient service units over D-Bus.
-// It knows nothing of sidecars and imports nothing of this project.
+// It knows nothing of sidecars, and imports only internal/bus.
 //
 // It promises:
 //
