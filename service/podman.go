@@ -41,7 +41,8 @@ func (p podman) start(j *job) []string {
 		"--pull=never", "--log-driver=passthrough",
 		"--read-only", "--read-only-tmpfs=false", "--no-hosts",
 		"--no-healthcheck", "--image-volume=ignore", "--http-proxy=false",
-		"--security-opt=no-new-privileges", "--cap-drop=all", "--user=0:0",
+		"--security-opt=no-new-privileges", "--cap-drop=all",
+		"--user=" + j.decision.User.String(), "--passwd=false",
 		"--network=" + networkOf(j),
 	}
 	if profile.PIDNamespace == "host" {
@@ -62,7 +63,7 @@ func (p podman) start(j *job) []string {
 	}
 	// The program is given as the entry point: what an image names as its own
 	// must not come before it.
-	payload := slices.Concat(profile.Command, j.context.Arguments)
+	payload := slices.Concat(profile.Command, j.decision.Arguments)
 	if profile.Daemonizes {
 		argv = append(argv, p.adopted(payload)...)
 		payload = []string{initPath}

@@ -112,12 +112,19 @@ func resources(j *job) []systemd.Property {
 
 // planOf tells sidecar-launch what to pin and what to wait for.
 func planOf(j *job) launch.Plan {
-	plan := launch.Plan{ID: j.id.String(), PIDNamespace: j.decision.Profile.PIDNamespace, Daemonizes: j.decision.Profile.Daemonizes, TimeoutUSec: j.timeout.Microseconds()}
+	user, profile := j.decision.User, j.decision.Profile
+	plan := launch.Plan{
+		ID: j.id.String(), User: user.UID, Group: user.GID,
+		PIDNamespace: profile.PIDNamespace, Daemonizes: profile.Daemonizes, TimeoutUSec: j.timeout.Microseconds(),
+	}
 	if j.context.NetworkNamespace != nil {
 		plan.NetworkNamespace = *j.context.NetworkNamespace
+		if slices.Contains(profile.Capabilities, "NET_ADMIN") {
+			plan.Links = &launch.Links{Action: j.decision.Agent.LinkedNamespaces, Own: j.decision.Agent.NetworkNamespaces}
+		}
 	}
 	for _, m := range j.decision.Mounts {
-		plan.Mounts = append(plan.Mounts, launch.Mount{Root: m.Root, Path: m.Path, Writable: m.Writable, Private: m.Private, Optional: m.Optional})
+		plan.Mounts = append(plan.Mounts, launch.Mount{Root: m.Root, Path: m.Path, Writable: m.Writable, Private: m.Private, Optional: m.Optional, Given: m.Named && m.Writable && !m.Private})
 	}
 	for _, f := range j.decision.PIDFiles {
 		plan.PIDFiles = append(plan.PIDFiles, launch.File{Root: f.Root, Path: f.Path})

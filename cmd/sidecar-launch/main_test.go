@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -38,12 +40,33 @@ func program(t *testing.T, environment []string, args ...string) (stdout, stderr
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
-// privateRun hides /run of the machine behind an empty one.
-func privateRun(t *testing.T) {
+// privateRun hides /run of the machine behind one with nothing but a journal, of which
+// it returns what the next program's output is.
+func privateRun(t *testing.T) <-chan string {
 	t.Helper()
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=755"); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.MkdirAll("/run/systemd/journal", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", "/run/systemd/journal/stdout")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	texts := make(chan string, 100)
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			text, _ := io.ReadAll(conn) // what came before an error counts
+			texts <- string(text)
+		}
+	}()
+	return texts
 }
 
 func encode(t *testing.T, p launch.Plan) string {
@@ -63,7 +86,7 @@ func TestLaunchExecRunsTheProgram(t *testing.T) {
 	if !netnstest.Private(t) {
 		return
 	}
-	privateRun(t)
+	journal := privateRun(t)
 	state := t.TempDir()
 	if err := os.WriteFile(state+"/pid", []byte("1"), 0o644); err != nil {
 		t.Fatal(err)
@@ -76,9 +99,10 @@ func TestLaunchExecRunsTheProgram(t *testing.T) {
 	environment := []string{"PATH=/bin", "NOTIFY_SOCKET=/x", "SIDECAR_CONTEXT={}", "SIDECAR=kept"}
 	script := `env; echo "0: $0 1: $1 2: $2"; ulimit -n; test -d ` + launch.MountPath(id, 0) + ` && echo pinned; test -e ` + state + `/pid || echo removed; grep -aq "a b" /proc/$PPID/cmdline || echo hidden; exit 7`
 	out, errs, status := program(t, environment, "exec", plan, "--", "/bin/sh", "-c", script, "name", "", "a b$X")
-	if status != 7 || errs != "" {
-		t.Errorf("status %d, stderr %q", status, errs)
+	if status != 7 || out+errs != "" {
+		t.Errorf("status %d, output %q %q", status, out, errs)
 	}
+	out = <-journal
 	for _, want := range []string{"NOTIFY_SOCKET=" + launch.Directory(id) + "/notify\n", "SIDECAR=kept\n", "hidden\n", "0: name 1:  2: a b$X\n", "pinned\n", "removed\n"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in %q", want, out)

@@ -39,8 +39,14 @@ type engine struct {
 	exited  chan struct{} // closed when the client has ended
 }
 
-// startEngine starts argv, with a socket of ours at path in place of systemd's.
-func startEngine(path string, argv, environment []string) (*engine, error) {
+// startEngine starts argv, with a socket of ours at path in place of systemd's, and
+// with output for its standard output and error and the payload's.
+func startEngine(path string, output *os.File, argv, environment []string) (*engine, error) {
+	input, err := noInput()
+	if err != nil {
+		return nil, err
+	}
+	defer input.Close()
 	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
 		return nil, err
@@ -49,7 +55,7 @@ func startEngine(path string, argv, environment []string) (*engine, error) {
 	e.cmd = &exec.Cmd{
 		Path: argv[0], Args: argv,
 		Env:   append(environment, "NOTIFY_SOCKET="+path),
-		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Stdin: input, Stdout: output, Stderr: output,
 	}
 	if err := e.cmd.Start(); err != nil {
 		e.close()

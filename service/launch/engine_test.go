@@ -56,7 +56,7 @@ func engineOf(t *testing.T, script string) *engine {
 	dir, err := os.MkdirTemp("/tmp", "e")
 	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	e, err := startEngine(filepath.Join(dir, socketName), []string{"/proc/self/exe", "x"}, []string{engineScript + "=" + script})
+	e, err := startEngine(filepath.Join(dir, socketName), os.Stderr, []string{"/proc/self/exe", "x"}, []string{engineScript + "=" + script})
 	must(t, err)
 	t.Cleanup(func() {
 		_ = e.cmd.Process.Kill() // it may have ended
@@ -133,7 +133,7 @@ func TestLaunchEngineIsNotLeft(t *testing.T) {
 
 func TestLaunchEngineThatIsMissing(t *testing.T) {
 	t.Parallel()
-	if _, err := startEngine(filepath.Join(t.TempDir(), "n"), []string{"/nonexistent"}, nil); err == nil || !strings.Contains(err.Error(), "/nonexistent") {
+	if _, err := startEngine(filepath.Join(t.TempDir(), "n"), os.Stderr, []string{"/nonexistent"}, nil); err == nil || !strings.Contains(err.Error(), "/nonexistent") {
 		t.Errorf("error %v, want one that names the program", err)
 	}
 }

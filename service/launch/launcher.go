@@ -14,6 +14,7 @@ import (
 type Launcher struct {
 	Base       string // where the pins lie; "" means the constant Base
 	Namespaces netns.Directory
+	Journal    string // socket that journald takes streams on; "" means the host's
 }
 
 func (l Launcher) base() string {

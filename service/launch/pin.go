@@ -20,7 +20,7 @@ func pinNamespace(ns, dir *os.File, name string) error {
 }
 
 // pinMount mounts the source of m on the i-th name in dir.
-func pinMount(m Mount, dir *os.File, i int) error {
+func (p Plan) pinMount(m Mount, dir *os.File, i int) error {
 	name := strconv.Itoa(i)
 	source, err := openSource(m)
 	if errors.Is(err, unix.ENOENT) && m.Optional {
@@ -37,13 +37,16 @@ func pinMount(m Mount, dir *os.File, i int) error {
 	if err := makeTarget(dir, name, st.Mode); err != nil {
 		return fmt.Errorf("%s: %v", m, err)
 	}
-	return m.attach(source, dir, name)
+	if err := p.give(m, source); err != nil {
+		return err
+	}
+	return p.attach(m, source, dir, name)
 }
 
 // attach mounts the source of m on name in dir, or on dir itself if name is empty.
-func (m Mount) attach(source, dir *os.File, name string) error {
+func (p Plan) attach(m Mount, source, dir *os.File, name string) error {
 	if m.Private {
-		return attachPrivate(source, dir, name)
+		return p.attachPrivate(source, dir, name)
 	}
 	return attach(source, dir, name, m.attributes())
 }
@@ -71,7 +74,10 @@ func nestMount(p Plan, pins *os.File, i int) error {
 		return err
 	}
 	defer target.Close()
-	return m.attach(source, target, "")
+	if err := p.give(m, source); err != nil {
+		return err
+	}
+	return p.attach(m, source, target, "")
 }
 
 // openSource opens what m is about. In an agent's directory that must be a

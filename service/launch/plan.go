@@ -28,9 +28,12 @@ type Plan struct {
 	Mounts           []Mount `json:"mounts,omitempty"`           // Mounts[i] is pinned on MountPath(ID, i), or within another
 	PIDFiles         []File  `json:"pidFiles,omitempty"`         // ready when each holds a process; the first is the main one
 	Socket           *File   `json:"socket,omitempty"`           // ready when it accepts connections
+	User             uint32  `json:"user"`                       // of the host, that the payload runs as
+	Group            uint32  `json:"group"`                      // its group
 	PIDNamespace     string  `json:"pidNamespace"`               // Private or Host
 	Daemonizes       bool    `json:"daemonizes,omitempty"`       // the first process is sidecar-init; needs Private
 	TimeoutUSec      int64   `json:"timeoutUSec,omitempty"`      // the unit's TimeoutStartUSec; 0 is none
+	Links            *Links  `json:"links,omitempty"`            // nil: the payload cannot reach through links
 }
 
 // Mount is a directory that the container gets to see. A private one is a small
@@ -42,6 +45,7 @@ type Mount struct {
 	Writable bool   `json:"writable,omitempty"` // else the pin is read-only
 	Private  bool   `json:"private,omitempty"`  // needs Root; the directory must exist all the same
 	Optional bool   `json:"optional,omitempty"` // when missing, an empty read-only directory stands in for it
+	Given    bool   `json:"given,omitempty"`    // it and the files in it become the payload's if they are root's
 }
 
 // File is a file that the payload makes.
@@ -58,6 +62,12 @@ func (m Mount) String() string {
 	}
 	return m.Root + "/" + m.Path
 }
+
+// profile returns the name of the profile, the identifier of its lines in the journal.
+func (p Plan) profile() string { return strings.Split(p.ID, ".")[1] }
+
+// unit returns the name of the unit.
+func (p Plan) unit() string { return "sidecar-" + p.ID + ".service" }
 
 // Directory returns the directory that holds the pins of a unit.
 func Directory(id string) string { return Base + "/" + id }

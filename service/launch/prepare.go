@@ -42,6 +42,9 @@ func (l Launcher) prepare(p Plan) error {
 			return err
 		}
 	}
+	if err := l.checkLinks(p); err != nil {
+		return err
+	}
 	if err := prepareMounts(p, dir); err != nil {
 		return err
 	}
@@ -73,7 +76,7 @@ func prepareMounts(p Plan, dir *os.File) error {
 	defer pins.Close()
 	for i, m := range p.Mounts {
 		if p.Outermost(i) == i {
-			if err := pinMount(m, pins, i); err != nil {
+			if err := p.pinMount(m, pins, i); err != nil {
 				return err
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -17,15 +18,16 @@ const (
 	privateInodes = "64"
 )
 
-// attachPrivate mounts a new, empty file system on name in dir, or on dir itself,
-// in place of source.
-func attachPrivate(source, dir *os.File, name string) error {
+// attachPrivate mounts a new, empty file system of the payload's user on name in dir,
+// or on dir itself, in place of source.
+func (p Plan) attachPrivate(source, dir *os.File, name string) error {
 	fs, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return fmt.Errorf("making a private mount: %v", err)
 	}
 	defer unix.Close(fs)
-	options := [][2]string{{"size", privateSize}, {"nr_inodes", privateInodes}, {"mode", "0755"}}
+	options := [][2]string{{"size", privateSize}, {"nr_inodes", privateInodes}, {"mode", "0755"},
+		{"uid", strconv.FormatUint(uint64(p.User), 10)}, {"gid", strconv.FormatUint(uint64(p.Group), 10)}}
 	if label := labelOf(source); label != "" {
 		options = append(options, [2]string{"context", label})
 	}

@@ -52,13 +52,16 @@ func (l Launcher) Run(ctx context.Context, p Plan, argv, environment []string, s
 		return err
 	}
 	socket, environment := split(environment)
-	e, err := startEngine(filepath.Join(l.base(), p.ID, socketName), argv, environment)
+	e, err := l.engine(p, argv, environment, say)
 	if err != nil {
 		return errors.Join(err, l.Clean(p.ID))
 	}
 	defer e.close()
 	pid, err := l.await(ctx, p, e, socket, say)
 	if err != nil {
+		if hint := p.unwritable(); hint != nil {
+			say(hint)
+		}
 		e.end()
 		return errors.Join(err, l.Clean(p.ID))
 	}
@@ -67,6 +70,16 @@ func (l Launcher) Run(ctx context.Context, p Plan, argv, environment []string, s
 		return errors.Join(err, Notify(socket, ready(pid), notifyLimit))
 	}
 	return Notify(socket, ready(pid), notifyLimit)
+}
+
+// engine starts the engine's client, with the payload's output.
+func (l Launcher) engine(p Plan, argv, environment []string, say func(error)) (*engine, error) {
+	output, err := l.payloadOutput(p, say)
+	if err != nil {
+		return nil, err
+	}
+	defer output.Close() // the client has it
+	return startEngine(filepath.Join(l.base(), p.ID, socketName), output, argv, environment)
 }
 
 func ready(pid int) string { return "READY=1\nSTATUS=" + FormatStatus(pid) }

@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -37,7 +38,7 @@ func (p Plan) Validate() error {
 		return fmt.Errorf("plan: %d mounts and %d pid files, %d and %d are allowed",
 			len(p.Mounts), len(p.PIDFiles), maxMounts, maxFiles)
 	}
-	return p.validatePaths()
+	return errors.Join(p.validatePaths(), p.Links.validate())
 }
 
 func (p Plan) validatePaths() error {

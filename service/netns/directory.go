@@ -58,6 +58,13 @@ func (d Directory) path() string {
 	return d.Path
 }
 
+func (d Directory) host() string {
+	if d.Host == "" {
+		return DefaultHost
+	}
+	return d.Host
+}
+
 func (d Directory) open() (*os.File, error) {
 	path := d.path()
 	fd, err := Openat2(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_DIRECTORY, unix.RESOLVE_NO_SYMLINKS)
@@ -65,4 +72,29 @@ func (d Directory) open() (*os.File, error) {
 		return nil, fmt.Errorf("directory of network namespaces %s: %w", path, err)
 	}
 	return os.NewFile(uintptr(fd), path), nil
+}
+
+// OpenHost opens the host's own network namespace.
+func (d Directory) OpenHost() (*os.File, error) { return os.Open(d.host()) }
+
+// Each opens every named network namespace that there is, and calls do with it. It
+// ends with the first error of do. Like [Directory.NameOf] it looks for names among the
+// mounts, and does not read the directory.
+func (d Directory) Each(do func(name string, f *os.File) error) error {
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	for _, name := range d.names(string(mounts), "net:[") {
+		f, err := d.Open(name)
+		if err != nil {
+			continue // not a namespace any more, or the host's
+		}
+		err = do(name, f)
+		f.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

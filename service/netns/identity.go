@@ -36,13 +36,9 @@ func (d Directory) IsHost(f *os.File) (bool, error) {
 	if _, err := identify(f); err != nil {
 		return false, err // Equal would take a failure for "another one"
 	}
-	path := d.Host
-	if path == "" {
-		path = DefaultHost
-	}
-	host, err := netns.GetFromPath(path)
+	host, err := netns.GetFromPath(d.host())
 	if err != nil {
-		return false, fmt.Errorf("identifying the host's network namespace, %s: %v", path, err)
+		return false, fmt.Errorf("identifying the host's network namespace, %s: %v", d.host(), err)
 	}
 	defer host.Close()
 	return netns.NsHandle(f.Fd()).Equal(host), nil

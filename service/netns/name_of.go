@@ -24,7 +24,7 @@ func (d Directory) NameOf(f *os.File) (string, bool, error) {
 		return "", false, err
 	}
 	var first string
-	for _, name := range d.names(string(mounts), want) {
+	for _, name := range d.names(string(mounts), fmt.Sprintf("net:[%d]", want.inode)) {
 		if (first == "" || name < first) && d.named(name, want) {
 			first = name
 		}
@@ -32,18 +32,17 @@ func (d Directory) NameOf(f *os.File) (string, bool, error) {
 	return first, first != "", nil
 }
 
-// names lists what the text of a mountinfo says to be mounts of the namespace in
-// the directory. Of a mount below another one, or one whose file was removed, that
-// is not so.
-func (d Directory) names(mountinfo string, want identity) []string {
-	root := fmt.Sprintf("net:[%d]", want.inode)
+// names lists the names in the directory that the text of a mountinfo says to be mounts
+// of network namespaces whose root begins with this. Of a mount below another one, or
+// one whose file was removed, that is not so.
+func (d Directory) names(mountinfo, root string) []string {
 	var names []string
 	for line := range strings.Lines(mountinfo) {
 		if !strings.Contains(line, root) {
 			continue // nearly all: a host with many sidecars has thousands of mounts
 		}
 		fields := strings.Fields(line)
-		if len(fields) < 5 || fields[3] != root {
+		if len(fields) < 5 || !strings.HasPrefix(fields[3], root) {
 			continue
 		}
 		if name, ok := strings.CutPrefix(fields[4], d.path()+"/"); ok {

@@ -30,6 +30,8 @@ func parseAgent(r *report, name string, document []byte) *Agent {
 		MaxSidecars:       defaultMaxSidecars,
 		StandIns:          raw.StandIns != nil && *raw.StandIns,
 		SpoolUser:         r.spoolUser(raw.SpoolUser),
+		SidecarUser:       r.sidecarUser(raw.SidecarUser),
+		LinkedNamespaces:  r.choice("linked-namespaces", raw.LinkedNamespaces, "warn", "check", "refuse"),
 	}
 	if raw.MaxSidecars != nil {
 		a.MaxSidecars = int(r.number("max-sidecars", raw.MaxSidecars, 1, mostSidecars))

@@ -84,7 +84,7 @@ func (c *choice) locate(u use) (instance, *refusal) {
 // directory of each path.
 func (c *choice) mounts() ([]Mount, *refusal) {
 	all := mounts{}
-	for _, m := range c.profile.Mounts {
+	for _, m := range c.profile.Mounts { // their paths differ: the profile was checked
 		if m.State {
 			all.addState(Mount{Root: c.instance.root, Path: m.Path, Writable: m.Writable, Private: m.Private, Optional: m.Optional})
 		} else {
@@ -106,13 +106,32 @@ func (c *choice) mounts() ([]Mount, *refusal) {
 				return nil, refusal
 			}
 		}
-		all.addState(Mount{Root: at.root, Path: dir, Writable: u.hole.writable, Private: u.hole.private})
+		mount := Mount{Root: at.root, Path: dir, Writable: u.hole.writable, Private: u.hole.private, Named: true}
+		if hidden := c.hidden(path.Join(at.root, dir)); hidden != "" && !u.hole.private {
+			return nil, refuse(u.index, u.rule.text, "%s: profile %s hides %s from its processes: put the file into another directory",
+				u.hole.name, c.profile.Name, hidden)
+		}
+		if reason := all.addState(mount); reason != "" {
+			return nil, refuse(u.index, u.rule.text, "%s: %s", u.hole.name, reason)
+		}
 		if len(all) > maxMounts {
 			return nil, refuse(u.index, u.rule.text, "%s: its directory would be the %dth that is mounted, %d are accepted: "+
 				"put the files into fewer directories", u.hole.name, len(all), maxMounts)
 		}
 	}
 	return all.list(), nil
+}
+
+// hidden returns the directory that the profile hides and that dir lies in, "" if
+// there is none.
+func (c *choice) hidden(dir string) string {
+	for _, m := range c.profile.Mounts {
+		target := path.Join(c.instance.root, m.Path)
+		if _, inside := beneath(target, dir); inside && m.State && m.Private {
+			return target
+		}
+	}
+	return ""
 }
 
 // mountsState refuses a file directly in a state directory, unless the profile

@@ -13,13 +13,15 @@ type Request struct {
 
 // Decision is what an accepted request comes to.
 type Decision struct {
-	Agent    *Agent
-	Profile  *Profile
-	Key      string   // what tells two instances apart: the value of the instance argument
-	Rules    []string // for each argument, the rule that accepted it; a rule of two words is there twice
-	Mounts   []Mount  // by target, each directory before what is in it
-	PIDFiles []File   // what readiness waits for, the main process first
-	Socket   *File    // what readiness connects to
+	Agent     *Agent
+	Profile   *Profile
+	User      User     // of the host, that the process runs as
+	Key       string   // what tells two instances apart: the value of the instance argument
+	Arguments []string // what the process gets: the request's without those that the profile ignores
+	Rules     []string // for each argument, the rule that accepted it; a rule of two words is there twice
+	Mounts    []Mount  // by target, each directory before what is in it
+	PIDFiles  []File   // what readiness waits for, the main process first
+	Socket    *File    // what readiness connects to
 }
 
 // Decide accepts a request or says why not. Its errors are those of the
@@ -84,7 +86,7 @@ func decide(a *Agent, p *Profile, arguments []string) (*Decision, *refusal) {
 	if refusal != nil {
 		return nil, refusal
 	}
-	d := &Decision{Agent: a, Profile: p, Key: c.key.value, Rules: m.rules}
+	d := &Decision{Agent: a, Profile: p, User: a.UserOf(p), Key: c.key.value, Arguments: m.arguments, Rules: m.rules}
 	if d.Mounts, refusal = c.mounts(); refusal != nil {
 		return nil, refusal
 	}

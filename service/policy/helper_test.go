@@ -1,6 +1,8 @@
 package policy_test
 
 import (
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"os"
 	"path/filepath"
 	"syscall"
@@ -37,13 +39,17 @@ func shipped(t testing.TB) *policy.Set {
 	return load(t, installed(t, "profiles.d"), installed(t, "examples/agents.d"))
 }
 
-// withRouter returns the same with one more agent, router, whose paths may lie
-// anywhere in the state directory.
+// withRouter returns the same with two more agents, router and everything, whose paths
+// may lie anywhere in the state directory.
 func withRouter(t testing.TB) *policy.Set {
 	t.Helper()
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "agents.d", "router.toml"), `
 		profiles = ["conntrackd", "dibbler-client", "keepalived"]
+		network-namespaces = ["qrouter-*"]
+		state-directories = ["/var/lib/neutron"]`)
+	write(t, filepath.Join(dir, "agents.d", "everything.toml"), `
+		profiles = ["haproxy", "radvd"]
 		network-namespaces = ["qrouter-*"]
 		state-directories = ["/var/lib/neutron"]`)
 	return load(t, installed(t, "profiles.d"), installed(t, "examples/agents.d"), dir)
@@ -67,6 +73,9 @@ func installed(t testing.TB, dir string) string {
 	}
 	return root
 }
+
+// withoutNamed leaves out which mounts arguments name.
+var withoutNamed = cmpopts.IgnoreFields(policy.Mount{}, "Named")
 
 func pointer[T any](v T) *T { return &v }
 

@@ -167,7 +167,7 @@ func TestPolicyHostileArgumentLists(t *testing.T) {
 		{"two configurations", "haproxy", []string{"-f", network + "/a", "-f", network + "/b"}, 3, "-f {path:ro}", "accepted only once"},
 		{"a directory of configurations outside", "haproxy", []string{"-f", "/etc/haproxy"}, 1, "-f {path:ro}", "outside of the agent's state directories"},
 		{"haproxy's way to take over from a process", "haproxy", []string{"-f", network + "/a", "-sf", "1"}, 2, "", "options may not be bundled"},
-		{"a file that is only an extension", "haproxy", []string{"-f", network + "/.conf"}, 1, "-f {path:ro}", "something before the extension"},
+		{"a file that is only an extension", "haproxy", []string{"-f", "/var/lib/neutron/ns-metadata-proxy/.conf"}, 1, "-f {path:ro}", "something before the extension"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -33,6 +33,7 @@ func Load(dirs ...string) (*Set, error) {
 			s.agents[f.name] = a
 			if a != nil {
 				r.grants(a, s.profiles)
+				r.asRoot(a, s.profiles)
 			}
 		})
 	}

@@ -21,6 +21,8 @@ instance = "-f"
 ready = { pid-file = "-p", default-pid-file = "{state}/run/{stem}.pid", timeout = "90s" }
 capabilities = ["NET_RAW", "KILL"]
 pid-namespace = "host"
+user = "root"
+ignored-arguments = ["-u {name}"]
 restart = "on-failure"
 memory-max = "64M"
 tasks-max = 16
@@ -29,14 +31,14 @@ oom-score-adjust = -500
 mounts = ["{state}/run:rw", "-/etc/x:ro"]
 arguments = ["-f {path:ro}", "-p {path:rw}"]
 `)
-	write(t, filepath.Join(dir, "agents.d", "a.toml"), goodAgent+"host-network = true\nmax-sidecars = 7\nsubdirectories = [\"c\", \".\"]\nstand-ins = true\nspool-user = 4294967294\n")
+	write(t, filepath.Join(dir, "agents.d", "a.toml"), goodAgent+"host-network = true\nmax-sidecars = 7\nsubdirectories = [\"c\", \".\"]\nstand-ins = true\nspool-user = 4294967294\nsidecar-user = 4711\nlinked-namespaces = \"refuse\"\n")
 	set := load(t, dir)
 	profile, _ := set.Profile("x")
 	want := &policy.Profile{
 		Name: "x", Description: "a test", Image: "registry.example.org:5000/x@sha256:0123",
 		Command: []string{"/bin/x", "--fixed"}, Instance: "-f",
 		Ready:        policy.Ready{PIDFiles: []string{"-p"}, DefaultPIDFile: "{state}/run/{stem}.pid", Timeout: 90 * time.Second},
-		Capabilities: []string{"KILL", "NET_RAW"}, PIDNamespace: "host", Restart: "on-failure",
+		Capabilities: []string{"KILL", "NET_RAW"}, PIDNamespace: "host", User: "root", Restart: "on-failure",
 		MemoryMax: 64 << 20, TasksMax: 16, CPUWeight: 50, OOMScoreAdjust: pointer(-500),
 		Mounts: []policy.ProfileMount{{State: true, Path: "run", Writable: true}, {Path: "/etc/x", Optional: true}},
 	}
@@ -47,6 +49,7 @@ arguments = ["-f {path:ro}", "-p {path:rw}"]
 	wantAgent := &policy.Agent{
 		Name: "a", Profiles: []string{"x"}, NetworkNamespaces: []string{"x-*"}, StateDirectories: []string{"/srv/x"},
 		Subdirectories: []string{"c", "."}, HostNetwork: true, MaxSidecars: 7, StandIns: true, SpoolUser: pointer(uint32(4294967294)),
+		SidecarUser: policy.User{UID: 4711, GID: 4711}, LinkedNamespaces: "refuse",
 	}
 	if diff := cmp.Diff(wantAgent, agent); diff != "" {
 		t.Errorf("agent (-want +got):\n%s", diff)
@@ -60,7 +63,7 @@ arguments = ["-f {path:ro}", "-p {path:rw}"]
 		{Root: "/srv/x", Path: "c", Target: "/srv/x/c"},
 		{Root: "/srv/x", Path: "run", Target: "/srv/x/run", Writable: true},
 	}
-	if diff := cmp.Diff(wantMounts, decision.Mounts); diff != "" {
+	if diff := cmp.Diff(wantMounts, decision.Mounts, withoutNamed); diff != "" {
 		t.Errorf("mounts (-want +got):\n%s", diff)
 	}
 }
@@ -79,7 +82,7 @@ func TestPolicyLoadDefaults(t *testing.T) {
 	if diff := cmp.Diff(want, profile, cmpopts.IgnoreUnexported(policy.Profile{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if agent, _ := set.Agent("a"); agent.MaxSidecars != 1000 || agent.HostNetwork {
+	if agent, _ := set.Agent("a"); agent.MaxSidecars != 1000 || agent.HostNetwork || agent.SidecarUser.String() != "42435:42435" || agent.LinkedNamespaces != "warn" {
 		t.Errorf("agent: %+v", agent)
 	}
 	if set.Warnings() != nil {

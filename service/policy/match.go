@@ -12,8 +12,9 @@ type use struct {
 
 // matches is how the rules took a whole list of arguments.
 type matches struct {
-	rules []string // for each argument
-	uses  []use
+	rules     []string // for each argument
+	uses      []use
+	arguments []string // without the ignored ones
 }
 
 // matchAll finds the rule of every argument. A rule of two words takes two.
@@ -30,6 +31,9 @@ func (p *Profile) matchAll(arguments []string) (*matches, *refusal) {
 		m.uses = append(m.uses, uses...)
 		for range r.words {
 			m.rules = append(m.rules, r.text)
+			if !r.ignored {
+				m.arguments = append(m.arguments, arguments[i])
+			}
 			i++
 		}
 	}

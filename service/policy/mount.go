@@ -21,26 +21,33 @@ type Mount struct {
 	Writable bool
 	Private  bool // an empty directory of the container's own is in its place
 	Optional bool // it may be missing
+	Named    bool // an argument names a file in it, or the directory itself
 }
 
 // mounts collects mounts by their targets.
 type mounts map[string]Mount
 
-// add takes a mount in. Of two with the same target the writable one wins, the
-// one that shows what is there, and it must be there if either must.
-func (m mounts) add(mount Mount) {
+// add adds a mount. Of two with the same target the writable one wins, and the
+// directory must exist if either says so. A directory that is private for one and not
+// for the other is a reason for a refusal, which is returned; else it is "".
+func (m mounts) add(mount Mount) string {
 	if old, ok := m[mount.Target]; ok {
+		if mount.Private != old.Private {
+			return "in place of " + mount.Target + " the process gets an empty directory of its own (for its pid file, or to hide what is there), " +
+				"so no other file of it can be named: put the file into another directory"
+		}
 		mount.Writable = mount.Writable || old.Writable
-		mount.Private = mount.Private && old.Private
 		mount.Optional = mount.Optional && old.Optional
+		mount.Named = mount.Named || old.Named
 	}
 	m[mount.Target] = mount
+	return ""
 }
 
-// addState takes in a directory of a state directory.
-func (m mounts) addState(mount Mount) {
+// addState adds a directory of a state directory.
+func (m mounts) addState(mount Mount) string {
 	mount.Target = path.Join(mount.Root, mount.Path)
-	m.add(mount)
+	return m.add(mount)
 }
 
 // list returns the mounts by target, so that a directory comes before what is

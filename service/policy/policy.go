@@ -25,6 +25,7 @@ type Profile struct {
 	Instance       string   // option whose value tells two instances apart
 	Ready          Ready
 	Capabilities   []string       // without "CAP_", sorted
+	User           string         // "root", or "": the agent's
 	PIDNamespace   string         // "private" or "host"
 	Daemonizes     bool           // it leaves the foreground
 	Restart        string         // as systemd's Restart=: "no", "on-failure" or "always"
@@ -68,6 +69,8 @@ type Agent struct {
 	HostNetwork       bool     // whether its sidecars may run in the host's network
 	MaxSidecars       int
 	StandIns          bool    // whether it has a pid namespace of its own, where stand-ins take the sidecars' place
+	SidecarUser       User    // the host's user that its sidecars run as, unless a profile asks for root
+	LinkedNamespaces  string  // what a link from a namespace to another one means: "check", "warn" or "refuse"
 	SpoolUser         *uint32 // user of the host that writes requests into its spool; nil: it has no spool
 }
 

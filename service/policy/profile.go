@@ -19,6 +19,7 @@ func parseProfile(r *report, name string, document []byte) *Profile {
 		Image:        r.image(raw.Image),
 		Command:      r.command(raw.Command),
 		Capabilities: r.capabilities(raw.Capabilities),
+		User:         r.profileUser(raw.User),
 		PIDNamespace: r.choice("pid-namespace", raw.PIDNamespace, "private", "host"),
 		Daemonizes:   raw.Daemonizes,
 		Restart:      r.choice("restart", raw.Restart, "no", "on-failure", "always"),
@@ -38,7 +39,7 @@ func parseProfile(r *report, name string, document []byte) *Profile {
 		r.errorf("daemonizes", "needs pid-namespace = \"private\": what adopts the program must be the first process of its namespace")
 	}
 	before := len(r.problems)
-	p.arguments, p.rules = r.rules(raw.Arguments)
+	p.arguments, p.rules = r.rules(raw.Arguments, raw.Ignored)
 	if len(r.problems) == before { // else what refers to a rule would only be noise
 		r.instance(p, raw.Instance)
 		r.ready(p, raw.Ready)

@@ -8,6 +8,7 @@ type rawProfile struct {
 	Instance       string    `toml:"instance"`
 	Ready          *rawReady `toml:"ready"`
 	Capabilities   []string  `toml:"capabilities"`
+	User           *string   `toml:"user"`
 	PIDNamespace   *string   `toml:"pid-namespace"`
 	Daemonizes     bool      `toml:"daemonizes"`
 	Restart        *string   `toml:"restart"`
@@ -17,6 +18,7 @@ type rawProfile struct {
 	OOMScoreAdjust *int64    `toml:"oom-score-adjust"`
 	Mounts         []string  `toml:"mounts"`
 	Arguments      []string  `toml:"arguments"`
+	Ignored        []string  `toml:"ignored-arguments"`
 }
 
 type rawReady struct {
@@ -37,4 +39,6 @@ type rawAgent struct {
 	MaxSidecars       *int64   `toml:"max-sidecars"`
 	StandIns          *bool    `toml:"stand-ins"`
 	SpoolUser         *int64   `toml:"spool-user"`
+	SidecarUser       any      `toml:"sidecar-user"` // a number or a name
+	LinkedNamespaces  *string  `toml:"linked-namespaces"`
 }

@@ -11,6 +11,8 @@ type rule struct {
 	text   string
 	option string // what the instance and readiness keys call it
 	words  []word // one or two
+
+	ignored bool // the program does not get the argument
 }
 
 // word is what one argument must look like: literals and holes in turn.

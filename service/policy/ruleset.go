@@ -4,38 +4,53 @@ import "slices"
 
 const maxRules = 512 // of a profile; each is compared with every other
 
-// rules reads the rules of a profile: as they are written, and sorted so that
-// those without holes come first.
-func (r *report) rules(texts []string) (written []string, rules []*rule) {
+// rules reads the rules of a profile and sorts them so that those without holes
+// come first. ignored are the rules of arguments that the program does not get.
+func (r *report) rules(texts, ignored []string) (written []string, rules []*rule) {
 	switch {
 	case len(texts) == 0:
 		r.errorf("arguments", "is missing: without a rule no argument is accepted")
-	case len(texts) > maxRules:
-		r.errorf("arguments", "has %d rules, %d are accepted", len(texts), maxRules)
+	case len(texts)+len(ignored) > maxRules:
+		r.errorf("arguments", "has %d rules, %d are accepted", len(texts)+len(ignored), maxRules)
 		return nil, nil
 	}
 	for i, text := range texts {
-		parsed, err := parseRule(text)
-		if err != nil {
-			r.errorf(element("arguments", i), "%q: %v", text, err)
-			continue
+		rules = r.rule(element("arguments", i), text, rules)
+	}
+	accepted := len(rules)
+	for i, text := range ignored {
+		rules = r.rule(element("ignored-arguments", i), text, rules)
+	}
+	for _, rule := range rules[accepted:] {
+		rule.ignored = true
+		if slices.ContainsFunc(rule.holes(), func(h *hole) bool { return h.path }) {
+			r.errorf("ignored-arguments", "%q: the program gets no file that it is not told of", rule.text)
 		}
-		for _, other := range rules {
-			if reason := ambiguous(other, parsed); reason != "" {
-				r.errorf(element("arguments", i), "%q: %s", text, reason)
-				break
-			}
-		}
-		rules = append(rules, parsed)
 	}
 	slices.SortStableFunc(rules, func(a, b *rule) int { return len(a.holes()) - len(b.holes()) })
-	return texts, rules
+	return slices.Concat(texts, ignored), rules
+}
+
+// rule adds a rule to rules, if it is well-formed.
+func (r *report) rule(key, text string, rules []*rule) []*rule {
+	parsed, err := parseRule(text)
+	if err != nil {
+		r.errorf(key, "%q: %v", text, err)
+		return rules
+	}
+	for _, other := range rules {
+		if reason := ambiguous(other, parsed); reason != "" {
+			r.errorf(key, "%q: %s", text, reason)
+			break
+		}
+	}
+	return append(rules, parsed)
 }
 
 // valueRule finds the one rule of an option whose value is a single hole.
 func (p *Profile) valueRule(option string) (*rule, *hole, bool) {
 	same := p.rulesFor(option)
-	if len(same) != 1 {
+	if len(same) != 1 || same[0].ignored {
 		return nil, nil, false
 	}
 	h, ok := same[0].value()

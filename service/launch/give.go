@@ -1,0 +1,90 @@
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxGiven is how many names of a directory are looked at.
+const maxGiven = 4096
+
+// give makes a directory that an argument names, and the plain files in it, the
+// payload's, as far as they are root's: an agent that runs as root (edpm's do) makes
+// them so, and the payload could not write its pid file there. Directories in it, files
+// with more than one name, and what is anybody else's stay as they are.
+func (p Plan) give(m Mount, source *os.File) error {
+	if !m.Given || !m.Writable || m.Private || p.User == 0 {
+		return nil
+	}
+	if err := p.giveOne(source); err != nil {
+		return err
+	}
+	dir, err := os.Open(throughProc(source))
+	if err != nil {
+		return fmt.Errorf("%s: %v", m, err)
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(maxGiven)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s: %v", m, err)
+	}
+	for _, name := range names {
+		f, err := openat2(int(dir.Fd()), name, m.String()+"/"+name, unix.O_PATH, resolveBeneath|unix.RESOLVE_NO_XDEV)
+		if err != nil {
+			continue // a link, or gone by now
+		}
+		err = p.giveFile(f)
+		f.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p Plan) giveFile(f *os.File) error {
+	st, err := statOf(f)
+	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink != 1 {
+		return err
+	}
+	return p.giveOne(f)
+}
+
+// giveOne changes the owner of what f is open on, if it is root's.
+func (p Plan) giveOne(f *os.File) error {
+	st, err := statOf(f)
+	if err != nil || st.Uid != 0 {
+		return err
+	}
+	if err := unix.Fchownat(int(f.Fd()), "", int(p.User), int(p.Group), unix.AT_EMPTY_PATH); err != nil {
+		return fmt.Errorf("giving %s to user %d: %v", f.Name(), p.User, err)
+	}
+	return nil
+}
+
+// unwritable says which of the directories that the payload writes to are closed to
+// its user. It looks at owners and modes, not at access lists, so it is a hint only.
+func (p Plan) unwritable() error {
+	var hints []error
+	for _, m := range p.Mounts {
+		if !m.Given || !m.Writable || m.Private || p.User == 0 {
+			continue
+		}
+		source, err := openSource(m)
+		if err != nil {
+			continue // said before
+		}
+		st, err := statOf(source)
+		source.Close()
+		open := st.Uid == p.User && st.Mode&0o200 != 0 || st.Gid == p.Group && st.Mode&0o020 != 0 || st.Mode&0o002 != 0
+		if err == nil && !open {
+			hints = append(hints, fmt.Errorf("hint: %s belongs to user %d with mode %#o, and the payload runs as user %d (sidecar-user in the agent's file)",
+				m, st.Uid, st.Mode&0o777, p.User))
+		}
+	}
+	return errors.Join(hints...)
+}

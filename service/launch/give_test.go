@@ -1,0 +1,96 @@
+package launch
+
+import (
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"tripleo.io/sidecar/service/netns/netnstest"
+)
+
+const someUser = 4711
+
+func ownerOf(t *testing.T, path string) uint32 {
+	t.Helper()
+	info, err := os.Lstat(path)
+	must(t, err)
+	return info.Sys().(*syscall.Stat_t).Uid
+}
+
+// givenPlan returns a plan of a payload that is an ordinary user and writes to dhcp/1.
+func (r rig) givenPlan() Plan {
+	p := r.plan()
+	p.User, p.Group = someUser, someUser
+	p.Mounts = []Mount{{Root: r.state, Path: "dhcp/1", Writable: true, Given: true}}
+	return p
+}
+
+// TestHardeningDirectoryIsGivenToTheUser shows what becomes the payload's, and that
+// nothing else does.
+func TestHardeningDirectoryIsGivenToTheUser(t *testing.T) {
+	if !netnstest.Private(t) {
+		return
+	}
+	r := newRig(t)
+	dir := r.state + "/dhcp/1/"
+	must(t, os.WriteFile(dir+"leases", nil, 0o644))
+	must(t, os.WriteFile(dir+"others", nil, 0o644))
+	must(t, os.Chown(dir+"others", 99, 99))
+	must(t, os.Mkdir(dir+"sub", 0o755))
+	must(t, os.WriteFile(r.state+"/victim", nil, 0o600))
+	must(t, os.Link(r.state+"/victim", dir+"second-name"))
+	must(t, os.Symlink(r.state+"/victim", dir+"link"))
+	p := r.givenPlan()
+	must(t, r.Prepare(p))
+	for name, want := range map[string]uint32{
+		"": someUser, "leases": someUser, "marker": someUser, "others": 99, "sub": 0, "second-name": 0, "link": 0, "../../victim": 0, "..": 0,
+	} {
+		if got := ownerOf(t, dir+name); got != want {
+			t.Errorf("%q belongs to %d, want %d", name, got, want)
+		}
+	}
+	must(t, r.Clean(p.ID))
+}
+
+// TestHardeningDirectoryIsNotGiven shows when a directory stays as it is.
+func TestHardeningDirectoryIsNotGiven(t *testing.T) {
+	if !netnstest.Private(t) {
+		return
+	}
+	r := newRig(t)
+	for name, change := range map[string]func(p *Plan){
+		"read only":  func(p *Plan) { p.Mounts[0].Writable = false },
+		"of profile": func(p *Plan) { p.Mounts[0].Given = false },
+		"private":    func(p *Plan) { p.Mounts[0].Private = true },
+		"for root":   func(p *Plan) { p.User, p.Group = 0, 0 },
+		"another's":  func(*Plan) { must(t, os.Chown(r.state+"/dhcp/1", 98, 98)) },
+	} {
+		p := r.givenPlan()
+		change(&p)
+		must(t, r.Prepare(p))
+		if got := ownerOf(t, r.state+"/dhcp/1"); got == someUser {
+			t.Errorf("%s: it was given", name)
+		}
+		if hint := p.unwritable(); (hint != nil) != (name == "another's") || hint != nil && !strings.Contains(hint.Error(), "belongs to user 98") {
+			t.Errorf("%s: hint %v", name, hint)
+		}
+		must(t, r.Clean(p.ID))
+		must(t, os.Chown(r.state+"/dhcp/1", 0, 0))
+	}
+}
+
+// TestHardeningPrivateMountIsTheUsers: the payload writes its pid file there.
+func TestHardeningPrivateMountIsTheUsers(t *testing.T) {
+	if !netnstest.Private(t) {
+		return
+	}
+	r := newRig(t)
+	p := r.privatePlan(t)
+	p.User, p.Group = someUser, someUser
+	must(t, r.Prepare(p))
+	if got := ownerOf(t, r.pin("mounts/2")); got != someUser {
+		t.Errorf("the private mount belongs to %d", got)
+	}
+	must(t, r.Clean(p.ID))
+}
