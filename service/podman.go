@@ -58,6 +58,9 @@ func (p podman) start(j *job) []string {
 		}
 		argv = append(argv, "--mount="+mountOption(launch.MountPath(j.id.String(), i), m))
 	}
+	for _, assignment := range profile.EnvironmentOf(j.decision.User) {
+		argv = append(argv, "--env="+assignment)
+	}
 	if tag := j.context.ProcessTag; tag != nil {
 		argv = append(argv, "--env=PROCESS_TAG="+*tag)
 	}

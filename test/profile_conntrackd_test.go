@@ -64,7 +64,7 @@ func newConntrackd(t *testing.T) (kind, string) {
 		agent: agent, profile: "conntrackd", namespace: r.namespace, processes: 1, deafToHUP: true,
 		stale:        []string{dir + "/conntrackd.lock", dir + "/conntrackd.ctl"},
 		arguments:    []string{"-d", "-C", dir + "/conntrackd.conf"},
-		capabilities: []string{"DAC_OVERRIDE", "NET_ADMIN"},
+		capabilities: []string{"NET_ADMIN"},
 	}, dir
 }
 

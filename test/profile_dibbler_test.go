@@ -47,7 +47,7 @@ func TestProfileDibblerClient(t *testing.T) {
 		agent: agent, profile: "dibbler-client", namespace: r.namespace, processes: 1, deafToHUP: true,
 		pidFiles:     []string{dir + "/client.pid"},
 		arguments:    []string{"start", "-w", dir},
-		capabilities: []string{"DAC_OVERRIDE", "NET_BIND_SERVICE"},
+		capabilities: []string{"NET_BIND_SERVICE"},
 	}
 	// The interface's address is usable once no other host has claimed it.
 	eventually(t, 5*time.Second, "the address is not tentative", func() bool {

@@ -12,7 +12,7 @@ func TestProfileDnsmasq(t *testing.T) {
 	k := kind{
 		agent: neutron, profile: "dnsmasq", namespace: n.namespace, processes: 1,
 		pidFiles: []string{n.file("pid")}, arguments: n.arguments(),
-		capabilities: []string{"DAC_OVERRIDE", "NET_ADMIN", "NET_BIND_SERVICE", "NET_RAW", "SETGID", "SETUID"},
+		capabilities: []string{"NET_ADMIN", "NET_BIND_SERVICE", "NET_RAW"},
 	}
 	k.lives(t)
 }

@@ -79,7 +79,7 @@ func TestProfileHaproxy(t *testing.T) {
 	k := kind{
 		agent: agent, profile: "haproxy", namespace: r.namespace, processes: 2,
 		pidFiles: []string{pid}, arguments: []string{"-f", configuration},
-		capabilities: []string{"KILL", "NET_BIND_SERVICE", "SETGID", "SETUID"},
+		capabilities: []string{"NET_BIND_SERVICE"},
 	}
 	asks := func() string {
 		const get = `exec 3<>/dev/tcp/127.0.0.1/80; printf 'GET / HTTP/1.0\r\n\r\n' >&3; timeout 5 tail -n 1 <&3`

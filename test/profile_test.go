@@ -30,6 +30,7 @@ type kind struct {
 	profile      string
 	namespace    string
 	arguments    []string
+	ignored      []string // arguments behind them that the process does not get
 	pidFiles     []string
 	stale        []string // other files that the agent removes before a start
 	processes    int      // how many show the command line
@@ -100,7 +101,7 @@ func place(t *testing.T, name string) string {
 
 func (k kind) parameters() interfaces.LaunchParameters {
 	return interfaces.LaunchParameters{
-		Profile: k.profile, NetworkNamespace: &k.namespace, Arguments: k.arguments, ProcessTag: new(k.profile + "-tag"),
+		Profile: k.profile, NetworkNamespace: &k.namespace, Arguments: slices.Concat(k.arguments, k.ignored), ProcessTag: new(k.profile + "-tag"),
 	}
 }
 
@@ -151,8 +152,20 @@ func (k kind) checkConfined(t *testing.T, pids []int) {
 		if namespaceOf(t, pid, "pid") == namespaceOf(t, os.Getpid(), "pid") {
 			t.Errorf("process %d is in the host's pid namespace", pid)
 		}
-		if got, want := status(t, pid, "CapBnd"), fmt.Sprintf("%016x", k.bits(t)); got != want {
-			t.Errorf("the bounding set of %d is %s, want %s", pid, got, want)
+		want := fmt.Sprintf("%016x", k.bits(t))
+		for _, set := range []string{"CapBnd", "CapPrm", "CapEff", "CapAmb"} {
+			if got := status(t, pid, set); got != want {
+				t.Errorf("%s of process %d is %s, want %s", set, pid, got, want)
+			}
+		}
+		user := strings.TrimSuffix(strings.Repeat(fmt.Sprint(neutronUser, " "), 4), " ")
+		for _, ids := range []string{"Uid", "Gid"} {
+			if got := status(t, pid, ids); got != user {
+				t.Errorf("%s of process %d is %s, want %s", ids, pid, got, user)
+			}
+		}
+		if got := status(t, pid, "Groups"); got != fmt.Sprint(neutronUser) {
+			t.Errorf("process %d is in the groups %s", pid, got)
 		}
 		if got := status(t, pid, "NoNewPrivs"); got != "1" {
 			t.Errorf("process %d may gain privileges", pid)

@@ -35,6 +35,7 @@ func TestPolicyDecisionSaysWhatTheContainerSees(t *testing.T) {
 	set := withRouter(t)
 	const pids = state + "/external/pids/"
 	hidden := []policy.Mount{
+		{Path: "/usr/share/sidecar/haproxy.cfg", Target: "/usr/share/sidecar/haproxy.cfg"},
 		mount(".", false), private("dhcp", true), private("external/pids", false), private("ha_confs", true), private("pd", true), private("ra", true),
 	}
 	for _, test := range []struct {
@@ -72,7 +73,7 @@ func TestPolicyDecisionSaysWhatTheContainerSees(t *testing.T) {
 			want: policy.Decision{
 				Key:      state + "/ns-metadata-proxy/r.conf",
 				Rules:    []string{"-f {path:ro}", "-f {path:ro}"},
-				Mounts:   slices.Insert(slices.Clone(hidden), 4, mount("ns-metadata-proxy", false)),
+				Mounts:   slices.Insert(slices.Clone(hidden), 5, mount("ns-metadata-proxy", false)),
 				PIDFiles: []policy.File{file("external/pids/r.pid.haproxy")},
 			},
 		},

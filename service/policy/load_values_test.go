@@ -22,6 +22,7 @@ ready = { pid-file = "-p", default-pid-file = "{state}/run/{stem}.pid", timeout 
 capabilities = ["NET_RAW", "KILL"]
 pid-namespace = "host"
 user = "root"
+environment = ["A={uid}:{gid}"]
 ignored-arguments = ["-u {name}"]
 restart = "on-failure"
 memory-max = "64M"
@@ -38,7 +39,7 @@ arguments = ["-f {path:ro}", "-p {path:rw}"]
 		Name: "x", Description: "a test", Image: "registry.example.org:5000/x@sha256:0123",
 		Command: []string{"/bin/x", "--fixed"}, Instance: "-f",
 		Ready:        policy.Ready{PIDFiles: []string{"-p"}, DefaultPIDFile: "{state}/run/{stem}.pid", Timeout: 90 * time.Second},
-		Capabilities: []string{"KILL", "NET_RAW"}, PIDNamespace: "host", User: "root", Restart: "on-failure",
+		Capabilities: []string{"KILL", "NET_RAW"}, PIDNamespace: "host", User: "root", Environment: []string{"A={uid}:{gid}"}, Restart: "on-failure",
 		MemoryMax: 64 << 20, TasksMax: 16, CPUWeight: 50, OOMScoreAdjust: pointer(-500),
 		Mounts: []policy.ProfileMount{{State: true, Path: "run", Writable: true}, {Path: "/etc/x", Optional: true}},
 	}
@@ -57,6 +58,9 @@ arguments = ["-f {path:ro}", "-p {path:rw}"]
 	decision, err := set.Decide(policy.Request{Agent: "a", Profile: "x", Arguments: []string{"-f", "/srv/x/c/y.conf"}})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if got := profile.EnvironmentOf(policy.User{UID: 1, GID: 2}); len(got) != 1 || got[0] != "A=1:2" {
+		t.Errorf("environment %q", got)
 	}
 	wantMounts := []policy.Mount{
 		{Path: "/etc/x", Target: "/etc/x", Optional: true},

@@ -26,6 +26,7 @@ type Profile struct {
 	Ready          Ready
 	Capabilities   []string       // without "CAP_", sorted
 	User           string         // "root", or "": the agent's
+	Environment    []string       // "NAME=value" as written, with {uid} and {gid}
 	PIDNamespace   string         // "private" or "host"
 	Daemonizes     bool           // it leaves the foreground
 	Restart        string         // as systemd's Restart=: "no", "on-failure" or "always"

@@ -20,6 +20,7 @@ func parseProfile(r *report, name string, document []byte) *Profile {
 		Command:      r.command(raw.Command),
 		Capabilities: r.capabilities(raw.Capabilities),
 		User:         r.profileUser(raw.User),
+		Environment:  r.environment(raw.Environment),
 		PIDNamespace: r.choice("pid-namespace", raw.PIDNamespace, "private", "host"),
 		Daemonizes:   raw.Daemonizes,
 		Restart:      r.choice("restart", raw.Restart, "no", "on-failure", "always"),

@@ -9,6 +9,7 @@ type rawProfile struct {
 	Ready          *rawReady `toml:"ready"`
 	Capabilities   []string  `toml:"capabilities"`
 	User           *string   `toml:"user"`
+	Environment    []string  `toml:"environment"`
 	PIDNamespace   *string   `toml:"pid-namespace"`
 	Daemonizes     bool      `toml:"daemonizes"`
 	Restart        *string   `toml:"restart"`
