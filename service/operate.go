@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/launch"
 	"tripleo.io/sidecar/service/systemd"
 )
 
@@ -76,7 +77,11 @@ func (c *Core) stopUnit(ctx context.Context, id interfaces.ID, killAfter time.Du
 	}
 	defer c.stops.release(id.Agent)
 	defer c.records.forget(id.Unit())
-	return c.Units.Stop(ctx, id.Unit(), killAfter)
+	unit, err := c.Units.Stop(ctx, id.Unit(), killAfter)
+	if (launch.Launcher{}).HasLeftover(id.String()) {
+		c.Logger.Warn("a container could not be removed yet; sidecar-clean.service tries again until it can", "sidecar", id)
+	}
+	return unit, err
 }
 
 // Signal sends a signal to the side process.

@@ -3,6 +3,7 @@
 //
 //	sidecar-launch exec PLAN -- PROGRAM [ARGUMENT...]   ExecStart
 //	sidecar-launch clean PLAN -- PROGRAM [ARGUMENT...]  ExecStopPost
+//	sidecar-launch sweep                                sidecar-clean.service
 //	sidecar-launch version
 //
 // PLAN is the JSON text that [launch.Encode] writes, itself, not a file. PROGRAM
@@ -16,9 +17,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"tripleo.io/sidecar/service/launch"
@@ -56,8 +59,13 @@ func run(args []string) error {
 		fmt.Println(version)
 		return nil
 	}
+	if len(args) == 1 && args[0] == "sweep" {
+		ctx, stop := untilTold()
+		defer stop()
+		return launch.Launcher{}.Sweep(ctx)
+	}
 	if len(args) < 2 {
-		return errors.New("usage: sidecar-launch exec PLAN -- PROGRAM [ARGUMENT...] | clean PLAN -- PROGRAM [ARGUMENT...] | version")
+		return errors.New("usage: sidecar-launch exec PLAN -- PROGRAM [ARGUMENT...] | clean PLAN -- PROGRAM [ARGUMENT...] | sweep | version")
 	}
 	plan, err := launch.Decode(args[1])
 	if err != nil {
@@ -83,9 +91,36 @@ func run(args []string) error {
 // clean takes the pins away, and then what the engine left. The pins go first:
 // that takes a moment and always works, while an engine can hang, and would take
 // us with it when systemd's time is up.
+//
+// What cannot be removed now is left to sidecar-clean.service, which tries again until
+// it works.
 func clean(plan launch.Plan, argv []string) error {
+	ctx, stop := untilTold()
+	defer stop()
 	err := launch.Launcher{}.Clean(plan.ID)
-	return errors.Join(err, launch.Remove(argv))
+	removeErr := launch.Launcher{}.Remove(ctx, plan.ID, argv)
+	if removeErr != nil {
+		removeErr = errors.Join(removeErr, startSweep())
+	}
+	return errors.Join(err, removeErr)
+}
+
+// sweepLimit is what is left of the unit's stop time-out.
+const sweepLimit = 400 * time.Millisecond
+
+func startSweep() error {
+	ctx, cancel := context.WithTimeout(context.Background(), sweepLimit)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "/usr/bin/systemctl", "start", "--no-block", "sidecar-clean.service").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("starting sidecar-clean.service: %v: %s", err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// untilTold returns a context that ends when systemd tells us to end.
+func untilTold() (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 }
 
 // start starts the program and waits. When systemd gives up a start that has no
@@ -93,7 +128,7 @@ func clean(plan launch.Plan, argv []string) error {
 // that is not the engine's failure, whatever the engine makes of it, and is not to be
 // repaired by another try.
 func start(plan launch.Plan, argv []string) error {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	ctx, stop := untilTold()
 	defer stop()
 	hideArguments()
 	err := launch.Launcher{}.Run(ctx, plan, argv, os.Environ(), complain)

@@ -1,5 +1,5 @@
 // Package launch is the part that runs as root inside every unit, around the
-// container engine. A plan says what to prepare and what to wait for; three functions
+// container engine. A plan says what to prepare and what to wait for; four functions
 // carry it out:
 //
 //   - [Launcher.Run] (ExecStart) pins the network namespace and the mount sources,
@@ -7,7 +7,8 @@
 //     waits until it is ready, turns the numbers in its pid files into the host's, and
 //     tells the service manager;
 //   - [Launcher.Clean] (in Run, and again as ExecStopPost) takes the pins away;
-//   - [Remove] (ExecStopPost) runs what removes the engine's left-overs.
+//   - [Launcher.Remove] (ExecStopPost) runs what removes the engine's left-overs, and
+//     [Launcher.Sweep] (sidecar-clean.service) runs again what has failed.
 //
 // The engine's client is any program that starts the payload, sends MAINPID= and
 // READY=1 to its NOTIFY_SOCKET, and ends (sd_notify(3)).

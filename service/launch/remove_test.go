@@ -7,6 +7,12 @@ import (
 	"time"
 )
 
+// removing returns what removes, for a unit of its own.
+func removing(t *testing.T) func(argv []string) error {
+	l := Launcher{Base: t.TempDir() + "/launch"}
+	return func(argv []string) error { return l.Remove(t.Context(), testID, argv) }
+}
+
 func TestRemoveIsTriedTwiceAndNoMore(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -21,7 +27,7 @@ func TestRemoveIsTriedTwiceAndNoMore(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			log := t.TempDir() + "/log"
-			err := Remove([]string{"/bin/sh", "-c", `echo run >>"$0"; ` + test.script, log})
+			err := removing(t)([]string{"/bin/sh", "-c", `echo run >>"$0"; ` + test.script, log})
 			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %v, want %q", err, test.want)
 			}
@@ -38,18 +44,18 @@ func TestRemoveIsTriedTwiceAndNoMore(t *testing.T) {
 func TestRemoveOfAProgramThatHangs(t *testing.T) {
 	t.Parallel()
 	start := time.Now()
-	err := Remove([]string{"/bin/sh", "-c", `trap "" TERM; echo begun; sleep 60; sleep 60`})
+	err := removing(t)([]string{"/bin/sh", "-c", `trap "" TERM; echo begun; sleep 60; sleep 60`})
 	if took := time.Since(start); took > 30*time.Second || took < removeLimit {
 		t.Errorf("took %v", took)
 	}
-	if err == nil || !strings.Contains(err.Error(), "not done after 4s: begun") {
+	if err == nil || !strings.Contains(err.Error(), "not done after 3.5s: begun") {
 		t.Errorf("error %v", err)
 	}
 }
 
 func TestRemoveOfAProgramThatIsNotThere(t *testing.T) {
 	t.Parallel()
-	if err := Remove([]string{"/nonexistent"}); err == nil {
+	if err := removing(t)([]string{"/nonexistent"}); err == nil {
 		t.Error("no error")
 	}
 }

@@ -48,6 +48,9 @@ func (l Launcher) Run(ctx context.Context, p Plan, argv, environment []string, s
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.limit())
 	defer cancel()
+	if err := l.forget(ctx, p.ID); err != nil {
+		return err
+	}
 	if err := l.Prepare(p); err != nil {
 		return err
 	}

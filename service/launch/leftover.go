@@ -1,0 +1,162 @@
+package launch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gofrs/flock"
+	"golang.org/x/sys/unix"
+)
+
+// A removal that fails is tried again until it works: [Launcher.Remove] notes the
+// command in a file of the unit's name before it runs it, and deletes the file when it
+// has worked. [Launcher.Sweep], run by sidecar-clean.service, runs the commands of the
+// files that are left. Whoever runs a command holds the file's lock; a new launch of the
+// same unit takes the lock and deletes the file before it makes anything.
+const leftoversName = "leftovers" // beside the directory of the pins
+
+const (
+	// lockPause is how often a lock is tried that somebody holds.
+	lockPause = 20 * time.Millisecond
+	// sweepLimit is how long one removal may take in a sweep. A container with 120,000
+	// control groups took podman 17 s.
+	sweepLimit = 5 * time.Minute
+)
+
+// leftover is the note of one removal, locked.
+type leftover struct{ lock *flock.Flock }
+
+func (l Launcher) leftovers() string { return filepath.Join(filepath.Dir(l.base()), leftoversName) }
+
+// HasLeftover reports whether the removal of what a unit left has failed so far.
+func (l Launcher) HasLeftover(id string) bool {
+	_, err := os.Lstat(filepath.Join(l.leftovers(), id))
+	return validID(id) && err == nil
+}
+
+// note writes what Sweep is to run for a unit until it works.
+func (l Launcher) note(ctx context.Context, id string, argv []string) (leftover, error) {
+	if !validID(id) {
+		return leftover{}, fmt.Errorf("id %.100q is not AGENT.PROFILE.HASH", id)
+	}
+	if err := os.MkdirAll(l.leftovers(), 0o700); err != nil {
+		return leftover{}, err
+	}
+	n, err := lockLeftover(ctx, filepath.Join(l.leftovers(), id), os.O_CREATE)
+	if err != nil {
+		return leftover{}, err
+	}
+	text, err := json.Marshal(argv)
+	if err == nil {
+		err = os.WriteFile(n.lock.Path(), text, 0o600)
+	}
+	if err != nil {
+		n.unlock()
+	}
+	return n, err
+}
+
+// forget deletes the note about a unit, if there is one, when nobody uses it any more.
+func (l Launcher) forget(ctx context.Context, id string) error {
+	n, err := lockLeftover(ctx, filepath.Join(l.leftovers(), id), 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("the container of an earlier run is being removed: %w", err)
+	}
+	return n.done()
+}
+
+// lockLeftover waits for the lock of a note. os.ErrNotExist means that it is gone.
+func lockLeftover(ctx context.Context, path string, create int) (leftover, error) {
+	for {
+		n := leftover{flock.New(path, flock.SetFlag(os.O_RDWR|create), flock.SetPermissions(0o600))}
+		locked, err := n.lock.TryLockContext(ctx, lockPause)
+		if err != nil || !locked {
+			n.unlock()
+			return leftover{}, errors.Join(err, ctx.Err())
+		}
+		held, err := n.lock.Stat()
+		named, namedErr := os.Lstat(path)
+		if err == nil && namedErr == nil && os.SameFile(held, named) {
+			return n, nil
+		}
+		n.unlock() // somebody has deleted it while we waited
+		if create == 0 {
+			return leftover{}, os.ErrNotExist
+		}
+	}
+}
+
+// done deletes the note.
+func (n leftover) done() error {
+	defer n.unlock()
+	return os.Remove(n.lock.Path())
+}
+
+func (n leftover) unlock() { _ = n.lock.Close() } // the file is closed in any case
+
+// Sweep runs every removal that has failed so far. Its error names those that fail
+// again.
+func (l Launcher) Sweep(ctx context.Context) error {
+	dir, err := os.Open(l.leftovers())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	for _, name := range names {
+		if sweepErr := l.sweep(ctx, name); sweepErr != nil {
+			err = errors.Join(err, fmt.Errorf("sidecar %s: %w", name, sweepErr))
+		}
+	}
+	return err
+}
+
+func (l Launcher) sweep(ctx context.Context, name string) error {
+	held, cancel := context.WithTimeout(ctx, lockPause)
+	defer cancel()
+	n, err := lockLeftover(held, filepath.Join(l.leftovers(), name), 0)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, context.DeadlineExceeded) {
+		return nil // gone, or somebody is at it
+	}
+	if err != nil {
+		return err
+	}
+	argv, err := n.command()
+	if err == nil {
+		err = runQuietly(ctx, sweepLimit, argv)
+	}
+	if err != nil {
+		n.unlock()
+		return err
+	}
+	return n.done()
+}
+
+// command reads the command of a note. One that was cut short by a power loss or a full
+// disk has none, and there is nothing that could be run.
+func (n leftover) command() ([]string, error) {
+	text, err := os.ReadFile(n.lock.Path())
+	var argv []string
+	if err == nil {
+		err = json.Unmarshal(text, &argv)
+	}
+	if err == nil && (len(argv) == 0 || !filepath.IsAbs(argv[0])) {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w; remove the container by hand, and then this file", n.lock.Path(), err)
+	}
+	return argv, unix.Access(argv[0], unix.X_OK)
+}

@@ -1,0 +1,112 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// stubborn returns a launcher, a removal that fails until the file at allowed is there,
+// and how often it ran.
+func stubborn(t *testing.T) (l Launcher, argv []string, allowed string, runs func() int) {
+	t.Helper()
+	dir := t.TempDir()
+	allowed = dir + "/allowed"
+	argv = []string{"/bin/sh", "-c", `echo run >>"$0"; test -e "$1"`, dir + "/log", allowed}
+	return Launcher{Base: dir + "/launch"}, argv, allowed, func() int {
+		text, _ := os.ReadFile(dir + "/log")
+		return strings.Count(string(text), "run\n")
+	}
+}
+
+// TestHardeningRemovalIsTriedAgain shows that a removal that failed is run by every
+// sweep until it works, and then no more.
+func TestHardeningRemovalIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	l, argv, allowed, runs := stubborn(t)
+	if err := l.Remove(t.Context(), testID, argv); err == nil || !l.HasLeftover(testID) {
+		t.Fatalf("error %v, note %v", err, l.HasLeftover(testID))
+	}
+	before := runs()
+	if err := l.Sweep(t.Context()); err == nil || !strings.Contains(err.Error(), testID) || !l.HasLeftover(testID) || runs() != before+1 {
+		t.Errorf("a sweep that fails: %v, %d runs", err, runs())
+	}
+	must(t, os.WriteFile(allowed, nil, 0o600))
+	must(t, l.Sweep(t.Context()))
+	if l.HasLeftover(testID) || runs() != before+2 {
+		t.Errorf("after a sweep that works: note %v, %d runs", l.HasLeftover(testID), runs())
+	}
+	must(t, l.Sweep(t.Context()))
+	must(t, l.Remove(t.Context(), testID, argv))
+	if l.HasLeftover(testID) || runs() != before+3 {
+		t.Errorf("note %v, %d runs", l.HasLeftover(testID), runs())
+	}
+}
+
+// TestHardeningRemovalThatWasCutShort is what a kill of the clean-up leaves.
+func TestHardeningRemovalThatWasCutShort(t *testing.T) {
+	t.Parallel()
+	l, argv, allowed, runs := stubborn(t)
+	must(t, os.WriteFile(allowed, nil, 0o600))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := l.Remove(ctx, testID, argv); err == nil {
+		t.Error("no error")
+	}
+	n, err := l.note(t.Context(), testID, argv)
+	must(t, err)
+	n.unlock() // as the kernel does for a process that is killed
+	must(t, l.Sweep(t.Context()))
+	if l.HasLeftover(testID) || runs() != 1 {
+		t.Errorf("note %v, %d runs", l.HasLeftover(testID), runs())
+	}
+}
+
+// TestHardeningRemovalAndLaunchTakeTurns: a sweep must not remove what a new launch of
+// the same unit has made.
+func TestHardeningRemovalAndLaunchTakeTurns(t *testing.T) {
+	t.Parallel()
+	l, argv, _, runs := stubborn(t)
+	n, err := l.note(t.Context(), testID, argv)
+	must(t, err)
+	must(t, l.Sweep(t.Context()))
+	if runs() != 0 {
+		t.Error("a sweep ran what somebody else is running")
+	}
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := l.forget(short, testID); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "being removed") {
+		t.Errorf("a launch during the removal: %v", err)
+	}
+	freed := make(chan error, 1)
+	go func() { freed <- l.forget(t.Context(), testID) }()
+	n.unlock()
+	must(t, <-freed)
+	must(t, l.Sweep(t.Context()))
+	if l.HasLeftover(testID) || runs() != 0 {
+		t.Errorf("after the launch: note %v, %d runs", l.HasLeftover(testID), runs())
+	}
+	must(t, l.forget(t.Context(), testID))
+}
+
+func TestHardeningRemovalNotesThatAreBroken(t *testing.T) {
+	t.Parallel()
+	l, argv, _, _ := stubborn(t)
+	n, err := l.note(t.Context(), testID, argv)
+	must(t, err)
+	n.unlock()
+	for _, text := range []string{"", "[]", `["sh"]`, `["/bin/sh"`, "{}"} {
+		must(t, os.WriteFile(l.leftovers()+"/"+testID, []byte(text), 0o600))
+		if err := l.Sweep(t.Context()); err == nil || !strings.Contains(err.Error(), "by hand") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	for _, id := range []string{"", "..", "a/b", "../../etc/passwd"} {
+		if _, err := l.note(t.Context(), id, argv); err == nil || l.HasLeftover(id) {
+			t.Errorf("id %q: %v", id, err)
+		}
+	}
+}
