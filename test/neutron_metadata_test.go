@@ -57,6 +57,11 @@ func serveMetadata(t *testing.T, header string) {
 		t.Fatal(err)
 	}
 	listener.(*net.UnixListener).SetUnlinkOnClose(false)
+	// An agent that runs as root, like this one, needs metadata_proxy_socket_mode = all:
+	// the proxy is not root.
+	if err := os.Chmod(socket, 0o666); err != nil {
+		t.Fatal(err)
+	}
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, r.Header.Get(header)) // the test sees what came
 	})}

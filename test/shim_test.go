@@ -130,7 +130,7 @@ func TestShimStartsWatchesAndStopsDnsmasq(t *testing.T) {
 	if got := environ(t, pid)["PROCESS_TAG"]; got != "dnsmasq-"+n.id {
 		t.Errorf("PROCESS_TAG is %q", got)
 	}
-	if info, err := os.Stat(n.file("pid")); err != nil || info.Mode().Perm() != 0o644 || info.Sys().(*syscall.Stat_t).Uid != 0 {
+	if info, err := os.Stat(n.file("pid")); err != nil || info.Mode().Perm() != 0o644 || info.Sys().(*syscall.Stat_t).Uid != neutronUser {
 		t.Errorf("pid file %v, %v", info, err)
 	}
 	if got := n.lease(t); got != "192.0.2.10" {

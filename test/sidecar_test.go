@@ -131,6 +131,11 @@ func running(s *interfaces.Sidecar, arguments []string) error {
 	return nil
 }
 
+// idOf returns the ID of the sidecar that a launch is about.
+func idOf(agent string, p interfaces.LaunchParameters) string {
+	return interfaces.NewID(agent, p.Profile, pidFileOf(p.Arguments)).String()
+}
+
 // pidFileOf returns the path that a list of arguments names.
 func pidFileOf(arguments []string) string {
 	for _, a := range arguments {

@@ -12,15 +12,22 @@ import (
 // maxGiven is how many names of a directory are looked at.
 const maxGiven = 4096
 
-// give makes a directory that an argument names, and the plain files in it, the
-// payload's, as far as they are root's: an agent that runs as root (edpm's do) makes
-// them so, and the payload could not write its pid file there. Directories in it, files
-// with more than one name, and what is anybody else's stay as they are.
+// What the payload's group may do with a directory and a file that it is given.
+const (
+	groupDirectory = 0o070
+	groupFile      = 0o060
+)
+
+// give lets the payload's group write to a directory that an argument names, and to the
+// plain files in it, as far as they are root's and of root's group: an agent that runs
+// as root (edpm's do) makes them so, and the payload could not write its pid file there.
+// They stay the agent's: it may be a root without CAP_DAC_OVERRIDE. Directories in it,
+// files with more than one name, and what is anybody else's stay as they are.
 func (p Plan) give(m Mount, source *os.File) error {
-	if !m.Given || !m.Writable || m.Private || p.User == 0 {
+	if !p.gives(m) {
 		return nil
 	}
-	if err := p.giveOne(source); err != nil {
+	if err := p.giveOne(source, groupDirectory); err != nil {
 		return err
 	}
 	dir, err := os.Open(throughProc(source))
@@ -46,22 +53,30 @@ func (p Plan) give(m Mount, source *os.File) error {
 	return nil
 }
 
+// gives reports whether the payload must be able to write to what is mounted.
+func (p Plan) gives(m Mount) bool { return m.Given && m.Writable && !m.Private && p.User != 0 }
+
 func (p Plan) giveFile(f *os.File) error {
 	st, err := statOf(f)
 	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink != 1 {
 		return err
 	}
-	return p.giveOne(f)
+	return p.giveOne(f, groupFile)
 }
 
-// giveOne changes the owner of what f is open on, if it is root's.
-func (p Plan) giveOne(f *os.File) error {
+// giveOne changes the group of what f is open on, if it is root's in both respects, and
+// adds what the group may do.
+func (p Plan) giveOne(f *os.File, mode uint32) error {
 	st, err := statOf(f)
-	if err != nil || st.Uid != 0 {
+	if err != nil || st.Uid != 0 || st.Gid != 0 {
 		return err
 	}
-	if err := unix.Fchownat(int(f.Fd()), "", int(p.User), int(p.Group), unix.AT_EMPTY_PATH); err != nil {
-		return fmt.Errorf("giving %s to user %d: %v", f.Name(), p.User, err)
+	err = unix.Fchownat(int(f.Fd()), "", -1, int(p.Group), unix.AT_EMPTY_PATH)
+	if err == nil {
+		err = unix.Chmod(throughProc(f), st.Mode&0o7777|mode)
+	}
+	if err != nil {
+		return fmt.Errorf("giving %s to group %d: %v", f.Name(), p.Group, err)
 	}
 	return nil
 }
@@ -71,7 +86,7 @@ func (p Plan) giveOne(f *os.File) error {
 func (p Plan) unwritable() error {
 	var hints []error
 	for _, m := range p.Mounts {
-		if !m.Given || !m.Writable || m.Private || p.User == 0 {
+		if !p.gives(m) {
 			continue
 		}
 		source, err := openSource(m)

@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"syscall"
@@ -11,11 +12,13 @@ import (
 
 const someUser = 4711
 
-func ownerOf(t *testing.T, path string) uint32 {
+// ownersOf returns the user, the group and the permissions of a file.
+func ownersOf(t *testing.T, path string) string {
 	t.Helper()
 	info, err := os.Lstat(path)
 	must(t, err)
-	return info.Sys().(*syscall.Stat_t).Uid
+	st := info.Sys().(*syscall.Stat_t)
+	return fmt.Sprintf("%d:%d %#o", st.Uid, st.Gid, st.Mode&0o7777)
 }
 
 // givenPlan returns a plan of a payload that is an ordinary user and writes to dhcp/1.
@@ -37,17 +40,20 @@ func TestHardeningDirectoryIsGivenToTheUser(t *testing.T) {
 	must(t, os.WriteFile(dir+"leases", nil, 0o644))
 	must(t, os.WriteFile(dir+"others", nil, 0o644))
 	must(t, os.Chown(dir+"others", 99, 99))
+	must(t, os.WriteFile(dir+"groups", nil, 0o644))
+	must(t, os.Chown(dir+"groups", 0, 99))
 	must(t, os.Mkdir(dir+"sub", 0o755))
 	must(t, os.WriteFile(r.state+"/victim", nil, 0o600))
 	must(t, os.Link(r.state+"/victim", dir+"second-name"))
 	must(t, os.Symlink(r.state+"/victim", dir+"link"))
 	p := r.givenPlan()
 	must(t, r.Prepare(p))
-	for name, want := range map[string]uint32{
-		"": someUser, "leases": someUser, "marker": someUser, "others": 99, "sub": 0, "second-name": 0, "link": 0, "../../victim": 0, "..": 0,
+	for name, want := range map[string]string{
+		"": "0:4711 0775", "leases": "0:4711 0664", "marker": "0:4711 0664", "others": "99:99 0644", "groups": "0:99 0644",
+		"sub": "0:0 0755", "second-name": "0:0 0600", "link": "0:0 0777", "../../victim": "0:0 0600", "..": "0:0 0755",
 	} {
-		if got := ownerOf(t, dir+name); got != want {
-			t.Errorf("%q belongs to %d, want %d", name, got, want)
+		if got := ownersOf(t, dir+name); got != want {
+			t.Errorf("%q is %s, want %s", name, got, want)
 		}
 	}
 	must(t, r.Clean(p.ID))
@@ -69,8 +75,8 @@ func TestHardeningDirectoryIsNotGiven(t *testing.T) {
 		p := r.givenPlan()
 		change(&p)
 		must(t, r.Prepare(p))
-		if got := ownerOf(t, r.state+"/dhcp/1"); got == someUser {
-			t.Errorf("%s: it was given", name)
+		if got := ownersOf(t, r.state+"/dhcp/1"); got != "0:0 0755" && got != "98:98 0755" {
+			t.Errorf("%s: it was given: %s", name, got)
 		}
 		if hint := p.unwritable(); (hint != nil) != (name == "another's") || hint != nil && !strings.Contains(hint.Error(), "belongs to user 98") {
 			t.Errorf("%s: hint %v", name, hint)
@@ -89,8 +95,8 @@ func TestHardeningPrivateMountIsTheUsers(t *testing.T) {
 	p := r.privatePlan(t)
 	p.User, p.Group = someUser, someUser
 	must(t, r.Prepare(p))
-	if got := ownerOf(t, r.pin("mounts/2")); got != someUser {
-		t.Errorf("the private mount belongs to %d", got)
+	if got := ownersOf(t, r.pin("mounts/2")); got != "4711:4711 0755" {
+		t.Errorf("the private mount is %s", got)
 	}
 	must(t, r.Clean(p.ID))
 }

@@ -50,7 +50,7 @@ func (r *report) sidecarUser(value any) User {
 	case nil:
 		return defaultUser
 	case int64:
-		uid := uint32(r.number(key, &v, 0, math.MaxUint32-1)) // the last one is -1 to chown(2)
+		uid := uint32(r.number(key, &v, 0, math.MaxInt32)) // the most that OCI runtimes take
 		if known, err := lookUp(user.LookupId(strconv.FormatUint(uint64(uid), 10))); err == nil {
 			return known
 		}

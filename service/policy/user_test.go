@@ -57,8 +57,8 @@ func TestHardeningSidecarUser(t *testing.T) {
 func TestHardeningSidecarUserThatIsWrong(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ profile, agent, want string }{
-		"negative":         {"", "sidecar-user = -1", "sidecar-user: -1 is not between 0 and 4294967294"},
-		"-1 to chown":      {"", "sidecar-user = 4294967295", "is not between"},
+		"negative":         {"", "sidecar-user = -1", "sidecar-user: -1 is not between 0 and 2147483647"},
+		"too large":        {"", "sidecar-user = 2147483648", "is not between"},
 		"unknown":          {"", `sidecar-user = "no-such-user"`, `"no-such-user" is not a user of this host`},
 		"a number as text": {"", `sidecar-user = "42435"`, "give its number without quotes"},
 		"a list":           {"", "sidecar-user = [1]", "neither a user's number nor a user's name"},

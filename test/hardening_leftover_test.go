@@ -1,0 +1,83 @@
+//go:build testhost
+
+package test
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/interfaces"
+)
+
+// TestHardeningContainerThatCannotBeRemoved makes podman fail to remove a container: the
+// failure shows, somebody goes on trying, and when it works nothing is left. A launch of
+// the same sidecar is not disturbed by that.
+func TestHardeningContainerThatCannotBeRemoved(t *testing.T) {
+	begin(t)
+	namespace(t, "t-leftover")
+	p := probe(t, "t-leftover")
+	s := start(t, tester, p)
+	container := s.Runtime.Unit[:len(s.Runtime.Unit)-len(".service")]
+	release := immutable(t, run(t, "podman", "inspect", "--format={{.StaticDir}}", container))
+	since := now()
+	if _, err := as(t, tester).Stop(minute(t), interfaces.StopParameters{ID: s.ID}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat("/run/sidecar/leftovers/" + s.ID); err != nil {
+		t.Errorf("no note of the container: %v", err)
+	}
+	eventually(t, 30*time.Second, "sidecar-clean.service tries and says that it failed", func() bool {
+		return len(entriesSince(t, since, "_SYSTEMD_UNIT=sidecar-clean.service", "SYSLOG_IDENTIFIER=sidecar-launch")) > 0
+	})
+	if show(t, "sidecar-clean.service", "ActiveState") == "inactive" {
+		t.Error("sidecar-clean.service has given up")
+	}
+	if len(entriesSince(t, since, "_SYSTEMD_UNIT=sidecard.service")) == 0 {
+		t.Error("the service does not say that a container is left")
+	}
+	release()
+	eventually(t, 30*time.Second, "the container is removed", func() bool { return checkClean() == nil })
+	eventually(t, 30*time.Second, "sidecar-clean.service is done", func() bool {
+		return show(t, "sidecar-clean.service", "ActiveState") == "inactive"
+	})
+	again := start(t, tester, p)
+	run(t, "systemctl", "start", "sidecar-clean.service")
+	if got := get(t, tester, again.ID); got.Runtime.InvocationID == nil || *got.Runtime.InvocationID != *again.Runtime.InvocationID || got.Runtime.State != interfaces.StateReady {
+		t.Errorf("after a sweep the new one is %+v", got.Runtime)
+	}
+}
+
+// immutable keeps even root from changing a directory (ioctl_iflags(2)), until the
+// test ends or release is called.
+func immutable(t *testing.T, path string) (release func()) {
+	t.Helper()
+	const flag = 0x10 // FS_IMMUTABLE_FL
+	set := func(on bool) error {
+		dir, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer dir.Close()
+		flags, err := unix.IoctlGetInt(int(dir.Fd()), unix.FS_IOC_GETFLAGS)
+		if err != nil {
+			return err
+		}
+		flags &^= flag
+		if on {
+			flags |= flag
+		}
+		return unix.IoctlSetPointerInt(int(dir.Fd()), unix.FS_IOC_SETFLAGS, flags)
+	}
+	if err := set(true); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = set(false) }) // it may be gone
+	return func() {
+		if err := set(false); err != nil {
+			t.Error(err)
+		}
+	}
+}

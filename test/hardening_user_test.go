@@ -1,0 +1,179 @@
+//go:build testhost
+
+package test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/interfaces"
+)
+
+// withUser installs an agent like tester whose file has one more line.
+func withUser(t *testing.T, name, line string) {
+	t.Helper()
+	withPolicy(t, "agents.d", name, line+"\n"+agentFiles[tester])
+}
+
+// usersOf returns the user, the group and the groups of a process as one text.
+func usersOf(t *testing.T, pid int) string {
+	t.Helper()
+	return strings.Fields(status(t, pid, "Uid"))[0] + ":" + strings.Fields(status(t, pid, "Gid"))[0] + " " + status(t, pid, "Groups")
+}
+
+// TestHardeningUserIsTheAgentsFilesChoice launches as each kind of user that a file can
+// name; the state directory belongs to root, as with agents that run as root.
+func TestHardeningUserIsTheAgentsFilesChoice(t *testing.T) {
+	begin(t)
+	namespace(t, "t-user")
+	for line, want := range map[string]string{
+		"":                          "42435:42435 42435",
+		"sidecar-user = 4711":       "4711:4711 4711",
+		`sidecar-user = "daemon"`:   "1:1 1",
+		`sidecar-user = 0`:          "0:0 0",
+		"sidecar-user = 2147483647": "2147483647:2147483647 2147483647",
+	} {
+		t.Run(line, func(t *testing.T) {
+			withUser(t, "users", line)
+			p := probe(t, "t-user")
+			s := start(t, "users", p)
+			pid := int(*s.Runtime.ProcessID)
+			if got := usersOf(t, pid); got != want {
+				t.Errorf("it runs as %s, want %s", got, want)
+			}
+			if got, want := status(t, pid, "CapEff"), fmt.Sprintf("%016x", 1<<unix.CAP_NET_RAW); got != want {
+				t.Errorf("its capabilities are %s, want %s", got, want)
+			}
+			var st unix.Stat_t
+			if err := unix.Stat(pidFileOf(p.Arguments), &st); err != nil || fmt.Sprintf("%d:%d", st.Uid, st.Gid) != strings.Fields(want)[0] {
+				t.Errorf("the pid file belongs to %d:%d, %v", st.Uid, st.Gid, err)
+			}
+		})
+	}
+}
+
+// TestHardeningUserThatAProfileAsksFor: root, and check says so.
+func TestHardeningUserThatAProfileAsksFor(t *testing.T) {
+	begin(t)
+	namespace(t, "t-user")
+	withPolicy(t, "profiles.d", "as-root", "user = \"root\"\n"+profileFiles()["probe"])
+	withPolicy(t, "agents.d", "users", strings.Replace(agentFiles[tester], `["dnsmasq"`, `["as-root", "dnsmasq"`, 1))
+	p := probe(t, "t-user")
+	p.Profile = "as-root"
+	if got := usersOf(t, int(*start(t, "users", p).Runtime.ProcessID)); got != "0:0 0" {
+		t.Errorf("it runs as %s", got)
+	}
+	if got := run(t, "sidecarctl", "check"); !strings.Contains(got, "sidecars of profile as-root run as the host's user 0") {
+		t.Errorf("check says %s", got)
+	}
+}
+
+// TestHardeningUserThatMayNotWrite: what an agent gave to somebody else stays that
+// user's, and the failure says why.
+func TestHardeningUserThatMayNotWrite(t *testing.T) {
+	begin(t)
+	namespace(t, "t-user")
+	p := probe(t, "t-user")
+	dir := filepath.Dir(pidFileOf(p.Arguments))
+	run(t, "chown", "4711:4711", dir)
+	p.TimeoutUSec = new(int64(3_000_000)) // the shell goes on
+	stopAtEnd(t, tester, idOf(tester, p))
+	err := refused(t, tester, p, interfaces.ErrNotReady)
+	if want := dir + " belongs to user 4711 with mode 0755, and the payload runs as user 42435"; !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %q", err, want)
+	}
+}
+
+// TestHardeningNothingOfTheHostIsInherited looks at every descriptor of the shipped
+// kinds' processes: sockets belong to the payload's network namespace, and no file of
+// the host is among them.
+func TestHardeningNothingOfTheHostIsInherited(t *testing.T) {
+	begin(t)
+	n := newNetwork(t)
+	s := start(t, neutron, n.parameters())
+	checkDescriptors(t, int(*s.Runtime.ProcessID), n.namespace)
+	namespace(t, "t-inherits")
+	s = start(t, tester, probe(t, "t-inherits"))
+	checkDescriptors(t, int(*s.Runtime.ProcessID), "t-inherits")
+	withUser(t, "users", "sidecar-user = 0")
+	s = start(t, "users", probe(t, "t-inherits"))
+	checkDescriptors(t, int(*s.Runtime.ProcessID), "t-inherits")
+}
+
+func checkDescriptors(t *testing.T, pid int, netns string) {
+	t.Helper()
+	names, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	if err != nil || len(names) < 3 {
+		t.Fatalf("process %d has the descriptors %v, %v", pid, names, err)
+	}
+	sockets := 0
+	for _, name := range names {
+		target, err := os.Readlink(name)
+		if err != nil {
+			continue // closed meanwhile
+		}
+		switch kind, _, _ := strings.Cut(target, ":["); kind {
+		case "socket":
+			sockets++
+			if got, want := namespaceOfSocket(t, pid, filepath.Base(name)), netnsOf(t, netns); got != want {
+				t.Errorf("descriptor %s of process %d is a socket of network namespace %s, want %s", filepath.Base(name), pid, got, want)
+			}
+		case "pipe", "anon_inode":
+		default:
+			checkFile(t, pid, name, target)
+		}
+	}
+	if sockets == 0 {
+		t.Errorf("process %d has no socket: where does its output go?", pid)
+	}
+}
+
+// checkFile holds a file that a process has open to be one that it sees by its name.
+func checkFile(t *testing.T, pid int, name, target string) {
+	t.Helper()
+	if strings.HasPrefix(target, "anon_inode:") {
+		return
+	}
+	var open, seen unix.Stat_t
+	if unix.Stat(name, &open) != nil {
+		return // closed meanwhile
+	}
+	if err := unix.Stat(fmt.Sprintf("/proc/%d/root%s", pid, target), &seen); err != nil || open.Dev != seen.Dev || open.Ino != seen.Ino {
+		t.Errorf("process %d has %s open as %s, which is not what the container has there (%v)", pid, target, name, err)
+	}
+}
+
+// namespaceOfSocket returns the network namespace that a socket of another process
+// belongs to, as /proc/PID/ns/net shows it.
+func namespaceOfSocket(t *testing.T, pid int, fd string) string {
+	t.Helper()
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pidfd)
+	var number int
+	if _, err := fmt.Sscan(fd, &number); err != nil {
+		t.Fatal(err)
+	}
+	socket, err := unix.PidfdGetfd(pidfd, number, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(socket)
+	ns, err := unix.IoctlRetInt(socket, unix.SIOCGSKNS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(ns)
+	var st unix.Stat_t
+	if err := unix.Fstat(ns, &st); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("net:[%d]", st.Ino)
+}
