@@ -118,7 +118,7 @@ func (w *waiter) look() (int, error) {
 		w.pending = w.pending[1:]
 	}
 	if w.plan.Socket != nil {
-		if err := connect(*w.plan.Socket); err != nil {
+		if err := w.launcher.connect(w.plan); err != nil {
 			return 0, err
 		}
 	}

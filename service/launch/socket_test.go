@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/service/netns/netnstest"
 )
 
 func TestLaunchConnectsToStreamSocketsOnly(t *testing.T) {
@@ -49,7 +51,7 @@ func TestLaunchConnectsToStreamSocketsOnly(t *testing.T) {
 			must(t, err)
 			t.Cleanup(func() { os.RemoveAll(root) })
 			test.create(t, root+"/ctl")
-			err = connect(File{root, "ctl"})
+			err = Launcher{}.connect(Plan{Socket: &File{root, "ctl"}})
 			var reason notYet
 			if (err == nil) != (test.want == "") || errors.As(err, &reason) != test.later || err != nil && !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %v, want one with %q", err, test.want)
@@ -69,10 +71,48 @@ func TestLaunchConnectDoesNotWaitForAFullQueue(t *testing.T) {
 	must(t, unix.Bind(fd, &unix.SockaddrUnix{Name: root + "/ctl"}))
 	must(t, unix.Listen(fd, 0))
 	var reason notYet
+	p := Plan{Socket: &File{root, "ctl"}}
 	for range 10 { // nobody accepts, so the queue is full after the first
-		if err = connect(File{root, "ctl"}); errors.As(err, &reason) {
+		if err = (Launcher{}).connect(p); errors.As(err, &reason) {
 			return
 		}
 	}
 	t.Errorf("error %v, want one that says to try again", err)
+}
+
+// TestHardeningReadinessConnectsFromThePayloadsNamespace asks an accepted connection for
+// its network namespace, as a payload with CAP_NET_ADMIN can, and looks whose the socket
+// is afterwards.
+func TestHardeningReadinessConnectsFromThePayloadsNamespace(t *testing.T) {
+	if !netnstest.Private(t) {
+		return
+	}
+	r := newRig(t)
+	netnstest.Make(t, r.Namespaces.Path+"/n")
+	p := r.plan()
+	p.NetworkNamespace = "n"
+	p.Socket = &File{r.state, "dhcp/1/ctl"}
+	must(t, r.Prepare(p))
+	must(t, os.Chdir(r.state+"/dhcp/1")) // a socket's path has 108 bytes
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: "ctl", Net: "unix"})
+	must(t, err)
+	defer l.Close()
+	must(t, os.Chown("ctl", someUser, someUser))
+	must(t, r.connect(p))
+	if got := ownersOf(t, "ctl"); !strings.HasPrefix(got, "0:4711 ") {
+		t.Errorf("the socket is %s, want it to be the directory's owner's", got)
+	}
+	conn, err := l.AcceptUnix()
+	must(t, err)
+	defer conn.Close()
+	accepted, err := conn.File()
+	must(t, err)
+	defer accepted.Close()
+	want, err := r.Namespaces.Open("n")
+	must(t, err)
+	defer want.Close()
+	if !sameFile(t, namespaceOfSocket(t, accepted), want) {
+		t.Error("the accepted socket belongs to another network namespace than the payload's")
+	}
+	must(t, r.Clean(p.ID))
 }
