@@ -20,6 +20,7 @@ func parseProfile(r *report, name string, document []byte) *Profile {
 		Command:      r.command(raw.Command),
 		Capabilities: r.capabilities(raw.Capabilities),
 		PIDNamespace: r.choice("pid-namespace", raw.PIDNamespace, "private", "host"),
+		Seccomp:      r.seccomp(raw.Seccomp),
 		Daemonizes:   raw.Daemonizes,
 		Restart:      r.choice("restart", raw.Restart, "no", "on-failure", "always"),
 		MemoryMax:    r.memory(raw.MemoryMax),

@@ -9,6 +9,7 @@ type rawProfile struct {
 	Ready          *rawReady `toml:"ready"`
 	Capabilities   []string  `toml:"capabilities"`
 	PIDNamespace   *string   `toml:"pid-namespace"`
+	Seccomp        *string   `toml:"seccomp"`
 	Daemonizes     bool      `toml:"daemonizes"`
 	Restart        *string   `toml:"restart"`
 	MemoryMax      *string   `toml:"memory-max"`
