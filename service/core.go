@@ -62,6 +62,7 @@ type Config struct {
 	Signaller  Signaller
 	Launcher   string // path of sidecar-launch; sidecar-init lies beside it
 	Podman     string // path of podman
+	Seccomp    string // path of the seccomp filter of sidecars whose profile names none
 	Starts     int    // how many units are started at once
 	Logger     *slog.Logger
 }
@@ -88,7 +89,7 @@ type Core struct {
 func New(config Config, set *policy.Set) *Core {
 	c := &Core{
 		Config: config,
-		engine: podman{path: config.Podman, init: filepath.Join(filepath.Dir(config.Launcher), "sidecar-init")},
+		engine: podman{path: config.Podman, init: filepath.Join(filepath.Dir(config.Launcher), "sidecar-init"), seccomp: config.Seccomp},
 		starts: newSlots(config.Starts),
 		stops:  newSlots(2 * config.Starts),
 		lists:  newSlots(config.Starts),

@@ -68,7 +68,7 @@ func newFakeHost(t *testing.T) *fakeHost {
 	}
 	h.core = New(Config{
 		Units: h.units, Namespaces: h.netns, Journal: h.journal, Signaller: h.signals,
-		Launcher: "/usr/libexec/sidecar/sidecar-launch", Podman: "/usr/bin/podman", Starts: 4,
+		Launcher: "/usr/libexec/sidecar/sidecar-launch", Podman: "/usr/bin/podman", Seccomp: "/usr/share/sidecar/seccomp.json", Starts: 4,
 		Logger: slog.New(slog.DiscardHandler),
 	}, set)
 	return h

@@ -25,8 +25,9 @@ type engine interface {
 // podman runs the payload in a container of the unit's name. Each flag has its
 // reason in ARCHITECTURE.md, "The unit".
 type podman struct {
-	path string
-	init string // path of sidecar-init on the host
+	path    string
+	init    string // path of sidecar-init on the host
+	seccomp string // path of the filter for profiles that name none
 }
 
 // initPath is where a container sees sidecar-init, as podman's own --init does.
@@ -45,6 +46,7 @@ func (p podman) start(j *job) []string {
 		"--user=" + j.decision.User.String(), "--passwd=false",
 		"--network=" + networkOf(j),
 	}
+	argv = append(argv, p.filter(profile.Seccomp)...)
 	if profile.PIDNamespace == "host" {
 		argv = append(argv, "--pid=host")
 	}
@@ -73,6 +75,18 @@ func (p podman) start(j *job) []string {
 	}
 	argv = append(argv, "--entrypoint=[]", profile.Image)
 	return append(argv, payload...)
+}
+
+// filter returns the flag that says which system calls a payload may make.
+// Without one podman takes its own filter.
+func (p podman) filter(choice string) []string {
+	switch choice {
+	case policy.SeccompDefault:
+		return nil
+	case "":
+		choice = p.seccomp
+	}
+	return []string{"--security-opt=seccomp=" + choice}
 }
 
 // adopted returns the flags that hand sidecar-init a command to start. It is not

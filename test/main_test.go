@@ -11,6 +11,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if isPayload() {
+		os.Exit(payloadMain())
+	}
 	if _, ok := os.LookupEnv(userVariable); ok {
 		os.Exit(userMain())
 	}

@@ -55,6 +55,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("policy files (sidecarctl check shows the same):\n%w", err)
 	}
+	checkSeccomp(o.seccomp, logger)
 	units, err := connect(ctx, logger)
 	if err != nil {
 		return fmt.Errorf("connect to systemd: %w", err)
@@ -73,6 +74,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 		Signaller:  service.PIDFDSignaller{},
 		Launcher:   o.launcher,
 		Podman:     o.podman,
+		Seccomp:    o.seccomp,
 		Starts:     o.starts,
 		Logger:     logger,
 	}, set)
@@ -89,6 +91,14 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	}
 	go d.core.Observe(ctx)
 	return d.serve(ctx, set)
+}
+
+// checkSeccomp warns of a filter that is not there. podman reads it at each launch,
+// so it may still come; until then podman refuses to start anything without it.
+func checkSeccomp(path string, logger *slog.Logger) {
+	if _, err := os.Stat(path); err != nil {
+		logger.Warn("the seccomp filter of sidecars is missing: launches will fail", "error", err)
+	}
 }
 
 // connect waits for the bus, which may be restarting at the same time.

@@ -28,6 +28,7 @@ type options struct {
 	hostDirectory    string
 	launcher         string
 	podman           string
+	seccomp          string
 	starts           int
 }
 
@@ -40,6 +41,7 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&o.hostDirectory, "host-directory", policy.HostDirectory, "policy files of this host, which win by file name")
 	flags.StringVar(&o.launcher, "launcher", "/usr/libexec/sidecar/sidecar-launch", "the root part inside every unit")
 	flags.StringVar(&o.podman, "podman", "/usr/bin/podman", "podman")
+	flags.StringVar(&o.seccomp, "seccomp", "/usr/share/sidecar/seccomp.json", "system calls that sidecars may make, for podman")
 	flags.IntVar(&o.starts, "starts", 4, "how many units are started at once")
 	flags.BoolVar(&showVersion, "version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {

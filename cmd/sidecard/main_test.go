@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"flag"
+	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -40,10 +42,31 @@ func TestPolicyDaemonManual(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := strings.ReplaceAll(string(page), `\-`, "-")
-	for _, option := range []string{"runtime-directory", "vendor-directory", "host-directory", "launcher", "podman", "starts"} {
+	for _, option := range []string{"runtime-directory", "vendor-directory", "host-directory", "launcher", "podman", "seccomp", "starts"} {
 		if !strings.Contains(text, `.BI -`+option+` "`) {
 			t.Errorf("the manual does not explain -%s", option)
 		}
+	}
+}
+
+// TestHardeningSeccompFileIsLookedFor: a filter that is missing is told at the start,
+// not only by the first launch.
+func TestHardeningSeccompFileIsLookedFor(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "seccomp.json")
+	var log strings.Builder
+	logger := slog.New(slog.NewTextHandler(&log, nil))
+	checkSeccomp(path, logger)
+	if text := log.String(); !strings.Contains(text, "level=WARN") || !strings.Contains(text, path) {
+		t.Errorf("without the file it says %q", text)
+	}
+	log.Reset()
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	checkSeccomp(path, logger)
+	if log.Len() > 0 {
+		t.Errorf("with the file it says %q", log.String())
 	}
 }
 

@@ -78,6 +78,7 @@ func (r *report) grants(a *Agent, profiles map[string]*Profile) {
 			r.errorf("profiles", "there is no profile %q%s", name, didYouMean(name, names))
 		} else if p != nil {
 			r.fixedMounts(a, p)
+			r.seccompFile(a, p)
 		}
 	}
 }

@@ -22,6 +22,7 @@ func parseProfile(r *report, name string, document []byte) *Profile {
 		User:         r.profileUser(raw.User),
 		Environment:  r.environment(raw.Environment),
 		PIDNamespace: r.choice("pid-namespace", raw.PIDNamespace, "private", "host"),
+		Seccomp:      r.seccomp(raw.Seccomp),
 		Daemonizes:   raw.Daemonizes,
 		Restart:      r.choice("restart", raw.Restart, "no", "on-failure", "always"),
 		MemoryMax:    r.memory(raw.MemoryMax),

@@ -11,6 +11,7 @@ type rawProfile struct {
 	User           *string   `toml:"user"`
 	Environment    []string  `toml:"environment"`
 	PIDNamespace   *string   `toml:"pid-namespace"`
+	Seccomp        *string   `toml:"seccomp"`
 	Daemonizes     bool      `toml:"daemonizes"`
 	Restart        *string   `toml:"restart"`
 	MemoryMax      *string   `toml:"memory-max"`

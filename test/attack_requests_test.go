@@ -1,0 +1,158 @@
+//go:build testhost
+
+package test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// ioctl makes one on a socket, or on /dev/null where a terminal would be
+// asked.
+func ioctl(number uintptr) func() error {
+	return func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+		if number&0xff00 == 0x5400 {
+			fd, err = unix.Open("/dev/null", unix.O_RDWR, 0)
+		}
+		if err != nil {
+			return fmt.Errorf("the descriptor of ioctl: %v", err)
+		}
+		defer unix.Close(fd)
+		return raw(unix.SYS_IOCTL, uintptr(fd), number, pointer())()
+	}
+}
+
+// requestsOf names ioctls by their numbers, each twice: with bits set beyond those
+// that the kernel looks at, too.
+func requestsOf(numbers ...uintptr) []try {
+	var tries []try
+	for _, number := range numbers {
+		for _, n := range []uintptr{number, number | highBits} {
+			tries = append(tries, try{fmt.Sprintf("ioctl %#x", n), ioctl(n)})
+		}
+	}
+	return tries
+}
+
+func refusedRequests() []try {
+	return requestsOf(
+		unix.SIOCGSKNS, unix.TIOCSTI, 0x541c /* TIOCLINUX */, unix.TIOCSETD, unix.TIOCCONS, unix.TIOCSCTTY, unix.TIOCSWINSZ,
+		unix.NS_GET_USERNS, unix.NS_GET_PARENT, 0xff04 /* PIDFD_GET_NET_NAMESPACE */, unix.TUNSETIFF, 0x54e3, /* TUNGETDEVNETNS */
+		unix.SIOCBRADDBR, unix.SIOCBRADDIF, 0x8990 /* SIOCBONDENSLAVE */, 0x89e0 /* SIOCPROTOPRIVATE */, 0x89f0, /* SIOCDEVPRIVATE */
+		unix.SIOCETHTOOL, unix.SIOCSIFFLAGS, unix.SIOCSIFNAME, unix.FS_IOC_SETFLAGS, unix.FICLONE, 0xc0045877, /* FIFREEZE */
+	)
+}
+
+// allowedRequests are those that the C library or a shipped program makes.
+func allowedRequests() []try {
+	return requestsOf(
+		unix.TCGETS, unix.TCSETS, unix.TCSETSW, unix.TCSETSF, 0x802c542a, 0x402c542b, 0x402c542c, 0x402c542d, /* TCGETS2, TCSETS2, W, F */
+		unix.TIOCGPGRP, unix.TIOCSPGRP, unix.TIOCGWINSZ, unix.TIOCOUTQ, unix.TIOCINQ, 0x5421 /* FIONBIO */, 0x5450, 0x5451, 0x5452, /* FIONCLEX, FIOCLEX, FIOASYNC */
+		0x8905 /* SIOCATMARK */, 0x8906 /* SIOCGSTAMP */, 0x8907, /* SIOCGSTAMPNS */
+		unix.SIOCGIFNAME, unix.SIOCGIFCONF, unix.SIOCGIFFLAGS, unix.SIOCGIFADDR, unix.SIOCGIFDSTADDR, unix.SIOCGIFBRDADDR,
+		unix.SIOCGIFNETMASK, unix.SIOCGIFMTU, unix.SIOCGIFHWADDR, unix.SIOCGIFINDEX,
+	)
+}
+
+// allowedCalls are those that side processes live by, and that have rules.
+func allowedCalls() []try {
+	tries := []try{
+		{"allowed fork", func() error { return child(0) }},
+		{"allowed socketpair", raw(unix.SYS_SOCKETPAIR, unix.AF_UNIX|highBits, unix.SOCK_STREAM, 0, pointer())},
+	}
+	for name, s := range map[string][3]uintptr{
+		"unix": {unix.AF_UNIX, unix.SOCK_STREAM, 0}, "inet": {unix.AF_INET, unix.SOCK_STREAM | unix.SOCK_CLOEXEC, 0},
+		"inet6": {unix.AF_INET6, unix.SOCK_DGRAM, unix.IPPROTO_UDP}, "route": {unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE},
+		"netfilter": {unix.AF_NETLINK, unix.SOCK_RAW | unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER},
+	} {
+		tries = append(tries, try{"allowed socket " + name, raw(unix.SYS_SOCKET, s[0], s[1], s[2])},
+			try{"allowed socket " + name + " with high bits", raw(unix.SYS_SOCKET, s[0]|highBits, s[1], s[2]|highBits)})
+	}
+	return tries
+}
+
+// needCapabilities are calls that are let through, and that the kernel allows who
+// has NET_ADMIN and NET_RAW.
+func needCapabilities() []try {
+	return append(requestsOf(unix.SIOCSARP),
+		try{"packet", raw(unix.SYS_SOCKET, unix.AF_PACKET, unix.SOCK_RAW, 0)},
+		try{"VRRP", raw(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_RAW, 112)})
+}
+
+// entries are ways into the kernel for other programs than ours: of x32, and of 32
+// bits. Each is tried in a process of its own, which may not live through it.
+var entries = map[string]func() error{
+	"entry x32":        raw(unix.SYS_GETPID | 1<<30), // __X32_SYSCALL_BIT
+	"entry of 32 bits": callBy32Bits,
+}
+
+func otherEntries() []try {
+	if runtime.GOARCH != "amd64" {
+		return nil
+	}
+	var tries []try
+	for name := range entries {
+		tries = append(tries, try{name, func() error {
+			ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
+			defer cancel()
+			said, err := childCommand(ctx, name).Output()
+			if err != nil {
+				return err
+			}
+			return errors.New(string(said))
+		}})
+	}
+	return tries
+}
+
+// childMain is the main function of a payload's child. A thread that the kernel ends
+// in the middle of a call looks busy to Go: nothing may wait for all of them.
+func childMain(name string) int {
+	entry, ok := entries[name]
+	if !ok {
+		return 0
+	}
+	debug.SetGCPercent(-1)
+	runtime.GOMAXPROCS(4)
+	fmt.Print(onThread(entry))
+	return 0
+}
+
+// childCommand runs this program once more.
+func childCommand(ctx context.Context, name string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, os.Args[0])
+	cmd.Env = []string{childVariable + "=" + name}
+	return cmd
+}
+
+// callBy32Bits makes getpid by int 0x80.
+func callBy32Bits() error {
+	page, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return err
+	}
+	const answer = 1024 // where in the page the result goes
+	code := append([]byte{
+		0xb8, 20, 0, 0, 0, // mov eax, 20 (getpid)
+		0xcd, 0x80, // int 0x80
+		0x48, 0xa3, // mov [answer], rax
+	}, binary.LittleEndian.AppendUint64(nil, uint64(uintptr(unsafe.Pointer(&page[answer]))))...)
+	copy(page, append(code, 0xc3 /* ret */))
+	entry := &page[0]
+	function := &entry // a func value points to a word that holds the code's address
+	(*(*func())(unsafe.Pointer(&function)))()
+	if got := int32(binary.LittleEndian.Uint32(page[answer:])); got < 0 {
+		return unix.Errno(-got)
+	}
+	return nil
+}
