@@ -24,6 +24,7 @@ var payloads = []string{"dnsmasq", "haproxy", "keepalived"}
 // attacks are what this program does when it has taken over a payload. Each gets
 // the arguments of the order, and returns what its tries got, by their names.
 var attacks = map[string]func(arguments []string) map[string]string{
+	"descriptors":      askDescriptors,
 	"foreign-programs": runForeignPrograms,
 	"system-calls":     trySystemCalls,
 }

@@ -105,6 +105,33 @@ func TestHardeningNothingOfTheHostIsInherited(t *testing.T) {
 	checkDescriptors(t, int(*s.Runtime.ProcessID), "t-inherits")
 }
 
+// TestHardeningOutputLeadsNowhere has a payload with NET_ADMIN ask each of its descriptors
+// for the network namespace that it belongs to: under the filter nothing answers, and
+// without it only the payload's own namespace does.
+func TestHardeningOutputLeadsNowhere(t *testing.T) {
+	begin(t)
+	for filter, want := range map[string]string{"": "EPERM", seccompKey: "own"} {
+		t.Run(filter, func(t *testing.T) {
+			a := targetOf(t, "dnsmasq", filter)
+			got := a.attack(t, "descriptors")
+			sockets := 0
+			for name, answer := range got {
+				if strings.HasPrefix(name, "socket") {
+					sockets++
+					if answer != want {
+						t.Errorf("%s answers %s, want %s", name, answer, want)
+					}
+				} else if answer == "own" || answer == "another" {
+					t.Errorf("%s leads to a network namespace", name)
+				}
+			}
+			if sockets == 0 {
+				t.Errorf("no socket among %v", got)
+			}
+		})
+	}
+}
+
 func checkDescriptors(t *testing.T, pid int, netns string) {
 	t.Helper()
 	names, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
