@@ -128,6 +128,8 @@ func (d *daemon) serve(ctx context.Context, set *policy.Set) error {
 		select {
 		case <-reload:
 			d.reload(ctx)
+		case f := <-d.listeners.due:
+			d.listeners.reopen(ctx, f)
 		case <-watchdog:
 			d.core.Alive()
 			d.notify("WATCHDOG=1")

@@ -16,15 +16,14 @@ const (
 )
 
 // Serve accepts connections of an agent ("": the host's socket) until ctx ends
-// or the listener is closed, and then returns nil. It takes the listener over
-// and closes it, without removing the socket's file. Connections go on after it
+// or the listener is closed, and then returns nil. It takes the listener over and
+// closes it; one of Bind leaves the socket's file. Connections go on after it
 // returned: Remove and Shutdown end them.
 //
 // No error of accept(2) ends it: which errors pass is not for us to know. epoll's
 // limit, for instance, is counted by user, so that it is ENOSPC for root when
 // somebody else has used it up.
 func (s *Server) Serve(ctx context.Context, l *net.UnixListener, agent string) error {
-	l.SetUnlinkOnClose(false)
 	defer l.Close()
 	if !s.addListener(l, agent) {
 		return ErrServerClosed

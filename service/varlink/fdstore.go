@@ -41,13 +41,18 @@ func (s *FDStore) Store(name string, l *net.UnixListener, inode uint64) error {
 		return nil
 	}
 	whole := name + "." + strconv.FormatUint(inode, 10)
+	old, ok := s.stored[name]
+	if ok && old == whole { // file systems other than tmpfs use numbers again
+		if err := s.forget(old); err != nil {
+			return err
+		}
+	}
 	err := control(l, func(fd int) error {
 		return s.send("FDSTORE=1\nFDPOLL=0\nFDNAME="+whole, unix.UnixRights(fd))
 	})
 	if err != nil {
 		return err
 	}
-	old, ok := s.stored[name]
 	s.stored[name] = whole
 	if ok && old != whole {
 		return s.forget(old)
