@@ -68,7 +68,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	d.core = service.New(service.Config{
 		Authority:  authority,
 		Units:      units,
-		Namespaces: service.HostNamespaces{},
+		Namespaces: service.NewHostNamespaces(),
 		Journal:    journal.New(logger),
 		Signaller:  service.PIDFDSignaller{},
 		Launcher:   o.launcher,
