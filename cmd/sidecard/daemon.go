@@ -33,6 +33,9 @@ const (
 	// when the daemon stops; less than TimeoutStopSec= of its unit. Sidecars go
 	// on in any case.
 	shutdownTimeout = 10 * time.Second
+	// flushTimeout is how long journald may take for the last decisions, and then
+	// for the last lines of the log.
+	flushTimeout = time.Second
 )
 
 // daemon is what is wired together.
@@ -64,12 +67,15 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	authority := polkit.New(polkit.Config{})
 	defer authority.Close()
 
+	decisions := journal.New(logger)
+	defer decisions.Flush(flushTimeout)
+
 	d := &daemon{options: o, logger: logger}
 	d.core = service.New(service.Config{
 		Authority:  authority,
 		Units:      units,
 		Namespaces: service.NewHostNamespaces(),
-		Journal:    journal.New(logger),
+		Journal:    decisions,
 		Signaller:  service.PIDFDSignaller{},
 		Launcher:   o.launcher,
 		Podman:     o.podman,

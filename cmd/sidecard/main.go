@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"tripleo.io/sidecar/internal/backlog"
 	"tripleo.io/sidecar/service/policy"
 )
 
@@ -62,7 +63,9 @@ func main() {
 	if errors.Is(err, flag.ErrHelp) {
 		return
 	}
-	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
+	// Standard error is a stream to journald, which may not read it for a while.
+	log := backlog.NewWriter(os.Stderr)
+	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
 	if err == nil {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 		defer stop()
@@ -70,6 +73,9 @@ func main() {
 	}
 	if err != nil {
 		logger.Error("sidecard ends", "error", err)
+	}
+	log.Flush(flushTimeout)
+	if err != nil {
 		os.Exit(1)
 	}
 }
