@@ -45,6 +45,9 @@ type daemon struct {
 	core      *service.Core
 	server    *varlink.Server
 	listeners *listeners
+	verdict   verdict
+	agents    int // how many the policy in force has
+	profiles  int
 }
 
 // run serves until ctx ends.
@@ -129,7 +132,9 @@ func (d *daemon) serve(ctx context.Context, set *policy.Set) error {
 	defer signal.Stop(reload)
 	watchdog := watchdogTicks(d.logger)
 	twin := d.startTwin(ctx)
-	d.notify("READY=1\nSTATUS=" + status(set))
+	d.agents, d.profiles = len(set.Agents()), len(set.Profiles())
+	d.tell()
+	d.notify("READY=1\nSTATUS=" + d.status())
 	for {
 		select {
 		case <-reload:
@@ -145,23 +150,6 @@ func (d *daemon) serve(ctx context.Context, set *policy.Set) error {
 			return d.shutdown(twin)
 		}
 	}
-}
-
-// reload takes the policy files as they are now, all of them or none.
-func (d *daemon) reload(ctx context.Context) {
-	d.notify("RELOADING=1\n" + monotonicUSec())
-	set, err := loadPolicy(d.options, d.logger)
-	if err != nil {
-		d.logger.Error("reload failed; the policy of before stays in force", "error", err)
-		d.notify("READY=1\nSTATUS=The last reload failed, the policy of before is in force: see the log")
-		return
-	}
-	d.core.SetPolicy(set)
-	if err := d.listeners.set(ctx, set.Agents()); err != nil {
-		d.logger.Error("the host's socket", "error", err)
-	}
-	d.logger.Info("policy reloaded", "agents", len(set.Agents()), "profiles", len(set.Profiles()))
-	d.notify("READY=1\nSTATUS=" + status(set))
 }
 
 // shutdown lets the calls that are being carried out end, and then the launches
@@ -209,8 +197,4 @@ func singleInstance(directory string) (unlock func(), err error) {
 		return nil, fmt.Errorf("another sidecard runs: it holds %s", lock.Path())
 	}
 	return func() { lock.Close() }, nil
-}
-
-func status(set *policy.Set) string {
-	return fmt.Sprintf("%d agents, %d profiles", len(set.Agents()), len(set.Profiles()))
 }

@@ -30,6 +30,7 @@ type options struct {
 	launcher         string
 	podman           string
 	starts           int
+	reload           int // the daemon's process, if it is to be asked to reload
 }
 
 func parseOptions(args []string) (options, error) {
@@ -42,6 +43,7 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&o.launcher, "launcher", "/usr/libexec/sidecar/sidecar-launch", "the root part inside every unit")
 	flags.StringVar(&o.podman, "podman", "/usr/bin/podman", "podman")
 	flags.IntVar(&o.starts, "starts", 4, "how many units are started at once")
+	flags.IntVar(&o.reload, "reload", 0, "make the sidecard of this process read its policy files again, and wait for the outcome")
 	flags.BoolVar(&showVersion, "version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -52,6 +54,8 @@ func parseOptions(args []string) (options, error) {
 		return o, flag.ErrHelp
 	case flags.NArg() > 0:
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case o.reload < 0:
+		return o, fmt.Errorf("-reload: %d is not the number of a process", o.reload)
 	case o.starts < 1 || o.starts > 64:
 		return o, fmt.Errorf("-starts: %d is not from 1 to 64", o.starts)
 	}
@@ -62,6 +66,9 @@ func main() {
 	o, err := parseOptions(os.Args[1:])
 	if errors.Is(err, flag.ErrHelp) {
 		return
+	}
+	if err == nil && o.reload != 0 {
+		os.Exit(printReload(o))
 	}
 	// Standard error is a stream to journald, which may not read it for a while.
 	log := backlog.NewWriter(os.Stderr)
