@@ -29,7 +29,8 @@ type Units interface {
 
 // Namespaces is what the core needs to know of network namespaces.
 type Namespaces interface {
-	// Check says what is wrong with the namespace of this name, if anything is.
+	// Check says what is wrong with the namespace of this name, if anything is. The
+	// error is ErrHostFailure if that cannot be found out.
 	Check(name string) error
 	// Has reports whether the process is in the namespace that has this name now.
 	Has(name string, pid int) (bool, error)

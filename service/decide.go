@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -80,7 +81,9 @@ func (c *Core) plan(agent string, netns *string, p interfaces.LaunchParameters) 
 		return nil, err
 	}
 	if netns != nil {
-		if err := c.Namespaces.Check(*netns); err != nil {
+		if err := c.Namespaces.Check(*netns); errors.Is(err, interfaces.ErrHostFailure) {
+			return nil, err
+		} else if err != nil {
 			return nil, &interfaces.NoSuchNetworkNamespaceError{NetworkNamespace: netns, Reason: err.Error()}
 		}
 	}

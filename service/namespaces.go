@@ -1,28 +1,63 @@
 package service
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/internal/bounded"
 	"tripleo.io/sidecar/service/netns"
 )
 
-// HostNamespaces are the network namespaces of this host.
+// lookTimeout is how long a look at a network namespace may take, and maxLooks how
+// many run at once, those included that hang. The kernel answers in microseconds, but
+// an agent can keep it: with the lock of /run/netns, where agents make their
+// namespaces.
+const (
+	lookTimeout = 2 * time.Second
+	maxLooks    = 64
+)
+
+// HostNamespaces are the network namespaces of this host. Use NewHostNamespaces.
 type HostNamespaces struct {
-	Directory netns.Directory // where they have names; the zero value is /run/netns
+	directory netns.Directory // where they have names
+	looks     *bounded.Calls
+}
+
+// NewHostNamespaces returns the namespaces that have names in /run/netns.
+func NewHostNamespaces() HostNamespaces { return namespacesIn(netns.Directory{}) }
+
+func namespacesIn(directory netns.Directory) HostNamespaces {
+	return HostNamespaces{directory, bounded.New(lookTimeout, maxLooks, maxLooks)}
 }
 
 // Check says what is wrong with the namespace of this name, if anything is.
 // sidecar-launch looks again when it opens it: this is for an early answer.
-func (h HostNamespaces) Check(name string) error { return h.Directory.Check(name) }
+func (h HostNamespaces) Check(name string) error {
+	err := bounded.Err(h.looks, "", func() error { return h.directory.Check(name) })
+	if errors.Is(err, bounded.ErrHangs) {
+		return hangs(err)
+	}
+	return err
+}
+
+// hangs is the error of a look that does not end.
+func hangs(err error) error {
+	return &interfaces.HostFailureError{Reason: "look at the network namespaces in " + netns.DefaultPath + ": " + err.Error()}
+}
 
 // Has reports whether the process is in the namespace that has this name now. Of
 // a process that has ended it is an error.
 func (h HostNamespaces) Has(name string, pid int) (bool, error) {
-	named, err := h.Directory.Open(name)
+	return bounded.Do(h.looks, "", func() (bool, error) { return h.has(name, pid) }, nil)
+}
+
+func (h HostNamespaces) has(name string, pid int) (bool, error) {
+	named, err := h.directory.Open(name)
 	if err != nil {
 		return false, err
 	}
@@ -43,19 +78,27 @@ func (h HostNamespaces) Has(name string, pid int) (bool, error) {
 // OfCaller returns the name of the namespace that the caller is in, nil for the
 // host's own. The kernel says which it is; the caller is not asked.
 func (h HostNamespaces) OfCaller(caller Caller) (*string, error) {
+	name, err := bounded.Do(h.looks, "", func() (*string, error) { return h.ofCaller(caller) }, nil)
+	if errors.Is(err, bounded.ErrHangs) {
+		return nil, hangs(err)
+	}
+	return name, err
+}
+
+func (h HostNamespaces) ofCaller(caller Caller) (*string, error) {
 	file, err := namespaceOf(caller)
 	if err != nil {
 		return nil, &interfaces.NoSuchNetworkNamespaceError{Reason: err.Error()}
 	}
 	defer file.Close()
-	host, err := h.Directory.IsHost(file)
+	host, err := h.directory.IsHost(file)
 	if err != nil {
 		return nil, &interfaces.HostFailureError{Reason: "compare network namespaces: " + err.Error()}
 	}
 	if host {
 		return nil, nil
 	}
-	name, ok, err := h.Directory.NameOf(file)
+	name, ok, err := h.directory.NameOf(file)
 	if err != nil {
 		return nil, &interfaces.HostFailureError{Reason: "look for the namespace's name: " + err.Error()}
 	}

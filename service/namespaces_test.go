@@ -42,11 +42,12 @@ func TestNetnsOfCaller(t *testing.T) {
 	if !netnstest.Private(t) {
 		return
 	}
-	h := HostNamespaces{Directory: netns.Directory{Path: t.TempDir(), Host: "/proc/self/ns/net"}}
-	netnstest.Make(t, filepath.Join(h.Directory.Path, "qdhcp-1"))
+	directory := t.TempDir()
+	h := namespacesIn(netns.Directory{Path: directory, Host: "/proc/self/ns/net"})
+	netnstest.Make(t, filepath.Join(directory, "qdhcp-1"))
 	nameless := filepath.Join(t.TempDir(), "nameless")
 	netnstest.Make(t, nameless)
-	named, other, ended := sleeperIn(t, filepath.Join(h.Directory.Path, "qdhcp-1")), sleeperIn(t, nameless), sleeperIn(t, nameless)
+	named, other, ended := sleeperIn(t, filepath.Join(directory, "qdhcp-1")), sleeperIn(t, nameless), sleeperIn(t, nameless)
 	_ = ended.Process.Kill() // the wait says what became of it
 	_ = ended.Wait()
 	pidfd, err := unix.PidfdOpen(named.Process.Pid, 0)
@@ -84,8 +85,9 @@ func TestNetnsHas(t *testing.T) {
 	if !netnstest.Private(t) {
 		return
 	}
-	h := HostNamespaces{Directory: netns.Directory{Path: t.TempDir(), Host: "/proc/self/ns/net"}}
-	path := filepath.Join(h.Directory.Path, "qdhcp-1")
+	directory := t.TempDir()
+	h := namespacesIn(netns.Directory{Path: directory, Host: "/proc/self/ns/net"})
+	path := filepath.Join(directory, "qdhcp-1")
 	netnstest.Make(t, path)
 	pid := sleeperIn(t, path).Process.Pid
 	if in, err := h.Has("qdhcp-1", pid); !in || err != nil {

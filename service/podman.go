@@ -30,13 +30,18 @@ type podman struct {
 	seccomp string // path of the filter for profiles that name none
 }
 
+// noEvents keeps podman from writing its events to the journal, where it would wait for
+// a journald that does not read, without an end. conmon passes it on to podman's own
+// clean-up.
+const noEvents = "--events-backend=none"
+
 // initPath is where a container sees sidecar-init, as podman's own --init does.
 const initPath = "/run/sidecar-init"
 
 func (p podman) start(j *job) []string {
 	profile := j.decision.Profile
 	argv := []string{
-		p.path, "run", "-d", "--rm", "--replace",
+		p.path, noEvents, "run", "-d", "--rm", "--replace",
 		"--name=" + j.id.Container(),
 		"--sdnotify=conmon", "--cgroups=split",
 		"--pull=never", "--log-driver=passthrough",
@@ -100,7 +105,7 @@ func (p podman) adopted(command []string) []string {
 }
 
 func (p podman) clean(j *job) []string {
-	return []string{p.path, "rm", "-f", "-i", "-t", "0", j.id.Container()}
+	return []string{p.path, noEvents, "rm", "-f", "-i", "-t", "0", j.id.Container()}
 }
 
 // stumbled knows podman by its exit code 125 (podman-run(1)). It fails so, with

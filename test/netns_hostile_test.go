@@ -5,11 +5,8 @@ package test
 import (
 	"fmt"
 	"os"
-	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"tripleo.io/sidecar/interfaces"
 )
@@ -52,33 +49,4 @@ func TestNetnsThatDoesNotAnswer(t *testing.T) {
 	mute(t, netnsDirectory+"t-hangs")
 	launchFromOwn(t, "t-beside")
 	refused(t, tester, probe(t, "t-hangs"), interfaces.ErrNoSuchNetworkNamespace)
-}
-
-// mute mounts a file system on a new file that nobody answers for (fuse(4)).
-func mute(t *testing.T, path string) {
-	t.Helper()
-	if known, err := os.ReadFile("/proc/filesystems"); !strings.Contains(string(known), "\tfuse\n") {
-		t.Skipf("this kernel has no fuse (%v)", err)
-	}
-	device := "/root/fuse" // /tmp is mounted nodev
-	if err := unix.Mknod(device, unix.S_IFCHR|0o600, int(unix.Mkdev(10, 229))); err != nil {
-		t.Fatal(err)
-	}
-	fuse, err := os.OpenFile(device, os.O_RDWR, 0)
-	_ = os.Remove(device)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		fuse.Close() // first: from now on it answers that it has ended
-		_ = unix.Unmount(path, unix.MNT_DETACH)
-		_ = os.Remove(path)
-	})
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	options := fmt.Sprintf("fd=%d,rootmode=100000,user_id=0,group_id=0", fuse.Fd())
-	if err := unix.Mount("mute", path, "fuse", 0, options); err != nil {
-		t.Fatal(err)
-	}
 }

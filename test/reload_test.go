@@ -23,7 +23,12 @@ func TestReloadTakesAllOrNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	since := now()
-	reload(t)
+	if _, err := output("systemctl", "reload", "sidecard"); err == nil {
+		t.Error("systemctl reload has not failed")
+	}
+	if status := show(t, "sidecard", "StatusText"); !strings.Contains(status, "the last reload failed") {
+		t.Errorf("the status is %q", status)
+	}
 	entries := entriesSince(t, since, "_SYSTEMD_UNIT=sidecard.service")
 	told := false
 	for _, e := range entries {

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/internal/backlog"
 	"tripleo.io/sidecar/spool"
 )
 
@@ -50,14 +51,24 @@ func parseOptions(args []string) (options, []string, error) {
 }
 
 func main() {
-	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
+	// Standard error is a stream to journald, which may not read it for a while.
+	log := backlog.NewWriter(os.Stderr)
+	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	if err := run(ctx, os.Args[1:], logger); err != nil && !errors.Is(err, flag.ErrHelp) {
+	err := run(ctx, os.Args[1:], logger)
+	failed := err != nil && !errors.Is(err, flag.ErrHelp)
+	if failed {
 		logger.Error("sidecar-spool ends", "error", err)
+	}
+	log.Flush(flushTimeout)
+	if failed {
 		os.Exit(1)
 	}
 }
+
+// flushTimeout is how long journald may take for the last lines of the log.
+const flushTimeout = 2 * time.Second
 
 func run(ctx context.Context, args []string, logger *slog.Logger) error {
 	o, words, err := parseOptions(args)

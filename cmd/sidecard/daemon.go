@@ -33,6 +33,9 @@ const (
 	// when the daemon stops; less than TimeoutStopSec= of its unit. Sidecars go
 	// on in any case.
 	shutdownTimeout = 10 * time.Second
+	// flushTimeout is how long journald may take for the last decisions, and then
+	// for the last lines of the log.
+	flushTimeout = time.Second
 )
 
 // daemon is what is wired together.
@@ -42,6 +45,9 @@ type daemon struct {
 	core      *service.Core
 	server    *varlink.Server
 	listeners *listeners
+	verdict   verdict
+	agents    int // how many the policy in force has
+	profiles  int
 }
 
 // run serves until ctx ends.
@@ -65,12 +71,15 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	authority := polkit.New(polkit.Config{})
 	defer authority.Close()
 
+	decisions := journal.New(logger)
+	defer decisions.Flush(flushTimeout)
+
 	d := &daemon{options: o, logger: logger}
 	d.core = service.New(service.Config{
 		Authority:  authority,
 		Units:      units,
-		Namespaces: service.HostNamespaces{},
-		Journal:    journal.New(logger),
+		Namespaces: service.NewHostNamespaces(),
+		Journal:    decisions,
 		Signaller:  service.PIDFDSignaller{},
 		Launcher:   o.launcher,
 		Podman:     o.podman,
@@ -133,11 +142,15 @@ func (d *daemon) serve(ctx context.Context, set *policy.Set) error {
 	defer signal.Stop(reload)
 	watchdog := watchdogTicks(d.logger)
 	twin := d.startTwin(ctx)
-	d.notify("READY=1\nSTATUS=" + status(set))
+	d.agents, d.profiles = len(set.Agents()), len(set.Profiles())
+	d.tell()
+	d.notify("READY=1\nSTATUS=" + d.status())
 	for {
 		select {
 		case <-reload:
 			d.reload(ctx)
+		case f := <-d.listeners.due:
+			d.listeners.reopen(ctx, f)
 		case <-watchdog:
 			d.core.Alive()
 			d.notify("WATCHDOG=1")
@@ -147,23 +160,6 @@ func (d *daemon) serve(ctx context.Context, set *policy.Set) error {
 			return d.shutdown(twin)
 		}
 	}
-}
-
-// reload takes the policy files as they are now, all of them or none.
-func (d *daemon) reload(ctx context.Context) {
-	d.notify("RELOADING=1\n" + monotonicUSec())
-	set, err := loadPolicy(d.options, d.logger)
-	if err != nil {
-		d.logger.Error("reload failed; the policy of before stays in force", "error", err)
-		d.notify("READY=1\nSTATUS=The last reload failed, the policy of before is in force: see the log")
-		return
-	}
-	d.core.SetPolicy(set)
-	if err := d.listeners.set(ctx, set.Agents()); err != nil {
-		d.logger.Error("the host's socket", "error", err)
-	}
-	d.logger.Info("policy reloaded", "agents", len(set.Agents()), "profiles", len(set.Profiles()))
-	d.notify("READY=1\nSTATUS=" + status(set))
 }
 
 // shutdown lets the calls that are being carried out end, and then the launches
@@ -211,8 +207,4 @@ func singleInstance(directory string) (unlock func(), err error) {
 		return nil, fmt.Errorf("another sidecard runs: it holds %s", lock.Path())
 	}
 	return func() { lock.Close() }, nil
-}
-
-func status(set *policy.Set) string {
-	return fmt.Sprintf("%d agents, %d profiles", len(set.Agents()), len(set.Profiles()))
 }

@@ -12,7 +12,9 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
+	"tripleo.io/sidecar/internal/bounded"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/varlink"
 )
@@ -23,18 +25,37 @@ const (
 	hostName = "HOST"
 	// hostMode lets everybody connect; who may do what is decided by call.
 	hostMode fs.FileMode = 0o666
+	// directoryTimeout is how long the kernel may take for what is done in an
+	// agent's directory, whose lock the agent can hold. Of each agent one such call
+	// may hang, of all of them maxHanging.
+	directoryTimeout = 2 * time.Second
+	maxHanging       = 64
 )
 
 // listeners are the sockets that are served: the host's, and one for each agent.
+// They are for the goroutine of the daemon's main loop.
 type listeners struct {
 	runtimeDirectory string
 	server           *varlink.Server
 	store            *varlink.FDStore
 	logger           *slog.Logger
+	calls            *bounded.Calls
 	restored         map[string]*net.UnixListener // kept by systemd, not served yet
+	served           map[string]listener
+	wanted           map[string]bool
+	reopening        map[string]bool // those that are going to be opened again
+	due              chan failed     // what is to be opened again now
+}
 
-	mu     sync.Mutex
-	served map[string]bool
+// listener is a socket, and its file's inode number.
+type listener struct {
+	*net.UnixListener
+	inode uint64
+	ended chan struct{} // closed when it is not served any more
+}
+
+func newListener(l *net.UnixListener, inode uint64) listener {
+	return listener{l, inode, make(chan struct{})}
 }
 
 // openListeners takes over what systemd kept from the daemon before.
@@ -44,15 +65,22 @@ func openListeners(runtimeDirectory string, server *varlink.Server, logger *slog
 		server:           server,
 		store:            varlink.NewFDStore(os.Getenv),
 		logger:           logger,
-		served:           map[string]bool{},
+		calls:            bounded.New(directoryTimeout, 1, maxHanging),
+		served:           map[string]listener{},
+		wanted:           map[string]bool{},
+		reopening:        map[string]bool{},
+		due:              make(chan failed),
 	}
 	if err := os.MkdirAll(l.agents(), 0o700); err != nil {
 		return nil, err
 	}
 	var err error
-	l.restored, err = l.store.Restored(func(name string) (string, bool) { return l.path(name), true })
+	l.restored, err = l.store.Restored(func(name string) (string, uint64, error) {
+		inode, err := l.inode(name)
+		return l.path(name), inode, err
+	})
 	if err != nil {
-		logger.Warn("some listeners were not kept and are opened anew", "error", err)
+		logger.Warn("some listeners were not kept and are opened again", "error", err)
 	}
 	return l, nil
 }
@@ -69,99 +97,165 @@ func (l *listeners) path(name string) string {
 // set serves the host's socket and those of the agents, and no others. The error
 // is that of the host's socket. What is wrong with an agent's socket is that
 // agent's trouble, since it may be its doing: it can have put something else in
-// its place. It is logged, and tried again with the next reload.
+// its place. It is logged, and tried again after a pause and with the next reload.
 func (l *listeners) set(ctx context.Context, agents []*policy.Agent) error {
-	want := map[string]bool{}
+	l.wanted = map[string]bool{hostName: true}
 	for _, agent := range agents {
-		want[agent.Name] = true
-		l.report(agent.Name, l.open(ctx, agent.Name))
+		l.wanted[agent.Name] = true
 	}
-	for _, name := range l.names() {
-		if !want[name] && name != hostName {
-			l.report(name, l.close(name))
+	for _, look := range l.lookAtAll() {
+		if err := l.open(ctx, look); err != nil {
+			l.report(ctx, look.name, err)
 		}
 	}
-	err := l.open(ctx, hostName)
+	for _, name := range slices.Collect(maps.Keys(l.served)) {
+		if !l.wanted[name] {
+			l.drop(name)
+		}
+	}
 	for name, listener := range l.restored {
 		listener.Close()
 		delete(l.restored, name)
-		l.report(name, l.close(name))
+		l.drop(name)
 	}
-	return err
+	return l.open(ctx, l.look(hostName))
 }
 
-// names lists what is served.
-func (l *listeners) names() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.Collect(maps.Keys(l.served))
+// look is what a look at a socket has found.
+type look struct {
+	name   string
+	intact bool // it is served, and its file is there
+	next   listener
+	kept   bool // next is one that systemd has kept
+	err    error
 }
 
-// mark notes whether a socket is served, and reports whether it was.
-func (l *listeners) mark(name string, served bool) (was bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	was = l.served[name]
-	delete(l.served, name)
-	if served {
-		l.served[name] = true
+// lookAtAll looks at the agents' sockets at the same time: those that hang together
+// take no longer than one.
+func (l *listeners) lookAtAll() []look {
+	var names []string
+	for name := range l.wanted {
+		if name != hostName {
+			names = append(names, name)
+		}
 	}
-	return was
+	slices.Sort(names)
+	looks := make([]look, len(names))
+	var all sync.WaitGroup
+	for i, name := range names {
+		all.Go(func() { looks[i] = l.look(name) })
+	}
+	all.Wait()
+	return looks
 }
 
-func (l *listeners) report(name string, err error) {
-	if err != nil {
-		l.logger.Error("an agent's socket", "agent", name, "error", err)
+// look finds out whether a socket is served and its file still there, and otherwise
+// finds or makes the listener that is to be served.
+func (l *listeners) look(name string) look {
+	inode, err := l.inode(name)
+	if served, ok := l.served[name]; ok && err == nil && inode == served.inode && !served.hasEnded() {
+		return look{name: name, intact: true}
+	}
+	if kept, ok := l.restored[name]; ok && err == nil {
+		return look{name: name, next: newListener(kept, inode), kept: true}
+	}
+	next, err := l.bind(name)
+	return look{name: name, next: next, err: err}
+}
+
+func (l listener) hasEnded() bool {
+	select {
+	case <-l.ended:
+		return true
+	default:
+		return false
 	}
 }
 
-// open serves a socket, the kept one if there is one. One that is served already
-// stays.
-func (l *listeners) open(ctx context.Context, name string) error {
-	if l.mark(name, true) {
+// report logs what is wrong with an agent's socket, and has it opened again later.
+func (l *listeners) report(ctx context.Context, name string, err error) {
+	l.logger.Error("an agent's socket", "agent", name, "error", err)
+	l.openLater(ctx, failed{name: name, pause: reopenPauseMax})
+}
+
+// open serves what a look at a socket has found. A socket that is served stays if
+// its file is still there; what took the file's place is replaced.
+func (l *listeners) open(ctx context.Context, found look) error {
+	before, isServed := l.served[found.name]
+	isServed = isServed && !before.hasEnded()
+	switch {
+	case found.intact:
 		return nil
+	case found.err != nil && !isServed: // callers would wait in the queue of systemd's copy
+		delete(l.served, found.name)
+		return fmt.Errorf("socket of %s: %w", found.name, errors.Join(found.err, l.store.Unstore(found.name)))
+	case found.err != nil:
+		return fmt.Errorf("socket of %s: %w", found.name, found.err)
+	case found.kept:
+		delete(l.restored, found.name)
+	default:
+		l.keep(found)
 	}
-	listener, kept := l.restored[name]
-	delete(l.restored, name)
-	if !kept {
-		var err error
-		if listener, err = l.bind(name); err != nil {
-			l.mark(name, false)
-			return fmt.Errorf("socket of %s: %w", name, err)
-		}
-		if err := l.store.Store(name, listener); err != nil {
-			l.logger.Warn("systemd does not keep a listener; calls are refused while the daemon restarts", "listener", name, "error", err)
-		}
+	if isServed {
+		l.logger.Warn("the file of a socket was removed or replaced; it is there again", "listener", found.name)
+		before.Close()
 	}
-	go l.serve(ctx, name, listener)
+	l.served[found.name] = found.next
+	go l.serve(ctx, found.name, found.next)
 	return nil
 }
 
-// serve serves a socket until its agent goes or the daemon ends. One that ends
-// for another reason is opened anew with the next reload.
-func (l *listeners) serve(ctx context.Context, name string, listener *net.UnixListener) {
-	agent := name
-	if name == hostName {
-		agent = ""
+// keep has systemd keep a new listener, in the place of the one before.
+func (l *listeners) keep(found look) {
+	if old, ok := l.restored[found.name]; ok { // its file has gone since
+		old.Close()
+		delete(l.restored, found.name)
 	}
-	err := l.server.Serve(ctx, listener, agent)
-	if err != nil && !errors.Is(err, varlink.ErrServerClosed) {
-		l.logger.Error("a listener ended; a reload opens it anew", "listener", name, "error", err)
-		l.mark(name, false)
+	if err := l.store.Store(found.name, found.next.UnixListener, found.next.inode); err != nil {
+		l.logger.Warn("systemd does not keep a listener; calls are refused while the daemon restarts", "listener", found.name, "error", err)
 	}
 }
 
-func (l *listeners) bind(name string) (*net.UnixListener, error) {
+func (l *listeners) inode(name string) (uint64, error) {
 	if name == hostName {
-		return varlink.Bind(l.path(name), hostMode)
+		return varlink.InodeOf(l.path(name))
 	}
-	return varlink.BindAgent(l.agents(), name)
+	return bounded.Do(l.calls, name, func() (uint64, error) { return varlink.AgentInode(l.agents(), name) }, nil)
 }
 
-// close ends a socket whose agent's file has gone. Its sidecars go on: stopping
+func (l *listeners) bind(name string) (listener, error) {
+	if name == hostName {
+		return bind(func() (*net.UnixListener, error) { return varlink.Bind(l.path(name), hostMode) },
+			func() (uint64, error) { return varlink.InodeOf(l.path(name)) })
+	}
+	return bounded.Do(l.calls, name, func() (listener, error) {
+		return bind(func() (*net.UnixListener, error) { return varlink.BindAgent(l.agents(), name) },
+			func() (uint64, error) { return varlink.AgentInode(l.agents(), name) })
+	}, func(late listener) { late.Close() })
+}
+
+// bind makes a listener and looks up the inode number of its file.
+func bind(listen func() (*net.UnixListener, error), inode func() (uint64, error)) (listener, error) {
+	made, err := listen()
+	if err != nil {
+		return listener{}, err
+	}
+	number, err := inode()
+	if err != nil {
+		made.Close()
+	}
+	return newListener(made, number), err
+}
+
+// drop ends a socket whose agent's file has gone. Its sidecars go on: stopping
 // them is the operator's decision.
-func (l *listeners) close(name string) error {
-	l.mark(name, false)
+func (l *listeners) drop(name string) {
+	delete(l.served, name)
 	l.server.Remove(name)
-	return errors.Join(l.store.Unstore(name), varlink.UnbindAgent(l.agents(), name))
+	err := errors.Join(l.store.Unstore(name), bounded.Err(l.calls, name, func() error {
+		return varlink.UnbindAgent(l.agents(), name)
+	}))
+	if err != nil {
+		l.logger.Error("the socket of an agent that has gone", "agent", name, "error", err)
+	}
 }

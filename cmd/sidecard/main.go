@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"tripleo.io/sidecar/internal/backlog"
 	"tripleo.io/sidecar/service/policy"
 )
 
@@ -30,6 +31,7 @@ type options struct {
 	podman           string
 	seccomp          string
 	starts           int
+	reload           int // the daemon's process, if it is to be asked to reload
 }
 
 func parseOptions(args []string) (options, error) {
@@ -43,6 +45,7 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&o.podman, "podman", "/usr/bin/podman", "podman")
 	flags.StringVar(&o.seccomp, "seccomp", "/usr/share/sidecar/seccomp.json", "system calls that sidecars may make, for podman")
 	flags.IntVar(&o.starts, "starts", 4, "how many units are started at once")
+	flags.IntVar(&o.reload, "reload", 0, "make the sidecard of this process read its policy files again, and wait for the outcome")
 	flags.BoolVar(&showVersion, "version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -53,6 +56,8 @@ func parseOptions(args []string) (options, error) {
 		return o, flag.ErrHelp
 	case flags.NArg() > 0:
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case o.reload < 0:
+		return o, fmt.Errorf("-reload: %d is not the number of a process", o.reload)
 	case o.starts < 1 || o.starts > 64:
 		return o, fmt.Errorf("-starts: %d is not from 1 to 64", o.starts)
 	}
@@ -64,7 +69,12 @@ func main() {
 	if errors.Is(err, flag.ErrHelp) {
 		return
 	}
-	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
+	if err == nil && o.reload != 0 {
+		os.Exit(printReload(o))
+	}
+	// Standard error is a stream to journald, which may not read it for a while.
+	log := backlog.NewWriter(os.Stderr)
+	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
 	if err == nil {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 		defer stop()
@@ -72,6 +82,9 @@ func main() {
 	}
 	if err != nil {
 		logger.Error("sidecard ends", "error", err)
+	}
+	log.Flush(flushTimeout)
+	if err != nil {
 		os.Exit(1)
 	}
 }

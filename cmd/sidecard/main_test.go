@@ -20,6 +20,7 @@ func TestPolicyDaemonOptions(t *testing.T) {
 		"starts":      {[]string{"-starts", "8"}, ""},
 		"no starts":   {[]string{"-starts", "0"}, "0 is not from 1 to 64"},
 		"many starts": {[]string{"-starts", "65"}, "65 is not from 1 to 64"},
+		"reload":      {[]string{"-reload", "-1"}, "-1 is not the number of a process"},
 		"an argument": {[]string{"now"}, `unexpected argument "now"`},
 		"unknown":     {[]string{"-nonsense"}, "nonsense"},
 	}
@@ -42,7 +43,7 @@ func TestPolicyDaemonManual(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := strings.ReplaceAll(string(page), `\-`, "-")
-	for _, option := range []string{"runtime-directory", "vendor-directory", "host-directory", "launcher", "podman", "seccomp", "starts"} {
+	for _, option := range []string{"runtime-directory", "vendor-directory", "host-directory", "launcher", "podman", "seccomp", "starts", "reload"} {
 		if !strings.Contains(text, `.BI -`+option+` "`) {
 			t.Errorf("the manual does not explain -%s", option)
 		}

@@ -3,17 +3,41 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"net"
+	"os"
 	"time"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
 )
 
-// notify tells systemd about the daemon's state (sd_notify(3)).
+// notifyTimeout is how long systemd may be too busy to take a notification. The main
+// loop waits for it, and must still come to its watchdog.
+const notifyTimeout = 2 * time.Second
+
+// notify tells systemd about the daemon's state (sd_notify(3)), if systemd has started
+// it.
 func (d *daemon) notify(state string) {
-	if _, err := sd.SdNotify(false, state); err != nil {
+	socket := os.Getenv("NOTIFY_SOCKET")
+	if socket == "" {
+		return
+	}
+	if err := send(socket, state); err != nil {
 		d.logger.Warn("sd_notify", "error", err)
 	}
+}
+
+func send(socket, state string) error {
+	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := c.SetWriteDeadline(time.Now().Add(notifyTimeout)); err != nil {
+		return err
+	}
+	_, err = c.Write([]byte(state))
+	return err
 }
 
 // monotonicUSec is the time that systemd wants with RELOADING=1.

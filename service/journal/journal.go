@@ -15,6 +15,8 @@ import (
 
 	"github.com/coreos/go-systemd/v22/journal"
 
+	"tripleo.io/sidecar/internal/backlog"
+	"tripleo.io/sidecar/internal/bounded"
 	"tripleo.io/sidecar/service"
 )
 
@@ -22,32 +24,68 @@ import (
 const (
 	MessageID = "6f2fc8d1c3f14fd0a34f3c7b6a1e9d52" // a decision
 	OutcomeID = "0d6c1b0f4f6e4a6f9b8f5d0e6a0c7e31" // what came of an allowed launch
+	LostID    = "dc41e4dbf0974922b32ce48281f51129" // decisions that could not be written
 )
+
+// Of the entries so many may wait for a journald that does not read. An entry has some
+// hundreds of bytes, at most four thousand.
+const (
+	maxEntries    = 4096
+	maxEntryBytes = 8 << 20
+)
+
+// lateAfter is the age from which on an entry says when it was made: journald gives it
+// the time at which it reads it.
+const lateAfter = time.Second
+
+// send writes to the journal. It may block for ever.
+type send func(message string, priority journal.Priority, fields map[string]string) error
 
 // Journal is the system's journal. Use New.
 type Journal struct {
-	send    func(message string, priority journal.Priority, fields map[string]string) error
+	send    send
 	logger  *slog.Logger
 	callers *throttle
+	entries *backlog.Backlog[entry]
+	// programs bounds journalctl a little later than its own time-out does.
+	programs *bounded.Calls
+}
+
+// entry is what waits to be written.
+type entry struct {
+	message  string
+	priority journal.Priority
+	fields   map[string]string
+	made     time.Time
 }
 
 // New returns the journal of this host. Errors in writing to it go to logger:
 // a journal that is away must not stop the service.
-func New(logger *slog.Logger) *Journal {
-	return &Journal{send: journal.Send, logger: logger, callers: newThrottle(time.Now)}
+func New(logger *slog.Logger) *Journal { return newJournal(journal.Send, logger, time.Now) }
+
+func newJournal(send send, logger *slog.Logger, now func() time.Time) *Journal {
+	j := &Journal{send: send, logger: logger, callers: newThrottle(now), programs: bounded.New(readTimeout+time.Second, maxHanging, maxHanging)}
+	j.entries = backlog.New(backlog.Config[entry]{
+		Items: maxEntries, Bytes: maxEntryBytes, Size: entry.size, Write: j.write, Lost: j.lost,
+	})
+	return j
 }
 
-// Record writes one decision. Of a caller that asks for more than a person could
-// read, the rest is counted instead: journald drops entries of a service that
-// writes too many, and those about other agents would be among them. Launches
-// that start something and stops are always shown; each costs its caller a
+// Record has one decision written, and does not wait. Of a caller that asks for more
+// than a person could read, the rest is counted instead: journald drops entries of a
+// service that writes too many, and those about other agents would be among them.
+// Launches that start something and stops are always shown; each costs its caller a
 // process.
+//
+// While journald does not read, entries wait. When too many do, they are dropped and
+// counted, launches and stops last.
 func (j *Journal) Record(d service.Decision) {
-	if shown := d.Verdict() == "allowed" && !d.Kept && (d.Method == "Launch" || d.Method == "Stop"); !shown && !d.Outcome {
+	shown := d.Outcome || d.Verdict() == "allowed" && !d.Kept && (d.Method == "Launch" || d.Method == "Stop")
+	if !shown {
 		pass, suppressed := j.callers.pass(origin(d))
 		if suppressed > 0 {
-			j.write(fmt.Sprintf("%d more entries about calls of %s not shown", suppressed, origin(d)),
-				journal.PriWarning, map[string]string{"AGENT": d.Caller.Agent})
+			j.add(fmt.Sprintf("%d more entries about calls of %s not shown", suppressed, origin(d)),
+				journal.PriWarning, map[string]string{"AGENT": d.Caller.Agent}, false)
 		}
 		if !pass {
 			return
@@ -57,13 +95,44 @@ func (j *Journal) Record(d service.Decision) {
 	if d.Err != nil {
 		priority = journal.PriWarning
 	}
-	j.write(message(d), priority, fields(d))
+	j.add(message(d), priority, fields(d), shown)
 }
 
-func (j *Journal) write(message string, priority journal.Priority, fields map[string]string) {
-	if err := j.send(message, priority, fields); err != nil {
-		j.logger.Error("cannot write to the journal", "error", err, "message", message)
+// Flush waits until everything is written, but not longer than limit. What is not
+// written then is lost; the log says how much.
+func (j *Journal) Flush(limit time.Duration) {
+	if left := j.entries.Flush(limit); left > 0 {
+		j.logger.Error("the journal does not read; entries about decisions are lost", "entries", left)
 	}
+}
+
+func (j *Journal) add(message string, priority journal.Priority, fields map[string]string, important bool) {
+	j.entries.Add(entry{message, priority, fields, time.Now()}, important)
+}
+
+func (e entry) size() int {
+	size := len(e.message)
+	for name, value := range e.fields {
+		size += len(name) + len(value)
+	}
+	return size
+}
+
+func (j *Journal) write(e entry) {
+	if time.Since(e.made) >= lateAfter {
+		e.fields["MADE_USEC"] = strconv.FormatInt(e.made.UnixMicro(), 10)
+	}
+	if err := j.send(e.message, e.priority, e.fields); err != nil {
+		j.logger.Error("cannot write to the journal", "error", err, "message", e.message)
+	}
+}
+
+// lost writes how many entries were dropped.
+func (j *Journal) lost(n int) {
+	j.write(entry{
+		fmt.Sprintf("%d entries about decisions are lost: the journal did not read them in time", n),
+		journal.PriErr, map[string]string{"MESSAGE_ID": LostID, "LOST": strconv.Itoa(n)}, time.Now(),
+	})
 }
 
 func fields(d service.Decision) map[string]string {

@@ -14,7 +14,7 @@ import (
 	"tripleo.io/sidecar/service"
 )
 
-type entry struct {
+type written struct {
 	Message  string
 	Priority journal.Priority
 	Fields   map[string]string
@@ -22,15 +22,24 @@ type entry struct {
 
 // newRecorder returns a journal that writes into entries, at a time that stands
 // still until the test moves it.
-func newRecorder() (j *Journal, entries *[]entry, now *time.Time) {
-	entries, now = new([]entry), new(time.Time)
-	j = New(slog.New(slog.DiscardHandler))
-	j.callers = newThrottle(func() time.Time { return *now })
-	j.send = func(message string, priority journal.Priority, fields map[string]string) error {
-		*entries = append(*entries, entry{message, priority, fields})
+func newRecorder() (r *recorder, now *time.Time) {
+	r, now = &recorder{}, new(time.Time)
+	r.Journal = newJournal(func(message string, priority journal.Priority, fields map[string]string) error {
+		r.all = append(r.all, written{message, priority, fields})
 		return nil
-	}
-	return j, entries, now
+	}, slog.New(slog.DiscardHandler), func() time.Time { return *now })
+	return r, now
+}
+
+type recorder struct {
+	*Journal
+	all []written
+}
+
+// entries returns what is written.
+func (r *recorder) entries() []written {
+	r.Flush(time.Minute)
+	return r.all
 }
 
 func TestPolicyDecisionsInTheJournal(t *testing.T) {
@@ -47,7 +56,7 @@ func TestPolicyDecisionsInTheJournal(t *testing.T) {
 	failed.Outcome = true
 	failed.Err = &interfaces.LaunchFailedError{ExitCode: &code, Output: []string{"address in use"}}
 
-	j, entries, _ := newRecorder()
+	j, _ := newRecorder()
 	for _, d := range []service.Decision{launch, refused, failed} {
 		j.Record(d)
 	}
@@ -64,19 +73,19 @@ func TestPolicyDecisionsInTheJournal(t *testing.T) {
 	const notAllowed = `argument 3 ("--x\x1b[31m") not allowed: no rule accepts it`
 	const exited = "launch failed: exit code 2 address in use"
 	const who = "for neutron-dhcp, pid 4711, uid 42435"
-	want := []entry{
+	want := []written{
 		{"Launch allowed: " + launch.SidecarID + " " + who, journal.PriInfo, fields("DECISION", "allowed")},
 		{"Launch refused: dnsmasq " + who + ": " + notAllowed, journal.PriWarning, fields("DECISION", "refused", "REASON", notAllowed, "SIDECAR_ID", "")},
 		{"Launch failed: " + launch.SidecarID + " " + who + ": " + exited, journal.PriWarning, fields("OUTCOME", "failed", "REASON", exited, "MESSAGE_ID", OutcomeID)},
 	}
-	if diff := cmp.Diff(want, *entries); diff != "" {
+	if diff := cmp.Diff(want, j.entries()); diff != "" {
 		t.Errorf("entries (-want +got):\n%s", diff)
 	}
 }
 
 func TestPolicyRefusalsDoNotFloodTheJournal(t *testing.T) {
 	t.Parallel()
-	j, entries, now := newRecorder()
+	j, now := newRecorder()
 	refuse := func(agent string) {
 		j.Record(service.Decision{Caller: service.Caller{Agent: agent}, Method: "Launch", Agent: "victim", Err: interfaces.ErrPermissionDenied})
 	}
@@ -85,17 +94,17 @@ func TestPolicyRefusalsDoNotFloodTheJournal(t *testing.T) {
 	}
 	j.Record(service.Decision{Caller: service.Caller{Agent: "noisy"}, Method: "Launch", Agent: "noisy", Kept: true})
 	refuse("calm")
-	if len(*entries) != throttleBurst+1 {
-		t.Errorf("%d entries, want %d of the noisy agent and 1 of the calm one", len(*entries), throttleBurst)
+	if len(j.entries()) != throttleBurst+1 {
+		t.Errorf("%d entries, want %d of the noisy agent and 1 of the calm one", len(j.entries()), throttleBurst)
 	}
 	j.Record(service.Decision{Caller: service.Caller{Agent: "noisy"}, Method: "Launch", Agent: "noisy"})
-	if got := (*entries)[len(*entries)-1].Fields["DECISION"]; got != "allowed" {
+	if got := j.entries()[len(j.entries())-1].Fields["DECISION"]; got != "allowed" {
 		t.Errorf("an allowed decision of the noisy agent is not shown: %q", got)
 	}
 	*now = now.Add(throttleInterval)
-	before := len(*entries)
+	before := len(j.entries())
 	refuse("noisy")
-	after := (*entries)[before:]
+	after := j.entries()[before:]
 	if len(after) != 2 || !strings.HasPrefix(after[0].Message, "51 more entries about calls of noisy") {
 		t.Errorf("after the interval: %+v, want the number of those not shown, and the new one", after)
 	}
@@ -119,7 +128,7 @@ func TestLaunchOutputIsFitToBeShown(t *testing.T) {
 
 func TestPolkitIsInTheJournal(t *testing.T) {
 	t.Parallel()
-	j, entries, _ := newRecorder()
+	j, _ := newRecorder()
 	d := service.Decision{
 		Caller: service.Caller{PID: 4711, UID: 1000, Sender: ":1.42"}, Method: "Stop", Agent: "neutron-dhcp",
 		Authorisation: service.Authorisation{By: service.ByPolkit, Action: "io.tripleo.sidecar.stop", Verdict: "denied"},
@@ -131,7 +140,7 @@ func TestPolkitIsInTheJournal(t *testing.T) {
 		"PEER_BUS_NAME": ":1.42", "PEER_UID": "1000", "DECISION": "refused",
 	}
 	for name, value := range want {
-		if got := (*entries)[0].Fields[name]; got != value {
+		if got := j.entries()[0].Fields[name]; got != value {
 			t.Errorf("%s=%s, want %s", name, got, value)
 		}
 	}
@@ -141,28 +150,62 @@ func TestPolkitIsInTheJournal(t *testing.T) {
 // refused much, to hide that he sends a signal.
 func TestPolkitHostileFloodHidesNoSignal(t *testing.T) {
 	t.Parallel()
-	j, entries, _ := newRecorder()
+	j, _ := newRecorder()
 	allowed := service.Authorisation{By: service.ByPolkit}
 	for range throttleBurst + 50 {
 		j.Record(service.Decision{Caller: service.Caller{UID: 1001}, Method: "Signal", Err: interfaces.ErrPermissionDenied})
 		j.Record(service.Decision{Caller: service.Caller{UID: 1000}, Method: "List", Authorisation: allowed})
 	}
 	j.Record(service.Decision{Caller: service.Caller{UID: 1000}, Method: "Signal", Authorisation: allowed})
-	if last := (*entries)[len(*entries)-1]; len(*entries) != 2*throttleBurst+1 || last.Fields["METHOD"] != "Signal" || last.Fields["DECISION"] != "allowed" {
-		t.Errorf("%d entries, the last: %+v", len(*entries), last)
+	if last := j.entries()[len(j.entries())-1]; len(j.entries()) != 2*throttleBurst+1 || last.Fields["METHOD"] != "Signal" || last.Fields["DECISION"] != "allowed" {
+		t.Errorf("%d entries, the last: %+v", len(j.entries()), last)
 	}
 }
 
 func TestPolicyRefusalsOfUsersDoNotHideThoseOfRoot(t *testing.T) {
 	t.Parallel()
-	j, entries, _ := newRecorder()
+	j, _ := newRecorder()
 	refused := service.Decision{Caller: service.Caller{UID: 1000}, Method: "List", Err: interfaces.ErrPermissionDenied}
 	for range throttleBurst + 50 {
 		j.Record(refused)
 	}
 	refused.Caller.UID = 0
 	j.Record(refused)
-	if len(*entries) != throttleBurst+1 {
-		t.Errorf("%d entries, want %d of users and 1 of root", len(*entries), throttleBurst)
+	if len(j.entries()) != throttleBurst+1 {
+		t.Errorf("%d entries, want %d of users and 1 of root", len(j.entries()), throttleBurst)
+	}
+}
+
+// TestHardeningJournalThatDoesNotRead shows that nobody waits for a journal that does
+// not read, that launches and stops are lost last, and that afterwards the journal
+// says how many are lost, and of the others when they were made.
+func TestHardeningJournalThatDoesNotRead(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	r := &recorder{}
+	r.Journal = newJournal(func(message string, priority journal.Priority, fields map[string]string) error {
+		<-release
+		r.all = append(r.all, written{message, priority, fields})
+		return nil
+	}, slog.New(slog.DiscardHandler), time.Now)
+	for i := range 2 * maxEntries { // each agent's first is not throttled
+		agent := fmt.Sprintf("agent-%d", i)
+		r.Record(service.Decision{Caller: service.Caller{Agent: agent}, Method: "Signal", Agent: agent, Err: interfaces.ErrPermissionDenied})
+	}
+	r.Record(service.Decision{Caller: service.Caller{Agent: "a"}, Method: "Launch", Agent: "a"})
+	r.Flush(lateAfter)
+	close(release)
+	all := r.entries()
+	lost := 0
+	for _, e := range all {
+		if e.Fields["MESSAGE_ID"] == LostID {
+			fmt.Sscan(e.Fields["LOST"], &lost)
+		}
+	}
+	if last := all[len(all)-1]; last.Fields["METHOD"] != "Launch" || last.Fields["MADE_USEC"] == "" {
+		t.Errorf("the last entry is %+v, want the launch, and when it was made", last)
+	}
+	if decisions := len(all) - 1; lost == 0 || decisions+lost != 2*maxEntries+1 {
+		t.Errorf("%d entries and %d lost, want %d together", decisions, lost, 2*maxEntries+1)
 	}
 }

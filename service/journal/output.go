@@ -8,13 +8,20 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"tripleo.io/sidecar/internal/bounded"
 )
 
 const (
-	outputLines   = 20
-	outputTimeout = 5 * time.Second
-	maxOutput     = 256 << 10 // bytes read from journalctl
-	maxLine       = 1024      // bytes
+	outputLines = 20
+	// syncTimeout is how long journald may take to write what it has, and readTimeout
+	// how long its files may take to be read. Each has its own time: a journald that
+	// does not answer has written most of it before.
+	syncTimeout = 2 * time.Second
+	readTimeout = 5 * time.Second
+	maxHanging  = 16        // journalctls that not even SIGKILL ends, on a disk that hangs
+	maxOutput   = 256 << 10 // bytes read from journalctl
+	maxLine     = 1024      // bytes
 )
 
 var invocationID = regexp.MustCompile(`^[0-9a-f]{32}$`)
@@ -30,20 +37,24 @@ func (j *Journal) Output(ctx context.Context, invocation string) []string {
 	if !invocationID.MatchString(invocation) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, outputTimeout)
-	defer cancel()
 	// What a process wrote just before it ended may still be on its way.
-	if err := exec.CommandContext(ctx, "journalctl", "--sync").Run(); err != nil {
+	if _, err := j.journalctl(ctx, syncTimeout, "--sync"); err != nil {
 		j.logger.Warn("cannot sync the journal", "error", err)
 	}
-	cmd := exec.CommandContext(ctx, "journalctl", "--quiet", "--no-pager", "--all", "--output=cat",
+	text, err := j.journalctl(ctx, readTimeout, "--quiet", "--no-pager", "--all", "--output=cat",
 		"--lines="+strconv.Itoa(outputLines), "_TRANSPORT=stdout", "_SYSTEMD_INVOCATION_ID="+invocation)
-	text, err := cmd.Output()
 	if err != nil {
 		j.logger.Warn("cannot read the journal", "error", err)
 		return nil
 	}
 	return split(string(text[max(0, len(text)-maxOutput):]))
+}
+
+// journalctl runs it for as long as limit.
+func (j *Journal) journalctl(ctx context.Context, limit time.Duration, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return bounded.Do(j.programs, "", exec.CommandContext(ctx, "journalctl", args...).Output, nil)
 }
 
 func split(text string) []string {

@@ -3,6 +3,9 @@ package netns
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -65,13 +68,68 @@ func (d Directory) host() string {
 	return d.Host
 }
 
+// open opens the directory without asking the file system that it is on (O_PATH),
+// which an agent that may mount could have mounted there.
 func (d Directory) open() (*os.File, error) {
 	path := d.path()
-	fd, err := Openat2(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_DIRECTORY, unix.RESOLVE_NO_SYMLINKS)
+	fd, err := Openat2(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY, unix.RESOLVE_NO_SYMLINKS)
 	if err != nil {
 		return nil, fmt.Errorf("directory of network namespaces %s: %w", path, err)
 	}
-	return os.NewFile(uintptr(fd), path), nil
+	dir := os.NewFile(uintptr(fd), path)
+	if err := checkTrusted(dir); err != nil {
+		dir.Close()
+		return nil, fmt.Errorf("directory of network namespaces %s: %w", path, err)
+	}
+	return dir, nil
+}
+
+// checkTrusted makes sure that a name can be looked up in the directory without
+// waiting for anybody: it is on the file system that its parent is on, or on a tmpfs
+// of its own. Others, such as fuse(4), can ask a process that does not answer.
+func checkTrusted(dir *os.File) error {
+	own, err := deviceOf(int(dir.Fd()), "", unix.AT_EMPTY_PATH)
+	if err != nil {
+		return err
+	}
+	parent, err := deviceOf(unix.AT_FDCWD, filepath.Dir(dir.Name()), 0)
+	if err != nil || own == parent {
+		return err
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	if kind := fileSystem(string(mounts), own); kind != "tmpfs" {
+		return fmt.Errorf("a file system of type %q was mounted over it, which may keep everybody waiting; only tmpfs is accepted: umount %s", kind, dir.Name())
+	}
+	return nil
+}
+
+// deviceOf returns the number of the file system that a file is on, MAJOR:MINOR,
+// without asking it (AT_STATX_DONT_SYNC, statx(2)).
+func deviceOf(dir int, path string, flags int) (string, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(dir, path, flags|unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE, &st); err != nil {
+		return "", fmt.Errorf("asking for its file system: %w", err)
+	}
+	return fmt.Sprintf("%d:%d", st.Dev_major, st.Dev_minor), nil
+}
+
+// fileSystem returns the type of the file system with this number, or "" if it is not
+// mounted. The third field of a line of mountinfo (proc_pid_mountinfo(5)) is the
+// number, the type comes after a "-".
+func fileSystem(mountinfo, device string) string {
+	for line := range strings.Lines(mountinfo) {
+		fields := strings.Fields(line)
+		if len(fields) < 3 || fields[2] != device {
+			continue
+		}
+		if i := slices.Index(fields, "-"); i >= 0 && i+1 < len(fields) {
+			return fields[i+1]
+		}
+	}
+	return ""
 }
 
 // OpenHost opens the host's own network namespace.

@@ -213,3 +213,25 @@ func TestNetnsDirectoryIsNoLink(t *testing.T) {
 		t.Errorf("Check: %v, want ELOOP", err)
 	}
 }
+
+// TestHardeningNetnsDirectoryOnAnotherFileSystem shows that a file system that was
+// mounted over the directory is not asked for names, unless it is a tmpfs, which
+// cannot keep anybody waiting.
+func TestHardeningNetnsDirectoryOnAnotherFileSystem(t *testing.T) {
+	if !netnstest.Private(t) {
+		return
+	}
+	d := directory(t)
+	for kind, want := range map[string]string{"tmpfs": "", "ramfs": "umount " + d.Path} {
+		if err := unix.Mount(kind, d.Path, kind, 0, ""); err != nil {
+			t.Fatal(err)
+		}
+		netnstest.Make(t, filepath.Join(d.Path, "good"))
+		if err := d.Check("good"); (err == nil) != (want == "") || (err != nil && !strings.Contains(err.Error(), want)) {
+			t.Errorf("on a %s: %v, want %q", kind, err, want)
+		}
+		if err := unix.Unmount(d.Path, unix.MNT_DETACH); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

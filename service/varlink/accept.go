@@ -3,7 +3,6 @@ package varlink
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"runtime/debug"
 	"time"
@@ -17,11 +16,14 @@ const (
 )
 
 // Serve accepts connections of an agent ("": the host's socket) until ctx ends
-// or the listener is closed, and then returns nil. It takes the listener over
-// and closes it, without removing the socket's file. Connections go on after it
+// or the listener is closed, and then returns nil. It takes the listener over and
+// closes it; one of Bind leaves the socket's file. Connections go on after it
 // returned: Remove and Shutdown end them.
+//
+// No error of accept(2) ends it: which errors pass is not for us to know. epoll's
+// limit, for instance, is counted by user, so that it is ENOSPC for root when
+// somebody else has used it up.
 func (s *Server) Serve(ctx context.Context, l *net.UnixListener, agent string) error {
-	l.SetUnlinkOnClose(false)
 	defer l.Close()
 	if !s.addListener(l, agent) {
 		return ErrServerClosed
@@ -29,6 +31,32 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener, agent string) e
 	defer s.dropListener(l)
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
+	s.accept(ctx, socket{l}, agent)
+	return nil
+}
+
+// acceptor is the accept loop's view of a listener.
+type acceptor interface {
+	AcceptUnix() (*net.UnixConn, error)
+	// waiting reports whether a connection waits to be accepted.
+	waiting() bool
+}
+
+// socket is the acceptor of a real listener.
+type socket struct{ *net.UnixListener }
+
+// waiting asks the kernel (POLLIN, poll(2)).
+func (s socket) waiting() bool {
+	found := false
+	err := control(s, func(fd int) error {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		found = n > 0
+		return err
+	})
+	return err == nil && found
+}
+
+func (s *Server) accept(ctx context.Context, l acceptor, agent string) {
 	for pause := acceptPauseMin; ; {
 		s.room(ctx, l, agent)
 		nc, err := l.AcceptUnix()
@@ -37,28 +65,13 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener, agent string) e
 			pause = acceptPauseMin
 			s.admit(ctx, nc, agent)
 		case errors.Is(err, net.ErrClosed):
-			return nil
-		case !passing(err):
-			return fmt.Errorf("accept: %w", err)
+			return
 		default:
 			s.throttle.warn(Peer{Agent: agent}, "cannot accept connections for now", err)
 			sleep(ctx, pause)
 			pause = min(2*pause, acceptPauseMax)
 		}
 	}
-}
-
-// passing reports whether accept may work again later (accept(2)): the
-// descriptors or the memory are used up, or the peer has left already.
-func passing(err error) bool {
-	for _, errno := range []unix.Errno{
-		unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.ECONNABORTED, unix.EPERM, unix.EINTR, unix.EAGAIN,
-	} {
-		if errors.Is(err, errno) {
-			return true
-		}
-	}
-	return false
 }
 
 func sleep(ctx context.Context, d time.Duration) {

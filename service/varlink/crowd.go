@@ -2,10 +2,7 @@ package varlink
 
 import (
 	"context"
-	"net"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // room waits until the agent may have one more connection, or for ctx.
@@ -14,13 +11,13 @@ import (
 // (listen(2)) instead of being hung up on: a burst of hundreds of short calls
 // must lose none, and nobody but this agent is in that queue. While somebody
 // waits there, the agent's idle connections have to go.
-func (s *Server) room(ctx context.Context, l *net.UnixListener, agent string) {
+func (s *Server) room(ctx context.Context, l acceptor, agent string) {
 	for ctx.Err() == nil {
 		full, left := s.gate.full(agent)
 		if !full {
 			return
 		}
-		if waiting(l) {
+		if l.waiting() {
 			s.evict(agent, time.Now().Add(-s.limits.CrowdedTimeout))
 		}
 		look := time.NewTimer(s.limits.CrowdedTimeout / 5)
@@ -31,17 +28,6 @@ func (s *Server) room(ctx context.Context, l *net.UnixListener, agent string) {
 		}
 		look.Stop()
 	}
-}
-
-// waiting reports whether a connection waits to be accepted (POLLIN, poll(2)).
-func waiting(l *net.UnixListener) bool {
-	found := false
-	err := control(l, func(fd int) error {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
-		found = n > 0
-		return err
-	})
-	return err == nil && found
 }
 
 // evict hangs up on the agent's connection that has been idle longest, if it has

@@ -24,12 +24,12 @@ func TestVarlinkConnectionLimitEnds(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	s.room(ctx, l, "a")
+	s.room(ctx, socket{l}, "a")
 	if ctx.Err() == nil {
 		t.Error("there was room in a full listener")
 	}
 	go s.gate.leave(peer)
-	s.room(t.Context(), l, "a")
+	s.room(t.Context(), socket{l}, "a")
 }
 
 // TestVarlinkCrowdedAgentLosesItsIdleConnections fills an agent's places with

@@ -131,7 +131,10 @@ func refused(path string) error {
 	if _, err := os.Lstat(path); err != nil {
 		return err
 	}
-	return refuseListening(path)
+	if refuseDead(path) == nil {
+		return errors.New("somebody listens at " + path)
+	}
+	return nil
 }
 
 // TestVarlinkShutdown shows that a call that runs is finished, idle connections

@@ -34,24 +34,25 @@ func NewFDStore(getenv func(string) string) *FDStore {
 }
 
 // Store hands a copy of the listener to systemd, which knows it by name (an
-// agent's name, say: letters, digits, '-'). A listener stored earlier under that
-// name is dropped. Store does not wait for systemd.
-func (s *FDStore) Store(name string, l *net.UnixListener) error {
+// agent's name, say: letters, digits, '-') and its file's inode number. A listener
+// stored earlier under that name is dropped. Store does not wait for systemd.
+func (s *FDStore) Store(name string, l *net.UnixListener, inode uint64) error {
 	if s.notify == "" {
 		return nil
 	}
-	inode, err := inodeOf(l.Addr().String())
-	if err != nil {
-		return err
-	}
 	whole := name + "." + strconv.FormatUint(inode, 10)
-	err = control(l, func(fd int) error {
+	old, ok := s.stored[name]
+	if ok && old == whole { // file systems other than tmpfs use numbers again
+		if err := s.forget(old); err != nil {
+			return err
+		}
+	}
+	err := control(l, func(fd int) error {
 		return s.send("FDSTORE=1\nFDPOLL=0\nFDNAME="+whole, unix.UnixRights(fd))
 	})
 	if err != nil {
 		return err
 	}
-	old, ok := s.stored[name]
 	s.stored[name] = whole
 	if ok && old != whole {
 		return s.forget(old)
@@ -107,16 +108,4 @@ func sendmsg(c *net.UnixConn, data, oob []byte) error {
 		return !errors.Is(sent, unix.EAGAIN)
 	})
 	return errors.Join(err, sent)
-}
-
-// inodeOf returns the inode of the socket at path.
-func inodeOf(path string) (uint64, error) {
-	var stat unix.Stat_t
-	if err := unix.Lstat(path, &stat); err != nil {
-		return 0, fmt.Errorf("%s: %w", path, err)
-	}
-	if stat.Mode&unix.S_IFMT != unix.S_IFSOCK {
-		return 0, errors.New(path + " is no socket any more")
-	}
-	return stat.Ino, nil
 }

@@ -52,6 +52,15 @@ func (n notifySocket) next() (state string, fd int) {
 	return string(b[:got]), fds[0]
 }
 
+// storeListener stores a listener with the inode of its file.
+func storeListener(s *FDStore, name string, l *net.UnixListener) error {
+	inode, err := InodeOf(l.Addr().String())
+	if err != nil {
+		return err
+	}
+	return s.Store(name, l, inode)
+}
+
 func storeAt(address string) *FDStore {
 	return NewFDStore(func(name string) string { return map[string]string{"NOTIFY_SOCKET": address}[name] })
 }
@@ -71,10 +80,10 @@ func TestVarlinkStore(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := store.Store("agent", l); err != nil {
+			if err := storeListener(store, "agent", l); err != nil {
 				t.Fatal(err)
 			}
-			inode, err := inodeOf(path)
+			inode, err := InodeOf(path)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -121,7 +130,7 @@ func TestVarlinkStoreAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer l.Close()
-		if err := store.Store("agent", l); err != nil {
+		if err := storeListener(store, "agent", l); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -142,10 +151,10 @@ func TestVarlinkStoreWithoutSystemd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if err := errors.Join(storeAt("").Store("a", l), storeAt("").Unstore("a")); err != nil {
+	if err := errors.Join(storeListener(storeAt(""), "a", l), storeAt("").Unstore("a")); err != nil {
 		t.Error(err)
 	}
-	if err := storeAt("vsock:2:1").Store("a", l); err == nil {
+	if err := storeListener(storeAt("vsock:2:1"), "a", l); err == nil {
 		t.Error("a VSOCK address is taken for a path")
 	}
 }

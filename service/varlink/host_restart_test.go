@@ -63,7 +63,7 @@ func kill(t *testing.T, unit string) {
 func waitForInode(t *testing.T, path string) uint64 {
 	t.Helper()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if inode, err := inodeOf(path); err == nil && refuseDead(path) == nil {
+		if inode, err := InodeOf(path); err == nil && refuseDead(path) == nil {
 			return inode
 		}
 	}
@@ -94,7 +94,10 @@ func TestStoreHelper(t *testing.T) {
 		t.Skip("is run by TestRestartVarlinkStore")
 	}
 	store := NewFDStore(os.Getenv)
-	listeners, err := store.Restored(func(name string) (string, bool) { return AgentSocket(dir, name), true })
+	listeners, err := store.Restored(func(name string) (string, uint64, error) {
+		inode, err := AgentInode(dir, name)
+		return AgentSocket(dir, name), inode, err
+	})
 	if err != nil {
 		t.Log(err)
 	}
@@ -103,7 +106,7 @@ func TestStoreHelper(t *testing.T) {
 		if l, err = BindAgent(dir, "neutron"); err != nil {
 			t.Fatal(err)
 		}
-		if err := store.Store("neutron", l); err != nil {
+		if err := storeListener(store, "neutron", l); err != nil {
 			t.Fatal(err)
 		}
 	}

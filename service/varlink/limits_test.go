@@ -1,17 +1,13 @@
 package varlink
 
 import (
-	"errors"
 	"log/slog"
-	"net"
-	"os"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 )
 
 // alive fails the test unless the connection answers.
@@ -207,19 +203,6 @@ func TestVarlinkLimitsRefuseNegative(t *testing.T) {
 	bad.Interface.Methods = nil
 	if _, err := NewServer(bad); err == nil {
 		t.Error("an interface without methods is taken")
-	}
-}
-
-// TestVarlinkAcceptGoesOn shows which errors of accept end a listener.
-func TestVarlinkAcceptGoesOn(t *testing.T) {
-	t.Parallel()
-	for errno, want := range map[error]bool{
-		unix.EMFILE: true, unix.ENFILE: true, unix.ENOMEM: true, unix.ECONNABORTED: true,
-		unix.EINVAL: false, unix.EBADF: false, errors.New("x"): false,
-	} {
-		if got := passing(&net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", errno)}); got != want {
-			t.Errorf("%v: %v", errno, got)
-		}
 	}
 }
 

@@ -14,20 +14,23 @@ import (
 // firstFD is the first descriptor that systemd passes (SD_LISTEN_FDS_START).
 const firstFD = 3
 
+// Place says where the socket of a name must be, and the inode number of what is
+// there. The error says that it cannot be served.
+type Place func(name string) (path string, inode uint64, err error)
+
 // Restored returns the listeners that systemd has kept, by the name that Store
-// was given, or by the FileDescriptorName= of a socket unit. path says where a
-// name's socket must be, or false for a name that has no place any more. What
-// does not fit (no listening unix stream socket, another address, its file gone
-// or replaced) is closed and dropped from the store, and the error says what and
-// why: the caller binds anew. The variables LISTEN_PID, LISTEN_FDS and
+// was given, or by the FileDescriptorName= of a socket unit. What does not fit (no
+// listening unix stream socket, another address, its file gone or replaced) is
+// closed and dropped from the store, and the error says what and why: the caller
+// binds again. The variables LISTEN_PID, LISTEN_FDS and
 // LISTEN_FDNAMES are unset. It is to be called once, before the process opens
 // much else.
-func (s *FDStore) Restored(path func(name string) (string, bool)) (map[string]*net.UnixListener, error) {
+func (s *FDStore) Restored(place Place) (map[string]*net.UnixListener, error) {
 	listeners := map[string]*net.UnixListener{}
 	var problems []error
 	for i, whole := range takeNames() {
 		name, inode := splitName(whole)
-		l, err := restore(firstFD+i, inode, func() (string, bool) { return path(name) })
+		l, err := restore(firstFD+i, inode, func() (string, uint64, error) { return place(name) })
 		if err == nil && listeners[name] != nil {
 			err = errors.Join(errors.New("there are two"), l.Close())
 		}
@@ -74,23 +77,21 @@ func takeNames() []string {
 }
 
 // restore makes a listener of a descriptor, which it takes over.
-func restore(fd int, inode string, path func() (string, bool)) (*net.UnixListener, error) {
+func restore(fd int, inode string, place func() (string, uint64, error)) (*net.UnixListener, error) {
 	unix.CloseOnExec(fd)
 	file := os.NewFile(uintptr(fd), "listener")
 	if file == nil {
 		return nil, unix.EBADF
 	}
 	defer file.Close() // the listener has a copy of its own
-	want, ok := path()
-	if !ok {
-		return nil, errors.New("nothing of that name is served any more")
+	want, now, err := place()
+	if err != nil {
+		return nil, err
 	}
 	if err := checkListening(fd, want); err != nil {
 		return nil, err
 	}
-	if now, err := inodeOf(want); err != nil {
-		return nil, err
-	} else if inode != "" && inode != strconv.FormatUint(now, 10) {
+	if inode != "" && inode != strconv.FormatUint(now, 10) {
 		return nil, fmt.Errorf("%s is another socket now", want)
 	}
 	l, err := net.FileListener(file)

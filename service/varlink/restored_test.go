@@ -1,6 +1,7 @@
 package varlink
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -90,7 +91,7 @@ func bindFile(t *testing.T, path string) boundFile {
 	if err != nil {
 		t.Fatal(err)
 	}
-	inode, err := inodeOf(path)
+	inode, err := InodeOf(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,8 +145,13 @@ func TestRestoredHelper(t *testing.T) {
 	if dir == "" {
 		t.Skip("is run by TestRestartVarlinkRestored")
 	}
-	listeners, err := storeAt("").Restored(func(name string) (string, bool) {
-		return filepath.Join(dir, name), name != "unknown"
+	listeners, err := storeAt("").Restored(func(name string) (string, uint64, error) {
+		if name == "unknown" {
+			return "", 0, errors.New("not served any more")
+		}
+		path := filepath.Join(dir, name)
+		inode, err := InodeOf(path)
+		return path, inode, err
 	})
 	for _, name := range slices.Sorted(maps.Keys(listeners)) {
 		if err := refuseDead(listeners[name].Addr().String()); err != nil {

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestHardeningReloadHasAVerdict plays the daemon: it gets the signal and says what
+// became of the reload. What earlier reloads ended with does not count.
+func TestHardeningReloadHasAVerdict(t *testing.T) {
+	for name, want := range map[string]string{"taken": "", "refused": "/etc/sidecar/agents.d/x.toml:3: unknown key"} {
+		t.Run(name, func(t *testing.T) {
+			directory := t.TempDir()
+			if err := (verdict{Begun: 7, Ended: 7, Error: "another"}).write(directory); err != nil {
+				t.Fatal(err)
+			}
+			signals := make(chan os.Signal, 1)
+			signal.Notify(signals, syscall.SIGHUP)
+			defer signal.Stop(signals)
+			done := make(chan error, 1)
+			go func() {
+				<-signals
+				begun := verdict{Begun: 8, Ended: 7, Error: "another"}.write(directory)
+				done <- errors.Join(begun, verdict{Begun: 8, Ended: 8, Error: want}.write(directory))
+			}()
+			err := requestReload(t.Context(), directory, os.Getpid())
+			if (err == nil) != (want == "") || (err != nil && err.Error() != want) {
+				t.Errorf("%v, want %q", err, want)
+			}
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestHardeningReloadOfADaemonThatEnds(t *testing.T) {
+	t.Parallel()
+	directory := t.TempDir()
+	daemon := exec.CommandContext(t.Context(), "sleep", "60")
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := daemon.Process.Pid
+	if err := requestReload(t.Context(), directory, pid); err == nil || !strings.Contains(err.Error(), "another version") {
+		t.Errorf("without a verdict: %v", err)
+	}
+	if err := (verdict{}).write(directory); err != nil {
+		t.Fatal(err)
+	}
+	if err := daemon.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := requestReload(t.Context(), directory, pid); err == nil || !strings.Contains(err.Error(), "has ended") {
+		t.Errorf("a daemon that ends: %v", err)
+	}
+	_ = daemon.Wait() // it was killed
+	if err := requestReload(t.Context(), directory, pid); err == nil {
+		t.Error("no process is no error")
+	}
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"tripleo.io/sidecar/service/varlink"
+)
+
+// The pause before a socket is opened again. It doubles with every failure.
+const (
+	reopenPauseMin = time.Second
+	reopenPauseMax = time.Minute
+)
+
+// failed is a socket that has ended, or could not be opened, and is going to be
+// opened again.
+type failed struct {
+	name  string
+	was   listener // empty if it could not be opened
+	pause time.Duration
+	err   error
+}
+
+// serve serves a socket until its agent goes or the daemon ends. One that ends for
+// another reason is opened again.
+func (l *listeners) serve(ctx context.Context, name string, served listener) {
+	agent := name
+	if name == hostName {
+		agent = ""
+	}
+	err := l.server.Serve(ctx, served.UnixListener, agent)
+	close(served.ended)
+	if !errors.Is(err, varlink.ErrServerClosed) {
+		l.announce(ctx, failed{name: name, was: served, pause: reopenPauseMin, err: err})
+	}
+}
+
+// announce tells the main loop after the pause.
+func (l *listeners) announce(ctx context.Context, f failed) {
+	timer := time.NewTimer(f.pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case l.due <- f:
+	case <-ctx.Done():
+	}
+}
+
+// openLater has a socket opened again that is not served.
+func (l *listeners) openLater(ctx context.Context, f failed) {
+	if !l.reopening[f.name] {
+		l.reopening[f.name] = true
+		go l.announce(ctx, f)
+	}
+}
+
+// reopen opens a socket again, unless it was closed on purpose or is served again.
+func (l *listeners) reopen(ctx context.Context, f failed) {
+	if f.was.UnixListener == nil {
+		delete(l.reopening, f.name)
+	}
+	if l.served[f.name] != f.was || !l.wanted[f.name] {
+		return
+	}
+	if f.was.UnixListener != nil {
+		delete(l.served, f.name)
+		l.logger.Error("a listener has ended and is opened again", "listener", f.name, "error", f.err)
+	}
+	if err := l.open(ctx, l.look(f.name)); err != nil {
+		pause := min(2*f.pause, reopenPauseMax)
+		l.logger.Error("cannot open a listener again", "listener", f.name, "error", err, "again_in", pause)
+		l.openLater(ctx, failed{name: f.name, pause: pause})
+	}
+}

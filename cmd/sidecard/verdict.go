@@ -1,0 +1,46 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// verdict is what became of the reloads of the running daemon. It is a file for
+// sidecard -reload, since a signal has no answer.
+type verdict struct {
+	Begun int    `json:"begun"` // how many reloads have begun
+	Ended int    `json:"ended"` // and how many of them have ended
+	Error string `json:"error"` // of the last that has ended; "" if there was none
+}
+
+func verdictPath(runtimeDirectory string) string {
+	return filepath.Join(runtimeDirectory, "reload.json")
+}
+
+func readVerdict(runtimeDirectory string) (verdict, error) {
+	var v verdict
+	path := verdictPath(runtimeDirectory)
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(text, &v)
+	}
+	if err != nil {
+		return v, fmt.Errorf("what sidecard says of its reloads: %w", err)
+	}
+	return v, nil
+}
+
+// write puts the verdict in the place of the one before.
+func (v verdict) write(runtimeDirectory string) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	path := verdictPath(runtimeDirectory)
+	if err := os.WriteFile(path+".new", text, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}

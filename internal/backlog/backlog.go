@@ -1,0 +1,136 @@
+// Package backlog writes for callers who must not wait for whoever reads: journald may
+// be stopped, or stuck on a full disk, and its sockets then block for ever. One
+// goroutine writes, in the order in which things came. What there is no room for is
+// dropped and counted, and the count is written when the reader reads again.
+package backlog
+
+import (
+	"sync"
+	"time"
+)
+
+// Config says what is written and how much may wait.
+type Config[T any] struct {
+	Items int         // how many may wait
+	Bytes int         // of what size together
+	Size  func(T) int // in bytes
+	Write func(T)     // may block
+	Lost  func(n int) // writes that n were dropped, where they would have been; may block
+}
+
+// Backlog is what waits to be written. Use New.
+type Backlog[T any] struct {
+	config Config[T]
+	wake   chan struct{}
+
+	mu      sync.Mutex
+	waiting []item[T]
+	bytes   int
+	lost    int             // dropped since the last one that was taken
+	writing bool            // one is not in waiting any more and not yet written
+	flushes []chan struct{} // closed when everything is written
+}
+
+type item[T any] struct {
+	value T
+	lost  int // dropped before it
+}
+
+// New starts the goroutine that writes. It stays until the process ends.
+func New[T any](config Config[T]) *Backlog[T] {
+	b := &Backlog[T]{config: config, wake: make(chan struct{}, 1)}
+	go b.run()
+	return b
+}
+
+// Add has a value written, and does not wait. The last quarter of the room is for
+// important values.
+func (b *Backlog[T]) Add(value T, important bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	items, bytes := b.config.Items, b.config.Bytes
+	if !important {
+		items, bytes = items-items/4, bytes-bytes/4
+	}
+	size := b.config.Size(value)
+	if len(b.waiting) >= items || b.bytes+size > bytes {
+		b.lost++
+		return
+	}
+	b.waiting = append(b.waiting, item[T]{value, b.lost})
+	b.bytes += size
+	b.lost = 0
+	b.start()
+}
+
+// Flush waits until everything is written, but not longer than limit, and returns how
+// many are not written then.
+func (b *Backlog[T]) Flush(limit time.Duration) int {
+	written := make(chan struct{})
+	b.mu.Lock()
+	b.flushes = append(b.flushes, written)
+	b.start()
+	b.mu.Unlock()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-written:
+		return 0
+	case <-timer.C:
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	left := len(b.waiting) + b.lost
+	if b.writing {
+		left++
+	}
+	return left
+}
+
+// start wakes the writer. b.mu is held.
+func (b *Backlog[T]) start() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (b *Backlog[T]) run() {
+	for range b.wake {
+		for {
+			next, lost, more := b.take()
+			if lost > 0 {
+				b.config.Lost(lost)
+			}
+			if !more && lost == 0 {
+				break
+			}
+			if more {
+				b.config.Write(next)
+			}
+		}
+	}
+}
+
+// take returns the next value, if there is one, and how many were dropped before it.
+func (b *Backlog[T]) take() (next T, lost int, more bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.waiting) > 0 {
+		first := b.waiting[0]
+		b.waiting[0] = item[T]{}
+		b.waiting = b.waiting[1:]
+		b.bytes -= b.config.Size(first.value)
+		b.writing = true
+		return first.value, first.lost, true
+	}
+	b.waiting = nil // a long one is not kept
+	lost, b.lost = b.lost, 0
+	if b.writing = lost > 0; !b.writing {
+		for _, written := range b.flushes {
+			close(written)
+		}
+		b.flushes = nil
+	}
+	return next, lost, false
+}

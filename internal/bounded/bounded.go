@@ -1,0 +1,133 @@
+// Package bounded stops waiting for calls that somebody else can keep from
+// returning: a system call on a directory whose lock an agent holds, or on a file
+// system that does not answer (fuse(4)). The kernel cannot be told to give such a
+// call up, so it goes on in a goroutine (and thread) of its own; what it returns late
+// is thrown away.
+//
+// Out of scope: calls that take a context or a deadline.
+package bounded
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// ErrHangs is the error of a call that does not return.
+var ErrHangs = errors.New("the kernel does not answer")
+
+// Calls bounds the calls that are made through it. Use New.
+type Calls struct {
+	limit time.Duration
+	each  int           // how many of one key may hang
+	slots chan struct{} // one for each call that runs
+
+	mu    sync.Mutex
+	hung  map[string]int // by key: calls that nobody waits for any more
+	total int
+}
+
+// New returns a bound of limit for each call. At most all calls run at once, hanging
+// ones included; others wait for their turn, but not longer than the limit either.
+// While each calls of one key hang, or all together, the next is refused at once.
+func New(limit time.Duration, each, all int) *Calls {
+	return &Calls{limit: limit, each: each, slots: make(chan struct{}, all), hung: map[string]int{}}
+}
+
+// Do returns what call returns, or an error that is ErrHangs when call takes longer
+// than the limit, or at once when too many hang already. key is whose doing it would
+// be. discard, if not nil, gets the value that a call returns without an error when
+// nobody waits for it any more.
+func Do[T any](c *Calls, key string, call func() (T, error), discard func(T)) (T, error) {
+	var none T
+	timer := time.NewTimer(c.limit)
+	defer timer.Stop()
+	if err := c.enter(key, timer.C); err != nil {
+		return none, err
+	}
+	w := &waiting[T]{done: make(chan struct{})}
+	go func() {
+		defer func() { <-c.slots }()
+		w.value, w.err = call()
+		if w.end() {
+			return
+		}
+		c.count(key, -1)
+		if discard != nil && w.err == nil {
+			discard(w.value)
+		}
+	}()
+	select {
+	case <-w.done:
+		return w.value, w.err
+	case <-timer.C:
+	}
+	if w.leave(func() { c.count(key, 1) }) {
+		return none, fmt.Errorf("%w within %v", ErrHangs, c.limit)
+	}
+	return w.value, w.err
+}
+
+// Err is Do for a call without a value.
+func Err(c *Calls, key string, call func() error) error {
+	_, err := Do(c, key, func() (struct{}, error) { return struct{}{}, call() }, nil)
+	return err
+}
+
+// enter takes a slot.
+func (c *Calls) enter(key string, timeout <-chan time.Time) error {
+	c.mu.Lock()
+	hung, total := c.hung[key], c.total
+	c.mu.Unlock()
+	if hung >= c.each || total >= cap(c.slots) {
+		return fmt.Errorf("%w: %d calls hang already", ErrHangs, total)
+	}
+	select {
+	case c.slots <- struct{}{}:
+		return nil
+	case <-timeout:
+		return fmt.Errorf("%w: %d calls are under way", ErrHangs, cap(c.slots))
+	}
+}
+
+func (c *Calls) count(key string, by int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.total += by
+	if c.hung[key] += by; c.hung[key] == 0 {
+		delete(c.hung, key)
+	}
+}
+
+// waiting is a call and who waits for it. Either the call ends first, or the other
+// leaves first.
+type waiting[T any] struct {
+	value T
+	err   error
+	done  chan struct{}
+
+	mu    sync.Mutex
+	ended bool
+	left  bool
+}
+
+// end reports whether somebody still waits.
+func (w *waiting[T]) end() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = true
+	close(w.done)
+	return !w.left
+}
+
+// leave reports whether the call still runs, and calls first in that case.
+func (w *waiting[T]) leave(first func()) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.ended {
+		w.left = true
+		first()
+	}
+	return !w.ended
+}
