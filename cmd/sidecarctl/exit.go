@@ -17,7 +17,7 @@ const (
 	exitUsage         = 2 // the command line is wrong, or a value is malformed
 	exitRefused       = 3 // by the host's policy
 	exitNoSuchSidecar = 4
-	exitLaunchFailed  = 5 // or not ready in time
+	exitLaunchFailed  = 5 // or not ready in time, or stopped before
 	exitUnreachable   = 6 // no service, or no answer
 )
 
