@@ -20,6 +20,7 @@ var (
 	ErrTooManySidecars        = errors.New("too many sidecars")
 	ErrLaunchFailed           = errors.New("launch failed")
 	ErrNotReady               = errors.New("not ready in time")
+	ErrLaunchStopped          = errors.New("the launch was stopped")
 	ErrOverloaded             = errors.New("the service has too much to do")
 	ErrHostFailure            = errors.New("the host failed")
 
@@ -152,6 +153,17 @@ type NotReadyError struct {
 func (e *NotReadyError) Unwrap() error { return ErrNotReady }
 func (e *NotReadyError) Error() string {
 	return fmt.Sprintf("not ready after %g s; stopped again%s", float64(e.TimeoutUSec)/1e6, lines(e.Output))
+}
+
+// LaunchStoppedError names the sidecar that was stopped while its launch waited for
+// its turn or was under way. Nothing of the launch is left.
+type LaunchStoppedError struct {
+	ID string `json:"id"`
+}
+
+func (e *LaunchStoppedError) Unwrap() error { return ErrLaunchStopped }
+func (e *LaunchStoppedError) Error() string {
+	return fmt.Sprintf("sidecar %s was stopped before it was ready", e.ID)
 }
 
 // OverloadedError says what there is too much of. Nothing was started.

@@ -40,6 +40,7 @@ var Errors = []ErrorRow{
 	own(ErrTooManySidecars, "TooManySidecars", func() Detail { return &TooManySidecarsError{} }),
 	own(ErrLaunchFailed, "LaunchFailed", func() Detail { return &LaunchFailedError{} }),
 	own(ErrNotReady, "NotReady", func() Detail { return &NotReadyError{} }),
+	own(ErrLaunchStopped, "LaunchStopped", func() Detail { return &LaunchStoppedError{} }),
 	own(ErrOverloaded, "Overloaded", func() Detail { return &OverloadedError{} }),
 	own(ErrHostFailure, "HostFailure", func() Detail { return &HostFailureError{} }),
 	{ErrInvalidParameter, genericVarlink + "InvalidParameter", genericDBus + "InvalidArgs", func() Detail { return &InvalidParameterError{} }},

@@ -145,16 +145,20 @@ func (c *Core) details(ctx context.Context, q *question) map[string]string {
 const lookupTime = 10 * time.Millisecond
 
 // recordedNamespace is the network namespace of a sidecar, as far as its record
-// says. Whether there is a sidecar the caller does not learn from it.
+// says, or else of the launch that waits for its turn. Whether there is a sidecar the
+// caller does not learn from it.
 func (c *Core) recordedNamespace(ctx context.Context, id interfaces.ID) *string {
 	over := time.After(lookupTime)
 	defer func() { <-over }()
 	unit, err := c.Units.Get(ctx, id.Unit())
-	if err != nil {
-		return nil
+	if err == nil {
+		r, _ := c.records.of(unit)
+		return r.Context.NetworkNamespace
 	}
-	r, _ := c.records.of(unit)
-	return r.Context.NetworkNamespace
+	if launch := c.locks.launching(id); launch != nil {
+		return launch.netns
+	}
+	return nil
 }
 
 // errMoved is the refusal to touch a unit in another network namespace than polkit was

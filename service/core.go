@@ -79,6 +79,7 @@ type Core struct {
 	starts    *slots
 	stops     *slots
 	lists     *slots
+	outputs   *slots
 	limits    *limits
 	records   records
 	events    events
@@ -89,12 +90,13 @@ type Core struct {
 // New returns a core that decides by set.
 func New(config Config, set *policy.Set) *Core {
 	c := &Core{
-		Config: config,
-		engine: podman{path: config.Podman, init: filepath.Join(filepath.Dir(config.Launcher), "sidecar-init"), seccomp: config.Seccomp},
-		starts: newSlots(config.Starts),
-		stops:  newSlots(2 * config.Starts),
-		lists:  newSlots(config.Starts),
-		limits: newLimits(),
+		Config:  config,
+		engine:  podman{path: config.Podman, init: filepath.Join(filepath.Dir(config.Launcher), "sidecar-init"), seccomp: config.Seccomp},
+		starts:  newSlots(config.Starts),
+		stops:   newSlots(2 * config.Starts),
+		lists:   newSlots(config.Starts),
+		outputs: newSlots(config.Starts),
+		limits:  newLimits(),
 	}
 	c.policy.Store(set)
 	return c
@@ -126,7 +128,7 @@ func (c *Core) Drain(ctx context.Context) error {
 // Alive returns when the locks that every call needs can be had. It hangs if one
 // is never given back: that is for a watchdog to find.
 func (c *Core) Alive() {
-	for _, mu := range []*sync.Mutex{&c.questions.mu, &c.locks.mu, &c.starts.mu, &c.stops.mu, &c.lists.mu, &c.limits.mu, &c.records.mu, &c.events.mu, &c.watchers.mu} {
+	for _, mu := range []*sync.Mutex{&c.questions.mu, &c.locks.mu, &c.starts.mu, &c.stops.mu, &c.lists.mu, &c.outputs.mu, &c.limits.mu, &c.records.mu, &c.events.mu, &c.watchers.mu} {
 		mu.Lock()
 		mu.Unlock() //nolint:staticcheck // one after the other: who held two could wait for one who takes them in another order
 	}

@@ -30,6 +30,10 @@ type job struct {
 
 	properties []systemd.Property // of the unit
 	old        bool               // there is a unit to replace
+	begun      bool               // the start has begun, and may have made a unit
+	failed     string             // invocation of the unit that failed to start, if one did
+
+	interruption *interruption
 }
 
 // decide answers a request: syntax, authorisation for the action, policy,
@@ -104,6 +108,8 @@ func newJob(agent string, netns *string, p interfaces.LaunchParameters, decision
 		},
 		mode:    modeOf(p.Mode, decision.Agent),
 		timeout: decision.Profile.Ready.Timeout,
+
+		interruption: newInterruption(netns),
 	}
 	if p.TimeoutUSec != nil {
 		j.timeout = min(j.timeout, microseconds(*p.TimeoutUSec))

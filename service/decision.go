@@ -27,7 +27,7 @@ func (d Decision) Verdict() string {
 	switch {
 	case d.Err == nil:
 		return "allowed"
-	case errors.Is(d.Err, interfaces.ErrHostFailure):
+	case errors.Is(d.Err, interfaces.ErrHostFailure), errors.Is(d.Err, interfaces.ErrLaunchStopped):
 		return "failed"
 	}
 	if _, _, ok := interfaces.ToWire(d.Err); !ok {

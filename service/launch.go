@@ -27,21 +27,17 @@ const (
 // A caller that hangs up (ctx ends) while its launch waits for its turn is
 // forgotten; so is one that waits longer than its caller gave it, and nothing is
 // touched. Once the start has begun it is carried through, so that nothing
-// half-done stays.
+// half-done stays. Only a Stop ends it: the error is ErrLaunchStopped then, and
+// nothing is left.
 func (c *Core) Launch(ctx context.Context, caller Caller, p interfaces.LaunchParameters) (interfaces.LaunchReply, error) {
 	j, about, err := c.decide(ctx, caller, actionLaunch, p)
 	if err != nil {
 		c.note(caller, "Launch", about, err)
 		return interfaces.LaunchReply{}, err
 	}
-	limit := maxTimeout
-	if p.TimeoutUSec != nil {
-		limit = microseconds(*p.TimeoutUSec)
-	}
-	waiting, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	running, err := c.takeTurn(waiting, j)
-	err = waited(waiting, err)
+	var held held
+	defer held.giveBack()
+	running, err := c.takeTurn(ctx, j, patience(p), &held)
 	c.noteLaunch(caller, about, running != nil, err)
 	if err != nil {
 		return interfaces.LaunchReply{}, err
@@ -49,29 +45,50 @@ func (c *Core) Launch(ctx context.Context, caller Caller, p interfaces.LaunchPar
 	if running != nil {
 		return interfaces.LaunchReply{Sidecar: *running, StandIn: j.standIn(true)}, nil
 	}
-	sidecar, err := c.launchDetached(ctx, caller, j)
+	sidecar, err := c.launchDetached(ctx, caller, j, held.handOver())
 	if err != nil {
 		return interfaces.LaunchReply{}, err
 	}
 	return interfaces.LaunchReply{Sidecar: sidecar, StandIn: j.standIn(false)}, nil
 }
 
+// patience is how long a launch may wait for its turn.
+func patience(p interfaces.LaunchParameters) time.Duration {
+	if p.TimeoutUSec != nil {
+		return microseconds(*p.TimeoutUSec)
+	}
+	return maxTimeout
+}
+
 // takeTurn waits until the job may start. If it returns neither an error nor a
 // sidecar that runs already, the job holds its sidecar's lock, a slot and its
 // place below the agent's limit.
-func (c *Core) takeTurn(ctx context.Context, j *job) (*interfaces.Sidecar, error) {
-	if err := c.locks.lock(ctx, j.id); err != nil {
+func (c *Core) takeTurn(ctx context.Context, j *job, patience time.Duration, held *held) (*interfaces.Sidecar, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	ctx, unbind := j.interruption.bind(ctx)
+	defer unbind()
+	running, err := c.lockAndPrepare(ctx, j, held)
+	switch {
+	case err == nil && running == nil:
+		return nil, nil
+	case err != nil && j.interruption.happened():
+		err = &interfaces.LaunchStoppedError{ID: j.id.String()}
+	}
+	held.giveBack()
+	return running, waited(ctx, err)
+}
+
+func (c *Core) lockAndPrepare(ctx context.Context, j *job, held *held) (*interfaces.Sidecar, error) {
+	if err := c.locks.lockLaunch(ctx, j.id, j.interruption); err != nil {
 		return nil, err
 	}
-	running, err := c.prepare(ctx, j)
-	if err != nil || running != nil {
-		c.locks.unlock(j.id)
-	}
-	return running, err
+	held.add(func() { c.locks.unlock(j.id) })
+	return c.prepare(ctx, j, held)
 }
 
 // prepare looks at what is there, under the sidecar's lock.
-func (c *Core) prepare(ctx context.Context, j *job) (*interfaces.Sidecar, error) {
+func (c *Core) prepare(ctx context.Context, j *job, held *held) (*interfaces.Sidecar, error) {
 	old, err := c.settled(ctx, j)
 	if err != nil {
 		return nil, err
@@ -85,13 +102,15 @@ func (c *Core) prepare(ctx context.Context, j *job) (*interfaces.Sidecar, error)
 		}
 	}
 	j.old = old != nil
+	// This has no effect as long as there is no place to give back.
+	held.add(func() { c.limits.done(j.id, j.begun) })
 	if err := c.takePlace(ctx, j); err != nil {
 		return nil, err
 	}
 	if err := c.starts.acquire(ctx, j.id.Agent); err != nil {
-		c.limits.done(j.id, false)
 		return nil, err
 	}
+	held.add(func() { c.starts.release(j.id.Agent) })
 	return nil, nil
 }
 
@@ -114,17 +133,16 @@ func (c *Core) takePlace(ctx context.Context, j *job) error {
 	return c.admit(ctx, j)
 }
 
+// outcome is what came of a launch.
+type outcome struct {
+	sidecar interfaces.Sidecar
+	err     error
+}
+
 // launchDetached carries a job out, whether or not the caller stays to hear of it.
-func (c *Core) launchDetached(ctx context.Context, caller Caller, j *job) (interfaces.Sidecar, error) {
-	type outcome struct {
-		sidecar interfaces.Sidecar
-		err     error
-	}
+func (c *Core) launchDetached(ctx context.Context, caller Caller, j *job, held held) (interfaces.Sidecar, error) {
 	result := make(chan outcome, 1)
-	c.detached.Go(func() {
-		sidecar, err := c.carryOut(context.WithoutCancel(ctx), caller, j)
-		result <- outcome{sidecar, err}
-	})
+	c.detached.Go(func() { result <- c.carryOut(context.WithoutCancel(ctx), caller, j, held) })
 	select {
 	case r := <-result:
 		return r.sidecar, r.err
@@ -133,23 +151,39 @@ func (c *Core) launchDetached(ctx context.Context, caller Caller, j *job) (inter
 	}
 }
 
-// carryOut does what the job says and gives back what it held. That comes before
-// the answer: who has the answer must not find the sidecar still locked.
-func (c *Core) carryOut(ctx context.Context, caller Caller, j *job) (interfaces.Sidecar, error) {
-	defer c.locks.unlock(j.id)
-	defer c.starts.release(j.id.Agent)
-	ctx, cancel := context.WithTimeout(ctx, j.timeout+stopTimeout+2*grace)
-	defer cancel()
-	sidecar, err := c.replace(ctx, j)
-	// Even a start that systemd did not answer may have made a unit. A count that
-	// is too high is put right by the next one, a lower one is not.
-	c.limits.done(j.id, true)
-	c.noteOutcome(caller, j.about, err)
-	return sidecar, err
+// carryOut does what the job says, and then reads and writes the journal, for which
+// no other launch has to wait.
+func (c *Core) carryOut(ctx context.Context, caller Caller, j *job, held held) (o outcome) {
+	defer c.caught("a launch", &o.err)
+	o.sidecar, o.err = c.carryThrough(ctx, j, held)
+	o.err = c.withOutput(ctx, j, o.err)
+	c.noteOutcome(caller, j.about, o.err)
+	return o
 }
 
-// replace stops the old unit, if there is one, and starts the new one.
+// carryThrough replaces or starts the unit, and gives back what the job holds. That
+// comes before the answer: a caller that has the answer must not find the sidecar
+// locked.
+func (c *Core) carryThrough(ctx context.Context, j *job, held held) (s interfaces.Sidecar, err error) {
+	defer c.caught("a launch", &err)
+	defer held.giveBack()
+	ctx, cancel := context.WithTimeout(ctx, j.timeout+stopTimeout+2*grace)
+	defer cancel()
+	// Even a start that systemd did not answer may have made a unit. A count that
+	// is too high is put right by the next one, a lower one is not.
+	j.begun = true
+	s, err = c.replace(ctx, j)
+	if err != nil && j.interruption.happened() {
+		return interfaces.Sidecar{}, c.undo(ctx, j)
+	}
+	return s, err
+}
+
+// replace stops the old unit, if there is one, and starts the new one. A Stop of the
+// sidecar ends it.
 func (c *Core) replace(ctx context.Context, j *job) (interfaces.Sidecar, error) {
+	ctx, unbind := j.interruption.bind(ctx)
+	defer unbind()
 	if j.old {
 		if _, err := c.stopUnit(ctx, j.id, 0); err != nil && !errors.Is(err, systemd.ErrNoSuchUnit) {
 			return interfaces.Sidecar{}, hostFailure(ctx, "stop the old unit", err)

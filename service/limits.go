@@ -31,13 +31,21 @@ func (l *limits) reserve(ctx context.Context, id interfaces.ID, max int, list fu
 	if l.take(id, max) {
 		return true, nil
 	}
-	l.beginCount(id.Agent)
-	listed, err := list(ctx)
-	l.endCount(id.Agent, listed, err)
-	if err != nil {
+	if err := l.recount(ctx, id.Agent, list); err != nil {
 		return false, err
 	}
 	return l.take(id, max), nil
+}
+
+// recount sets the agent's bound to what list returns.
+func (l *limits) recount(ctx context.Context, agent string, list func(context.Context) ([]interfaces.ID, error)) (err error) {
+	var listed []interfaces.ID
+	counted := false
+	l.beginCount(agent)
+	defer func() { l.endCount(agent, listed, counted) }() // after a panic of list, too
+	listed, err = list(ctx)
+	counted = err == nil
+	return err
 }
 
 // hold notes that a sidecar which is there already is about to be replaced. It
@@ -92,12 +100,13 @@ func (l *limits) beginCount(agent string) {
 }
 
 // endCount sets the bound to what was listed and what was under way at any time
-// while the list was made: that may be in the list or not.
-func (l *limits) endCount(agent string, listed []interfaces.ID, err error) {
+// while the list was made: that may be in the list or not. counted says that there is
+// a list.
+func (l *limits) endCount(agent string, listed []interfaces.ID, counted bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := l.count(agent)
-	if err == nil {
+	if counted {
 		all := map[interfaces.ID]bool{}
 		for _, id := range listed {
 			all[id] = true

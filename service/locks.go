@@ -4,49 +4,62 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"tripleo.io/sidecar/interfaces"
 )
 
-// idLocks serialise what is done to one sidecar. Whoever waits gets its turn in
-// the order of asking, so of many launches of one instance the last accepted one
-// is the one that stays. The zero value is ready.
+// idLocks serialise what is done to one sidecar. Callers get their turns in the
+// order of asking, so of many launches of one instance the last accepted one is the
+// one that stays. A stop ends the launches that asked before it. The zero value is
+// ready.
 type idLocks struct {
 	mu   sync.Mutex
-	rows map[interfaces.ID][]chan struct{} // who waits; a held lock has a row, maybe an empty one
+	rows map[interfaces.ID][]*turn // the first one holds the lock, the others wait
 }
 
-// lock waits for the turn, or for ctx. If the error is nil, unlock must follow.
-func (l *idLocks) lock(ctx context.Context, id interfaces.ID) error {
+// turn is a place in the row of a lock.
+type turn struct {
+	granted chan struct{} // closed when the lock is held
+	launch  *interruption // nil if it is not a launch's
+}
+
+// lockLaunch waits for the turn of a launch, or for ctx. If the error is nil, unlock
+// must follow. Until then a lockStop interrupts the launch.
+func (l *idLocks) lockLaunch(ctx context.Context, id interfaces.ID, launch *interruption) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if l.tryLock(id) {
-		return nil
+	t := &turn{granted: make(chan struct{}), launch: launch}
+	l.enqueue(id, t, nil)
+	return l.await(ctx, id, t)
+}
+
+// lockStop interrupts the launches in the row that may be interrupted, and waits for
+// the turn of a stop, or for ctx. It reports whether there were such launches, with
+// an error too. If the error is nil, unlock must follow.
+func (l *idLocks) lockStop(ctx context.Context, id interfaces.ID, killAfter time.Duration, may func(*interruption) bool) (interrupted bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
 	}
-	turn := l.enqueue(id)
-	if turn == nil {
-		return nil
-	}
-	select {
-	case <-turn:
-		return nil
-	case <-ctx.Done():
-		if !l.forget(id, turn) {
-			l.unlock(id) // it was handed over at the same moment
+	t := &turn{granted: make(chan struct{})}
+	l.enqueue(id, t, func(before *turn) {
+		if before.launch != nil && may(before.launch) {
+			before.launch.interrupt(killAfter)
+			interrupted = true
 		}
-		return ctx.Err()
-	}
+	})
+	return interrupted, l.await(ctx, id, t)
 }
 
 // tryLock takes the lock if nobody holds it, and reports whether it did.
 func (l *idLocks) tryLock(id interfaces.ID) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, held := l.rows[id]; held {
+	if len(l.rows[id]) > 0 {
 		return false
 	}
-	l.hold(id)
+	l.append(id, &turn{granted: make(chan struct{})})
 	return true
 }
 
@@ -54,44 +67,68 @@ func (l *idLocks) tryLock(id interfaces.ID) bool {
 func (l *idLocks) unlock(id interfaces.ID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	row := l.rows[id]
-	if len(row) == 0 {
-		delete(l.rows, id)
-		return
-	}
-	close(row[0])
-	l.rows[id] = row[1:]
+	l.remove(id, 0)
 }
 
-// enqueue takes a place in the row, or the lock (nil) if it is free by now.
-func (l *idLocks) enqueue(id interfaces.ID) chan struct{} {
+// launching returns the launch that holds the lock or waits for it and was not
+// interrupted, nil if there is none; of several the first.
+func (l *idLocks) launching(id interfaces.ID) *interruption {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	row, held := l.rows[id]
-	if !held {
-		l.hold(id)
+	for _, t := range l.rows[id] {
+		if t.launch != nil && !t.launch.happened() {
+			return t.launch
+		}
+	}
+	return nil
+}
+
+// enqueue takes a place in the row, after it has called see for everybody in it. No
+// place is taken in between: what is asked for later is not seen.
+func (l *idLocks) enqueue(id interfaces.ID, t *turn, see func(before *turn)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if see != nil {
+		for _, before := range l.rows[id] {
+			see(before)
+		}
+	}
+	l.append(id, t)
+}
+
+// await waits until t is first in its row, or gives its place up when ctx ends.
+func (l *idLocks) await(ctx context.Context, id interfaces.ID, t *turn) error {
+	select {
+	case <-t.granted:
 		return nil
+	case <-ctx.Done():
 	}
-	turn := make(chan struct{})
-	l.rows[id] = append(row, turn)
-	return turn
-}
-
-// forget gives up a place in the row, and reports whether it was still there.
-func (l *idLocks) forget(id interfaces.ID, turn chan struct{}) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	row := l.rows[id]
-	i := slices.Index(row, turn)
-	if i >= 0 {
-		l.rows[id] = slices.Delete(row, i, i+1)
-	}
-	return i >= 0
+	l.remove(id, slices.Index(l.rows[id], t)) // it may be first by now
+	return ctx.Err()
 }
 
-func (l *idLocks) hold(id interfaces.ID) {
+// append puts t at the end of the row. l.mu must be held.
+func (l *idLocks) append(id interfaces.ID, t *turn) {
 	if l.rows == nil {
-		l.rows = map[interfaces.ID][]chan struct{}{}
+		l.rows = map[interfaces.ID][]*turn{}
 	}
-	l.rows[id] = nil
+	l.rows[id] = append(l.rows[id], t)
+	if len(l.rows[id]) == 1 {
+		close(t.granted)
+	}
+}
+
+// remove takes a turn out of the row. The lock is the next one's if that was the
+// first. l.mu must be held.
+func (l *idLocks) remove(id interfaces.ID, i int) {
+	row := slices.Delete(l.rows[id], i, i+1)
+	l.rows[id] = row
+	switch {
+	case len(row) == 0:
+		delete(l.rows, id)
+	case i == 0:
+		close(row[0].granted)
+	}
 }

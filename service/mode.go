@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path"
 	"reflect"
+	"strings"
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/policy"
@@ -52,6 +53,8 @@ func (c *Core) leave(j *job, old systemd.Unit) (*interfaces.Sidecar, error) {
 	switch {
 	case j.mode == interfaces.ModeFail && old.ActiveState != stateFailed:
 		return nil, exists
+	case j.mode == interfaces.ModeKeep && waitsForRestart(old) && !c.sameLaunch(old, j.context):
+		return nil, exists // systemd brings it back
 	case !j.answersWhatRuns() || old.ActiveState != stateActive:
 		return nil, nil
 	case c.sameLaunch(old, j.context):
@@ -83,7 +86,9 @@ func (c *Core) sameLaunch(u systemd.Unit, context interfaces.Context) bool {
 }
 
 // settled returns the sidecar's unit, or nil. For modes keep and adopt it waits for
-// a unit that is starting or stopping, of which nobody can say yet what to do.
+// a unit that is starting or stopping, of which nobody can say yet what to do. It does
+// not wait for one that waits for its restart: its process has failed, and as long as
+// each restart fails as well, that is as far as it gets.
 func (c *Core) settled(ctx context.Context, j *job) (*systemd.Unit, error) {
 	for {
 		unit, err := c.Units.Get(ctx, j.id.Unit())
@@ -102,5 +107,12 @@ func (c *Core) settled(ctx context.Context, j *job) (*systemd.Unit, error) {
 }
 
 func inTransition(u systemd.Unit) bool {
-	return u.ActiveState == stateActivating || u.ActiveState == stateDeactivating
+	return (u.ActiveState == stateActivating && !waitsForRestart(u)) || u.ActiveState == stateDeactivating
+}
+
+// waitsForRestart reports whether the unit's process has ended and systemd is about to
+// start it again (Restart=). The SubState is auto-restart, and auto-restart-queued
+// from systemd 254 on.
+func waitsForRestart(u systemd.Unit) bool {
+	return u.ActiveState == stateActivating && strings.HasPrefix(u.SubState, "auto-restart")
 }

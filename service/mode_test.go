@@ -41,6 +41,10 @@ func TestLaunchAdopt(t *testing.T) {
 		"one that stops":                      {found: state("deactivating"), later: state("inactive")},
 		"one whose record cannot be read":     {found: func(u *systemd.Unit) { u.Environment = nil }},
 		"one that systemd has started anew":   {found: state("activating"), later: func(u *systemd.Unit) { u.ActiveState, u.NRestarts = "active", 1 }, adopted: true},
+		"one that waits for its restart":      {found: waitingForRestart},
+		"one whose restart is queued":         {found: func(u *systemd.Unit) { waitingForRestart(u); u.SubState = "auto-restart-queued" }},
+		"one whose restart fails":             {found: state("activating"), later: waitingForRestart},
+		"another that waits for its restart":  {found: waitingForRestart, more: []string{"--log-dhcp"}},
 		"one that cannot be started any more": {found: state("deactivating"), later: state("failed")},
 	}
 	for name, c := range cases {
@@ -72,6 +76,40 @@ func TestLaunchAdopt(t *testing.T) {
 				starts = 1
 			}
 			diff(t, "starts", starts, h.starts())
+		})
+	}
+}
+
+// waitingForRestart makes u a unit whose process has failed and that systemd is about
+// to start again.
+func waitingForRestart(u *systemd.Unit) {
+	u.ActiveState, u.SubState, u.Result, u.MainPID = "activating", "auto-restart", "exit-code", 0
+	u.ExecMainCode, u.ExecMainStatus, u.NRestarts = 1, 7, 3
+}
+
+// TestHardeningKeepDoesNotWaitForRestarts shows that mode keep starts what it was asked
+// for in the place of a unit that waits for its restart, and leaves another one.
+func TestHardeningKeepDoesNotWaitForRestarts(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		more   []string
+		want   error
+		starts int
+	}{
+		"the same": {starts: 2},
+		"another":  {more: []string{"--log-dhcp"}, want: interfaces.ErrSidecarExists, starts: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newFakeHost(t)
+			h.launched(t)
+			h.units.Update(dnsmasqID("net-1").Unit(), waitingForRestart)
+			p := dnsmasqFor("net-1", c.more...)
+			p.Mode = new(interfaces.ModeKeep)
+			if _, err := h.core.Launch(t.Context(), dhcpAgent(), p); !errors.Is(err, c.want) {
+				t.Errorf("got %v, want %v", err, c.want)
+			}
+			diff(t, "starts", c.starts, h.starts())
 		})
 	}
 }

@@ -69,7 +69,10 @@ func (c *Core) lookFailed(ctx context.Context, err error) {
 // Units are listed, not read by name: systemd loads a unit that it is asked for by
 // name even if there is none, and announces that it goes again, so that a look at a
 // unit that has gone would be the reason for the next look.
-func (c *Core) look(ctx context.Context, names []string, all bool) error {
+//
+// A panic is an error of this look only: nobody else watches the units.
+func (c *Core) look(ctx context.Context, names []string, all bool) (err error) {
+	defer c.caught("a look at the units", &err)
 	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
 	defer cancel()
 	ids := sidecarsAmong(names)

@@ -14,7 +14,9 @@ import (
 )
 
 // Stop stops a sidecar, removes its record if it failed, and says how its process
-// ended.
+// ended. Launches of the sidecar that were asked for before are taken out of the queue,
+// and a start that is under way is ended: their callers get ErrLaunchStopped. How a
+// process ended that was still starting is not said.
 func (c *Core) Stop(ctx context.Context, caller Caller, p interfaces.StopParameters) (interfaces.StopReply, error) {
 	var killAfter time.Duration
 	var syntax error
@@ -36,11 +38,37 @@ func (c *Core) Stop(ctx context.Context, caller Caller, p interfaces.StopParamet
 	return reply, err
 }
 
+// stop ends the launches that were asked for before it, and then stops what is left.
 func (c *Core) stop(ctx context.Context, id interfaces.ID, about subject, killAfter time.Duration) (interfaces.StopReply, error) {
-	if err := c.locks.lock(ctx, id); err != nil {
-		return interfaces.StopReply{}, waited(ctx, err)
+	interrupted, err := c.locks.lockStop(ctx, id, killAfter, about.mayInterrupt)
+	if err != nil {
+		return interfaces.StopReply{}, waitedToStop(ctx, interrupted, err)
 	}
 	defer c.locks.unlock(id)
+	reply, err := c.stopLocked(ctx, id, about, killAfter)
+	if interrupted && errors.Is(err, interfaces.ErrNoSuchSidecar) {
+		return interfaces.StopReply{}, nil // the launches were all that there was
+	}
+	return reply, err
+}
+
+// mayInterrupt reports whether a stop about s may end the launch. Whom polkit lets in
+// may end it only in the network namespace that polkit was told: see sameAsTold. The
+// stop waits for another one, and then polkit is asked about what has come of it.
+func (s subject) mayInterrupt(launch *interruption) bool {
+	return s.by.By != ByPolkit || text(launch.netns) == text(s.netns)
+}
+
+// waitedToStop is waited for a stop, which may have ended launches.
+func waitedToStop(ctx context.Context, interrupted bool, err error) error {
+	if interrupted && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return &interfaces.OverloadedError{Reason: "the launches of the sidecar were stopped, but the call waited for its turn to stop what runs until its time was over"}
+	}
+	return waited(ctx, err)
+}
+
+// stopLocked stops the sidecar's unit, under the sidecar's lock.
+func (c *Core) stopLocked(ctx context.Context, id interfaces.ID, about subject, killAfter time.Duration) (interfaces.StopReply, error) {
 	if err := c.stillAsTold(ctx, id, about); err != nil {
 		return interfaces.StopReply{}, err
 	}

@@ -16,7 +16,7 @@ const settlePoll = 100 * time.Millisecond
 // one left: the failed unit has cleaned that up.
 func (c *Core) start(ctx context.Context, j *job) (systemd.Unit, error) {
 	unit, err := c.startOnce(ctx, j)
-	if err == nil || !c.engine.stumbled(unit) {
+	if err == nil || !c.engine.stumbled(unit) || ctx.Err() != nil {
 		return unit, err
 	}
 	c.Logger.Warn("the engine failed; it is tried once more", "unit", unit.Name, "error", err)
@@ -61,7 +61,7 @@ func (c *Core) settle(ctx context.Context, j *job) (systemd.Unit, error) {
 		switch {
 		case errors.Is(err, systemd.ErrNoSuchUnit):
 			return c.Units.Start(ctx, j.id.Unit(), j.properties)
-		case err == nil && unit.ActiveState != stateActivating:
+		case err == nil && (unit.ActiveState != stateActivating || waitsForRestart(unit)):
 			return unit, nil
 		}
 		if err := pause(ctx, settlePoll); err != nil {
@@ -70,19 +70,49 @@ func (c *Core) settle(ctx context.Context, j *job) (systemd.Unit, error) {
 	}
 }
 
-// failure says why a unit that was started is not ready. A failed unit stays, so
-// that its record can be looked at; one that systemd would start again does not:
-// the caller is told that nothing runs.
+// failure says why a unit that was started is not ready, without its output: see
+// withOutput. A failed unit stays, so that its record can be looked at; one that
+// systemd would start again does not: the caller is told that nothing runs.
 func (c *Core) failure(ctx context.Context, j *job, unit systemd.Unit) error {
-	output := c.Journal.Output(ctx, unit.InvocationID)
+	j.failed = unit.InvocationID
 	if unit.LoadState == "loaded" && unit.ActiveState != stateFailed {
 		if _, err := c.stopUnit(ctx, j.id, 0); err != nil && !errors.Is(err, systemd.ErrNoSuchUnit) {
 			return hostFailure(ctx, "stop the unit that did not become ready", err)
 		}
 	}
 	if unit.Result == "timeout" {
-		return &interfaces.NotReadyError{TimeoutUSec: j.timeout.Microseconds(), Output: output}
+		return &interfaces.NotReadyError{TimeoutUSec: j.timeout.Microseconds()}
 	}
 	code, signal := exitOf(unit)
-	return &interfaces.LaunchFailedError{ExitCode: code, ExitSignal: signal, Output: output}
+	return &interfaces.LaunchFailedError{ExitCode: code, ExitSignal: signal}
+}
+
+// outputWait is how long a launch that failed waits for its turn to read the journal.
+const outputWait = 10 * time.Second
+
+// withOutput adds the last lines that a unit wrote to the error of its start. It reads
+// the journal, which can take seconds, so it must be called when the launch holds
+// nothing that others wait for. A bounded number of launches read it at once; one
+// whose turn does not come in time goes without.
+func (c *Core) withOutput(ctx context.Context, j *job, err error) error {
+	var failed *interfaces.LaunchFailedError
+	var notReady *interfaces.NotReadyError
+	switch {
+	case errors.As(err, &failed):
+		failed.Output = c.outputOf(ctx, j)
+	case errors.As(err, &notReady):
+		notReady.Output = c.outputOf(ctx, j)
+	}
+	return err
+}
+
+func (c *Core) outputOf(ctx context.Context, j *job) []string {
+	waiting, cancel := context.WithTimeout(ctx, outputWait)
+	defer cancel()
+	if err := c.outputs.acquire(waiting, j.id.Agent); err != nil {
+		c.Logger.Warn("the output of a failed launch is not read: too many wait for the journal", "sidecar", j.id.String())
+		return nil
+	}
+	defer c.outputs.release(j.id.Agent)
+	return c.Journal.Output(ctx, j.failed)
 }

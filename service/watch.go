@@ -27,13 +27,14 @@ const (
 func (c *Core) Watch(ctx context.Context, caller Caller, p interfaces.MonitorParameters, send func(interfaces.Event) error) error {
 	agent, about, err := c.watched(ctx, caller, p)
 	if err == nil {
-		err = c.watchers.enter(caller)
+		if err = c.watchers.enter(caller); err == nil {
+			defer c.watchers.leave(caller)
+		}
 	}
 	c.note(caller, "Monitor", about, err)
 	if err != nil {
 		return err
 	}
-	defer c.watchers.leave(caller)
 	s := c.events.subscribe(func(id interfaces.ID) bool {
 		return (agent == nil || *agent == id.Agent) && (p.Profile == nil || *p.Profile == id.Profile)
 	})

@@ -50,7 +50,7 @@ func TestHardeningLinkedNamespaces(t *testing.T) {
 				}
 			}
 			p := asAdmin(t, name)
-			stopAtEnd(t, "refuses", idOf("refuses", p))
+			stopAtEnd(t, "refuses", idOf("refuses", p).String())
 			_, err := as(t, "refuses").Launch(minute(t), p)
 			if (err == nil) != (found == "") || err != nil && (!errors.Is(err, interfaces.ErrLaunchFailed) || !strings.Contains(err.Error(), found)) {
 				t.Errorf("refuse: %v, want %q", err, found)

@@ -82,7 +82,7 @@ func TestHardeningUserThatMayNotWrite(t *testing.T) {
 	dir := filepath.Dir(pidFileOf(p.Arguments))
 	run(t, "chown", "4711:4711", dir)
 	p.TimeoutUSec = new(int64(3_000_000)) // the shell goes on
-	stopAtEnd(t, tester, idOf(tester, p))
+	stopAtEnd(t, tester, idOf(tester, p).String())
 	err := refused(t, tester, p, interfaces.ErrNotReady)
 	if want := dir + " belongs to user 4711 with mode 0755, and the payload runs as user 42435"; !strings.Contains(err.Error(), want) {
 		t.Errorf("%v, want %q", err, want)

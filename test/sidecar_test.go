@@ -132,8 +132,8 @@ func running(s *interfaces.Sidecar, arguments []string) error {
 }
 
 // idOf returns the ID of the sidecar that a launch is about.
-func idOf(agent string, p interfaces.LaunchParameters) string {
-	return interfaces.NewID(agent, p.Profile, pidFileOf(p.Arguments)).String()
+func idOf(agent string, p interfaces.LaunchParameters) interfaces.ID {
+	return interfaces.NewID(agent, p.Profile, pidFileOf(p.Arguments))
 }
 
 // pidFileOf returns the path that a list of arguments names.

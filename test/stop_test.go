@@ -70,33 +70,3 @@ func TestStopForgetsAFailedOne(t *testing.T) {
 	}
 	gone(t, tester, id)
 }
-
-func TestStopDuringALaunchTakesItsTurn(t *testing.T) {
-	begin(t)
-	namespace(t, "t-turn")
-	p := shaped(t, "gated", "t-turn")
-	id := interfaces.NewID(tester, "gated", pidFileOf(p.Arguments)).String()
-	w := dial(t, socketOf(tester), time.Minute)
-	if err := w.send(launchOf(p)); err != nil {
-		t.Fatal(err)
-	}
-	stopAtEnd(t, tester, id)
-	eventually(t, 10*time.Second, "the start has begun", func() bool {
-		_, err := as(t, tester).Get(minute(t), id)
-		return err == nil
-	})
-	stop := dial(t, socketOf(tester), time.Minute)
-	if err := stop.send(request{Method: interfaces.Name + ".Stop", Parameters: interfaces.StopParameters{ID: id}}); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, 5*time.Second, "the stop is read", func() bool { return stop.unread(t) == 0 })
-	time.Sleep(200 * time.Millisecond)
-	openGate(t, p)
-	if f, err := stop.receive(); err != nil || f.Error != "" {
-		t.Errorf("stop: %+v, %v", f, err)
-	}
-	if s, err := w.launched(); err != nil || s.Runtime.State != interfaces.StateReady {
-		t.Errorf("the launch before it: %v, %v", s, err)
-	}
-	gone(t, tester, id)
-}

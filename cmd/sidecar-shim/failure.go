@@ -188,6 +188,7 @@ var advice = []struct {
 	{interfaces.ErrMethodNotFound, "the service is older than this sidecar-shim"},
 	{interfaces.ErrSidecarExists, "somebody else launched it at the same time; try again"},
 	{interfaces.ErrNoSuchSidecar, "it has ended meanwhile"},
+	{interfaces.ErrLaunchStopped, "a kill script or somebody on the host has stopped it, and nothing of it is left; 'journalctl -u sidecard' on the host says who"},
 	{interfaces.ErrOverloaded, "nothing was started; try again later"},
 	{interfaces.ErrHostFailure, "'journalctl -u sidecard' on the host says more"},
 	{client.ErrInterrupted, "it was tried again in vain: 'systemctl status sidecard' on the host says more"},

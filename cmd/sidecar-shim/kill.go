@@ -76,7 +76,7 @@ func (k killer) kill(ctx context.Context, name string, pid int) error {
 // takes for what it is: a stop must not wait for an upgrade.
 func (k killer) sidecar(ctx context.Context, id, name string, pid int) error {
 	p := k.processes.process(pid)
-	err := k.signalWhenReady(ctx, p, id, name)
+	err := k.signalWhenReady(ctx, p, id, name, func(interfaces.Sidecar) bool { return true })
 	switch {
 	case unanswered(err):
 		direct := killDirectly(pid, name, func() bool { now, ok := p.sidecar(); return ok && now == id })
@@ -86,19 +86,18 @@ func (k killer) sidecar(ctx context.Context, id, name string, pid int) error {
 		return direct
 	case errors.Is(err, interfaces.ErrNoSuchSidecar) && p.exists():
 		return noSuchProcess(pid, fmt.Sprintf(" (it belongs to %s, which is another agent's sidecar or ends just now)", id))
-	case errors.Is(err, interfaces.ErrNoSuchSidecar):
+	case errors.Is(err, interfaces.ErrNoSuchSidecar), errors.Is(err, errStarting):
 		return noSuchProcess(pid, "")
 	}
 	return err
 }
 
-// signalWhenReady signals a sidecar, once it is ready: the number of its process is in
-// the pid file a moment before the service knows it, and a signal that is sent in
-// between must not get lost.
-func (k killer) signalWhenReady(ctx context.Context, p process, id, name string) error {
+// signalWhenReady signals a sidecar. While that takes no signal because it is starting,
+// it tries again: a SIGHUP must not get lost.
+func (k killer) signalWhenReady(ctx context.Context, p process, id, name string, ours func(interfaces.Sidecar) bool) error {
 	for {
-		err := k.signal(ctx, id, name)
-		if !errors.Is(err, interfaces.ErrNoSuchSidecar) || !p.exists() || !k.isOurs(ctx, id) && ctx.Err() == nil {
+		err := k.signal(ctx, id, name, ours)
+		if !errors.Is(err, errStarting) || !p.exists() {
 			return err
 		}
 		if pause(ctx, startPause) != nil {
@@ -107,27 +106,15 @@ func (k killer) signalWhenReady(ctx context.Context, p process, id, name string)
 	}
 }
 
-// isOurs reports whether the agent has this sidecar, and it is up or is coming up.
-func (k killer) isOurs(ctx context.Context, id string) bool {
-	svc, err := k.connect()
-	if err != nil {
-		return false
-	}
-	all, err := svc.List(ctx, interfaces.ListParameters{ID: &id})
-	if err != nil || len(all) == 0 {
-		return false
-	}
-	state := all[0].Runtime.State
-	return state == interfaces.StateStarting || state == interfaces.StateReady
-}
-
 // standIn signals the sidecar behind a stand-in, and has the stand-in look at once
 // what became of it. A stand-in cannot pass a KILL on: it gets its own.
 func (k killer) standIn(ctx context.Context, who identity, name string, pid int) error {
 	p := k.processes.process(pid)
 	stillIt := func() bool { now, ok := p.standIn(); return ok && now == who }
-	err := k.signal(ctx, who.id, name)
+	err := k.signalWhenReady(ctx, p, who.id, name, who.is)
 	switch {
+	case errors.Is(err, errStarting): // the stand-in has ended meanwhile
+		return noSuchProcess(pid, "")
 	case errors.Is(err, interfaces.ErrNoSuchSidecar): // it ended, and the stand-in has not seen it yet
 		return killDirectly(pid, "SIGKILL", stillIt)
 	case err != nil:
@@ -141,14 +128,14 @@ func (k killer) standIn(ctx context.Context, who identity, name string, pid int)
 }
 
 // signal leaves some of the time for a kill(2) of our own.
-func (k killer) signal(ctx context.Context, id, name string) error {
+func (k killer) signal(ctx context.Context, id, name string, ours func(interfaces.Sidecar) bool) error {
 	svc, err := k.connect()
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, killTimeout-500*time.Millisecond)
 	defer cancel()
-	return svc.Signal(ctx, interfaces.SignalParameters{ID: id, Signal: name})
+	return deliver(ctx, svc, id, name, ours)
 }
 
 // unanswered reports whether the service cannot be asked now.

@@ -90,7 +90,7 @@ func TestShimKillOfASidecarGoesThroughTheService(t *testing.T) {
 
 func TestShimKillOfASidecarThatIsGoneOrForeignIsNoSuchProcess(t *testing.T) {
 	t.Parallel()
-	v, _ := newVictim(t, by(map[string]string{"Signal": gone}), "cgroup", testGroup)
+	v, _ := newVictim(t, by(map[string]string{"Signal": gone, "List": gone}), "cgroup", testGroup)
 	err := v.kill(t.Context(), "SIGKILL", v.pid)
 	if err == nil || !strings.Contains(err.Error(), "another agent's sidecar or ends just now): No such process") || !v.lives() {
 		t.Errorf("foreign: %v", err)
@@ -126,9 +126,43 @@ func TestShimKillOfASidecarThatIsStarting(t *testing.T) {
 		}
 		return gone
 	})
-	err := v.kill(ctx, "SIGTERM", v.pid)
+	err := v.kill(ctx, "SIGHUP", v.pid)
 	if err == nil || errors.Is(err, errNoProcess) || !strings.Contains(err.Error(), "is starting still") || !v.lives() {
 		t.Errorf("one that does not become ready: %v", err)
+	}
+}
+
+// TestHardeningShimKillStopsASidecarThatIsStarting shows that TERM and KILL do not wait
+// for the start, by the number of a process and by that of a stand-in, and that HUP is
+// never a kill.
+func TestHardeningShimKillStopsASidecarThatIsStarting(t *testing.T) {
+	t.Parallel()
+	starting := `{"parameters": {"sidecar": ` + sidecarIs(testID, "starting", "i1") + `}}`
+	answers := by(map[string]string{"Signal": gone, "List": starting, "Stop": empty})
+	standIn := []string{"environ", standInVariable + "=" + testID + " i1\x00"}
+	for signal, want := range map[string]string{
+		"SIGTERM": fmt.Sprintf(`Stop {"id":%q}`, testID),
+		"SIGKILL": fmt.Sprintf(`Stop {"id":%q,"timeoutUSec":1}`, testID),
+	} {
+		v, f := newVictim(t, answers, "cgroup", testGroup)
+		if err := v.kill(t.Context(), signal, v.pid); err != nil || f.asked(want) != 1 || f.asked("Stop") != 1 || !v.lives() {
+			t.Errorf("%s: %v, asked %q", signal, err, f.calls)
+		}
+		v, f = newVictim(t, answers, standIn...)
+		if err := v.kill(t.Context(), signal, v.pid); err != nil || f.asked(want) != 1 {
+			t.Errorf("%s to a stand-in: %v, asked %q", signal, err, f.calls)
+		}
+		v.endedBy(t)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	v, f := newVictim(t, func(call string) string {
+		if strings.HasPrefix(call, "List") {
+			cancel() // the time is over
+		}
+		return answers(call)
+	}, standIn...)
+	if err := v.kill(ctx, "SIGHUP", v.pid); err == nil || errors.Is(err, errNoProcess) || f.asked("Stop") > 0 || !v.lives() {
+		t.Errorf("SIGHUP to a stand-in: %v, asked %q", err, f.calls)
 	}
 }
 
@@ -212,7 +246,7 @@ func TestShimKillOfAStandIn(t *testing.T) {
 	if err := v.kill(t.Context(), "SIGKILL", v.pid); !errors.Is(err, syscall.ENOENT) || !v.lives() {
 		t.Errorf("without the service the sidecar would be left alone: %v", err)
 	}
-	v, _ = newVictim(t, by(map[string]string{"Signal": gone}), "environ", environ)
+	v, _ = newVictim(t, by(map[string]string{"Signal": gone, "List": gone}), "environ", environ)
 	if err := v.kill(t.Context(), "SIGHUP", v.pid); err != nil || v.endedBy(t) != syscall.SIGKILL {
 		t.Errorf("the sidecar of a stand-in is gone: %v", err)
 	}

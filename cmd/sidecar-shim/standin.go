@@ -46,6 +46,9 @@ func identityOf(s interfaces.Sidecar) identity {
 	return who
 }
 
+// is reports whether the sidecar is in this run.
+func (i identity) is(s interfaces.Sidecar) bool { return identityOf(s) == i }
+
 func (i identity) String() string { return i.id + " " + i.invocation }
 
 func parseIdentity(text string) (identity, bool) {

@@ -112,9 +112,9 @@ func (s *standIn) take(received os.Signal) {
 func (s *standIn) pass() {
 	for len(s.pending) > 0 {
 		ctx, cancel := context.WithTimeout(context.Background(), lookDeadline)
-		err := s.svc.Signal(ctx, interfaces.SignalParameters{ID: s.who.id, Signal: s.pending[0]})
+		err := deliver(ctx, s.svc, s.who.id, s.pending[0], s.who.is)
 		cancel()
-		if unanswered(err) || errors.Is(err, interfaces.ErrOverloaded) {
+		if unanswered(err) || errors.Is(err, interfaces.ErrOverloaded) || errors.Is(err, errStarting) {
 			return
 		}
 		s.pending = s.pending[1:]

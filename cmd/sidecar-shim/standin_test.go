@@ -158,6 +158,32 @@ func TestShimStandInKeepsASignalForAServiceThatIsAway(t *testing.T) {
 	eventually(t, "the stand-in has ended", func() bool { return !ownProcesses.process(pid).exists() })
 }
 
+// TestHardeningShimStandInOfASidecarThatIsStarting shows that a HUP waits until the
+// sidecar is ready, and that a TERM does not.
+func TestHardeningShimStandInOfASidecarThatIsStarting(t *testing.T) {
+	t.Parallel()
+	s := newStandInTest(t)
+	s.set(by(map[string]string{"Launch": s.launched("i1", false), "List": s.listed("ready", "i1"), "Signal": empty}))
+	pid := s.start(t)
+	s.set(by(map[string]string{"List": s.listed("starting", "i1"), "Signal": gone, "Stop": empty}))
+	if err := unix.Kill(pid, unix.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	hangup := fmt.Sprintf(`Signal {"id":%q,"signal":"SIGHUP"}`, s.id)
+	eventually(t, "the HUP was tried again", func() bool { return s.asked(hangup) >= 2 })
+	s.set(by(map[string]string{"List": s.listed("ready", "i1"), "Signal": empty}))
+	before := s.asked(hangup)
+	eventually(t, "the HUP was passed on", func() bool { return s.asked(hangup) > before })
+	s.set(by(map[string]string{"List": s.listed("starting", "i1"), "Signal": gone, "Stop": empty}))
+	if err := unix.Kill(pid, unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the sidecar was stopped", func() bool { return s.asked(fmt.Sprintf(`Stop {"id":%q}`, s.id)) == 1 })
+	if !ownProcesses.process(pid).exists() {
+		t.Error("the stand-in has ended, and the sidecar is still there")
+	}
+}
+
 func TestShimStandInOfAnAdoptedSidecar(t *testing.T) {
 	t.Parallel()
 	s := newStandInTest(t)

@@ -17,7 +17,7 @@ const (
 	exitUsage         = 2 // the command line is wrong, or a value is malformed
 	exitRefused       = 3 // by the host's policy
 	exitNoSuchSidecar = 4
-	exitLaunchFailed  = 5 // or not ready in time
+	exitLaunchFailed  = 5 // or not ready in time, or stopped before
 	exitUnreachable   = 6 // no service, or no answer
 )
 
@@ -43,6 +43,7 @@ var outcomes = []outcome{
 	{interfaces.ErrNoSuchSidecar, exitNoSuchSidecar, "'sidecarctl list' shows what there is"},
 	{interfaces.ErrLaunchFailed, exitLaunchFailed, "'sidecarctl explain' with the same arguments shows the unit, 'sidecarctl list' the failed one"},
 	{interfaces.ErrNotReady, exitLaunchFailed, "'timeout' under 'ready' in the profile is the limit, --timeout only makes it shorter; 'sidecarctl explain' with the same arguments shows what it waits for"},
+	{interfaces.ErrLaunchStopped, exitLaunchFailed, "'journalctl SIDECAR_ID=ID METHOD=Stop' says who stopped it"},
 	{interfaces.ErrNoSuchNetworkNamespace, exitFailure, "'ip netns list' shows what there is on the host"},
 	{interfaces.ErrSidecarExists, exitFailure, "--mode replace stops it first"},
 	{interfaces.ErrOverloaded, exitFailure, "nothing was started; try again later"},

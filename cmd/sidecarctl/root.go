@@ -34,7 +34,7 @@ Exit codes:
   2  the command line is wrong, or the service refused a value as malformed
   3  refused by the host's policy
   4  there is no such sidecar
-  5  the launch failed, or the process was not ready in time
+  5  the launch failed or was stopped, or the process was not ready in time
   6  the service cannot be reached, or does not answer`
 
 func newRoot(t *tool) *cobra.Command {

@@ -30,12 +30,14 @@ const (
 	// deadlines come before it, also for the longest start that it allows.
 	jobTimeout = 30 * time.Minute
 	// shutdownTimeout is how long calls that are being carried out may take
-	// when the daemon stops; less than TimeoutStopSec= of its unit. Sidecars go
-	// on in any case.
+	// when the daemon stops, and drainTimeout how long launches whose callers
+	// have gone may take after that: together less than TimeoutStopSec= of its
+	// unit. Sidecars go on in any case.
 	shutdownTimeout = 10 * time.Second
 	// flushTimeout is how long journald may take for the last decisions, and then
 	// for the last lines of the log.
 	flushTimeout = time.Second
+	drainTimeout = 10 * time.Second
 )
 
 // daemon is what is wired together.
@@ -173,7 +175,9 @@ func (d *daemon) shutdown(twin <-chan error) error {
 	if twin != nil { // it has a time-out of its own
 		err = errors.Join(err, <-twin)
 	}
-	err = errors.Join(err, d.core.Drain(ctx))
+	draining, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	err = errors.Join(err, d.core.Drain(draining))
 	if errors.Is(err, context.DeadlineExceeded) {
 		d.logger.Warn("some calls were cut off; what systemd was told goes on")
 		return nil

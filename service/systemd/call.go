@@ -44,7 +44,14 @@ func (c *Conn) call(ctx context.Context, path dbus.ObjectPath, method string, ar
 // max_replies_per_connection of dbus-daemon(1)).
 func (c *Conn) send(ctx, limited context.Context, l *link, path dbus.ObjectPath, method string, args []any) ([]any, error) {
 	answered := make(chan *dbus.Call, 1)
+	sent := false
+	defer func() {
+		if !sent { // a panic of godbus, about args
+			<-c.slots
+		}
+	}()
 	l.bus.Object(destination, path).Go(method, dbus.FlagNoAutoStart, answered, args...)
+	sent = true
 	select {
 	case reply := <-answered:
 		<-c.slots

@@ -103,6 +103,7 @@ func launchCases() []twinCase {
 		launchOf("systemd does not start", "HostFailure", dnsmasq(), broken("Start")),
 		launchOf("systemd does not stop", "HostFailure", dnsmasq(), running, broken("Stop")),
 		launchOf("systemd does not answer", "HostFailure", dnsmasq(), broken("Get")),
+		launchOf("stopped while it starts", "LaunchStopped", dnsmasq(), interrupted),
 		overloaded, asked,
 	)
 }
@@ -185,6 +186,7 @@ func stopCases() []twinCase {
 		stop("has to be killed", "", p{ID: here.String()}, running, ending(systemd.FailedWith(137))),
 		stop("without a record", "", p{ID: here.String()}, unreadable),
 		stop("another agent's", "", p{ID: other.String()}, running),
+		stop("starting", "", p{ID: here.String()}, stuck),
 		stop("absent", "NoSuchSidecar", p{ID: absent.String()}, running),
 		stop("no ID", "InvalidParameter", p{ID: "neutron-dhcp.dnsmasq.XYZ"}, running),
 		stop("no time", "InvalidParameter", p{ID: here.String(), TimeoutUSec: new(int64(0))}, running),

@@ -3,6 +3,7 @@ package twin
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 
 	"tripleo.io/sidecar/interfaces"
@@ -88,6 +89,23 @@ func stuck(t *testing.T, h *host) {
 		<-ended
 	})
 	eventually(t, "the other launch has begun", func() bool { return h.units.Starts(here.Unit()) == 1 })
+}
+
+// interrupted has somebody stop the sidecar as soon as its start has begun.
+func interrupted(t *testing.T, h *host) {
+	end := make(chan struct{})
+	var stops sync.WaitGroup // none if the transport does not offer a launch
+	h.units.OnStart = func(string, []systemd.Property) systemd.Outcome {
+		stops.Go(func() {
+			_, _ = h.core.Stop(context.Background(), service.Caller{PIDFD: -1}, interfaces.StopParameters{ID: here.String()})
+		})
+		<-end
+		return systemd.Outcome{}
+	}
+	t.Cleanup(func() {
+		close(end)
+		stops.Wait()
+	})
 }
 
 // crowded has as many questions of the operator as there may be, all without an
