@@ -92,8 +92,8 @@ func readOrder() (o order, err error) {
 	return o, fmt.Errorf("no %s beside a file of %q", orderFile, os.Args[1:])
 }
 
-// carryOut does what is ordered. A panic is a result too: the test would wait for
-// one in vain.
+// carryOut runs the attack that is ordered. A panic becomes a result, because the
+// test waits for one.
 func carryOut(o order) (result map[string]string) {
 	defer func() {
 		if trouble := recover(); trouble != nil {

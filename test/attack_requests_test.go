@@ -81,8 +81,8 @@ func allowedCalls() []try {
 	return tries
 }
 
-// needCapabilities are calls that are let through, and that the kernel allows who
-// has NET_ADMIN and NET_RAW.
+// needCapabilities are calls that the filter lets through, and for which the kernel
+// asks for NET_ADMIN or NET_RAW.
 func needCapabilities() []try {
 	return append(requestsOf(unix.SIOCSARP),
 		try{"packet", raw(unix.SYS_SOCKET, unix.AF_PACKET, unix.SOCK_RAW, 0)},

@@ -4,6 +4,7 @@ package test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -79,19 +80,16 @@ func onThread(call func() error) string {
 	}
 }
 
-// errorName is what a try got: "ok", or the error by its name.
+// errorName returns "ok", an errno's name, or what the error says.
 func errorName(err error) string {
-	for e := err; e != nil; {
-		if errno, ok := e.(syscall.Errno); ok {
-			return unix.ErrnoName(errno)
-		}
-		wrapped, ok := e.(interface{ Unwrap() error })
-		if !ok {
-			return err.Error()
-		}
-		e = wrapped.Unwrap()
+	var errno syscall.Errno
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.As(err, &errno):
+		return unix.ErrnoName(errno)
 	}
-	return "ok"
+	return err.Error()
 }
 
 // refusedCalls are calls that no side process needs. Their arguments are such that

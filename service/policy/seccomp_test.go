@@ -48,8 +48,8 @@ func TestHardeningSeccompKeyProblems(t *testing.T) {
 	}
 }
 
-// TestHardeningSeccompFileOfAnAgent: who writes the filter decides what it lets
-// through.
+// TestHardeningSeccompFileOfAnAgent: an agent must not write the filter of its own
+// sidecars.
 func TestHardeningSeccompFileOfAnAgent(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

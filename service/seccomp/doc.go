@@ -9,8 +9,8 @@
 //
 //   - The kernel looks at 32 bits of ioctl's request and of socket's family and
 //     protocol, a filter compares 64. So a comparison has a mask of 32 bits: without
-//     one, a number with higher bits set is another one to the filter and the same
-//     to the kernel (CVE-2019-10063).
+//     one, a number with higher bits set differs for the filter and is the same for
+//     the kernel (CVE-2019-10063).
 //   - A call that one rule lets through without a condition is let through: other
 //     rules for it say nothing then.
 //   - There is no archMap: without one the filter knows the native architecture
