@@ -5,9 +5,10 @@ package test
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestHardeningReloadThatIsRefused shows that systemctl reload fails when the policy
@@ -78,7 +79,7 @@ func TestHardeningReloadOpensSockets(t *testing.T) {
 	}
 	run(t, "rm", hostSocket)
 	run(t, "mkdir", hostSocket)
-	t.Cleanup(func() { _ = os.Remove(hostSocket) })
+	t.Cleanup(func() { _ = unix.Rmdir(hostSocket) }) // not the socket that is there then
 	if _, err := output("systemctl", "reload", "sidecard"); err == nil {
 		t.Error("a reload that cannot make the host's socket has not failed")
 	}

@@ -113,12 +113,13 @@ func (l *listeners) set(ctx context.Context, agents []*policy.Agent) error {
 			l.drop(name)
 		}
 	}
+	err := l.open(ctx, l.look(hostName))
 	for name, listener := range l.restored {
 		listener.Close()
 		delete(l.restored, name)
 		l.drop(name)
 	}
-	return l.open(ctx, l.look(hostName))
+	return err
 }
 
 // look is what a look at a socket has found.

@@ -189,6 +189,37 @@ func due(t *testing.T, l *listeners) failed {
 	}
 }
 
+// TestHardeningListenersThatSystemdKept shows that those of the host and of agents serve
+// on, and that the one of an agent that has gone is given up.
+func TestHardeningListenersThatSystemdKept(t *testing.T) {
+	newManager(t)
+	l, agents := newListeners(t)
+	before := map[string]listener{}
+	l.restored = map[string]*net.UnixListener{}
+	for _, name := range []string{hostName, "agent", "gone"} {
+		kept, err := l.bind(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		delete(l.served, name)
+		before[name], l.restored[name] = kept, kept.UnixListener
+	}
+	if err := l.set(t.Context(), agents); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{hostName, "agent"} {
+		if l.served[name].UnixListener != before[name].UnixListener {
+			t.Errorf("the listener of %s was not taken over", name)
+		}
+		if err := l.answers(name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := os.Lstat(l.path("gone")); err == nil {
+		t.Error("the socket of an agent that has gone is still there")
+	}
+}
+
 // TestHardeningListenersOfAnAgentThatIsInTheWay shows that an agent that has put
 // something else in its socket's place harms only itself, and is served when it has
 // taken that away.

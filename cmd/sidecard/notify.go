@@ -32,7 +32,7 @@ func send(socket, state string) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	if err := c.SetWriteDeadline(time.Now().Add(notifyTimeout)); err != nil {
 		return err
 	}

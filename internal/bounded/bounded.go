@@ -10,6 +10,7 @@ package bounded
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -49,7 +50,7 @@ func Do[T any](c *Calls, key string, call func() (T, error), discard func(T)) (T
 	w := &waiting[T]{done: make(chan struct{})}
 	go func() {
 		defer func() { <-c.slots }()
-		w.value, w.err = call()
+		w.run(call)
 		if w.end() {
 			return
 		}
@@ -60,13 +61,13 @@ func Do[T any](c *Calls, key string, call func() (T, error), discard func(T)) (T
 	}()
 	select {
 	case <-w.done:
-		return w.value, w.err
+		return w.result()
 	case <-timer.C:
 	}
 	if w.leave(func() { c.count(key, 1) }) {
 		return none, fmt.Errorf("%w within %v", ErrHangs, c.limit)
 	}
-	return w.value, w.err
+	return w.result()
 }
 
 // Err is Do for a call without a value.
@@ -105,11 +106,31 @@ func (c *Calls) count(key string, by int) {
 type waiting[T any] struct {
 	value T
 	err   error
+	panic string // "" if it did not
 	done  chan struct{}
 
 	mu    sync.Mutex
 	ended bool
 	left  bool
+}
+
+func (w *waiting[T]) run(call func() (T, error)) {
+	defer func() {
+		if value := recover(); value != nil {
+			w.panic = fmt.Sprintf("%v\n%s", value, debug.Stack())
+			w.err = errors.New("panic")
+		}
+	}()
+	w.value, w.err = call()
+}
+
+// result is what the call returned. A panic goes on in the goroutine that waited, which
+// knows what to do with it.
+func (w *waiting[T]) result() (T, error) {
+	if w.panic != "" {
+		panic(w.panic)
+	}
+	return w.value, w.err
 }
 
 // end reports whether somebody still waits.

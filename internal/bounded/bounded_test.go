@@ -22,6 +22,16 @@ func TestHardeningCallsThatReturn(t *testing.T) {
 	}
 }
 
+func TestHardeningCallsThatPanic(t *testing.T) {
+	t.Parallel()
+	defer func() {
+		if value := recover(); value == nil {
+			t.Error("the panic does not reach who waits for the call")
+		}
+	}()
+	_ = Err(New(time.Second, 1, 1), "a", func() error { panic("oh") })
+}
+
 // TestHardeningCallsThatHang shows that nobody waits for a call that hangs, that one
 // key has its own bound, that the bound of all holds, and that everything is as
 // before when the calls have returned after all.

@@ -129,10 +129,8 @@ func (j *Journal) write(e entry) {
 
 // lost writes how many entries were dropped.
 func (j *Journal) lost(n int) {
-	j.write(entry{
-		fmt.Sprintf("%d entries about decisions are lost: the journal did not read them in time", n),
-		journal.PriErr, map[string]string{"MESSAGE_ID": LostID, "LOST": strconv.Itoa(n)}, time.Now(),
-	})
+	message := fmt.Sprintf("%d entries about decisions are lost: the journal did not read them in time", n)
+	j.write(entry{message, journal.PriErr, map[string]string{"MESSAGE_ID": LostID, "LOST": strconv.Itoa(n)}, time.Now()})
 }
 
 func fields(d service.Decision) map[string]string {
