@@ -1,12 +1,12 @@
 package policy_test
 
 import (
-	"github.com/google/go-cmp/cmp/cmpopts"
-
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"tripleo.io/sidecar/service/policy"
 )
