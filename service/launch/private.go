@@ -27,8 +27,11 @@ func (p Plan) attachPrivate(source, dir *os.File, name string) error {
 	}
 	defer unix.Close(fs)
 	options := [][2]string{
-		{"size", privateSize}, {"nr_inodes", privateInodes}, {"mode", "0755"},
-		{"uid", strconv.FormatUint(uint64(p.User), 10)}, {"gid", strconv.FormatUint(uint64(p.Group), 10)},
+		{"size", privateSize},
+		{"nr_inodes", privateInodes},
+		{"mode", "0755"},
+		{"uid", strconv.FormatUint(uint64(p.User), 10)},
+		{"gid", strconv.FormatUint(uint64(p.Group), 10)},
 	}
 	if label := labelOf(source); label != "" {
 		options = append(options, [2]string{"context", label})
