@@ -99,12 +99,21 @@ func (c *Core) stillAsTold(ctx context.Context, id interfaces.ID, about subject)
 
 // stopUnit stops a unit, a bounded number at once: what cleans up after a payload
 // has the unit's stop time-out, and podman takes them one by one.
+//
+// A unit that is starting is not killed before its own time-out. Its main process is
+// sidecar-launch until the container is made, and if that one is killed, the engine's
+// client makes the container after the unit has removed it.
 func (c *Core) stopUnit(ctx context.Context, id interfaces.ID, killAfter time.Duration) (systemd.Unit, error) {
 	if err := c.stops.acquire(ctx, id.Agent); err != nil {
 		return systemd.Unit{}, err
 	}
 	defer c.stops.release(id.Agent)
 	defer c.records.forget(id.Unit())
+	if killAfter > 0 {
+		if u, err := c.Units.Get(ctx, id.Unit()); err != nil || u.ActiveState == stateActivating {
+			killAfter = 0
+		}
+	}
 	unit, err := c.Units.Stop(ctx, id.Unit(), killAfter)
 	if (launch.Launcher{}).HasLeftover(id.String()) {
 		c.Logger.Warn("a container could not be removed yet; sidecar-clean.service tries again until it can", "sidecar", id)

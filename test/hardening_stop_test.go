@@ -5,10 +5,11 @@ package test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -39,21 +40,25 @@ func wasStopped(t *testing.T, launch <-chan error) {
 	}
 }
 
-// awaitPayload returns a process of a payload that is starting. It is in a control group
-// of its own below the unit's, where podman and the monitor are not.
-func awaitPayload(t *testing.T, id interfaces.ID) (pid int) {
+// awaitPayload returns the payload of a sidecar that is starting: the process with this
+// word in its command line, in a control group of its own below the unit's, where podman
+// and the monitor are not. The runtime is there as well until it executes the payload.
+func awaitPayload(t *testing.T, id interfaces.ID, word string) int {
 	t.Helper()
+	var found []int
 	eventually(t, 10*time.Second, "the payload runs", func() bool {
 		files, _ := filepath.Glob("/sys/fs/cgroup" + controlGroup(id) + "/libpod-payload*/cgroup.procs")
+		var members []string
 		for _, file := range files {
 			text, _ := os.ReadFile(file)
-			if _, err := fmt.Sscan(string(text), &pid); err == nil {
-				return true
-			}
+			members = append(members, strings.Fields(string(text))...)
 		}
-		return false
+		found = slices.DeleteFunc(processesWith(word), func(pid int) bool {
+			return !slices.Contains(members, strconv.Itoa(pid))
+		})
+		return len(found) > 0
 	})
-	return pid
+	return found[0]
 }
 
 // controlGroup is the unit's, nothing if there is no unit.
@@ -104,7 +109,7 @@ func TestHardeningStopEndsAStart(t *testing.T) {
 			t.Run(name+", "+profile, func(t *testing.T) {
 				p := shaped(t, profile, "t-hang")
 				launch := launched(t, p)
-				pid := awaitPayload(t, idOf(tester, p))
+				pid := awaitPayload(t, idOf(tester, p), pidFileOf(p.Arguments))
 				if err := stop(idOf(tester, p), pid); err != nil {
 					t.Error(err)
 				}
@@ -127,7 +132,7 @@ func TestHardeningStopHUPWaitsForTheStart(t *testing.T) {
 	namespace(t, "t-hup")
 	p := shaped(t, "gated", "t-hup")
 	launch := launched(t, p)
-	pid := awaitPayload(t, idOf(tester, p))
+	pid := awaitPayload(t, idOf(tester, p), pidFileOf(p.Arguments))
 	r := shimsOf(t, tester).kill(t, "dnsmasq-kill", "HUP", pid)
 	if r.code != 1 || !strings.Contains(r.err, "is starting still") {
 		t.Errorf("HUP: %v, want that it got no signal", r)
@@ -146,7 +151,7 @@ func TestHardeningStopTakesALaunchOutOfTheQueue(t *testing.T) {
 	for range 3 {
 		p := shaped(t, "gated", "t-queue")
 		launched(t, p)
-		awaitPayload(t, idOf(tester, p))
+		awaitPayload(t, idOf(tester, p), pidFileOf(p.Arguments))
 	}
 	for name, stop := range stops(t) {
 		if strings.HasPrefix(name, "script") {
@@ -180,7 +185,7 @@ func TestHardeningStopEndsAllLaunches(t *testing.T) {
 		_, err := c.Launch(ctx, p)
 		left <- err
 	}()
-	awaitPayload(t, idOf(tester, p))
+	awaitPayload(t, idOf(tester, p), pidFileOf(p.Arguments))
 	hangUp()
 	<-left
 	var wires []*wire
@@ -233,12 +238,10 @@ func TestHardeningStopAtAnyMoment(t *testing.T) {
 				t.Errorf("round %d: stop: %v", round, err)
 			}
 		}
-		if units, err := sidecarUnits(); err != nil || len(units) > 0 {
-			t.Errorf("round %d: units %v, %v", round, units, err)
+		if err := becomesClean(); err != nil {
+			unit := idOf(tester, p).Unit()
+			t.Fatalf("round %d: left behind: %v\n%s", round, err, run(t, "journalctl", "-q", "UNIT="+unit, "+", "_SYSTEMD_UNIT="+unit))
 		}
-	}
-	if err := becomesClean(); err != nil {
-		t.Errorf("left behind: %v", err)
 	}
 }
 
@@ -259,7 +262,7 @@ func TestHardeningStopIsToldByTheShim(t *testing.T) {
 	go func() { done <- wait(t, cmd) }()
 	id := interfaces.NewID(neutron, "haproxy", configuration)
 	stopAtEnd(t, neutron, id.String())
-	awaitPayload(t, id)
+	awaitPayload(t, id, configuration)
 	if r := sidecarctl(t, 0, "stop", id.String()); r.code != toolDone {
 		t.Error(r)
 	}

@@ -93,11 +93,15 @@ func (k killer) sidecar(ctx context.Context, id, name string, pid int) error {
 }
 
 // signalWhenReady signals a sidecar. While that takes no signal because it is starting,
-// it tries again: a SIGHUP must not get lost.
+// it tries again: a SIGHUP must not get lost. Nor must it be sent directly then, if the
+// service does not answer any more: a program without a handler would die of it.
 func (k killer) signalWhenReady(ctx context.Context, p process, id, name string, ours func(interfaces.Sidecar) bool) error {
+	starting := false
 	for {
 		err := k.signal(ctx, id, name, ours)
-		if !errors.Is(err, errStarting) || !p.exists() {
+		starting = starting || errors.Is(err, errStarting)
+		again := errors.Is(err, errStarting) || starting && unanswered(err) && !ends(name)
+		if !again || !p.exists() {
 			return err
 		}
 		if pause(ctx, startPause) != nil {

@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"testing"
@@ -53,6 +54,20 @@ func stopFailed(t *testing.T, u units, name string) {
 	}
 	wantEnd(t, stopped, end{"failed", "exit-code", cldExited, 7})
 	wantGone(t, u, name)
+}
+
+// stopUnanswered gives up starts at moments of all kinds, also when the request was sent
+// and not answered: a stop afterwards leaves no unit, now or later.
+func stopUnanswered(t *testing.T, u units, name string) {
+	for round := range 100 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(round)*100*time.Microsecond)
+		_, _ = u.Start(ctx, name, script(kindSlow))
+		cancel()
+		if _, err := u.Stop(testContext(t), name, 0); err != nil && !errors.Is(err, ErrNoSuchUnit) {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		wantGone(t, u, name)
+	}
 }
 
 func stopStarting(t *testing.T, u units, name string) {

@@ -53,6 +53,7 @@ func behaviours() map[string]func(t *testing.T, u units, name string) {
 		"stop kills what does not end":                stopDeaf,
 		"stop of a failed unit answers and forgets":   stopFailed,
 		"stop cancels a start":                        stopStarting,
+		"stop finds a start that nobody waits for":    stopUnanswered,
 		"two stops answer the same":                   stopTwice,
 		"nothing is no unit":                          noUnit,
 		"list is sorted and filtered":                 listSorted,
