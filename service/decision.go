@@ -16,7 +16,7 @@ type Decision struct {
 	SidecarID string
 	// Authorisation says who let the caller in or did not.
 	Authorisation Authorisation
-	Kept          bool  // an allowed launch that left what runs already as it is
+	Kept          bool  // an allowed launch that left what runs already as it is, or a stop of nothing that ran
 	Outcome       bool  // what came of an allowed launch, not whether it was allowed
 	Err           error // nil: allowed, or ready
 }
@@ -79,6 +79,14 @@ func (c *Core) note(caller Caller, method string, s subject, err error) {
 func (c *Core) noteLaunch(caller Caller, s subject, kept bool, err error) {
 	d := s.decision(caller, "Launch", err)
 	d.Kept = kept
+	c.Journal.Record(d)
+}
+
+// noteStop writes a stop. idle says that it has only taken launches out of the queue,
+// which costs its caller nothing.
+func (c *Core) noteStop(caller Caller, s subject, idle bool, err error) {
+	d := s.decision(caller, "Stop", err)
+	d.Kept = idle
 	c.Journal.Record(d)
 }
 

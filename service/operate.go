@@ -26,30 +26,32 @@ func (c *Core) Stop(ctx context.Context, caller Caller, p interfaces.StopParamet
 	}
 	var about subject
 	var reply interfaces.StopReply
+	var idle bool
 	err := whereverItIs(func() (err error) {
 		var id interfaces.ID
 		id, about, err = c.visible(ctx, caller, actionStop, p.ID, syntax, p.AllowInteractiveAuthentication)
 		if err == nil {
-			reply, err = c.stop(ctx, id, about, killAfter)
+			reply, idle, err = c.stop(ctx, id, about, killAfter)
 		}
 		return err
 	})
-	c.note(caller, "Stop", about, err)
+	c.noteStop(caller, about, idle, err)
 	return reply, err
 }
 
 // stop ends the launches that were asked for before it, and then stops what is left.
-func (c *Core) stop(ctx context.Context, id interfaces.ID, about subject, killAfter time.Duration) (interfaces.StopReply, error) {
+// idle says that there was no unit.
+func (c *Core) stop(ctx context.Context, id interfaces.ID, about subject, killAfter time.Duration) (reply interfaces.StopReply, idle bool, err error) {
 	interrupted, err := c.locks.lockStop(ctx, id, killAfter, about.mayInterrupt)
 	if err != nil {
-		return interfaces.StopReply{}, waitedToStop(ctx, interrupted, err)
+		return interfaces.StopReply{}, false, waitedToStop(ctx, interrupted, err)
 	}
 	defer c.locks.unlock(id)
-	reply, err := c.stopLocked(ctx, id, about, killAfter)
+	reply, err = c.stopLocked(ctx, id, about, killAfter)
 	if interrupted && errors.Is(err, interfaces.ErrNoSuchSidecar) {
-		return interfaces.StopReply{}, nil // the launches were all that there was
+		return interfaces.StopReply{}, true, nil // the launches were all that there was
 	}
-	return reply, err
+	return reply, false, err
 }
 
 // mayInterrupt reports whether a stop about s may end the launch. Whom polkit lets in

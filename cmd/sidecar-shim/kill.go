@@ -76,10 +76,11 @@ func (k killer) kill(ctx context.Context, name string, pid int) error {
 // takes for what it is: a stop must not wait for an upgrade.
 func (k killer) sidecar(ctx context.Context, id, name string, pid int) error {
 	p := k.processes.process(pid)
-	err := k.signalWhenReady(ctx, p, id, name, func(interfaces.Sidecar) bool { return true })
+	same := func() bool { now, ok := p.sidecar(); return ok && now == id }
+	err := k.signalWhenReady(ctx, p, id, name, func(interfaces.Sidecar) bool { return same() })
 	switch {
 	case unanswered(err):
-		direct := killDirectly(pid, name, func() bool { now, ok := p.sidecar(); return ok && now == id })
+		direct := killDirectly(pid, name, same)
 		if direct != nil && !errors.Is(direct, errNoProcess) {
 			return fmt.Errorf("%w; and to signal it without the service is not possible: %v", err, direct)
 		}

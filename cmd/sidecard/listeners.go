@@ -114,6 +114,9 @@ func (l *listeners) set(ctx context.Context, agents []*policy.Agent) error {
 		}
 	}
 	err := l.open(ctx, l.look(hostName))
+	if err != nil {
+		l.openLater(ctx, failed{name: hostName, pause: reopenPauseMin})
+	}
 	for name, listener := range l.restored {
 		listener.Close()
 		delete(l.restored, name)

@@ -65,14 +65,17 @@ func (l *listeners) reopen(ctx context.Context, f failed) {
 	if f.was.UnixListener == nil {
 		delete(l.reopening, f.name)
 	}
-	if l.served[f.name] != f.was || !l.wanted[f.name] {
+	if !l.wanted[f.name] {
+		return
+	}
+	found := l.look(f.name)
+	if found.intact {
 		return
 	}
 	if f.was.UnixListener != nil {
-		delete(l.served, f.name)
 		l.logger.Error("a listener has ended and is opened again", "listener", f.name, "error", f.err)
 	}
-	if err := l.open(ctx, l.look(f.name)); err != nil {
+	if err := l.open(ctx, found); err != nil {
 		pause := min(2*f.pause, reopenPauseMax)
 		l.logger.Error("cannot open a listener again", "listener", f.name, "error", err, "again_in", pause)
 		l.openLater(ctx, failed{name: f.name, pause: pause})

@@ -56,9 +56,11 @@ func (p Plan) give(m Mount, source *os.File) error {
 // gives reports whether the payload must be able to write to what is mounted.
 func (p Plan) gives(m Mount) bool { return m.Given && m.Writable && !m.Private && p.User != 0 }
 
+// giveFile leaves alone what has several names and what could be run: a program of
+// root's that others may write would be theirs.
 func (p Plan) giveFile(f *os.File) error {
 	st, err := statOf(f)
-	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink != 1 {
+	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink != 1 || st.Mode&(unix.S_ISUID|unix.S_ISGID|0o111) != 0 {
 		return err
 	}
 	return p.giveOne(f, groupFile)
@@ -68,17 +70,24 @@ func (p Plan) giveFile(f *os.File) error {
 // adds what the group may do.
 func (p Plan) giveOne(f *os.File, mode uint32) error {
 	st, err := statOf(f)
-	if err != nil || st.Uid != 0 || st.Gid != 0 {
+	if err != nil || st.Uid != 0 || st.Gid != 0 || hasAccessList(f) {
 		return err
 	}
 	err = unix.Fchownat(int(f.Fd()), "", -1, int(p.Group), unix.AT_EMPTY_PATH)
 	if err == nil {
-		err = unix.Chmod(throughProc(f), st.Mode&0o7777|mode)
+		err = unix.Chmod(throughProc(f), st.Mode&(unix.S_ISVTX|0o777)|mode)
 	}
 	if err != nil {
 		return fmt.Errorf("giving %s to group %d: %v", f.Name(), p.Group, err)
 	}
 	return nil
+}
+
+// hasAccessList reports whether more than the mode says who may use a file (acl(5)). To
+// change its mode would let others in.
+func hasAccessList(f *os.File) bool {
+	n, err := unix.Getxattr(throughProc(f), "system.posix_acl_access", nil)
+	return err == nil && n > 0
 }
 
 // unwritable says which of the directories that the payload writes to are closed to

@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"tripleo.io/sidecar/service/netns/netnstest"
 )
 
@@ -42,6 +44,13 @@ func TestHardeningDirectoryIsGivenToTheUser(t *testing.T) {
 	must(t, os.Chown(dir+"others", 99, 99))
 	must(t, os.WriteFile(dir+"groups", nil, 0o644))
 	must(t, os.Chown(dir+"groups", 0, 99))
+	must(t, os.WriteFile(dir+"program", nil, 0o755))
+	must(t, os.WriteFile(dir+"root-program", nil, 0o644))
+	must(t, os.Chmod(dir+"root-program", 0o644|os.ModeSetuid))
+	must(t, os.WriteFile(dir+"listed", nil, 0o600))
+	// The user 1000 may read and write, but for a mask that lets nobody (acl(5)).
+	list := []byte{2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 6, 0, 232, 3, 0, 0, 4, 0, 0, 0, 255, 255, 255, 255, 16, 0, 0, 0, 255, 255, 255, 255, 32, 0, 0, 0, 255, 255, 255, 255}
+	must(t, unix.Setxattr(dir+"listed", "system.posix_acl_access", list, 0))
 	must(t, os.Mkdir(dir+"sub", 0o755))
 	must(t, os.WriteFile(r.state+"/victim", nil, 0o600))
 	must(t, os.Link(r.state+"/victim", dir+"second-name"))
@@ -50,7 +59,7 @@ func TestHardeningDirectoryIsGivenToTheUser(t *testing.T) {
 	must(t, r.Prepare(p))
 	for name, want := range map[string]string{
 		"": "0:4711 0775", "leases": "0:4711 0664", "marker": "0:4711 0664", "others": "99:99 0644", "groups": "0:99 0644",
-		"sub": "0:0 0755", "second-name": "0:0 0600", "link": "0:0 0777", "../../victim": "0:0 0600", "..": "0:0 0755",
+		"program": "0:0 0755", "root-program": "0:0 04644", "listed": "0:0 0600", "sub": "0:0 0755", "second-name": "0:0 0600", "link": "0:0 0777", "../../victim": "0:0 0600", "..": "0:0 0755",
 	} {
 		if got := ownersOf(t, dir+name); got != want {
 			t.Errorf("%q is %s, want %s", name, got, want)

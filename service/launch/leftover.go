@@ -8,9 +8,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/gofrs/flock"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,6 +29,8 @@ const (
 	// sweepLimit is how long one removal may take in a sweep. A container with 120,000
 	// control groups took podman 17 s.
 	sweepLimit = 5 * time.Minute
+	// sweepWidth is how many removals run at once.
+	sweepWidth = 4
 )
 
 // leftover is the note of one removal, locked.
@@ -56,10 +60,10 @@ func (l Launcher) note(ctx context.Context, id string, argv []string) (leftover,
 	if err == nil {
 		err = os.WriteFile(n.lock.Path(), text, 0o600)
 	}
-	if err != nil {
-		n.unlock()
+	if err != nil { // a note without a command would be of no use to Sweep
+		return leftover{}, errors.Join(err, n.done())
 	}
-	return n, err
+	return n, nil
 }
 
 // forget deletes the note about a unit, if there is one, when nobody uses it any more.
@@ -103,34 +107,72 @@ func (n leftover) done() error {
 
 func (n leftover) unlock() { _ = n.lock.Close() } // the file is closed in any case
 
-// Sweep runs every removal that has failed so far. Its error names those that fail
-// again.
+// errInUse means that somebody else runs the command of a note.
+var errInUse = errors.New("its container is being removed by another process")
+
+// Sweep runs every removal that has failed so far, and looks again until no note is
+// left that it has not seen: systemd does not start it a second time while it runs. Its
+// error names those that fail again or are in use.
 func (l Launcher) Sweep(ctx context.Context) error {
-	dir, err := os.Open(l.leftovers())
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	for _, name := range names {
-		if sweepErr := l.sweep(ctx, name); sweepErr != nil {
-			err = errors.Join(err, fmt.Errorf("sidecar %s: %w", name, sweepErr))
+	tried := map[string]bool{}
+	var all error
+	for {
+		names, err := l.notes()
+		if err != nil {
+			return errors.Join(all, err)
+		}
+		names = slices.DeleteFunc(names, func(name string) bool { return tried[name] })
+		if len(names) == 0 {
+			return all
+		}
+		all = errors.Join(all, l.sweepAll(ctx, names))
+		for _, name := range names {
+			tried[name] = true
 		}
 	}
-	return err
+}
+
+// notes lists the units of which something is left.
+func (l Launcher) notes() ([]string, error) {
+	entries, err := os.ReadDir(l.leftovers())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	var names []string
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	return names, err
+}
+
+// sweepAll runs the removals of some units, a few at once: one that hangs does not
+// hold up the others.
+func (l Launcher) sweepAll(ctx context.Context, names []string) error {
+	errs := make([]error, len(names))
+	var group errgroup.Group
+	group.SetLimit(sweepWidth)
+	for i, name := range names {
+		group.Go(func() error {
+			if err := l.sweep(ctx, name); err != nil {
+				errs[i] = fmt.Errorf("sidecar %s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // the errors are in errs
+	return errors.Join(errs...)
 }
 
 func (l Launcher) sweep(ctx context.Context, name string) error {
 	held, cancel := context.WithTimeout(ctx, lockPause)
 	defer cancel()
 	n, err := lockLeftover(held, filepath.Join(l.leftovers(), name), 0)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, context.DeadlineExceeded) {
-		return nil // gone, or somebody is at it
-	}
-	if err != nil {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case errors.Is(err, context.DeadlineExceeded):
+		return errInUse
+	case err != nil:
 		return err
 	}
 	argv, err := n.command()
@@ -144,8 +186,8 @@ func (l Launcher) sweep(ctx context.Context, name string) error {
 	return n.done()
 }
 
-// command reads the command of a note. One that was cut short by a power loss or a full
-// disk has none, and there is nothing that could be run.
+// command reads the command of a note. One that was cut short by a kill
+// has none, and there is nothing that could be run.
 func (n leftover) command() ([]string, error) {
 	text, err := os.ReadFile(n.lock.Path())
 	var argv []string

@@ -2,11 +2,16 @@ package launch
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/service/netns/netnstest"
 )
 
 // stubborn returns a launcher, a removal that fails until the file at allowed is there,
@@ -72,9 +77,8 @@ func TestHardeningRemovalAndLaunchTakeTurns(t *testing.T) {
 	l, argv, _, runs := stubborn(t)
 	n, err := l.note(t.Context(), testID, argv)
 	must(t, err)
-	must(t, l.Sweep(t.Context()))
-	if runs() != 0 {
-		t.Error("a sweep ran what somebody else is running")
+	if err := l.Sweep(t.Context()); !errors.Is(err, errInUse) || runs() != 0 {
+		t.Errorf("a sweep ran what somebody else is running %d times, or forgets it: %v", runs(), err)
 	}
 	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -108,5 +112,44 @@ func TestHardeningRemovalNotesThatAreBroken(t *testing.T) {
 		if _, err := l.note(t.Context(), id, argv); err == nil || l.HasLeftover(id) {
 			t.Errorf("id %q: %v", id, err)
 		}
+	}
+}
+
+// TestHardeningRemovalNotedDuringASweep: systemd does not start the sweep again while it
+// runs.
+func TestHardeningRemovalNotedDuringASweep(t *testing.T) {
+	t.Parallel()
+	l, argv, allowed, runs := stubborn(t)
+	must(t, os.WriteFile(allowed, nil, 0o600))
+	const other = "neutron-dhcp.dnsmasq.ffffffffffff"
+	text, err := json.Marshal(argv)
+	must(t, err)
+	first := []string{"/bin/sh", "-c", `printf %s "$1" >"$0"`, l.leftovers() + "/" + other, string(text)}
+	n, err := l.note(t.Context(), testID, first)
+	must(t, err)
+	n.unlock()
+	must(t, l.Sweep(t.Context()))
+	if l.HasLeftover(testID) || l.HasLeftover(other) || runs() != 1 {
+		t.Errorf("notes %v and %v, %d runs", l.HasLeftover(testID), l.HasLeftover(other), runs())
+	}
+}
+
+// TestHardeningRemovalThatCannotBeNoted has a full file system: what could be removed is
+// no failure, and no broken note stays.
+func TestHardeningRemovalThatCannotBeNoted(t *testing.T) {
+	if !netnstest.Private(t) {
+		return
+	}
+	l, argv, allowed, _ := stubborn(t)
+	must(t, os.Mkdir(l.leftovers(), 0o700))
+	must(t, unix.Mount("full", l.leftovers(), "tmpfs", 0, "size=4k"))
+	t.Cleanup(func() { must(t, unix.Unmount(l.leftovers(), 0)) })
+	must(t, os.WriteFile(l.leftovers()+"/.filler", make([]byte, 4096), 0o600))
+	if err := l.Remove(t.Context(), testID, argv); err == nil || !strings.Contains(err.Error(), "no space") || l.HasLeftover(testID) {
+		t.Errorf("a removal that fails: %v, note %v", err, l.HasLeftover(testID))
+	}
+	must(t, os.WriteFile(allowed, nil, 0o600))
+	if err := l.Remove(t.Context(), testID, argv); err != nil || l.HasLeftover(testID) {
+		t.Errorf("a removal that works: %v, note %v", err, l.HasLeftover(testID))
 	}
 }

@@ -46,9 +46,10 @@ func (l *Links) owns(name string) bool {
 	})
 }
 
-// checkLinks carries out what the plan says of links. They are looked for once: who
-// adds one later is not noticed.
-func (l Launcher) checkLinks(p Plan) error {
+// checkLinks carries out what the plan says of links. Links that are added later are
+// not noticed, nor are those of the agent's own namespaces that this one is linked to.
+// If the journal does not take a line, say hears it.
+func (l Launcher) checkLinks(p Plan, say func(error)) error {
 	if p.Links == nil || p.NetworkNamespace == "" {
 		return nil
 	}
@@ -61,13 +62,17 @@ func (l Launcher) checkLinks(p Plan) error {
 	}
 	found := fmt.Errorf("network namespace %s is linked to %s: a payload with CAP_NET_ADMIN can change links there (linked-namespaces in the agent's file)",
 		p.NetworkNamespace, strings.Join(linked, ", "))
+	priority := priorityInfo
 	switch p.Links.Action {
 	case LinksRefuse:
 		return found
 	case LinksWarn:
-		return l.log(p, priorityWarning, found)
+		priority = priorityWarning
 	}
-	return l.log(p, priorityInfo, found)
+	if err := l.log(p, priority, found); err != nil {
+		say(errors.Join(found, err))
+	}
+	return nil
 }
 
 // log writes a line to the unit's log.
@@ -161,8 +166,11 @@ func idOf(conn *netlink.Conn, f *os.File) (int32, error) {
 		return -1, err
 	}
 	messages, err := conn.Execute(request(unix.RTM_GETNSID, 0, append(make([]byte, 4), attributes...)))
-	if err != nil || len(messages) != 1 {
-		return -1, errors.Join(err, fmt.Errorf("%s: %d answers about its ID", f.Name(), len(messages)))
+	if err != nil {
+		return -1, err
+	}
+	if len(messages) != 1 {
+		return -1, fmt.Errorf("%s: %d answers about its ID", f.Name(), len(messages))
 	}
 	return namespaceID(messages[0])
 }

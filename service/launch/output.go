@@ -34,11 +34,12 @@ const (
 // error. Its socket belongs to the payload's network namespace: with the one that
 // systemd opened for us, a payload with CAP_NET_ADMIN gets a descriptor of the host's
 // network namespace (SIOCGSKNS), and through it the host's links. If the journal takes
-// no stream, the output is lost and say hears why.
+// no stream, the output is lost and say hears why; it is an error for a payload that is
+// root, which could change the mode of the host's /dev/null.
 func (l Launcher) payloadOutput(p Plan, say func(error)) (*os.File, error) {
 	output, err := l.stream(p, priorityInfo)
-	if err == nil {
-		return output, nil
+	if err == nil || p.User == 0 {
+		return output, err
 	}
 	say(fmt.Errorf("the payload's output is lost: %w", err))
 	return os.OpenFile(os.DevNull, os.O_WRONLY, 0)

@@ -97,11 +97,14 @@ func sameFile(t *testing.T, a, b *os.File) bool {
 func TestHardeningOutputWithoutAJournal(t *testing.T) {
 	t.Parallel()
 	var said []string
-	output, err := Launcher{Journal: "/nonexistent/stdout"}.payloadOutput(Plan{ID: testID}, func(err error) { said = append(said, err.Error()) })
+	output, err := Launcher{Journal: "/nonexistent/stdout"}.payloadOutput(Plan{ID: testID, User: someUser}, func(err error) { said = append(said, err.Error()) })
 	must(t, err)
 	defer output.Close()
 	if _, err := output.WriteString("lost"); err != nil || len(said) != 1 || !strings.Contains(said[0], "/nonexistent/stdout") {
 		t.Errorf("%v, said %q", err, said)
+	}
+	if _, err := (Launcher{Journal: "/nonexistent/stdout"}).payloadOutput(Plan{ID: testID}, func(err error) { t.Error(err) }); err == nil {
+		t.Error("a payload that is root got /dev/null of the host")
 	}
 }
 

@@ -42,9 +42,6 @@ func (l Launcher) prepare(p Plan) error {
 			return err
 		}
 	}
-	if err := l.checkLinks(p); err != nil {
-		return err
-	}
 	if err := prepareMounts(p, dir); err != nil {
 		return err
 	}

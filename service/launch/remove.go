@@ -29,8 +29,10 @@ func (l Launcher) Remove(ctx context.Context, id string, argv []string) error {
 	n, noteErr := l.note(ctx, id, argv)
 	err := removeTwice(ctx, argv)
 	switch {
-	case noteErr != nil:
+	case noteErr != nil && err != nil:
 		return errors.Join(err, fmt.Errorf("noting what is to be removed: %w", noteErr))
+	case noteErr != nil:
+		return nil // there is nothing left to be noted
 	case err != nil:
 		n.unlock()
 		return err

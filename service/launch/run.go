@@ -54,6 +54,9 @@ func (l Launcher) Run(ctx context.Context, p Plan, argv, environment []string, s
 	if err := l.Prepare(p); err != nil {
 		return err
 	}
+	if err := l.checkLinks(p, say); err != nil {
+		return errors.Join(err, l.Clean(p.ID))
+	}
 	socket, environment := split(environment)
 	e, err := l.engine(p, argv, environment, say)
 	if err != nil {

@@ -44,12 +44,15 @@ func (l Launcher) connect(p Plan) error {
 	if err := l.connectTo(p, throughProc(pinned)); err != nil {
 		return prefix(f.String(), err)
 	}
-	return handOver(dir, pinned)
+	if st.Uid != p.User || st.Nlink != 1 {
+		return nil // not a socket that the payload has made
+	}
+	return chownSocket(dir, pinned)
 }
 
-// handOver makes a socket of the payload that of the directory's owner, who is the
-// agent: a client that is root without CAP_DAC_OVERRIDE could not connect to it.
-func handOver(dir, pinned *os.File) error {
+// chownSocket gives a socket of the payload to the directory's owner, who is the agent:
+// a client that is root without CAP_DAC_OVERRIDE could not connect to it.
+func chownSocket(dir, pinned *os.File) error {
 	owner, err := statOf(dir)
 	if err != nil {
 		return err

@@ -91,13 +91,25 @@ func TestHardeningReadinessConnectsFromThePayloadsNamespace(t *testing.T) {
 	netnstest.Make(t, r.Namespaces.Path+"/n")
 	p := r.plan()
 	p.NetworkNamespace = "n"
+	p.User, p.Group = someUser, someUser
 	p.Socket = &File{r.state, "dhcp/1/ctl"}
 	must(t, r.Prepare(p))
 	must(t, os.Chdir(r.state+"/dhcp/1")) // a socket's path has 108 bytes
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: "ctl", Net: "unix"})
 	must(t, err)
 	defer l.Close()
+	must(t, os.Chown("ctl", 99, 99))
+	must(t, r.connect(p))
+	if got := ownersOf(t, "ctl"); !strings.HasPrefix(got, "99:99 ") {
+		t.Errorf("somebody else's socket is %s", got)
+	}
 	must(t, os.Chown("ctl", someUser, someUser))
+	must(t, os.Link("ctl", "second-name"))
+	must(t, r.connect(p))
+	if got := ownersOf(t, "ctl"); !strings.HasPrefix(got, "4711:4711 ") {
+		t.Errorf("a socket with two names is %s", got)
+	}
+	must(t, os.Remove("second-name"))
 	must(t, r.connect(p))
 	if got := ownersOf(t, "ctl"); !strings.HasPrefix(got, "0:4711 ") {
 		t.Errorf("the socket is %s, want it to be the directory's owner's", got)

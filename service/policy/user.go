@@ -77,9 +77,12 @@ func lookUp(known *user.User, err error) (User, error) {
 
 // asRoot warns of sidecars that run as the host's user 0.
 func (r *report) asRoot(a *Agent, profiles map[string]*Profile) {
-	if a.SidecarUser.UID == 0 {
+	switch {
+	case a.SidecarUser.UID == 0:
 		r.warnf("sidecar-user", "the agent's sidecars run as the host's user 0; name a user that the state directory belongs to")
 		return
+	case a.SidecarUser.GID == 0:
+		r.warnf("sidecar-user", "the agent's sidecars run in the host's group 0, the user's group in /etc/passwd; name a user with a group of its own")
 	}
 	for _, name := range a.Profiles {
 		if p := profiles[name]; p != nil && a.UserOf(p).UID == 0 {
