@@ -15,8 +15,8 @@ type interruption struct {
 	stopped context.Context
 	stop    context.CancelFunc
 
-	// killAfter is when the process is killed that the launch has started by then; 0
-	// is the unit's own stop time-out. It is read after the launch was interrupted.
+	// killAfter is the time that the launch's process gets to exit before it is killed;
+	// 0 means the unit's TimeoutStopUSec. Read it only after the interruption.
 	killAfter time.Duration
 }
 

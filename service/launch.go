@@ -102,7 +102,7 @@ func (c *Core) prepare(ctx context.Context, j *job, held *held) (*interfaces.Sid
 		}
 	}
 	j.old = old != nil
-	// This has no effect as long as there is no place to give back.
+	// done does nothing if no place was taken.
 	held.add(func() { c.limits.done(j.id, j.begun) })
 	if err := c.takePlace(ctx, j); err != nil {
 		return nil, err
@@ -151,8 +151,8 @@ func (c *Core) launchDetached(ctx context.Context, caller Caller, j *job, held h
 	}
 }
 
-// carryOut does what the job says, and then reads and writes the journal, for which
-// no other launch has to wait.
+// carryOut runs the job, and reads and writes the journal after it has released its
+// lock and slot.
 func (c *Core) carryOut(ctx context.Context, caller Caller, j *job, held held) (o outcome) {
 	defer c.caught("a launch", &o.err)
 	o.sidecar, o.err = c.carryThrough(ctx, j, held)

@@ -54,9 +54,9 @@ func (c *Core) stop(ctx context.Context, id interfaces.ID, about subject, killAf
 	return reply, false, err
 }
 
-// mayInterrupt reports whether a stop about s may end the launch. Whom polkit lets in
-// may end it only in the network namespace that polkit was told: see sameAsTold. The
-// stop waits for another one, and then polkit is asked about what has come of it.
+// mayInterrupt reports whether a stop about s may end the launch. A caller that polkit
+// authorised may end a launch only in the network namespace that polkit was asked about:
+// see sameAsTold. The stop waits for any other launch and then asks polkit again.
 func (s subject) mayInterrupt(launch *interruption) bool {
 	return s.by.By != ByPolkit || text(launch.netns) == text(s.netns)
 }

@@ -33,13 +33,15 @@ func TestHardeningLinkedNamespaces(t *testing.T) {
 	for action, name := range map[string]string{"check": "checks", "warn": "warns", "refuse": "refuses"} {
 		withPolicy(t, "agents.d", name, "linked-namespaces = \""+action+"\"\n"+strings.Replace(agentFiles[tester], `["dnsmasq"`, `["admin", "dnsmasq"`, 1))
 	}
-	for _, name := range []string{"t-alone", "t-near", "t-own", "t-host", "t-other", "foreign"} {
+	for _, name := range []string{"t-alone", "t-near", "t-own", "t-host", "t-other", "t-far", "t-between", "foreign"} {
 		namespace(t, name)
 	}
 	pair(t, "t-near", "t-own")
 	pair(t, "t-host", "")
 	pair(t, "t-other", "foreign")
-	for name, found := range map[string]string{"t-alone": "", "t-near": "", "t-host": "linked to the host's", "t-other": "linked to foreign"} {
+	pair(t, "t-far", "t-between")
+	pair(t, "t-between", "")
+	for name, found := range map[string]string{"t-alone": "", "t-near": "", "t-host": "linked to the host's", "t-other": "linked to foreign", "t-far": "linked to the host's"} {
 		t.Run(name, func(t *testing.T) {
 			for action, priority := range map[string]string{"check": "6", "warn": "4"} {
 				since := now()

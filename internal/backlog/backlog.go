@@ -1,7 +1,7 @@
-// Package backlog writes for callers who must not wait for whoever reads: journald may
-// be stopped, or stuck on a full disk, and its sockets then block for ever. One
-// goroutine writes, in the order in which things came. What there is no room for is
-// dropped and counted, and the count is written when the reader reads again.
+// Package backlog queues writes to a reader that may stop reading, so that no caller
+// blocks: journald may be stopped, or stuck on a full disk, and its sockets then block
+// for ever. One goroutine writes, in the order of the calls. Values that do not fit are
+// dropped; their number is written later, in their place.
 package backlog
 
 import (
@@ -15,7 +15,7 @@ type Config[T any] struct {
 	Bytes int         // of what size together
 	Size  func(T) int // in bytes
 	Write func(T)     // may block
-	Lost  func(n int) // writes that n were dropped, where they would have been; may block
+	Lost  func(n int) // reports n dropped values, in their place; may block
 }
 
 // Backlog is what waits to be written. Use New.
@@ -43,7 +43,7 @@ func New[T any](config Config[T]) *Backlog[T] {
 	return b
 }
 
-// Add has a value written, and does not wait. The last quarter of the room is for
+// Add queues a value to be written. It never blocks. The last quarter of the room is for
 // important values.
 func (b *Backlog[T]) Add(value T, important bool) {
 	b.mu.Lock()

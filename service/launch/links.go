@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -46,9 +48,11 @@ func (l *Links) owns(name string) bool {
 	})
 }
 
+// linksLimit bounds the questions to the kernel about one namespace.
+const linksLimit = 5 * time.Second
+
 // checkLinks carries out what the plan says of links. Links that are added later are
-// not noticed, nor are those of the agent's own namespaces that this one is linked to.
-// If the journal does not take a line, say hears it.
+// not noticed. If the journal does not take a line, say hears it.
 func (l Launcher) checkLinks(p Plan, say func(error)) error {
 	if p.Links == nil || p.NetworkNamespace == "" {
 		return nil
@@ -86,24 +90,136 @@ func (l Launcher) log(p Plan, priority int, line error) error {
 	return err
 }
 
-// linked names the network namespaces, other than the agent's own, that have an ID in
-// the plan's one.
+// maxFollowed is how many of the agent's own namespaces are looked into. An agent whose
+// namespaces all meet in one (DVR's fip-) would have thousands.
+const maxFollowed = 16
+
+// neighbour is a network namespace that the plan's one may be linked to.
+type neighbour struct {
+	name string
+	file *os.File
+	own  bool // of the agent; such ones are followed
+	seen bool // it was found already
+}
+
+// linked names the network namespaces, other than the agent's own, that a payload in the
+// plan's one reaches: those that have an ID there, or in a namespace of the agent's that
+// is reached so.
 func (l Launcher) linked(p Plan) ([]string, error) {
-	config, done, err := l.inNamespace(p)
+	start, err := os.Open(filepath.Join(l.base(), p.ID, netnsName))
 	if err != nil {
 		return nil, err
 	}
-	defer done()
-	conn, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{NetNS: config.NetNS})
+	defer start.Close()
+	ids, err := idsIn(start)
+	if err != nil || len(ids) == 0 {
+		return nil, err // nearly always: nothing else has to be opened
+	}
+	neighbours, err := l.neighbours(p)
+	defer func() {
+		for _, n := range neighbours {
+			n.file.Close()
+		}
+	}()
+	if err != nil {
+		return nil, err
+	}
+	return follow(start, neighbours)
+}
+
+// neighbours opens all namespaces that have a name, and the host's.
+func (l Launcher) neighbours(p Plan) ([]*neighbour, error) {
+	host, err := l.Namespaces.OpenHost()
+	if err != nil {
+		return nil, err
+	}
+	all := []*neighbour{{name: "the host's", file: host}}
+	err = l.Namespaces.Each(func(name string, f *os.File) error {
+		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if err == nil {
+			all = append(all, &neighbour{name: name, file: os.NewFile(uintptr(fd), name), own: p.Links.owns(name), seen: name == p.NetworkNamespace})
+		}
+		return err
+	})
+	return all, err
+}
+
+// follow looks into the namespace and into those of the agent's that are linked to it.
+func follow(start *os.File, neighbours []*neighbour) ([]string, error) {
+	var linked []string
+	queue := []*os.File{start}
+	for followed := 0; len(queue) > 0; followed++ {
+		if followed > maxFollowed {
+			return append(linked, fmt.Sprintf("more than %d of the agent's own, the others of which were not looked into", maxFollowed)), nil
+		}
+		found, unnamed, err := linksOf(queue[0], neighbours)
+		if err != nil {
+			return nil, err
+		}
+		queue = queue[1:]
+		for _, n := range found {
+			n.seen = true
+			if n.own {
+				queue = append(queue, n.file)
+			} else {
+				linked = append(linked, n.name)
+			}
+		}
+		if unnamed > 0 {
+			linked = append(linked, fmt.Sprintf("%d without a name in %s", unnamed, netns.DefaultPath))
+		}
+	}
+	return linked, nil
+}
+
+// linksOf returns those that have an ID in the namespace and were not found before, and
+// how many IDs are nobody's.
+func linksOf(ns *os.File, neighbours []*neighbour) (found []*neighbour, unnamed int, err error) {
+	conn, err := dialIn(ns)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer conn.Close()
+	ids, err := namespaceIDs(conn)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, n := range neighbours {
+		if len(ids) == 0 {
+			break
+		}
+		id, err := idOf(conn, n.file)
+		if err != nil {
+			return nil, 0, err
+		}
+		if ids[id] && !n.seen {
+			found = append(found, n)
+		}
+		delete(ids, id)
+	}
+	return found, len(ids), nil
+}
+
+// idsIn returns the IDs of other namespaces in this one.
+func idsIn(ns *os.File) (map[int32]bool, error) {
+	conn, err := dialIn(ns)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
-	ids, err := namespaceIDs(conn)
-	if err != nil || len(ids) == 0 {
+	return namespaceIDs(conn)
+}
+
+// dialIn opens a netlink socket that belongs to the namespace.
+func dialIn(ns *os.File) (*netlink.Conn, error) {
+	conn, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{NetNS: int(ns.Fd())})
+	if err != nil {
 		return nil, err
 	}
-	return l.nameIDs(conn, p, ids)
+	if err := conn.SetDeadline(time.Now().Add(linksLimit)); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
 }
 
 // namespaceIDs lists the IDs of other namespaces. The kernel gives out the ID of a
@@ -126,35 +242,6 @@ func namespaceIDs(conn *netlink.Conn) (map[int32]bool, error) {
 		}
 	}
 	return ids, nil
-}
-
-// nameIDs names what has these IDs, but for namespaces that are the agent's.
-func (l Launcher) nameIDs(conn *netlink.Conn, p Plan, ids map[int32]bool) ([]string, error) {
-	var linked []string
-	note := func(f *os.File, name string, own bool) error {
-		id, err := idOf(conn, f)
-		if err != nil || !ids[id] {
-			return err
-		}
-		delete(ids, id)
-		if !own {
-			linked = append(linked, name)
-		}
-		return nil
-	}
-	host, err := l.Namespaces.OpenHost()
-	if err == nil {
-		err = note(host, "the host's", false)
-		host.Close()
-	}
-	if err != nil {
-		return nil, err
-	}
-	err = l.Namespaces.Each(func(name string, f *os.File) error { return note(f, name, p.Links.owns(name)) })
-	if len(ids) > 0 {
-		linked = append(linked, fmt.Sprintf("%d without a name in %s", len(ids), netns.DefaultPath))
-	}
-	return linked, err
 }
 
 // idOf returns the ID that a namespace has where conn is, -1 if it has none.

@@ -33,8 +33,8 @@ type mounts map[string]Mount
 func (m mounts) add(mount Mount) string {
 	if old, ok := m[mount.Target]; ok {
 		if mount.Private != old.Private {
-			return "in place of " + mount.Target + " the process gets an empty directory of its own (for its pid file, or to hide what is there), " +
-				"so no other file of it can be named: put the file into another directory"
+			return "the process sees an empty directory of its own in place of " + mount.Target +
+				", so no other file in it can be used: put the file into another directory"
 		}
 		mount.Writable = mount.Writable || old.Writable
 		mount.Optional = mount.Optional && old.Optional

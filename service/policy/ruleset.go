@@ -24,7 +24,7 @@ func (r *report) rules(texts, ignored []string) (written []string, rules []*rule
 	for _, rule := range rules[accepted:] {
 		rule.ignored = true
 		if slices.ContainsFunc(rule.holes(), func(h *hole) bool { return h.path }) {
-			r.errorf("ignored-arguments", "%q: the program gets no file that it is not told of", rule.text)
+			r.errorf("ignored-arguments", "%q: a rule of an ignored argument cannot have a path hole", rule.text)
 		}
 	}
 	slices.SortStableFunc(rules, func(a, b *rule) int { return len(a.holes()) - len(b.holes()) })

@@ -68,7 +68,7 @@ func TestHardeningSidecarUserThatIsWrong(t *testing.T) {
 		"variable of ours": {`environment = ["PROCESS_TAG=x"]`, "", "PROCESS_TAG is set by the service"},
 		"variable twice":   {`environment = ["A=1", "A=2"]`, "", "A is there twice"},
 		"links":            {"", `linked-namespaces = "forbid"`, `"forbid" is none of`},
-		"ignored file":     {`ignored-arguments = ["-z {path:ro}"]`, "", "the program gets no file"},
+		"ignored file":     {`ignored-arguments = ["-z {path:ro}"]`, "", "cannot have a path hole"},
 		"ignored twice":    {`ignored-arguments = ["-z {name}", "-z {name}"]`, "", "ignored-arguments[1]"},
 	} {
 		if _, err := withUser(t, test.profile, test.agent); err == nil || !strings.Contains(err.Error(), test.want) {
