@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -108,9 +107,10 @@ func (l *listeners) set(ctx context.Context, agents []*policy.Agent) error {
 			l.report(ctx, look.name, err)
 		}
 	}
-	for _, name := range slices.Collect(maps.Keys(l.served)) {
+	var gone []string
+	for name := range l.served {
 		if !l.wanted[name] {
-			l.drop(name)
+			gone = append(gone, name)
 		}
 	}
 	err := l.open(ctx, l.look(hostName))
@@ -119,9 +119,10 @@ func (l *listeners) set(ctx context.Context, agents []*policy.Agent) error {
 	}
 	for name, listener := range l.restored {
 		listener.Close()
-		delete(l.restored, name)
-		l.drop(name)
+		gone = append(gone, name)
 	}
+	clear(l.restored)
+	l.drop(gone)
 	return err
 }
 
@@ -251,15 +252,21 @@ func bind(listen func() (*net.UnixListener, error), inode func() (uint64, error)
 	return newListener(made, number), err
 }
 
-// drop ends a socket whose agent's file has gone. Its sidecars go on: stopping
-// them is the operator's decision.
-func (l *listeners) drop(name string) {
-	delete(l.served, name)
-	l.server.Remove(name)
-	err := errors.Join(l.store.Unstore(name), bounded.Err(l.calls, name, func() error {
-		return varlink.UnbindAgent(l.agents(), name)
-	}))
-	if err != nil {
-		l.logger.Error("the socket of an agent that has gone", "agent", name, "error", err)
+// drop ends the sockets of agents whose files have gone. Their sidecars go on: stopping
+// them is the operator's decision. Directories that hang together take no longer than
+// one.
+func (l *listeners) drop(names []string) {
+	var all sync.WaitGroup
+	for _, name := range names {
+		delete(l.served, name)
+		l.server.Remove(name)
+		unstored := l.store.Unstore(name)
+		all.Go(func() {
+			unbound := bounded.Err(l.calls, name, func() error { return varlink.UnbindAgent(l.agents(), name) })
+			if err := errors.Join(unstored, unbound); err != nil {
+				l.logger.Error("the socket of an agent that has gone", "agent", name, "error", err)
+			}
+		})
 	}
+	all.Wait()
 }

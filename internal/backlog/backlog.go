@@ -81,6 +81,9 @@ func (b *Backlog[T]) Flush(limit time.Duration) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	left := len(b.waiting) + b.lost
+	for _, waiting := range b.waiting {
+		left += waiting.lost
+	}
 	if b.writing {
 		left++
 	}
