@@ -44,7 +44,7 @@ func TestHardeningAcceptWithoutEpollWatches(t *testing.T) {
 	if err := os.WriteFile(epollLimit, before, 0); err != nil {
 		t.Skipf("%s cannot be written here: %v", epollLimit, err)
 	}
-	// The limit is that of the whole machine: it comes back even if this test is killed.
+	// The limit holds for the whole machine, so it is restored even if this test is killed.
 	guard := exec.Command("sh", "-c", "sleep 20; echo "+strings.TrimSpace(string(before))+" >"+epollLimit)
 	if err := guard.Start(); err != nil {
 		t.Fatal(err)

@@ -88,7 +88,7 @@ func TestHardeningReloadOpensSockets(t *testing.T) {
 	if _, err := at(t, hostSocket).ListProfiles(minute(t), agentOn(hostSocket)); err != nil {
 		t.Errorf("after the directory has gone: %v", err)
 	}
-	// What systemd keeps is what serves.
+	// systemd keeps the listener that is served.
 	killDaemon(t)
 	awaitDaemon(t)
 	for _, socket := range []string{hostSocket, socketOf(tester)} {

@@ -166,7 +166,7 @@ func TestHardeningStopTakesALaunchOutOfTheQueue(t *testing.T) {
 			})
 			wasStopped(t, launch)
 			if units, err := sidecarUnits(); err != nil || len(units) != 3 {
-				t.Errorf("units %v, %v; want those of the three that start", units, err)
+				t.Errorf("units %v, %v; want the units of the three launches", units, err)
 			}
 		})
 	}

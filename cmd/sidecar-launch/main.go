@@ -92,8 +92,7 @@ func run(args []string) error {
 // that takes a moment and always works, while an engine can hang, and would take
 // us with it when systemd's time is up.
 //
-// What cannot be removed now is left to sidecar-clean.service, which tries again until
-// it works.
+// If the removal fails, sidecar-clean.service tries again until it works.
 func clean(plan launch.Plan, argv []string) error {
 	ctx, stop := untilTold()
 	defer stop()

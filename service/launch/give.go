@@ -12,7 +12,7 @@ import (
 // maxGiven is how many names of a directory are looked at.
 const maxGiven = 4096
 
-// What the payload's group may do with a directory and a file that it is given.
+// Permissions that the payload's group gets on a directory and on a file.
 const (
 	groupDirectory = 0o070
 	groupFile      = 0o060

@@ -16,7 +16,7 @@ import (
 	"tripleo.io/sidecar/service/netns"
 )
 
-// What a link from the payload's network namespace to another one means.
+// Actions for a link from the payload's network namespace to another one.
 const (
 	LinksCheck  = "check"  // the unit's log says so
 	LinksWarn   = "warn"   // …as a warning
@@ -144,7 +144,7 @@ func (l Launcher) neighbours(p Plan) ([]*neighbour, error) {
 	return all, err
 }
 
-// follow looks into the namespace and into those of the agent's that are linked to it.
+// follow finds the links of a namespace, and of the agent's namespaces linked to it.
 func follow(start *os.File, neighbours []*neighbour) ([]string, error) {
 	var linked []string
 	queue := []*os.File{start}
