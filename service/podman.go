@@ -2,6 +2,7 @@ package service
 
 import (
 	"slices"
+	"strings"
 
 	"tripleo.io/sidecar/service/launch"
 	"tripleo.io/sidecar/service/policy"
@@ -90,9 +91,15 @@ func (p podman) filter(choice string) []string {
 		return nil
 	case "":
 		choice = p.seccomp
+	case policy.SeccompNetfilter:
+		choice = SeccompNetfilter(p.seccomp)
 	}
 	return []string{"--security-opt=seccomp=" + choice}
 }
+
+// SeccompNetfilter returns the path of the filter that lets NETLINK_NETFILTER through,
+// too: it lies beside the service's own.
+func SeccompNetfilter(own string) string { return strings.TrimSuffix(own, ".json") + "-netfilter.json" }
 
 // adopted returns the flags that hand sidecar-init a command to start. It is not
 // in the command line of sidecar-init: callers look a daemon up by its own.

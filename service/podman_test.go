@@ -16,9 +16,10 @@ func TestHardeningSeccompOfAUnit(t *testing.T) {
 	t.Parallel()
 	p := podman{path: "/usr/bin/podman", seccomp: "/usr/share/sidecar/seccomp.json"}
 	for choice, want := range map[string][]string{
-		"":                    {"--security-opt=no-new-privileges", "--security-opt=seccomp=/usr/share/sidecar/seccomp.json"},
-		policy.SeccompDefault: {"--security-opt=no-new-privileges"},
-		"/etc/sidecar/x.json": {"--security-opt=no-new-privileges", "--security-opt=seccomp=/etc/sidecar/x.json"},
+		"":                      {"--security-opt=no-new-privileges", "--security-opt=seccomp=/usr/share/sidecar/seccomp.json"},
+		policy.SeccompNetfilter: {"--security-opt=no-new-privileges", "--security-opt=seccomp=/usr/share/sidecar/seccomp-netfilter.json"},
+		policy.SeccompDefault:   {"--security-opt=no-new-privileges"},
+		"/etc/sidecar/x.json":   {"--security-opt=no-new-privileges", "--security-opt=seccomp=/etc/sidecar/x.json"},
 	} {
 		j := &job{decision: &policy.Decision{Profile: &policy.Profile{Image: "localhost/x:1", Seccomp: choice}}}
 		argv := p.start(j)

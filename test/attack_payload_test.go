@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
@@ -19,14 +21,20 @@ import (
 
 // payloads are the programs of shipped profiles whose place this program takes in
 // the attack's image.
-var payloads = []string{"dnsmasq", "haproxy", "keepalived"}
+var payloads = []string{"conntrackd", "dibbler-client", "dnsmasq", "haproxy", "keepalived", "radvd"}
+
+// daemons are those that leave the foreground.
+var daemons = []string{"conntrackd", "dibbler-client"}
 
 // attacks are what this program does when it has taken over a payload. Each gets
 // the arguments of the order, and returns what its tries got, by their names.
 var attacks = map[string]func(arguments []string) map[string]string{
 	"descriptors":      askDescriptors,
 	"foreign-programs": runForeignPrograms,
+	"lent-socket":      useLentSocket,
+	"links":            reachLinks,
 	"system-calls":     trySystemCalls,
+	"user":             reachBeyondUser,
 }
 
 const (
@@ -36,6 +44,8 @@ const (
 	attackFailed = "failed"
 	// childVariable makes this program a payload's child, see childMain.
 	childVariable = "SIDECAR_TEST_CHILD"
+	// daemonVariable tells a payload that it has left the foreground.
+	daemonVariable = "SIDECAR_TEST_DAEMON"
 )
 
 // order is what a payload is told by the test.
@@ -43,6 +53,7 @@ type order struct {
 	Attack    string
 	Arguments []string
 	PIDFiles  []string // files to write, to become ready
+	Socket    string   // …or a socket to listen on
 	Result    string   // file to write when the attack is over
 }
 
@@ -57,9 +68,19 @@ func payloadMain() int {
 	if child, ok := os.LookupEnv(childVariable); ok {
 		return childMain(child)
 	}
+	if slices.Contains(daemons, filepath.Base(os.Args[0])) && os.Getenv(daemonVariable) == "" {
+		return leaveForeground()
+	}
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, syscall.SIGTERM)
 	o, err := readOrder()
+	if o.Socket != "" {
+		var listener net.Listener
+		listener, err = net.Listen("unix", o.Socket)
+		if err == nil {
+			defer listener.Close()
+		}
+	}
 	for _, file := range o.PIDFiles {
 		err = errors.Join(err, os.WriteFile(file, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644))
 	}
@@ -74,14 +95,34 @@ func payloadMain() int {
 	return 0
 }
 
-// readOrder looks for the order beside each file that an argument names.
+// leaveForeground goes on in a process of its own, as a daemon does.
+func leaveForeground() int {
+	cmd := exec.Command(os.Args[0], os.Args[1:]...)
+	cmd.Env = append(os.Environ(), daemonVariable+"=1")
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// readOrder looks for the order beside each file, and in each directory, that an
+// argument names.
 func readOrder() (o order, err error) {
 	for _, argument := range os.Args[1:] {
 		if _, path, ok := strings.Cut(argument, "=/"); ok {
 			argument = "/" + path
 		}
-		text, err := os.ReadFile(filepath.Join(filepath.Dir(argument), orderFile))
-		if !filepath.IsAbs(argument) || errors.Is(err, fs.ErrNotExist) {
+		if !filepath.IsAbs(argument) {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(argument, orderFile))
+		if err != nil {
+			text, err = os.ReadFile(filepath.Join(filepath.Dir(argument), orderFile))
+		}
+		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err == nil {

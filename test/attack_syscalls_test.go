@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 	"unsafe"
@@ -44,7 +45,7 @@ func raw(number uintptr, arguments ...uintptr) func() error {
 // trySystemCalls makes every call once.
 func trySystemCalls([]string) map[string]string {
 	result := map[string]string{}
-	for _, tries := range [][]try{refusedCalls(), refusedFamilies(), refusedRequests(), otherEntries(), allowedCalls(), allowedRequests(), needCapabilities()} {
+	for _, tries := range [][]try{refusedTries(), otherEntries(), allowedCalls(), allowedRequests(), needNetAdmin(), needNetRaw()} {
 		for _, t := range tries {
 			result[t.name] = onThread(t.call)
 		}
@@ -90,6 +91,11 @@ func errorName(err error) string {
 		return unix.ErrnoName(errno)
 	}
 	return err.Error()
+}
+
+// refusedTries is all that the filter refuses.
+func refusedTries() []try {
+	return slices.Concat(refusedCalls(), refusedFamilies(), refusedProtocols(), refusedOptions(), refusedRequests())
 }
 
 // refusedCalls are calls that no side process needs. Their arguments are such that
@@ -224,7 +230,7 @@ func refusedFamilies() []try {
 		}
 	}
 	for protocol := uintptr(0); protocol < 32; protocol++ {
-		if protocol != unix.NETLINK_ROUTE && protocol != unix.NETLINK_NETFILTER {
+		if protocol != unix.NETLINK_ROUTE {
 			add(fmt.Sprintf("netlink %d", protocol), unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW, protocol)
 		}
 	}

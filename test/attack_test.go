@@ -28,7 +28,18 @@ type target struct {
 	parameters interfaces.LaunchParameters
 	order      string   // directory of the host in which the program finds its order
 	pidFiles   []string // what makes it ready
+	socket     string   // …or this
 	writable   string   // directory in which the program may write
+}
+
+// targets make one of each shipped profile, by its name.
+var targets = map[string]func(*testing.T) target{
+	"conntrackd":     conntrackdTarget,
+	"dibbler-client": dibblerTarget,
+	"dnsmasq":        dnsmasqTarget,
+	"haproxy":        haproxyTarget,
+	"keepalived":     keepalivedTarget,
+	"radvd":          radvdTarget,
 }
 
 // attack runs an attack in a sidecar of a shipped profile, and returns what each of
@@ -39,24 +50,15 @@ func attack(t *testing.T, profile, name string, arguments ...string) map[string]
 	return targetOf(t, profile).attack(t, name, arguments...)
 }
 
-// targetOf installs a shipped profile (dnsmasq, keepalived or haproxy) with the
-// attack's image, and with more lines at its end, for the time of the test.
+// targetOf installs a shipped profile with the attack's image, and with more lines at
+// its end, for the time of the test.
 func targetOf(t *testing.T, profile string, lines ...string) target {
 	t.Helper()
 	if err := makeAttackImage(); err != nil {
 		t.Fatal(err)
 	}
 	withPolicy(t, "profiles.d", profile, attackProfile(t, profile, lines...))
-	switch profile {
-	case "dnsmasq":
-		return dnsmasqTarget(t)
-	case "keepalived":
-		return keepalivedTarget(t)
-	case "haproxy":
-		return haproxyTarget(t)
-	}
-	t.Fatalf("no target %s: add it to targetOf", profile)
-	return target{}
+	return targets[profile](t)
 }
 
 var imageLine = regexp.MustCompile(`(?m)^image\s*=.*$`)
@@ -75,19 +77,45 @@ func attackProfile(t *testing.T, profile string, lines ...string) string {
 	return text
 }
 
+func conntrackdTarget(t *testing.T) target {
+	t.Helper()
+	k, dir := newConntrackd(t)
+	return target{agent: k.agent, parameters: k.parameters(), order: dir, socket: dir + "/conntrackd.ctl", writable: dir}
+}
+
+func dibblerTarget(t *testing.T) target {
+	t.Helper()
+	agent, r := withL3(t), newRouter(t)
+	place(t, "pd")
+	dir := place(t, "pd/"+r.id+":"+uuid()+":"+routerInterface)
+	k := kind{agent: agent, profile: "dibbler-client", namespace: r.namespace, arguments: []string{"start", "-w", dir}}
+	return target{agent: agent, parameters: k.parameters(), order: dir, pidFiles: []string{dir + "/client.pid"}, writable: dir}
+}
+
+func radvdTarget(t *testing.T) target {
+	t.Helper()
+	agent, r := withL3(t), newRouter(t)
+	configuration := place(t, "ra") + "/" + r.id + ".radvd.conf"
+	pids := place(t, "external/pids")
+	write(t, configuration, "")
+	pid := pids + "/" + r.id + ".pid.radvd"
+	k := kind{agent: agent, profile: "radvd", namespace: r.namespace, arguments: []string{"-C", configuration, "-p", pid, "-m", "syslog"}}
+	return target{agent: agent, parameters: k.parameters(), order: filepath.Dir(configuration), pidFiles: []string{pid}, writable: pids}
+}
+
 func dnsmasqTarget(t *testing.T) target {
 	t.Helper()
 	n := bareNetwork(t)
 	if err := os.Chown(n.directory, neutronUser, neutronUser); err != nil {
 		t.Fatal(err)
 	}
-	return target{neutron, n.parameters(), n.directory, []string{n.file("pid")}, n.directory}
+	return target{agent: neutron, parameters: n.parameters(), order: n.directory, pidFiles: []string{n.file("pid")}, writable: n.directory}
 }
 
 func keepalivedTarget(t *testing.T) target {
 	t.Helper()
 	k, configuration, _ := newKeepalived(t)
-	return target{k.agent, k.parameters(), filepath.Dir(configuration), k.pidFiles, filepath.Dir(k.pidFiles[0])}
+	return target{agent: k.agent, parameters: k.parameters(), order: filepath.Dir(configuration), pidFiles: k.pidFiles, writable: filepath.Dir(k.pidFiles[0])}
 }
 
 func haproxyTarget(t *testing.T) target {
@@ -97,15 +125,21 @@ func haproxyTarget(t *testing.T) target {
 	pids := place(t, "external/pids")
 	write(t, configuration, "")
 	k := kind{agent: agent, profile: "haproxy", namespace: r.namespace, arguments: []string{"-f", configuration}}
-	return target{agent, k.parameters(), filepath.Dir(configuration), []string{pids + "/" + r.id + ".pid.haproxy"}, pids}
+	return target{agent: agent, parameters: k.parameters(), order: filepath.Dir(configuration), pidFiles: []string{pids + "/" + r.id + ".pid.haproxy"}, writable: pids}
 }
 
-// attack launches the sidecar, waits until the attack is over, and returns what it
-// got. What the program writes in a private mount is seen only through its root.
+// attack launches the sidecar, waits until the attack is over, and returns what it got.
 func (a target) attack(t *testing.T, name string, arguments ...string) map[string]string {
 	t.Helper()
-	o := order{Attack: name, Arguments: arguments, PIDFiles: a.pidFiles, Result: a.writable + "/attack-result.json"}
-	text, err := json.Marshal(o)
+	return a.result(t, a.begin(t, name, arguments...))
+}
+
+// begin launches the sidecar with an order.
+func (a target) begin(t *testing.T, name string, arguments ...string) *interfaces.Sidecar {
+	t.Helper()
+	text, err := json.Marshal(order{
+		Attack: name, Arguments: arguments, PIDFiles: a.pidFiles, Socket: a.socket, Result: a.resultFile(),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,13 +149,22 @@ func (a target) attack(t *testing.T, name string, arguments ...string) map[strin
 		t.Fatalf("launch: %v", err)
 	}
 	stopAtEnd(t, a.agent, s.ID)
+	return s
+}
+
+func (a target) resultFile() string { return a.writable + "/attack-result.json" }
+
+// result waits until the attack is over. What the program writes in a private mount is
+// seen only through its root.
+func (a target) result(t *testing.T, s *interfaces.Sidecar) map[string]string {
+	t.Helper()
 	var result map[string]string
 	eventually(t, 10*time.Second, "the attack is over", func() bool {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/root%s", *s.Runtime.ProcessID, o.Result))
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/root%s", *s.Runtime.ProcessID, a.resultFile()))
 		return err == nil && json.Unmarshal(text, &result) == nil
 	})
 	if trouble, failed := result[attackFailed]; failed {
-		t.Fatalf("the attack %s: %s", name, trouble)
+		t.Fatalf("the attack %s: %s", s.ID, trouble)
 	}
 	return result
 }
@@ -158,6 +201,8 @@ var makeAttackImage = sync.OnceValue(func() error {
 	for _, name := range payloads[1:] {
 		err = errors.Join(err, os.Link(filepath.Join(programs, payloads[0]), filepath.Join(programs, name)))
 	}
+	_, copyErr := output("cp", self, root+setUserID)
+	err = errors.Join(err, copyErr, os.Chmod(root+setUserID, os.ModeSetuid|0o755))
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ package test
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -61,6 +62,53 @@ func TestHardeningLinkedNamespaces(t *testing.T) {
 	}
 	// A profile without the capability cannot reach through a link.
 	start(t, "refuses", probe(t, "t-host"))
+}
+
+// TestHardeningLinkedNamespacesAreReached shows what linked-namespaces is about: through
+// a veth pair a payload with NET_ADMIN makes and deletes links of the host, one without
+// does not, and where the agent's file says refuse there is no such payload.
+func TestHardeningLinkedNamespacesAreReached(t *testing.T) {
+	begin(t)
+	for profile, want := range map[string]string{"dnsmasq": "ok", "haproxy": "EPERM"} {
+		t.Run(profile, func(t *testing.T) {
+			a := targetOf(t, profile)
+			netns := *a.parameters.NetworkNamespace
+			run(t, "ip", "-n", netns, "link", "add", "near", "type", "veth", "peer", "name", "far", "netns", "1")
+			run(t, "ip", "link", "add", "victim", "type", "veth", "peer", "name", "victim-peer")
+			t.Cleanup(func() {
+				for _, name := range []string{"victim", "made"} {
+					_, _ = output("ip", "link", "delete", name) // the attack may have been faster
+				}
+			})
+			got := a.attack(t, "links", "made", "victim")
+			for what, answer := range got {
+				if answer != want {
+					t.Errorf("%s: %s, want %s", what, answer, want)
+				}
+			}
+			for name, there := range map[string]bool{"made": want == "ok", "victim": want != "ok"} {
+				if _, err := output("ip", "link", "show", name); (err == nil) != there {
+					t.Errorf("the host's link %s: %v", name, err)
+				}
+			}
+		})
+	}
+	t.Run("refuse", func(t *testing.T) {
+		a := targetOf(t, "dnsmasq")
+		text, err := os.ReadFile("/etc/sidecar/agents.d/" + neutron + ".toml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.agent = "refuses"
+		withPolicy(t, "agents.d", a.agent, "linked-namespaces = \"refuse\"\n"+string(text))
+		netns := *a.parameters.NetworkNamespace
+		run(t, "ip", "-n", netns, "link", "add", "near", "type", "veth", "peer", "name", "far", "netns", "1")
+		err = refused(t, a.agent, a.parameters, interfaces.ErrLaunchFailed)
+		if !strings.Contains(err.Error(), "linked to the host's") {
+			t.Errorf("%v", err)
+		}
+		stopAtEnd(t, a.agent, idOf(a.agent, a.parameters).String())
+	})
 }
 
 func asAdmin(t *testing.T, netns string) interfaces.LaunchParameters {

@@ -3,9 +3,12 @@
 package test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -86,6 +89,48 @@ func TestHardeningUserThatMayNotWrite(t *testing.T) {
 	err := refused(t, tester, p, interfaces.ErrNotReady)
 	if want := dir + " belongs to user 4711 with mode 0755, and the payload runs as user 42435"; !strings.Contains(err.Error(), want) {
 		t.Errorf("%v, want %q", err, want)
+	}
+}
+
+// TestHardeningUserHoldsThePayload: a payload that is taken over is an ordinary user, even
+// in the host's pid namespace, where it sees the processes of root.
+func TestHardeningUserHoldsThePayload(t *testing.T) {
+	begin(t)
+	for _, profile := range []string{"dnsmasq", "haproxy"} {
+		t.Run(profile, func(t *testing.T) {
+			a := targetOf(t, profile, `pid-namespace = "host"`)
+			secret := filepath.Join(a.order, "of-another-user")
+			write(t, secret, "secret")
+			if err := errors.Join(os.Chmod(secret, 0o600), os.Chown(secret, 4711, 4711)); err != nil {
+				t.Fatal(err)
+			}
+			got := a.attack(t, "user", a.writable, secret, strconv.Itoa(expectedDaemon))
+			for name, answer := range got {
+				want := []string{"EPERM", "EACCES"}
+				switch name {
+				case "set-user-ID":
+					want = []string{strconv.Itoa(neutronUser)}
+				case "inotify":
+					want = []string{"EMFILE"}
+				case "replace another's file": // the directory is the agent's own
+					want = map[string][]string{"dnsmasq": {"ok"}, "haproxy": {"EXDEV", "EROFS"}}[profile]
+				case "change a setting of the host":
+					want = []string{"EROFS", "EACCES"}
+				}
+				if !slices.Contains(want, answer) {
+					t.Errorf("%s: %s, want one of %v", name, answer, want)
+				}
+			}
+			if len(got) < 15 {
+				t.Errorf("it has tried %v only", got)
+			}
+			// What the kernel counts for the payload's user is not root's.
+			fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
+			if err != nil {
+				t.Fatalf("root has no inotify instance left: %v", err)
+			}
+			unix.Close(fd)
+		})
 	}
 }
 

@@ -64,6 +64,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 		return fmt.Errorf("policy files (sidecarctl check shows the same):\n%w", err)
 	}
 	checkSeccomp(o.seccomp, logger)
+	checkSeccomp(service.SeccompNetfilter(o.seccomp), logger)
 	units, err := connect(ctx, logger)
 	if err != nil {
 		return fmt.Errorf("connect to systemd: %w", err)

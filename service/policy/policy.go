@@ -28,7 +28,7 @@ type Profile struct {
 	User           string         // "root", or "": the agent's
 	Environment    []string       // "NAME=value" as written, with {uid} and {gid}
 	PIDNamespace   string         // "private" or "host"
-	Seccomp        string         // which system calls it may make: "" as the service says, SeccompDefault, or the path of a file
+	Seccomp        string         // which system calls it may make: "" as the service says, SeccompNetfilter, SeccompDefault, or the path of a file
 	Daemonizes     bool           // it leaves the foreground
 	Restart        string         // as systemd's Restart=: "no", "on-failure" or "always"
 	MemoryMax      uint64         // bytes; 0: no limit

@@ -1,8 +1,10 @@
 package policy
 
-// SeccompDefault is the value of a profile's seccomp key that stands for the
-// container engine's own filter.
-const SeccompDefault = "default"
+// Values of a profile's seccomp key that are not the path of a file.
+const (
+	SeccompDefault   = "default"   // the container engine's own filter
+	SeccompNetfilter = "netfilter" // the service's, with sockets of NETLINK_NETFILTER
+)
 
 // seccomp checks which filter of system calls a profile asks for. There is no
 // value for no filter at all.
@@ -13,10 +15,11 @@ func (r *report) seccomp(value *string) string {
 	}
 	reason := checkPath(*value)
 	switch {
+	case *value == SeccompNetfilter:
 	case *value == SeccompDefault:
 		r.warnf(key, "the engine's own filter lets through much that no side process needs, such as new user namespaces, keyrings and AF_VSOCK")
 	case reason != "":
-		r.errorf(key, "%q is neither %q nor the path of a file: %s", *value, SeccompDefault, reason)
+		r.errorf(key, "%q is neither %q nor %q nor the path of a file: %s", *value, SeccompNetfilter, SeccompDefault, reason)
 	default:
 		r.warnf(key, "%s takes the place of the service's filter, and may let through more", *value)
 	}

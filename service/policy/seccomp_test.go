@@ -12,6 +12,7 @@ func TestHardeningSeccompKey(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]struct{ value, warning string }{
 		``:                                 {"", ""},
+		`seccomp = "netfilter"`:            {policy.SeccompNetfilter, ""},
 		`seccomp = "default"`:              {policy.SeccompDefault, "profiles.d/x.toml:7: seccomp: the engine's own filter lets through much"},
 		`seccomp = "/etc/sidecar/x.json"`:  {"/etc/sidecar/x.json", "profiles.d/x.toml:7: seccomp: /etc/sidecar/x.json takes the place"},
 		`seccomp = "/srv/xy/filter.json"`:  {"/srv/xy/filter.json", "may let through more"},
@@ -34,12 +35,12 @@ func TestHardeningSeccompKey(t *testing.T) {
 func TestHardeningSeccompKeyProblems(t *testing.T) {
 	t.Parallel()
 	for value, want := range map[string]string{
-		"unconfined":        `7: seccomp: "unconfined" is neither "default" nor the path of a file: it must be absolute`,
-		"":                  `7: seccomp: "" is neither "default" nor the path of a file: it must be absolute`,
-		"Default":           `7: seccomp: "Default" is neither "default" nor the path of a file: it must be absolute`,
-		"seccomp.json":      `7: seccomp: "seccomp.json" is neither "default" nor the path of a file: it must be absolute`,
-		"/etc/../x.json":    `7: seccomp: "/etc/../x.json" is neither "default" nor the path of a file: it must be written without`,
-		"/etc/x.json,label": `7: seccomp: "/etc/x.json,label" is neither "default" nor the path of a file: it may have only`,
+		"unconfined":        `7: seccomp: "unconfined" is neither "netfilter" nor "default" nor the path of a file: it must be absolute`,
+		"":                  `7: seccomp: "" is neither "netfilter" nor "default" nor the path of a file: it must be absolute`,
+		"Default":           `7: seccomp: "Default" is neither "netfilter" nor "default" nor the path of a file: it must be absolute`,
+		"seccomp.json":      `7: seccomp: "seccomp.json" is neither "netfilter" nor "default" nor the path of a file: it must be absolute`,
+		"/etc/../x.json":    `7: seccomp: "/etc/../x.json" is neither "netfilter" nor "default" nor the path of a file: it must be written without`,
+		"/etc/x.json,label": `7: seccomp: "/etc/x.json,label" is neither "netfilter" nor "default" nor the path of a file: it may have only`,
 	} {
 		dir := t.TempDir()
 		profile := filepath.Join(dir, "profiles.d", "x.toml")

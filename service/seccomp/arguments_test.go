@@ -3,8 +3,10 @@ package seccomp
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,7 +17,6 @@ func TestHardeningSeccompSockets(t *testing.T) {
 	t.Parallel()
 	f := shipped(t)
 	families := map[uint64]bool{unix.AF_UNIX: true, unix.AF_INET: true, unix.AF_INET6: true, unix.AF_PACKET: true, unix.AF_NETLINK: true}
-	protocols := map[uint64]bool{unix.NETLINK_ROUTE: true, unix.NETLINK_NETFILTER: true}
 	for _, arch := range architectures {
 		for _, high := range beyond {
 			for family := range uint64(64) {
@@ -27,7 +28,7 @@ func TestHardeningSeccompSockets(t *testing.T) {
 				}
 			}
 			for protocol := range uint64(64) {
-				if got := f.errno(arch, "socket", unix.AF_NETLINK|high, unix.SOCK_RAW, protocol|high) == 0; got != protocols[protocol] {
+				if got := f.errno(arch, "socket", unix.AF_NETLINK|high, unix.SOCK_RAW, protocol|high) == 0; got != (protocol == unix.NETLINK_ROUTE) {
 					t.Errorf("%s: netlink protocol %d with %#x: %t", arch, protocol, high, got)
 				}
 			}
@@ -35,6 +36,77 @@ func TestHardeningSeccompSockets(t *testing.T) {
 	}
 	if got := f.errno("ppc64le", "socketcall", 1); got != enosys {
 		t.Errorf("socketcall on ppc64le: %d, want %d", got, enosys)
+	}
+}
+
+// TestHardeningSeccompProtocols holds IP sockets to the protocols of the shipped
+// programs. The kernel would load a module for others, such as SCTP.
+func TestHardeningSeccompProtocols(t *testing.T) {
+	t.Parallel()
+	f := shipped(t)
+	protocols := map[uint64][]uint64{
+		unix.SOCK_STREAM: {0, unix.IPPROTO_TCP},
+		unix.SOCK_DGRAM:  {0, unix.IPPROTO_UDP},
+		unix.SOCK_RAW:    {unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6, 112 /* VRRP */, unix.IPPROTO_RAW},
+	}
+	for _, arch := range architectures {
+		for _, high := range beyond {
+			for kind := range uint64(16) {
+				for protocol := range uint64(300) {
+					for _, family := range []uint64{unix.AF_INET, unix.AF_INET6} {
+						got := f.errno(arch, "socket", family|high, kind|unix.SOCK_CLOEXEC|high, protocol|high) == 0
+						if got != slices.Contains(protocols[kind], protocol) {
+							t.Errorf("%s: socket of family %d, type %d, protocol %d with %#x: %t", arch, family, kind, protocol, high, got)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestHardeningSeccompOptions: none of the socket options that change the kernel's
+// tables (iptables, arptables, ebtables, IPVS, ipset, multicast routes) is let through.
+func TestHardeningSeccompOptions(t *testing.T) {
+	t.Parallel()
+	f := shipped(t)
+	for _, arch := range architectures {
+		for _, high := range beyond {
+			call := func(name string, level, option uint64) bool {
+				return f.errno(arch, name, high, level|high, option|high) == 0
+			}
+			for option := range uint64(2000) {
+				for _, level := range []uint64{unix.SOL_IP, unix.SOL_IPV6} {
+					six := level == unix.SOL_IPV6 && (option == unix.IPV6_RECVTCLASS || option == unix.IPV6_TCLASS || option >= 72 && option < 80)
+					if got := call("setsockopt", level, option); got != (option < 64 || six) {
+						t.Errorf("%s: setting %d of level %d with %#x: %t", arch, option, level, high, got)
+					}
+					if got := call("getsockopt", level, option); got != (option < 64 || six || option == 80 /* SO_ORIGINAL_DST */) {
+						t.Errorf("%s: getting %d of level %d with %#x: %t", arch, option, level, high, got)
+					}
+				}
+			}
+			for level := range uint64(300) {
+				want := slices.Contains([]uint64{unix.SOL_IP, unix.SOL_SOCKET, unix.SOL_TCP, unix.SOL_UDP, unix.SOL_IPV6, unix.SOL_ICMPV6, unix.SOL_RAW, unix.SOL_PACKET, unix.SOL_NETLINK}, level)
+				if got := call("setsockopt", level, 1); got != want {
+					t.Errorf("%s: level %d with %#x: %t", arch, level, high, got)
+				}
+			}
+		}
+	}
+}
+
+// TestHardeningSeccompNetfilter holds the second file to the first: it has one rule more.
+func TestHardeningSeccompNetfilter(t *testing.T) {
+	t.Parallel()
+	f, with := shipped(t), read(t, "seccomp-netfilter.json")
+	more := slices.IndexFunc(with.Syscalls, func(r rule) bool { return strings.Contains(r.Comment, "NETLINK_NETFILTER") })
+	if more < 0 || with.errno("amd64", "socket", unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_NETFILTER) != 0 {
+		t.Fatal("it does not let NETLINK_NETFILTER through")
+	}
+	with.Syscalls = slices.Delete(with.Syscalls, more, more+1)
+	if diff := cmp.Diff(f, with); diff != "" {
+		t.Errorf("without this rule it differs from seccomp.json (-want +got):\n%s", diff)
 	}
 }
 

@@ -50,7 +50,12 @@ var architectures = []string{"amd64", "arm64", "ppc64le", "riscv64", "s390x"}
 
 func shipped(t *testing.T) filter {
 	t.Helper()
-	file, err := os.Open("seccomp.json")
+	return read(t, "seccomp.json")
+}
+
+func read(t *testing.T, name string) filter {
+	t.Helper()
+	file, err := os.Open(name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,110 @@
+//go:build testhost
+
+package test
+
+import (
+	"fmt"
+	"net"
+
+	"golang.org/x/sys/unix"
+)
+
+// refusedProtocols are those of IP that no shipped program speaks. For some the kernel
+// would load a module.
+func refusedProtocols() []try {
+	var tries []try
+	for name, s := range map[string][2]uintptr{
+		"SCTP": {unix.SOCK_STREAM, unix.IPPROTO_SCTP}, "SCTP of packets": {unix.SOCK_SEQPACKET, unix.IPPROTO_SCTP},
+		"MPTCP": {unix.SOCK_STREAM, unix.IPPROTO_MPTCP}, "DCCP": {unix.SOCK_DCCP, unix.IPPROTO_DCCP},
+		"UDP-Lite": {unix.SOCK_DGRAM, unix.IPPROTO_UDPLITE}, "L2TP": {unix.SOCK_DGRAM, 115},
+		"ping": {unix.SOCK_DGRAM, unix.IPPROTO_ICMP}, "IGMP": {unix.SOCK_RAW, unix.IPPROTO_IGMP}, "ESP": {unix.SOCK_RAW, unix.IPPROTO_ESP},
+	} {
+		for _, family := range []uintptr{unix.AF_INET, unix.AF_INET6} {
+			tries = append(tries, try{fmt.Sprintf("%s in family %d", name, family), raw(unix.SYS_SOCKET, family|highBits, s[0]|unix.SOCK_CLOEXEC, s[1]|highBits)})
+		}
+	}
+	return tries
+}
+
+// tables are socket options that change or read the kernel's tables: level and name.
+var tables = map[string][2]uintptr{
+	"iptables 64": {unix.SOL_IP, 64}, "iptables 65": {unix.SOL_IP, 65}, "ip6tables 64": {unix.SOL_IPV6, 64}, "ip6tables 65": {unix.SOL_IPV6, 65},
+	"arptables": {unix.SOL_IP, 96}, "ebtables": {unix.SOL_IP, 128}, "ipset": {unix.SOL_IP, 83}, "IPVS": {unix.SOL_IP, 1152}, "IPVS flush": {unix.SOL_IP, 1157},
+	"multicast routes": {unix.SOL_IP, 200}, "multicast routes of IPv6": {unix.SOL_IPV6, 200}, "vsock": {unix.AF_VSOCK, 0}, "XDP": {283, 1},
+}
+
+func refusedOptions() []try {
+	fd := func() (int, error) { return unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0) }
+	return optionsOf(fd, true)
+}
+
+// optionsOf sets and gets each of the tables' options on a socket.
+func optionsOf(open func() (int, error), closes bool) []try {
+	var tries []try
+	for name, o := range tables {
+		for what, number := range map[string]uintptr{"set": unix.SYS_SETSOCKOPT, "get": unix.SYS_GETSOCKOPT} {
+			for suffix, high := range map[string]uintptr{"": 0, " with high bits": highBits} {
+				tries = append(tries, try{what + " " + name + suffix, func() error {
+					fd, err := open()
+					if err != nil {
+						return fmt.Errorf("the socket of an option: %v", err)
+					}
+					if closes {
+						defer unix.Close(fd)
+					}
+					return raw(number, uintptr(fd), o[0]|high, o[1]|high, pointer(), 40)()
+				}})
+			}
+		}
+	}
+	return tries
+}
+
+// useLentSocket takes a socket from whoever connects to the path, and tries what the
+// kernel asks the capabilities of this program for, in the network namespace that the
+// socket belongs to.
+func useLentSocket(arguments []string) map[string]string {
+	fd, err := lentSocket(arguments[0])
+	if err != nil {
+		return map[string]string{attackFailed: err.Error()}
+	}
+	result := map[string]string{"namespace": onThread(raw(unix.SYS_IOCTL, uintptr(fd), unix.SIOCGSKNS))}
+	for _, t := range optionsOf(func() (int, error) { return fd, nil }, false) {
+		result[t.name] = onThread(t.call)
+	}
+	for _, t := range []try{
+		{"name an interface", raw(unix.SYS_IOCTL, uintptr(fd), unix.SIOCSIFNAME, pointer())},
+		{"change an interface", raw(unix.SYS_IOCTL, uintptr(fd), unix.SIOCSIFFLAGS, pointer())},
+		{"add a route", raw(unix.SYS_IOCTL, uintptr(fd), unix.SIOCADDRT, pointer())},
+	} {
+		result[t.name] = onThread(t.call)
+	}
+	return result
+}
+
+func lentSocket(path string) (fd int, err error) {
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return -1, err
+	}
+	defer listener.Close()
+	conn, err := listener.AcceptUnix()
+	if err != nil {
+		return -1, err
+	}
+	defer conn.Close()
+	space := make([]byte, unix.CmsgSpace(4))
+	_, n, _, _, err := conn.ReadMsgUnix(make([]byte, 1), space)
+	if err != nil {
+		return -1, err
+	}
+	messages, err := unix.ParseSocketControlMessage(space[:n])
+	if err != nil || len(messages) != 1 {
+		return -1, fmt.Errorf("%d messages, %v", len(messages), err)
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil || len(fds) != 1 {
+		return -1, fmt.Errorf("%d descriptors, %v", len(fds), err)
+	}
+	return fds[0], nil
+}
