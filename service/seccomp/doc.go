@@ -15,7 +15,7 @@
 //   - A call that one rule lets through without a condition is let through: other
 //     rules for it say nothing then.
 //   - There is no archMap: without one the filter knows the native architecture
-//     only, and a call by another one's entry (32 bits, x32) kills the process.
+//     only, and a call by another one's entry (32 bits, x32) kills the thread.
 //   - An ioctl's comment is its name and number. The tests compare them with its
 //     value.
 package seccomp
