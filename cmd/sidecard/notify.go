@@ -3,12 +3,13 @@ package main
 import (
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"time"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/internal/sdnotify"
 )
 
 // notifyTimeout is how long systemd may be too busy to take a notification. The main
@@ -18,26 +19,9 @@ const notifyTimeout = 2 * time.Second
 // notify tells systemd about the daemon's state (sd_notify(3)), if systemd has started
 // it.
 func (d *daemon) notify(state string) {
-	socket := os.Getenv("NOTIFY_SOCKET")
-	if socket == "" {
-		return
-	}
-	if err := send(socket, state); err != nil {
+	if err := sdnotify.Send(os.Getenv("NOTIFY_SOCKET"), state, notifyTimeout); err != nil {
 		d.logger.Warn("sd_notify", "error", err)
 	}
-}
-
-func send(socket, state string) error {
-	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = c.Close() }()
-	if err := c.SetWriteDeadline(time.Now().Add(notifyTimeout)); err != nil {
-		return err
-	}
-	_, err = c.Write([]byte(state))
-	return err
 }
 
 // monotonicUSec is the time that systemd wants with RELOADING=1.

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/internal/sdnotify"
 )
 
 // The engine's client of these tests is this test binary: a line of engineScript is
@@ -32,7 +34,7 @@ func playEngine(script string) int {
 			time.Sleep(time.Minute)
 		case line == "busy": // podman at the making of a container
 			signal.Ignore(unix.SIGTERM)
-			err = tell(os.Getenv("NOTIFY_SOCKET"), "MAINPID=1", time.Minute)
+			err = sdnotify.Send(os.Getenv("NOTIFY_SOCKET"), "MAINPID=1", time.Minute)
 			time.Sleep(1500 * time.Millisecond)
 		case line == "die":
 			err = unix.Kill(os.Getpid(), unix.SIGKILL)
@@ -41,7 +43,7 @@ func playEngine(script string) int {
 		case line == "barrier":
 			err = Notify(os.Getenv("NOTIFY_SOCKET"), "X=1", time.Minute)
 		default:
-			err = tell(os.Getenv("NOTIFY_SOCKET"), line, time.Minute)
+			err = sdnotify.Send(os.Getenv("NOTIFY_SOCKET"), line, time.Minute)
 		}
 		if err != nil {
 			return 99

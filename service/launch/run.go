@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/internal/sdnotify"
 )
 
 const (
@@ -110,7 +112,7 @@ func (l Launcher) await(ctx context.Context, p Plan, e *engine, socket string, s
 		return 0, err
 	}
 	// From here on our own end does not end the unit's start.
-	if err := tell(socket, fmt.Sprintf("MAINPID=%d", mainPID), notifyLimit); err != nil {
+	if err := sdnotify.Send(socket, fmt.Sprintf("MAINPID=%d", mainPID), notifyLimit); err != nil {
 		return 0, err
 	}
 	main, err := watchMain(mainPID, table)

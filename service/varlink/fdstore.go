@@ -1,14 +1,11 @@
 package varlink
 
 import (
-	"errors"
-	"fmt"
 	"net"
 	"strconv"
-	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"tripleo.io/sidecar/internal/sdnotify"
 )
 
 // notifyTimeout is how long systemd may be too busy to take a notification.
@@ -48,7 +45,7 @@ func (s *FDStore) Store(name string, l *net.UnixListener, inode uint64) error {
 		}
 	}
 	err := control(l, func(fd int) error {
-		return s.send("FDSTORE=1\nFDPOLL=0\nFDNAME="+whole, unix.UnixRights(fd))
+		return sdnotify.Send(s.notify, "FDSTORE=1\nFDPOLL=0\nFDNAME="+whole, notifyTimeout, fd)
 	})
 	if err != nil {
 		return err
@@ -72,40 +69,5 @@ func (s *FDStore) Unstore(name string) error {
 
 // forget drops a descriptor from the store.
 func (s *FDStore) forget(whole string) error {
-	if s.notify == "" {
-		return nil
-	}
-	return s.send("FDSTOREREMOVE=1\nFDNAME="+whole, nil)
-}
-
-// send writes one notification. The socket can be abstract (a leading @), which
-// package net knows about.
-func (s *FDStore) send(state string, oob []byte) error {
-	if !strings.HasPrefix(s.notify, "/") && !strings.HasPrefix(s.notify, "@") {
-		return fmt.Errorf("NOTIFY_SOCKET is no unix socket: %q", s.notify)
-	}
-	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: s.notify, Net: "unixgram"})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = c.Close() }()
-	if err := c.SetWriteDeadline(time.Now().Add(notifyTimeout)); err != nil {
-		return err
-	}
-	return sendmsg(c, []byte(state), oob)
-}
-
-// sendmsg is WriteMsgUnix, which package net does not allow on a connected
-// datagram socket.
-func sendmsg(c *net.UnixConn, data, oob []byte) error {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var sent error
-	err = raw.Write(func(fd uintptr) bool {
-		sent = unix.Sendmsg(int(fd), data, oob, nil, unix.MSG_NOSIGNAL)
-		return !errors.Is(sent, unix.EAGAIN)
-	})
-	return errors.Join(err, sent)
+	return sdnotify.Send(s.notify, "FDSTOREREMOVE=1\nFDNAME="+whole, notifyTimeout)
 }
