@@ -135,22 +135,16 @@ func fileSystem(mountinfo, device string) string {
 // OpenHost opens the host's own network namespace.
 func (d Directory) OpenHost() (*os.File, error) { return os.Open(d.host()) }
 
-// Each opens every named network namespace that there is, and calls do with it. It
-// ends with the first error of do. Like [Directory.NameOf] it looks for names among the
-// mounts, and does not read the directory.
+// Each opens every named network namespace and calls do with it, until do returns an
+// error, which it returns. Like [Directory.NameOf] it looks for names among the mounts,
+// and does not read the directory.
 func (d Directory) Each(do func(name string, f *os.File) error) error {
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	mounted, err := d.mounted("net:[")
 	if err != nil {
 		return err
 	}
-	for _, name := range d.names(string(mounts), "net:[") {
-		f, err := d.Open(name)
-		if err != nil {
-			continue // not a namespace any more, or the host's
-		}
-		err = do(name, f)
-		f.Close()
-		if err != nil {
+	for name, f := range mounted {
+		if err := do(name, f); err != nil {
 			return err
 		}
 	}

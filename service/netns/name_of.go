@@ -2,7 +2,9 @@ package netns
 
 import (
 	"fmt"
+	"iter"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -11,30 +13,60 @@ import (
 // own namespace never has a name, whatever it is mounted on: ask [IsHost].
 //
 // It looks for the name among the mounts of our mount namespace: the root of a
-// namespace's mount is "net:[INODE]" (proc_pid_mountinfo(5)). The directory is not
-// read, since an agent can put as many other names into it as it likes, and mount
-// there what does not answer when it is asked what it is (fuse(4)).
+// namespace's mount is "net:[INODE]" (proc_pid_mountinfo(5)). It does not read the
+// directory: an agent can fill it with other names, and mount file systems there that
+// do not answer (fuse(4)).
 func (d Directory) NameOf(f *os.File) (string, bool, error) {
 	want, err := identify(f)
 	if err != nil {
 		return "", false, err
 	}
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	mounted, err := d.mounted(fmt.Sprintf("net:[%d]", want.inode))
 	if err != nil {
 		return "", false, err
 	}
-	var first string
-	for _, name := range d.names(string(mounts), fmt.Sprintf("net:[%d]", want.inode)) {
-		if (first == "" || name < first) && d.named(name, want) {
-			first = name
+	for name, named := range mounted {
+		if got, err := identify(named); err == nil && got == want {
+			return name, true, nil
 		}
 	}
-	return first, first != "", nil
+	return "", false, nil
 }
 
-// names lists the names in the directory that the text of a mountinfo says to be mounts
-// of network namespaces whose root begins with this. Of a mount below another one, or
-// one whose file was removed, that is not so.
+// mounted opens, in alphabetical order, the named namespaces whose mount has a root that
+// starts with root. Each file is closed when the loop goes on. It leaves out the names that
+// [Directory.Open] refuses, and yields nothing if the directory itself is refused.
+func (d Directory) mounted(root string) (iter.Seq2[string, *os.File], error) {
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	return func(yield func(string, *os.File) bool) {
+		dir, err := d.open()
+		if err != nil {
+			return
+		}
+		defer dir.Close()
+		for _, name := range d.names(string(mounts), root) {
+			if ValidName(name) != nil {
+				continue
+			}
+			f, err := d.openNamespace(dir, name)
+			if err != nil {
+				continue // not a namespace any more, or the host's
+			}
+			more := yield(name, f)
+			f.Close()
+			if !more {
+				return
+			}
+		}
+	}, nil
+}
+
+// names returns, in alphabetical order, the names in the directory on which mountinfo shows
+// a mount whose root starts with root. The answer is not final: another mount can cover
+// this one, and the file below it can have been removed.
 func (d Directory) names(mountinfo, root string) []string {
 	var names []string
 	for line := range strings.Lines(mountinfo) {
@@ -49,16 +81,6 @@ func (d Directory) names(mountinfo, root string) []string {
 			names = append(names, name)
 		}
 	}
-	return names
-}
-
-// named reports whether name is the namespace want.
-func (d Directory) named(name string, want identity) bool {
-	f, err := d.Open(name)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	got, err := identify(f)
-	return err == nil && got == want
+	slices.Sort(names)
+	return slices.Compact(names)
 }
