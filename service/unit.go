@@ -124,7 +124,9 @@ func planOf(j *job) launch.Plan {
 		}
 	}
 	for _, m := range j.decision.Mounts {
-		plan.Mounts = append(plan.Mounts, launch.Mount{Root: m.Root, Path: m.Path, Writable: m.Writable, Private: m.Private, Optional: m.Optional, Given: m.Named && m.Writable && !m.Private})
+		plan.Mounts = append(plan.Mounts, launch.Mount{
+			Root: m.Root, Path: m.Path, Writable: m.Writable, Private: m.Private, Optional: m.Optional, Given: m.Given(),
+		})
 	}
 	for _, f := range j.decision.PIDFiles {
 		plan.PIDFiles = append(plan.PIDFiles, launch.File{Root: f.Root, Path: f.Path})

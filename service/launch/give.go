@@ -54,7 +54,7 @@ func (p Plan) give(m Mount, source *os.File) error {
 }
 
 // gives reports whether the payload must be able to write to what is mounted.
-func (p Plan) gives(m Mount) bool { return m.Given && m.Writable && !m.Private && p.User != 0 }
+func (p Plan) gives(m Mount) bool { return m.Given && p.User != 0 }
 
 // giveFile leaves alone what has several names and what could be run: a program of
 // root's that others may write would be theirs.

@@ -75,9 +75,7 @@ func TestHardeningDirectoryIsNotGiven(t *testing.T) {
 	}
 	r := newRig(t)
 	for name, change := range map[string]func(p *Plan){
-		"read only":  func(p *Plan) { p.Mounts[0].Writable = false },
 		"of profile": func(p *Plan) { p.Mounts[0].Given = false },
-		"private":    func(p *Plan) { p.Mounts[0].Private = true },
 		"for root":   func(p *Plan) { p.User, p.Group = 0, 0 },
 		"another's":  func(*Plan) { must(t, os.Chown(r.state+"/dhcp/1", 98, 98)) },
 	} {

@@ -45,7 +45,7 @@ type Mount struct {
 	Writable bool   `json:"writable,omitempty"` // else the pin is read-only
 	Private  bool   `json:"private,omitempty"`  // needs Root; the directory must exist all the same
 	Optional bool   `json:"optional,omitempty"` // when missing, an empty read-only directory stands in for it
-	Given    bool   `json:"given,omitempty"`    // the payload's group may write to it and the files in it, if they are root's
+	Given    bool   `json:"given,omitempty"`    // the payload's group may write to it and the files in it, if they are root's; needs Writable, and not Private
 }
 
 // File is a file that the payload makes.

@@ -90,6 +90,8 @@ func TestLaunchPlanRefusesWhatIsNotClean(t *testing.T) {
 		"mount root relative": {func(p *Plan) { p.Mounts[0].Root = "var" }, "mount 0"},
 		"mount of all":        {func(p *Plan) { p.Mounts[0].Root = "/" }, "mount 0"},
 		"fixed relative":      {func(p *Plan) { p.Mounts[2].Path = "etc/x" }, "mount 2"},
+		"given, read-only":    {func(p *Plan) { p.Mounts[1].Given = true }, "mount 1"},
+		"given and private":   {func(p *Plan) { p.Mounts[0].Given, p.Mounts[0].Private = true, true }, "mount 0"},
 		"fixed root":          {func(p *Plan) { p.Mounts[2].Path = "/" }, "mount 2"},
 		"pid file is root":    {func(p *Plan) { p.PIDFiles[0].Path = "." }, "file"},
 		"pid file up":         {func(p *Plan) { p.PIDFiles[0].Path = "../pid" }, "file"},

@@ -46,6 +46,9 @@ func (p Plan) validatePaths() error {
 		if !m.valid() {
 			return fmt.Errorf("plan: mount %d: %.200q beneath %.200q is not a clean path", i, m.Path, m.Root)
 		}
+		if m.Given && (!m.Writable || m.Private) {
+			return fmt.Errorf("plan: mount %d: %.200q is given, so it must be writable and not private", i, m.Path)
+		}
 	}
 	for _, f := range p.files() {
 		if !absolute(f.Root) || !beneath(f.Path) || f.Path == "." {

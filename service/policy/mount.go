@@ -24,6 +24,10 @@ type Mount struct {
 	Named    bool // an argument names a file in it, or the directory itself
 }
 
+// Given reports whether the directory becomes writable for the sidecar's group: an
+// argument names it, and the sidecar writes to the host's directory itself.
+func (m Mount) Given() bool { return m.Named && m.Writable && !m.Private }
+
 // mounts collects mounts by their targets.
 type mounts map[string]Mount
 

@@ -45,3 +45,20 @@ func TestPolicyPrivateAndDirectoryHoles(t *testing.T) {
 		}
 	}
 }
+
+func TestHardeningMountGiven(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		mount policy.Mount
+		want  bool
+	}{
+		{policy.Mount{Named: true, Writable: true}, true},
+		{policy.Mount{Named: true, Writable: true, Private: true}, false},
+		{policy.Mount{Named: true}, false},
+		{policy.Mount{Writable: true}, false},
+	} {
+		if got := test.mount.Given(); got != test.want {
+			t.Errorf("%+v: %t, want %t", test.mount, got, test.want)
+		}
+	}
+}
