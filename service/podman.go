@@ -41,8 +41,26 @@ const initPath = "/run/sidecar-init"
 
 func (p podman) start(j *job) []string {
 	profile := j.decision.Profile
-	argv := []string{
-		p.path, noEvents, "run", "-d", "--rm", "--replace",
+	// The program is given as the entry point: what an image names as its own
+	// must not come before it.
+	payload := slices.Concat(profile.Command, j.decision.Arguments)
+	var adopted []string
+	if profile.Daemonizes {
+		adopted, payload = p.adopted(payload), []string{initPath}
+	}
+	return slices.Concat(
+		[]string{p.path, noEvents, "run"}, p.confinement(j),
+		mountFlags(j), environmentFlags(j), adopted,
+		[]string{"--entrypoint=[]", profile.Image}, payload,
+	)
+}
+
+// confinement returns the flags that say how podman runs the container, and what the
+// payload may do in it.
+func (p podman) confinement(j *job) []string {
+	profile := j.decision.Profile
+	flags := []string{
+		"-d", "--rm", "--replace",
 		"--name=" + j.id.Container(),
 		"--sdnotify=conmon", "--cgroups=split",
 		"--pull=never", "--log-driver=passthrough",
@@ -52,35 +70,38 @@ func (p podman) start(j *job) []string {
 		"--user=" + j.decision.User.String(), "--passwd=false",
 		"--network=" + networkOf(j),
 	}
-	argv = append(argv, p.filter(profile.Seccomp)...)
+	flags = append(flags, p.filter(profile.Seccomp)...)
 	if profile.PIDNamespace == "host" {
-		argv = append(argv, "--pid=host")
+		flags = append(flags, "--pid=host")
 	}
 	for _, name := range profile.Capabilities {
-		argv = append(argv, "--cap-add="+name)
+		flags = append(flags, "--cap-add="+name)
 	}
+	return flags
+}
+
+// mountFlags mounts what sidecar-launch has pinned. A mount that lies in another one
+// comes along with it.
+func mountFlags(j *job) []string {
+	var flags []string
 	plan := planOf(j)
 	for i, m := range j.decision.Mounts {
-		if plan.Outermost(i) != i {
-			continue // comes along with the one that it lies in
+		if plan.Outermost(i) == i {
+			flags = append(flags, "--mount="+mountOption(launch.MountPath(j.id.String(), i), m))
 		}
-		argv = append(argv, "--mount="+mountOption(launch.MountPath(j.id.String(), i), m))
 	}
-	for _, assignment := range profile.EnvironmentOf(j.decision.User) {
-		argv = append(argv, "--env="+assignment)
+	return flags
+}
+
+func environmentFlags(j *job) []string {
+	var flags []string
+	for _, assignment := range j.decision.Profile.EnvironmentOf(j.decision.User) {
+		flags = append(flags, "--env="+assignment)
 	}
 	if tag := j.context.ProcessTag; tag != nil {
-		argv = append(argv, "--env=PROCESS_TAG="+*tag)
+		flags = append(flags, "--env=PROCESS_TAG="+*tag)
 	}
-	// The program is given as the entry point: what an image names as its own
-	// must not come before it.
-	payload := slices.Concat(profile.Command, j.decision.Arguments)
-	if profile.Daemonizes {
-		argv = append(argv, p.adopted(payload)...)
-		payload = []string{initPath}
-	}
-	argv = append(argv, "--entrypoint=[]", profile.Image)
-	return append(argv, payload...)
+	return flags
 }
 
 // filter returns the flag that says which system calls a payload may make.

@@ -70,7 +70,12 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 		return fmt.Errorf("connect to systemd: %w", err)
 	}
 	defer units.Close()
+	return wire(ctx, o, logger, set, units)
+}
 
+// wire makes the core, with its collaborators and its transports, and serves until ctx
+// ends.
+func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, units *systemd.Conn) error {
 	authority := polkit.New(polkit.Config{})
 	defer authority.Close()
 
@@ -90,19 +95,23 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 		Starts:     o.starts,
 		Logger:     logger,
 	}, set)
-	d.server, err = varlink.NewServer(varlink.Config{
-		Vendor:    "TripleO",
-		Product:   "sidecar",
-		Version:   version,
-		URL:       "https://tripleo.io/sidecar",
-		Interface: d.core.Varlink(),
-		Logger:    logger,
-	})
-	if err != nil {
+	var err error
+	if d.server, err = newServer(d.core, logger); err != nil {
 		return err
 	}
 	go d.core.Observe(ctx)
 	return d.serve(ctx, set)
+}
+
+func newServer(core *service.Core, logger *slog.Logger) (*varlink.Server, error) {
+	return varlink.NewServer(varlink.Config{
+		Vendor:    "TripleO",
+		Product:   "sidecar",
+		Version:   version,
+		URL:       "https://tripleo.io/sidecar",
+		Interface: core.Varlink(),
+		Logger:    logger,
+	})
 }
 
 // checkSeccomp warns of a filter that is not there. podman reads it at each launch,
