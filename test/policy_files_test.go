@@ -28,7 +28,7 @@ const (
 )
 
 var agentFiles = map[string]string{
-	tester: `profiles = ["dnsmasq", "probe", "phoenix", "mute", "stubborn", "ghost", "looker", "chatty", "gated"]
+	tester: `profiles = ["dnsmasq", "probe", "phoenix", "mute", "stubborn", "ghost", "looker", "chatty", "gated", "relapsing"]
 network-namespaces = ["t-*"]
 state-directories = ["/var/lib/tester"]
 max-sidecars = 4000
@@ -60,6 +60,10 @@ const (
 	writePID    = `echo $$ >$f; `
 	// A test says when it may become ready: see openGate.
 	gate = `until [ -e ${f%/*}/` + gateFile + ` ]; do sleep 0.1; done; `
+	// The first start finds the gate open. When a test has shut it, each restart fails,
+	// after so long that systemd goes on without an end: with five starts within 10 s
+	// it would give up (DefaultStartLimitBurst= in systemd-system.conf(5)).
+	relapse = `[ -e ${f%/*}/` + gateFile + ` ] || { sleep 2; echo "relapsed" >&2; exit 7; }; `
 	// As many lines as nobody wants to read.
 	chatter = `i=0; while [ $i -lt 20000 ]; do echo "line $i"; i=$((i+1)); done; `
 	// The host's /etc is known by its passwd, and by a file that only a test
@@ -74,6 +78,14 @@ const gateFile = "go"
 func openGate(t testing.TB, p interfaces.LaunchParameters) {
 	t.Helper()
 	write(t, filepath.Join(filepath.Dir(pidFileOf(p.Arguments)), gateFile), "")
+}
+
+// shutGate keeps one from becoming ready again.
+func shutGate(t testing.TB, p interfaces.LaunchParameters) {
+	t.Helper()
+	if err := os.Remove(filepath.Join(filepath.Dir(pidFileOf(p.Arguments)), gateFile)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // profile returns the text of a profile's file.
@@ -92,14 +104,15 @@ arguments = ["", "--pid-file={path:rw}", "--file={path:ro}", "--exit={int}", "--
 func profileFiles() map[string]string {
 	payload := takePIDFile + untilTerm + writePID + idle
 	return map[string]string{
-		"probe":    profile(image, payload, "30s", "no"),
-		"phoenix":  profile(image, payload, "30s", "always"),
-		"mute":     profile(image, untilTerm+idle, "4s", "no"),
-		"gated":    profile(image, takePIDFile+untilTerm+gate+writePID+idle, "120s", "no"),
-		"stubborn": profile(image, takePIDFile+writePID+idle, "30s", "no"),
-		"ghost":    profile("localhost/no-such-image:1", payload, "30s", "no"),
-		"chatty":   profile(image, takePIDFile+untilTerm+chatter+writePID+idle, "30s", "no"),
-		"looker":   profile(image, takePIDFile+refuseEtc+untilTerm+writePID+idle, "30s", "no"),
+		"probe":     profile(image, payload, "30s", "no"),
+		"phoenix":   profile(image, payload, "30s", "always"),
+		"mute":      profile(image, untilTerm+idle, "4s", "no"),
+		"gated":     profile(image, takePIDFile+untilTerm+gate+writePID+idle, "120s", "no"),
+		"relapsing": profile(image, takePIDFile+untilTerm+relapse+writePID+idle, "30s", "always"),
+		"stubborn":  profile(image, takePIDFile+writePID+idle, "30s", "no"),
+		"ghost":     profile("localhost/no-such-image:1", payload, "30s", "no"),
+		"chatty":    profile(image, takePIDFile+untilTerm+chatter+writePID+idle, "30s", "no"),
+		"looker":    profile(image, takePIDFile+refuseEtc+untilTerm+writePID+idle, "30s", "no"),
 	}
 }
 
