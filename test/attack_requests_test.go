@@ -3,6 +3,7 @@
 package test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"runtime"
 	"runtime/debug"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -92,11 +94,19 @@ func needNetRaw() []try {
 	}
 }
 
-// entries are ways into the kernel for other programs than ours: of x32, and of 32
-// bits. Each is tried in a process of its own, which may not live through it.
-var entries = map[string]func() error{
-	"entry x32":        raw(unix.SYS_GETPID | 1<<30), // __X32_SYSCALL_BIT
-	"entry of 32 bits": callBy32Bits,
+// kernelEntry is a way into the kernel for programs of another kind than ours. It is tried in a
+// process of its own, which may not live through it.
+type kernelEntry struct {
+	call    func() error
+	refused []string // the answers that say that there is no way in
+}
+
+// entries are those of x32 and of 32 bits. A filter for our own architecture kills the
+// thread or the process. A kernel that was built without x32 has no such calls, and one
+// without programs of 32 bits faults at their instruction.
+var entries = map[string]kernelEntry{
+	"entry x32":        {raw(unix.SYS_GETPID | 1<<30) /* __X32_SYSCALL_BIT */, []string{"killed", "SIGSYS", "ENOSYS"}},
+	"entry of 32 bits": {callBy32Bits, []string{"killed", "SIGSYS", "SIGSEGV"}},
 }
 
 func otherEntries() []try {
@@ -105,17 +115,31 @@ func otherEntries() []try {
 	}
 	var tries []try
 	for name := range entries {
-		tries = append(tries, try{name, func() error {
-			ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
-			defer cancel()
-			said, err := childCommand(ctx, name).Output()
-			if err != nil {
-				return err
-			}
-			return errors.New(string(said))
-		}})
+		tries = append(tries, try{name, func() error { return errors.New(childAnswer(name)) }})
 	}
 	return tries
+}
+
+// childAnswer returns what a child says of its call, or else the name of the signal that
+// has ended it. Go's runtime ends itself at a SIGSEGV, and says so.
+func childAnswer(name string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
+	defer cancel()
+	said, err := childCommand(ctx, name).Output()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return string(said)
+	case ctx.Err() != nil || !errors.As(err, &exit):
+		return err.Error()
+	}
+	if signal := exit.Sys().(syscall.WaitStatus).Signal(); signal > 0 { // -1 if it has exited
+		return unix.SignalName(signal)
+	}
+	if bytes.Contains(exit.Stderr, []byte("SIGSEGV")) {
+		return "SIGSEGV"
+	}
+	return fmt.Sprintf("%v: %.200s", err, exit.Stderr)
 }
 
 // childMain is the main function of a payload's child. A thread that the kernel ends
@@ -131,7 +155,7 @@ func childMain(name string) int {
 	}
 	debug.SetGCPercent(-1)
 	runtime.GOMAXPROCS(4)
-	fmt.Print(onThread(entry))
+	fmt.Print(onThread(entry.call))
 	return 0
 }
 
@@ -146,7 +170,7 @@ func childCommand(ctx context.Context, name string) *exec.Cmd {
 func callBy32Bits() error {
 	page, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
-		return err
+		return fmt.Errorf("memory for the code: %v", err) // not an answer to the call
 	}
 	const answer = 1024 // where in the page the result goes
 	code := append([]byte{
