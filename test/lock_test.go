@@ -65,8 +65,11 @@ func absentMemory(t *testing.T) (memory []byte, fd int) {
 		t.Fatal(err)
 	}
 	faults, _, errno := unix.Syscall(unix.SYS_USERFAULTFD, unix.O_CLOEXEC, 0, 0)
+	if errno == unix.ENOSYS {
+		lacking(t, "this kernel has no userfaultfd (CONFIG_USERFAULTFD): %v", errno)
+	}
 	if errno != 0 {
-		t.Skipf("this kernel has no userfaultfd: %v", errno)
+		t.Fatal("userfaultfd:", errno)
 	}
 	api := [3]uint64{uffdAPI}
 	where := [4]uint64{uint64(uintptr(unsafe.Pointer(&memory[0]))), uint64(len(memory)), uffdModeMissing}

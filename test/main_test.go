@@ -41,6 +41,7 @@ func runAll(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
+	printLacks()
 	if err := errors.Join(checkDaemon(), becomesClean()); err != nil {
 		fmt.Fprintln(os.Stderr, "FAIL: after all tests:", err)
 		return max(code, 1)

@@ -1,0 +1,34 @@
+//go:build testhost
+
+package test
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+)
+
+// lacks are the tests that were skipped by lacking, with their reasons.
+var lacks struct {
+	sync.Mutex
+	lines []string
+}
+
+// lacking skips a test for something that this machine's kernel does not have. The reason
+// stands with the test, and once more at the end of all of them (make test RUN=...).
+func lacking(t *testing.T, format string, arguments ...any) {
+	t.Helper()
+	reason := fmt.Sprintf(format, arguments...)
+	lacks.Lock()
+	lacks.lines = append(lacks.lines, t.Name()+": "+reason)
+	lacks.Unlock()
+	t.Skip(reason)
+}
+
+// printLacks prints what this run says nothing about.
+func printLacks() {
+	for _, line := range lacks.lines {
+		fmt.Fprintln(os.Stderr, "SKIPPED:", line)
+	}
+}
