@@ -85,10 +85,9 @@ func (c *Core) sameLaunch(u systemd.Unit, context interfaces.Context) bool {
 	return in && err == nil
 }
 
-// settled returns the sidecar's unit, or nil. For modes keep and adopt it waits for
-// a unit that is starting or stopping, of which nobody can say yet what to do. It does
-// not wait for one that waits for its restart: its process has failed, and as long as
-// each restart fails as well, that is as far as it gets.
+// settled returns the sidecar's unit, nil if it has no unit. For modes keep and adopt it
+// waits while the unit starts or stops: they need to know how that ends. It does not wait
+// for a restart by systemd: if every restart fails, the unit never settles.
 func (c *Core) settled(ctx context.Context, j *job) (*systemd.Unit, error) {
 	for {
 		unit, err := c.Units.Get(ctx, j.id.Unit())

@@ -16,11 +16,11 @@ var errStarting = errors.New("the sidecar is starting and takes no signals yet")
 // shortest time that the service takes.
 const killAtOnce = time.Microsecond
 
-// deliver has the service send a signal to a sidecar. The service knows no process of
-// one that is starting, also when the pid file has its number already; and a program
-// that has no handlers yet would die of a SIGHUP. So a signal that ends a process stops
-// the sidecar, in the middle of its start, and any other is errStarting: to be tried
-// again. ours says whether a sidecar that is starting is the one that is meant.
+// deliver asks the service to send a signal to a sidecar. A sidecar that is starting gets
+// no signal, even if its pid file is written already: a program that has not installed its
+// handlers would die of SIGHUP. Instead, a signal that ends a process stops the sidecar;
+// for any other signal deliver returns errStarting, and the caller tries again. ours
+// reports whether the sidecar that is starting is the one that the caller means.
 func deliver(ctx context.Context, svc service, id, name string, ours func(interfaces.Sidecar) bool) error {
 	unknown := svc.Signal(ctx, interfaces.SignalParameters{ID: id, Signal: name})
 	if !errors.Is(unknown, interfaces.ErrNoSuchSidecar) {
@@ -29,7 +29,7 @@ func deliver(ctx context.Context, svc service, id, name string, ours func(interf
 	all, err := svc.List(ctx, interfaces.ListParameters{ID: &id})
 	switch {
 	case err != nil && !errors.Is(err, interfaces.ErrNoSuchSidecar):
-		return fmt.Errorf("%w, or not: %w", errStarting, err)
+		return fmt.Errorf("%w (this is a guess: it cannot be listed: %w)", errStarting, err)
 	case len(all) == 0 || !ours(all[0]):
 		return unknown
 	}

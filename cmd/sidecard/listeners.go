@@ -93,10 +93,10 @@ func (l *listeners) path(name string) string {
 	return varlink.AgentSocket(l.agents(), name)
 }
 
-// set serves the host's socket and those of the agents, and no others. The error
-// is that of the host's socket. What is wrong with an agent's socket is that
-// agent's trouble, since it may be its doing: it can have put something else in
-// its place. It is logged, and tried again after a pause and with the next reload.
+// set serves the host's socket and the agents' sockets, and closes all others. It returns
+// an error only if the host's socket fails. If an agent's socket fails, it logs that and
+// tries again after a pause and at the next reload: the agent may have caused it, by
+// putting something else in the socket's place.
 func (l *listeners) set(ctx context.Context, agents []*policy.Agent) error {
 	l.wanted = map[string]bool{hostName: true}
 	for _, agent := range agents {

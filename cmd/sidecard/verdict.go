@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 )
 
-// verdict is what became of the reloads of the running daemon. It is a file for
-// sidecard -reload, since a signal has no answer.
+// verdict says how the running daemon's reloads ended. The daemon writes it to a file, and
+// sidecard -reload reads it there: a signal has no answer.
 type verdict struct {
 	Begun int    `json:"begun"` // how many reloads have begun
 	Ended int    `json:"ended"` // and how many of them have ended

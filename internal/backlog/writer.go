@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Of the lines of a log so many may wait.
+// How many lines of a log, and bytes in them, may wait to be written.
 const (
 	maxLines     = 4096
 	maxLineBytes = 1 << 20

@@ -20,26 +20,26 @@ var ErrHangs = errors.New("the kernel does not answer")
 
 // Calls bounds the calls that are made through it. Use New.
 type Calls struct {
-	limit time.Duration
-	each  int           // how many of one key may hang
-	slots chan struct{} // one for each call that runs
+	limit  time.Duration
+	perKey int           // how many calls of one key may hang
+	slots  chan struct{} // one for each call that runs
 
 	mu    sync.Mutex
 	hung  map[string]int // by key: calls that nobody waits for any more
 	total int
 }
 
-// New returns a bound of limit for each call. At most all calls run at once, hanging
-// ones included; others wait for their turn, but not longer than the limit either.
-// While each calls of one key hang, or all together, the next is refused at once.
-func New(limit time.Duration, each, all int) *Calls {
-	return &Calls{limit: limit, each: each, slots: make(chan struct{}, all), hung: map[string]int{}}
+// New returns Calls with these limits. A caller of Do waits no longer than limit. At most
+// atOnce calls run at the same time, hanging calls included; another call waits for its
+// turn, within limit. When perKey calls of one key hang, or atOnce calls of all keys
+// together, another call is refused at once.
+func New(limit time.Duration, perKey, atOnce int) *Calls {
+	return &Calls{limit: limit, perKey: perKey, slots: make(chan struct{}, atOnce), hung: map[string]int{}}
 }
 
-// Do returns what call returns, or an error that is ErrHangs when call takes longer
-// than the limit, or at once when too many hang already. key is whose doing it would
-// be. discard, if not nil, gets the value that a call returns without an error when
-// nobody waits for it any more.
+// Do runs call and returns its results. The error is ErrHangs if call takes longer than
+// the limit, or if too many calls hang already. key names who could make it hang. If call
+// returns after Do has, and without an error, discard gets its value; discard may be nil.
 func Do[T any](c *Calls, key string, call func() (T, error), discard func(T)) (T, error) {
 	var none T
 	timer := time.NewTimer(c.limit)
@@ -81,7 +81,7 @@ func (c *Calls) enter(key string, timeout <-chan time.Time) error {
 	c.mu.Lock()
 	hung, total := c.hung[key], c.total
 	c.mu.Unlock()
-	if hung >= c.each || total >= cap(c.slots) {
+	if hung >= c.perKey || total >= cap(c.slots) {
 		return fmt.Errorf("%w: %d calls hang already", ErrHangs, total)
 	}
 	select {
@@ -101,12 +101,12 @@ func (c *Calls) count(key string, by int) {
 	}
 }
 
-// waiting is a call and who waits for it. Either the call ends first, or the other
-// leaves first.
+// waiting is a call and the goroutine that waits for it. Either the call ends first (end),
+// or the goroutine gives up first (leave).
 type waiting[T any] struct {
 	value T
 	err   error
-	panic string // "" if it did not
+	panic string // value and stack; "" if the call did not panic
 	done  chan struct{}
 
 	mu    sync.Mutex
@@ -133,7 +133,7 @@ func (w *waiting[T]) result() (T, error) {
 	return w.value, w.err
 }
 
-// end reports whether somebody still waits.
+// end says that the call has ended, and reports whether the goroutine still waits.
 func (w *waiting[T]) end() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -142,7 +142,8 @@ func (w *waiting[T]) end() bool {
 	return !w.left
 }
 
-// leave reports whether the call still runs, and calls first in that case.
+// leave gives up if the call still runs, and reports whether it does. If so it calls first,
+// before end can return.
 func (w *waiting[T]) leave(first func()) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

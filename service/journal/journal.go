@@ -71,14 +71,14 @@ func newJournal(send send, logger *slog.Logger, now func() time.Time) *Journal {
 	return j
 }
 
-// Record has one decision written, and does not wait. Of a caller that asks for more
-// than a person could read, the rest is counted instead: journald drops entries of a
-// service that writes too many, and those about other agents would be among them.
-// Launches that start something and stops are always shown; each costs its caller a
+// Record queues the entry about one decision, and does not wait for journald. Each caller
+// has a limit; entries beyond it are counted, not written. Otherwise one caller could make
+// journald drop entries about other agents too (RateLimitBurst= in journald.conf(5)).
+// Stops, and launches that start something, are always written: each costs its caller a
 // process.
 //
-// While journald does not read, entries wait. When too many do, they are dropped and
-// counted, launches and stops last.
+// While journald does not read, entries wait in the queue. If the queue is full they are
+// dropped and counted, launches and stops last.
 func (j *Journal) Record(d service.Decision) {
 	shown := d.Outcome || d.Verdict() == "allowed" && !d.Kept && (d.Method == "Launch" || d.Method == "Stop")
 	if !shown {

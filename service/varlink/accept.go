@@ -20,9 +20,9 @@ const (
 // closes it; one of Bind leaves the socket's file. Connections go on after it
 // returned: Remove and Shutdown end them.
 //
-// No error of accept(2) ends it: which errors pass is not for us to know. epoll's
-// limit, for instance, is counted by user, so that it is ENOSPC for root when
-// somebody else has used it up.
+// Serve goes on after every error of accept(2), because every one may be temporary. For
+// example, it gets ENOSPC while other programs of root use up root's epoll watches
+// (max_user_watches in epoll(7)).
 func (s *Server) Serve(ctx context.Context, l *net.UnixListener, agent string) error {
 	defer l.Close()
 	if !s.addListener(l, agent) {

@@ -31,9 +31,9 @@ func AgentSocket(dir, agent string) string {
 // without asking the file system there. The directories must belong to the
 // caller's user; their modes are set.
 //
-// That there is one daemon only is the caller's business, here and in Bind. Both
-// may wait in the kernel for as long as an agent keeps its directory's lock (see
-// ARCHITECTURE.md, "Calls that can hang").
+// The caller makes sure that no second daemon runs, here and in Bind. Both may wait in
+// the kernel for as long as an agent holds its directory's lock (ARCHITECTURE.md, "Calls
+// that can hang").
 func BindAgent(dir, agent string) (*net.UnixListener, error) {
 	if !interfaces.ValidName(agent) {
 		return nil, fmt.Errorf("not an agent's name: %.40q", agent)
