@@ -70,8 +70,8 @@ func (l *idLocks) unlock(id interfaces.ID) {
 	l.remove(id, 0)
 }
 
-// launching returns the launch that holds the lock or waits for it and was not
-// interrupted, nil if there is none; of several the first.
+// launching returns the first launch that holds the lock or waits for it and was not
+// interrupted, or nil.
 func (l *idLocks) launching(id interfaces.ID) *interruption {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -28,7 +28,8 @@ func reachLinks(arguments []string) map[string]string {
 	}
 }
 
-// sizeofIfinfomsg is that of the header of a message about a link (rtnetlink(7)).
+// sizeofIfinfomsg is the size of struct ifinfomsg, the header of a message about a link
+// (rtnetlink(7)).
 const sizeofIfinfomsg = 16
 
 // farNamespace returns the ID of the namespace in which a link's other end is.

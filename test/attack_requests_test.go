@@ -94,16 +94,16 @@ func needNetRaw() []try {
 	}
 }
 
-// kernelEntry is a way into the kernel for programs of another kind than ours. It is tried in a
-// process of its own, which may not live through it.
+// kernelEntry is a way into the kernel for another kind of program than this one. It is
+// tried in a process of its own, which may be killed.
 type kernelEntry struct {
 	call    func() error
 	refused []string // the answers that say that there is no way in
 }
 
-// entries are those of x32 and of 32 bits. A filter for our own architecture kills the
-// thread or the process. A kernel that was built without x32 has no such calls, and one
-// without programs of 32 bits faults at their instruction.
+// entries are the calls of x32 and of 32-bit programs. A filter for our own architecture
+// kills the thread or the process. A kernel without x32 answers ENOSYS; without 32-bit
+// programs it faults at int 0x80.
 var entries = map[string]kernelEntry{
 	"entry x32":        {raw(unix.SYS_GETPID | 1<<30) /* __X32_SYSCALL_BIT */, []string{"killed", "SIGSYS", "ENOSYS"}},
 	"entry of 32 bits": {callBy32Bits, []string{"killed", "SIGSYS", "SIGSEGV"}},

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// refusedProtocols are those of IP that no shipped program speaks. For some the kernel
-// would load a module.
+// refusedProtocols are IP protocols that no shipped program speaks. For some of them the
+// kernel would load a module.
 func refusedProtocols() []try {
 	var tries []try
 	for name, s := range map[string][2]uintptr{

@@ -15,7 +15,7 @@ import (
 // setUserID is a program of root in the attack's image whose set-user-ID bit is on.
 const setUserID = "/usr/sbin/set-user-id"
 
-// reachBeyondUser tries what a user who is not root may not. The arguments are a
+// reachBeyondUser tries what only root may do. The arguments are a
 // directory that the program may write to, a file that only another user may read, and the
 // number of a process of root.
 func reachBeyondUser(arguments []string) map[string]string {

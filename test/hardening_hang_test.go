@@ -139,9 +139,9 @@ func scrubFailed(t *testing.T) {
 	}
 }
 
-// TestHardeningHangDirectoryLock holds the kernel's lock of /run/netns, as everybody
-// can who may read it, and then that of an agent's socket directory. Who looks for a
-// name that is not there waits in the kernel: the service gives up, others work.
+// TestHardeningHangDirectoryLock holds the kernel's lock of /run/netns, as everybody who
+// may read it can, and then the lock of an agent's socket directory. A look-up of a
+// name that does not exist waits in the kernel: the service gives up, others work.
 func TestHardeningHangDirectoryLock(t *testing.T) {
 	begin(t)
 	namespace(t, "t-locked")

@@ -17,7 +17,7 @@ const (
 	seccompKey  = `seccomp = "default"`
 )
 
-// capabilitiesOf are those of the shipped profiles that some calls need.
+// capabilitiesOf lists the capabilities of the shipped profiles that some calls need.
 var capabilitiesOf = map[string]string{
 	"conntrackd": "NET_ADMIN", "dibbler-client": "NET_BIND_SERVICE", "dnsmasq": "NET_ADMIN NET_BIND_SERVICE NET_RAW",
 	"haproxy": "NET_BIND_SERVICE", "keepalived": "NET_ADMIN NET_RAW", "radvd": "NET_RAW",

@@ -124,7 +124,7 @@ func TestHardeningUserHoldsThePayload(t *testing.T) {
 			if len(got) < 15 {
 				t.Errorf("it has tried %v only", got)
 			}
-			// What the kernel counts for the payload's user is not root's.
+			// The payload has used up its own user's instances, not root's.
 			fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
 			if err != nil {
 				t.Fatalf("root has no inotify instance left: %v", err)

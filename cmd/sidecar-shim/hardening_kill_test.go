@@ -33,8 +33,8 @@ func TestHardeningShimKillDoesNotSendHUPDirectlyToAStartingSidecar(t *testing.T)
 }
 
 // TestHardeningShimKillStopsASidecarThatIsStarting shows that TERM and KILL do not wait
-// for the start, by the number of a process and by that of a stand-in, and that HUP is
-// never a kill.
+// for the start, whether the script names the process or its stand-in, and that HUP never
+// kills.
 func TestHardeningShimKillStopsASidecarThatIsStarting(t *testing.T) {
 	t.Parallel()
 	starting := `{"parameters": {"sidecar": ` + sidecarIs(testID, "starting", "i1") + `}}`

@@ -189,8 +189,8 @@ func due(t *testing.T, l *listeners) failed {
 	}
 }
 
-// TestHardeningListenersThatSystemdKept shows that those of the host and of agents serve
-// on, and that the one of an agent that has gone is given up.
+// TestHardeningListenersThatSystemdKept shows that the host's listener and the agents'
+// listeners go on serving, and that the listener of a removed agent is closed.
 func TestHardeningListenersThatSystemdKept(t *testing.T) {
 	newManager(t)
 	l, agents := newListeners(t)

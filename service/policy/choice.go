@@ -122,8 +122,7 @@ func (c *choice) mounts() ([]Mount, *refusal) {
 	return all.list(), nil
 }
 
-// hidden returns the directory that the profile hides and that dir lies in, "" if
-// there is none.
+// hidden returns the directory that the profile hides and that dir lies in, or "".
 func (c *choice) hidden(dir string) string {
 	for _, m := range c.profile.Mounts {
 		target := path.Join(c.instance.root, m.Path)

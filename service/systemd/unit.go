@@ -67,8 +67,8 @@ func value[T any](p map[string]dbus.Variant, name string) T {
 	return v
 }
 
-// jobOf reads the property Job, of type (uo): number and object, 0 and "/" if
-// there is none.
+// jobOf reads the property Job, of type (uo): number and object, 0 and "/" for a unit
+// without a job.
 func jobOf(p map[string]dbus.Variant) uint32 {
 	fields := value[[]any](p, "Job")
 	if len(fields) == 0 {
