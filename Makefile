@@ -13,7 +13,7 @@ build:
 check: ## linters, vet, known vulnerabilities
 	scripts/check
 
-test: ## unit tests, then both test hosts; RUN=regexp runs just those, verbosely
+test: ## unit tests, then both test hosts; RUN=regexp runs just those, verbosely; SHORT=1: shorter bursts
 	scripts/test '$(RUN)'
 
 demo: ## a throw-away host from nothing to a DHCP lease

@@ -126,9 +126,9 @@ func commandLines() map[string]int {
 	return shown
 }
 
-func TestConcurrent200Launches(t *testing.T) {
+func TestConcurrentLaunches(t *testing.T) {
 	begin(t)
-	all := networks(t, 200)
+	all := networks(t, burstSize())
 	stopAllAtEnd(t, neutron)
 	began := time.Now()
 	answers := collect(t, burst(t, all, 20), len(all))
