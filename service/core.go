@@ -30,13 +30,14 @@ type Units interface {
 	Changes() *systemd.Changes
 }
 
-// Namespaces is what the core needs to know of network namespaces.
+// Namespaces is what the core needs to know of network namespaces. caller is for whom
+// it wants to know.
 type Namespaces interface {
 	// Check says what is wrong with the namespace of this name, if anything is. The
 	// error is ErrHostFailure if that cannot be found out.
-	Check(name string) error
+	Check(caller Caller, name string) error
 	// Has reports whether the process is in the namespace that has this name now.
-	Has(name string, pid int) (bool, error)
+	Has(caller Caller, name string, pid int) (bool, error)
 	// OfCaller returns the name of the namespace that the caller is in, nil for
 	// the host's own.
 	OfCaller(caller Caller) (*string, error)

@@ -151,9 +151,9 @@ type fakeNamespaces struct {
 	unknown error // of Has
 }
 
-func (n *fakeNamespaces) Check(name string) error { return n.missing[name] }
+func (n *fakeNamespaces) Check(_ Caller, name string) error { return n.missing[name] }
 
-func (n *fakeNamespaces) Has(string, int) (bool, error) { return !n.left, n.unknown }
+func (n *fakeNamespaces) Has(Caller, string, int) (bool, error) { return !n.left, n.unknown }
 
 func (n *fakeNamespaces) OfCaller(Caller) (*string, error) { return n.own, nil }
 

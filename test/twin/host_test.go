@@ -166,14 +166,14 @@ type namespaces struct{}
 
 const missing = "qdhcp-missing"
 
-func (*namespaces) Check(name string) error {
+func (*namespaces) Check(_ service.Caller, name string) error {
 	if name == missing {
 		return errors.New("it does not exist")
 	}
 	return nil
 }
 
-func (*namespaces) Has(string, int) (bool, error) { return true, nil }
+func (*namespaces) Has(service.Caller, string, int) (bool, error) { return true, nil }
 
 func (*namespaces) OfCaller(caller service.Caller) (*string, error) {
 	if caller.PID == os.Getpid() {
