@@ -1,6 +1,8 @@
 package service
 
 import (
+	"fmt"
+
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/varlink"
 )
@@ -20,6 +22,14 @@ type Caller struct {
 // callerOf returns the caller behind a varlink peer.
 func callerOf(peer varlink.Peer) Caller {
 	return Caller{Agent: peer.Agent, PID: peer.PID, UID: peer.UID, PIDFD: peer.PIDFD, Oneway: peer.Oneway}
+}
+
+// origin is the key by which calls are counted that one caller must not have all of.
+func (c Caller) origin() string {
+	if c.Agent != "" {
+		return "agent " + c.Agent
+	}
+	return fmt.Sprintf("user %d", c.UID)
 }
 
 // agentFor returns the agent on whose behalf the caller speaks. An agent speaks

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tripleo.io/sidecar/service/launch"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/systemd"
 )
@@ -23,17 +24,20 @@ type Units interface {
 	Get(ctx context.Context, name string) (systemd.Unit, error)
 	// List reads all units whose names match the pattern.
 	List(ctx context.Context, pattern string) ([]systemd.Unit, error)
+	// Trigger starts a unit that is installed, and does not wait for it.
+	Trigger(ctx context.Context, name string) error
 	// Changes tells which units may have changed.
 	Changes() *systemd.Changes
 }
 
-// Namespaces is what the core needs to know of network namespaces.
+// Namespaces is what the core needs to know of network namespaces. caller is for whom
+// it wants to know.
 type Namespaces interface {
 	// Check says what is wrong with the namespace of this name, if anything is. The
 	// error is ErrHostFailure if that cannot be found out.
-	Check(name string) error
+	Check(caller Caller, name string) error
 	// Has reports whether the process is in the namespace that has this name now.
-	Has(name string, pid int) (bool, error)
+	Has(caller Caller, name string, pid int) (bool, error)
 	// OfCaller returns the name of the namespace that the caller is in, nil for
 	// the host's own.
 	OfCaller(caller Caller) (*string, error)
@@ -61,10 +65,11 @@ type Config struct {
 	Namespaces Namespaces
 	Journal    Journal
 	Signaller  Signaller
-	Launcher   string // path of sidecar-launch; sidecar-init lies beside it
-	Podman     string // path of podman
-	Seccomp    string // path of the seccomp filter of sidecars whose profile names none
-	Starts     int    // how many units are started at once
+	Launcher   string          // path of sidecar-launch; sidecar-init lies beside it
+	Podman     string          // path of podman
+	Seccomp    string          // path of the seccomp filter of sidecars whose profile names none
+	Starts     int             // how many units are started at once
+	Leftovers  launch.Launcher // has the notes of what could not be removed; the zero value has the host's
 	Logger     *slog.Logger
 }
 

@@ -22,6 +22,7 @@ const (
 // job is a launch that has been decided: everything that its unit is made from.
 type job struct {
 	id       interfaces.ID
+	caller   Caller // who asked for it, and may have gone since
 	about    subject
 	decision *policy.Decision
 	context  interfaces.Context
@@ -57,11 +58,11 @@ func (c *Core) decide(ctx context.Context, caller Caller, action string, p inter
 	if err != nil {
 		return nil, about, err
 	}
-	j, err := c.plan(agent, netns, p)
+	j, err := c.plan(caller, agent, netns, p)
 	if err != nil {
 		return nil, about, err
 	}
-	j.about.by, j.about.netns = about.by, netns
+	j.caller, j.about.by, j.about.netns = caller, about.by, netns
 	return j, j.about, nil
 }
 
@@ -76,7 +77,7 @@ func (c *Core) namespaceFor(caller Caller, p interfaces.LaunchParameters) (*stri
 
 // plan decides by the policy, looks whether the namespace exists, and makes the
 // job.
-func (c *Core) plan(agent string, netns *string, p interfaces.LaunchParameters) (*job, error) {
+func (c *Core) plan(caller Caller, agent string, netns *string, p interfaces.LaunchParameters) (*job, error) {
 	decision, err := c.policy.Load().Decide(policy.Request{
 		Agent: agent, Profile: p.Profile, Arguments: p.Arguments,
 		NetworkNamespace: netns, ProcessTag: p.ProcessTag,
@@ -85,7 +86,7 @@ func (c *Core) plan(agent string, netns *string, p interfaces.LaunchParameters) 
 		return nil, err
 	}
 	if netns != nil {
-		if err := c.Namespaces.Check(*netns); errors.Is(err, interfaces.ErrHostFailure) {
+		if err := c.Namespaces.Check(caller, *netns); errors.Is(err, interfaces.ErrHostFailure) {
 			return nil, err
 		} else if err != nil {
 			return nil, &interfaces.NoSuchNetworkNamespaceError{NetworkNamespace: netns, Reason: err.Error()}

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/launch"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/systemd"
 )
@@ -69,7 +70,8 @@ func newFakeHost(t *testing.T) *fakeHost {
 	h.core = New(Config{
 		Units: h.units, Namespaces: h.netns, Journal: h.journal, Signaller: h.signals,
 		Launcher: "/usr/libexec/sidecar/sidecar-launch", Podman: "/usr/bin/podman", Seccomp: "/usr/share/sidecar/seccomp.json", Starts: 4,
-		Logger: slog.New(slog.DiscardHandler),
+		Leftovers: launch.Launcher{Base: t.TempDir() + "/launch"},
+		Logger:    slog.New(slog.DiscardHandler),
 	}, set)
 	return h
 }
@@ -149,9 +151,9 @@ type fakeNamespaces struct {
 	unknown error // of Has
 }
 
-func (n *fakeNamespaces) Check(name string) error { return n.missing[name] }
+func (n *fakeNamespaces) Check(_ Caller, name string) error { return n.missing[name] }
 
-func (n *fakeNamespaces) Has(string, int) (bool, error) { return !n.left, n.unknown }
+func (n *fakeNamespaces) Has(Caller, string, int) (bool, error) { return !n.left, n.unknown }
 
 func (n *fakeNamespaces) OfCaller(Caller) (*string, error) { return n.own, nil }
 

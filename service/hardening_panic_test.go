@@ -70,14 +70,14 @@ type trappedNamespaces struct {
 	*trap
 }
 
-func (n trappedNamespaces) Check(name string) error {
+func (n trappedNamespaces) Check(caller Caller, name string) error {
 	n.pass("Check")
-	return n.fakeNamespaces.Check(name)
+	return n.fakeNamespaces.Check(caller, name)
 }
 
-func (n trappedNamespaces) Has(name string, pid int) (bool, error) {
+func (n trappedNamespaces) Has(caller Caller, name string, pid int) (bool, error) {
 	n.pass("Has")
-	return n.fakeNamespaces.Has(name, pid)
+	return n.fakeNamespaces.Has(caller, name, pid)
 }
 
 func (n trappedNamespaces) OfCaller(caller Caller) (*string, error) {

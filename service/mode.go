@@ -53,11 +53,11 @@ func (c *Core) leave(j *job, old systemd.Unit) (*interfaces.Sidecar, error) {
 	switch {
 	case j.mode == interfaces.ModeFail && old.ActiveState != stateFailed:
 		return nil, exists
-	case j.mode == interfaces.ModeKeep && waitsForRestart(old) && !c.sameLaunch(old, j.context):
+	case j.mode == interfaces.ModeKeep && waitsForRestart(old) && !c.sameLaunch(old, j):
 		return nil, exists // systemd brings it back
 	case !j.answersWhatRuns() || old.ActiveState != stateActive:
 		return nil, nil
-	case c.sameLaunch(old, j.context):
+	case c.sameLaunch(old, j):
 		sidecar := c.sidecar(old)
 		return &sidecar, nil
 	case j.mode == interfaces.ModeKeep:
@@ -66,19 +66,19 @@ func (c *Core) leave(j *job, old systemd.Unit) (*interfaces.Sidecar, error) {
 	return nil, nil
 }
 
-// sameLaunch reports whether the unit was launched with this context, and its
+// sameLaunch reports whether the unit was launched with the job's context, and its
 // process is in the namespace that has the context's name by now: an agent that
 // deletes a network and makes it again gives another one the same name.
-func (c *Core) sameLaunch(u systemd.Unit, context interfaces.Context) bool {
+func (c *Core) sameLaunch(u systemd.Unit, j *job) bool {
 	r, ok := recordOf(u)
-	if !ok || !reflect.DeepEqual(r.Context, context) {
+	if !ok || !reflect.DeepEqual(r.Context, j.context) {
 		return false
 	}
 	pid := runtimeOf(u).ProcessID
-	if context.NetworkNamespace == nil || pid == nil {
+	if j.context.NetworkNamespace == nil || pid == nil {
 		return true
 	}
-	in, err := c.Namespaces.Has(*context.NetworkNamespace, int(*pid))
+	in, err := c.Namespaces.Has(j.caller, *j.context.NetworkNamespace, int(*pid))
 	if err != nil {
 		c.Logger.Warn("cannot tell in which network namespace a sidecar is; it is taken for another one", "unit", u.Name, "error", err)
 	}

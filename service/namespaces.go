@@ -14,12 +14,13 @@ import (
 )
 
 // lookTimeout is how long a look at a network namespace may take, and maxLooks how
-// many run at once, those included that hang. The kernel answers in microseconds, but
-// an agent can keep it: with the lock of /run/netns, where agents make their
-// namespaces.
+// many run at once, those included that hang; maxLooksEach of them for one agent, or
+// one user of the host's socket and the bus. The kernel answers in microseconds, but an
+// agent can keep it: with the lock of /run/netns, where agents make their namespaces.
 const (
-	lookTimeout = 2 * time.Second
-	maxLooks    = 64
+	lookTimeout  = 2 * time.Second
+	maxLooks     = 64
+	maxLooksEach = 4
 )
 
 // HostNamespaces are the network namespaces of this host. Use NewHostNamespaces.
@@ -32,13 +33,13 @@ type HostNamespaces struct {
 func NewHostNamespaces() HostNamespaces { return namespacesIn(netns.Directory{}) }
 
 func namespacesIn(directory netns.Directory) HostNamespaces {
-	return HostNamespaces{directory, bounded.New(lookTimeout, maxLooks, maxLooks)}
+	return HostNamespaces{directory, bounded.New(lookTimeout, maxLooksEach, maxLooks)}
 }
 
 // Check says what is wrong with the namespace of this name, if anything is.
 // sidecar-launch looks again when it opens it: this is for an early answer.
-func (h HostNamespaces) Check(name string) error {
-	err := bounded.Err(h.looks, "", func() error { return h.directory.Check(name) })
+func (h HostNamespaces) Check(caller Caller, name string) error {
+	err := bounded.Err(h.looks, caller.origin(), func() error { return h.directory.Check(name) })
 	if errors.Is(err, bounded.ErrHangs) {
 		return hangs(err)
 	}
@@ -52,8 +53,8 @@ func hangs(err error) error {
 
 // Has reports whether the process is in the namespace that has this name now. Of
 // a process that has ended it is an error.
-func (h HostNamespaces) Has(name string, pid int) (bool, error) {
-	return bounded.Do(h.looks, "", func() (bool, error) { return h.has(name, pid) }, nil)
+func (h HostNamespaces) Has(caller Caller, name string, pid int) (bool, error) {
+	return bounded.Do(h.looks, caller.origin(), func() (bool, error) { return h.has(name, pid) }, nil)
 }
 
 func (h HostNamespaces) has(name string, pid int) (bool, error) {
@@ -78,7 +79,7 @@ func (h HostNamespaces) has(name string, pid int) (bool, error) {
 // OfCaller returns the name of the namespace that the caller is in, nil for the
 // host's own. The kernel says which it is; the caller is not asked.
 func (h HostNamespaces) OfCaller(caller Caller) (*string, error) {
-	name, err := bounded.Do(h.looks, "", func() (*string, error) { return h.ofCaller(caller) }, nil)
+	name, err := bounded.Do(h.looks, caller.origin(), func() (*string, error) { return h.ofCaller(caller) }, nil)
 	if errors.Is(err, bounded.ErrHangs) {
 		return nil, hangs(err)
 	}

@@ -2,10 +2,13 @@ package service
 
 import (
 	"errors"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -90,20 +93,60 @@ func TestNetnsHas(t *testing.T) {
 	path := filepath.Join(directory, "qdhcp-1")
 	netnstest.Make(t, path)
 	pid := sleeperIn(t, path).Process.Pid
-	if in, err := h.Has("qdhcp-1", pid); !in || err != nil {
+	if in, err := h.Has(Caller{}, "qdhcp-1", pid); !in || err != nil {
 		t.Errorf("%t, %v; want that it is there", in, err)
 	}
 	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.Has("qdhcp-1", pid); err == nil {
+	if _, err := h.Has(Caller{}, "qdhcp-1", pid); err == nil {
 		t.Error("a name without a namespace is no error")
 	}
 	netnstest.Make(t, path)
-	if in, err := h.Has("qdhcp-1", pid); in || err != nil {
+	if in, err := h.Has(Caller{}, "qdhcp-1", pid); in || err != nil {
 		t.Errorf("%t, %v; want that it is not in the new one", in, err)
 	}
-	if _, err := h.Has("qdhcp-1", 0); err == nil {
+	if _, err := h.Has(Caller{}, "qdhcp-1", 0); err == nil {
 		t.Error("no process is no error")
 	}
+}
+
+// TestHardeningLooksOfOneAgentThatHang shows that they refuse nobody else. A fifo that
+// nobody writes to makes them hang: it stands for the host's namespace.
+func TestHardeningLooksOfOneAgentThatHang(t *testing.T) {
+	t.Parallel()
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := namespacesIn(netns.Directory{Path: t.TempDir(), Host: fifo})
+	hostile := Caller{Agent: "hostile", PID: os.Getpid(), PIDFD: -1}
+	var looks sync.WaitGroup
+	for range 2 * maxLooks {
+		looks.Go(func() {
+			if _, err := h.OfCaller(hostile); !errors.Is(err, interfaces.ErrHostFailure) {
+				t.Errorf("a look that hangs: %v", err)
+			}
+		})
+	}
+	others := func(when string) {
+		for _, other := range []Caller{{Agent: "other"}, {UID: 0}, {UID: 1000}} {
+			began := time.Now()
+			if err := h.Check(other, "nothing"); !errors.Is(err, os.ErrNotExist) || time.Since(began) > lookTimeout/2 {
+				t.Errorf("%s: %s: %v after %v", when, other.origin(), err, time.Since(began))
+			}
+		}
+	}
+	time.Sleep(lookTimeout / 10)
+	others("before it is known that they hang")
+	looks.Wait()
+	others("afterwards")
+	if err := h.Check(hostile, "nothing"); !errors.Is(err, interfaces.ErrHostFailure) {
+		t.Errorf("the agent itself: %v", err)
+	}
+	writer, err := os.OpenFile(fifo, os.O_RDWR, 0) // ends them
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
 }

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
@@ -24,6 +25,8 @@ const (
 	// observeSingly is how many units are listed one by one. A listing of all of
 	// them costs about as much, and reads only what has changed.
 	observeSingly = 16
+	// sweepUnit runs the removals that have failed so far, until they work.
+	sweepUnit = "sidecar-clean.service"
 )
 
 // Events subscribes to the events of all sidecars, for a transport that serves many
@@ -36,6 +39,9 @@ func (c *Core) Events() *Subscription {
 // Observe watches the units and feeds Watch and Events, until ctx ends. It must run
 // once.
 func (c *Core) Observe(ctx context.Context) {
+	var sweeper sync.WaitGroup
+	defer sweeper.Wait()
+	sweeper.Go(func() { c.sweep(ctx) })
 	changes := c.Units.Changes()
 	defer changes.Close()
 	c.events.watch(changes.Pending)
@@ -119,4 +125,31 @@ func sidecarsAmong(names []string) []interfaces.ID {
 		}
 	}
 	return ids
+}
+
+// sweep starts sidecar-clean.service when a sidecar has ended whose removal has not
+// worked, and whenever the state of the units was not known before, as at the start.
+// sidecar-launch does so itself when a removal fails, but not if it is killed.
+func (c *Core) sweep(ctx context.Context) {
+	s := c.Events()
+	defer s.Close()
+	for {
+		event, err := s.Next(ctx)
+		if err != nil {
+			return
+		}
+		switch event.Kind {
+		case interfaces.EventStopped, interfaces.EventFailed:
+			if !c.Leftovers.HasLeftover(*event.ID) {
+				continue
+			}
+			c.Logger.Warn("a container could not be removed yet; sidecar-clean.service tries again until it can", "sidecar", *event.ID)
+		case interfaces.EventSynchronized:
+		default:
+			continue
+		}
+		if err := c.Units.Trigger(ctx, sweepUnit); err != nil {
+			c.Logger.Warn("cannot have containers removed that are left", "error", err)
+		}
+	}
 }

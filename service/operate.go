@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
-	"tripleo.io/sidecar/service/launch"
 	"tripleo.io/sidecar/service/systemd"
 )
 
@@ -116,11 +115,7 @@ func (c *Core) stopUnit(ctx context.Context, id interfaces.ID, killAfter time.Du
 			killAfter = 0
 		}
 	}
-	unit, err := c.Units.Stop(ctx, id.Unit(), killAfter)
-	if (launch.Launcher{}).HasLeftover(id.String()) {
-		c.Logger.Warn("a container could not be removed yet; sidecar-clean.service tries again until it can", "sidecar", id)
-	}
-	return unit, err
+	return c.Units.Stop(ctx, id.Unit(), killAfter)
 }
 
 // Signal sends a signal to the side process.

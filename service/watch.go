@@ -95,7 +95,7 @@ type watchers struct {
 func (w *watchers) enter(caller Caller) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	who := watcher(caller)
+	who := caller.origin()
 	if w.counts[who] >= maxWatches {
 		return &interfaces.OverloadedError{Reason: fmt.Sprintf("%s has %d monitors already", who, maxWatches)}
 	}
@@ -109,15 +109,8 @@ func (w *watchers) enter(caller Caller) error {
 func (w *watchers) leave(caller Caller) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	who := watcher(caller)
+	who := caller.origin()
 	if w.counts[who]--; w.counts[who] == 0 {
 		delete(w.counts, who)
 	}
-}
-
-func watcher(caller Caller) string {
-	if caller.Agent != "" {
-		return "agent " + caller.Agent
-	}
-	return fmt.Sprintf("user %d", caller.UID)
 }

@@ -3,7 +3,9 @@
 package test
 
 import (
+	"errors"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -46,6 +48,43 @@ func TestHardeningContainerThatCannotBeRemoved(t *testing.T) {
 	run(t, "systemctl", "start", "sidecar-clean.service")
 	if got := get(t, tester, again.ID); got.Runtime.InvocationID == nil || *got.Runtime.InvocationID != *again.Runtime.InvocationID || got.Runtime.State != interfaces.StateReady {
 		t.Errorf("after a sweep the new one is %+v", got.Runtime)
+	}
+}
+
+// TestHardeningCleanUpThatIsKilled kills the clean-up of a unit before it is through: the
+// service sees what is left, and has it removed.
+func TestHardeningCleanUpThatIsKilled(t *testing.T) {
+	begin(t)
+	namespace(t, "t-killed")
+	s := start(t, tester, probe(t, "t-killed"))
+	note := "/run/sidecar/leftovers/" + s.ID
+	since := now()
+	stopped := make(chan error, 1)
+	go func() {
+		_, err := as(t, tester).Stop(minute(t), interfaces.StopParameters{ID: s.ID})
+		stopped <- err
+	}()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if _, err := os.Stat(note); err == nil {
+			break
+		}
+	}
+	pid, err := strconv.Atoi(show(t, s.Runtime.Unit, "ControlPID"))
+	if err != nil || pid == 0 {
+		t.Fatalf("no clean-up is under way: process %d, %v", pid, err)
+	}
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+	eventually(t, 30*time.Second, "the container is removed", func() bool {
+		_, err := os.Stat(note)
+		return errors.Is(err, os.ErrNotExist) && checkClean() == nil
+	})
+	if len(entriesSince(t, since, "_SYSTEMD_UNIT=sidecard.service")) == 0 {
+		t.Error("the service did not see that a container is left")
 	}
 }
 

@@ -31,6 +31,9 @@ const (
 	maxHanging       = 64
 )
 
+// errLate is the end of a listener that came when nobody waited for it any more.
+var errLate = fmt.Errorf("it was bound after more than %v", directoryTimeout)
+
 // listeners are the sockets that are served: the host's, and one for each agent.
 // They are for the goroutine of the daemon's main loop.
 type listeners struct {
@@ -102,7 +105,7 @@ func (l *listeners) set(ctx context.Context, agents []*policy.Agent) error {
 	for _, agent := range agents {
 		l.wanted[agent.Name] = true
 	}
-	for _, look := range l.lookAtAll() {
+	for _, look := range l.lookAtAll(ctx) {
 		if err := l.open(ctx, look); err != nil {
 			l.report(ctx, look.name, err)
 		}
@@ -113,7 +116,7 @@ func (l *listeners) set(ctx context.Context, agents []*policy.Agent) error {
 			gone = append(gone, name)
 		}
 	}
-	err := l.open(ctx, l.look(hostName))
+	err := l.open(ctx, l.look(ctx, hostName))
 	if err != nil {
 		l.openLater(ctx, failed{name: hostName, pause: reopenPauseMin})
 	}
@@ -137,7 +140,7 @@ type look struct {
 
 // lookAtAll looks at the agents' sockets at the same time: those that hang together
 // take no longer than one.
-func (l *listeners) lookAtAll() []look {
+func (l *listeners) lookAtAll(ctx context.Context) []look {
 	var names []string
 	for name := range l.wanted {
 		if name != hostName {
@@ -148,7 +151,7 @@ func (l *listeners) lookAtAll() []look {
 	looks := make([]look, len(names))
 	var all sync.WaitGroup
 	for i, name := range names {
-		all.Go(func() { looks[i] = l.look(name) })
+		all.Go(func() { looks[i] = l.look(ctx, name) })
 	}
 	all.Wait()
 	return looks
@@ -156,7 +159,7 @@ func (l *listeners) lookAtAll() []look {
 
 // look finds out whether a socket is served and its file still there, and otherwise
 // finds or makes the listener that is to be served.
-func (l *listeners) look(name string) look {
+func (l *listeners) look(ctx context.Context, name string) look {
 	inode, err := l.inode(name)
 	if served, ok := l.served[name]; ok && err == nil && inode == served.inode && !served.hasEnded() {
 		return look{name: name, intact: true}
@@ -164,7 +167,7 @@ func (l *listeners) look(name string) look {
 	if kept, ok := l.restored[name]; ok && err == nil {
 		return look{name: name, next: newListener(kept, inode), kept: true}
 	}
-	next, err := l.bind(name)
+	next, err := l.bind(ctx, name)
 	return look{name: name, next: next, err: err}
 }
 
@@ -228,7 +231,7 @@ func (l *listeners) inode(name string) (uint64, error) {
 	return bounded.Do(l.calls, name, func() (uint64, error) { return varlink.AgentInode(l.agents(), name) }, nil)
 }
 
-func (l *listeners) bind(name string) (listener, error) {
+func (l *listeners) bind(ctx context.Context, name string) (listener, error) {
 	if name == hostName {
 		return bind(func() (*net.UnixListener, error) { return varlink.Bind(l.path(name), hostMode) },
 			func() (uint64, error) { return varlink.InodeOf(l.path(name)) })
@@ -236,7 +239,11 @@ func (l *listeners) bind(name string) (listener, error) {
 	return bounded.Do(l.calls, name, func() (listener, error) {
 		return bind(func() (*net.UnixListener, error) { return varlink.BindAgent(l.agents(), name) },
 			func() (uint64, error) { return varlink.AgentInode(l.agents(), name) })
-	}, func(late listener) { late.Close() })
+	}, func(late listener) {
+		late.Close()
+		// Its file is in the place of the one that is served.
+		go l.announce(ctx, failed{name: name, was: late, pause: reopenPauseMin, err: errLate})
+	})
 }
 
 // bind makes a listener and looks up the inode number of its file.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"tripleo.io/sidecar/internal/bounded"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/varlink"
 )
@@ -189,6 +190,25 @@ func due(t *testing.T, l *listeners) failed {
 	}
 }
 
+// TestHardeningListenerThatIsBoundLate shows that a listener whose file came when nobody
+// waited for it any more does not stay in the way of the one that is served.
+func TestHardeningListenerThatIsBoundLate(t *testing.T) {
+	newManager(t)
+	l, _ := newListeners(t)
+	calls := l.calls
+	l.calls = bounded.New(0, 1, maxHanging)
+	for range 1000 { // some do not begin, some are quick
+		if _, err := l.bind(t.Context(), "agent"); err != nil && strings.Contains(err.Error(), "within") {
+			break
+		}
+	}
+	l.calls = calls
+	l.reopen(t.Context(), due(t, l))
+	if err := l.answers("agent"); err != nil {
+		t.Errorf("after a listener that was late: %v", err)
+	}
+}
+
 // TestHardeningListenersThatSystemdKept shows that the host's listener and the agents'
 // listeners go on serving, and that the listener of a removed agent is closed.
 func TestHardeningListenersThatSystemdKept(t *testing.T) {
@@ -197,7 +217,7 @@ func TestHardeningListenersThatSystemdKept(t *testing.T) {
 	before := map[string]listener{}
 	l.restored = map[string]*net.UnixListener{}
 	for _, name := range []string{hostName, "agent", "gone"} {
-		kept, err := l.bind(name)
+		kept, err := l.bind(t.Context(), name)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -28,7 +28,7 @@ func requestReload(ctx context.Context, runtimeDirectory string, pid int) error 
 	defer unix.Close(pidfd)
 	before, err := readVerdict(runtimeDirectory)
 	if err != nil {
-		return fmt.Errorf("%w; restart sidecard if it is of another version", err)
+		return fmt.Errorf("%w; see the log of sidecard, and restart it if it is of another version", err)
 	}
 	if err := unix.PidfdSendSignal(pidfd, unix.SIGHUP, nil, 0); err != nil {
 		return fmt.Errorf("signal process %d: %w", pid, err)
@@ -94,7 +94,7 @@ func (d *daemon) takePolicy(ctx context.Context) error {
 
 func (d *daemon) tell() {
 	if err := d.verdict.write(d.options.runtimeDirectory); err != nil {
-		d.logger.Error("cannot write what became of a reload; sidecard -reload will wait in vain", "error", err)
+		d.logger.Error("cannot write what became of a reload; sidecard -reload fails", "error", err)
 	}
 }
 

@@ -64,3 +64,26 @@ func TestHardeningReloadOfADaemonThatEnds(t *testing.T) {
 		t.Error("no process is no error")
 	}
 }
+
+// TestHardeningReloadWithoutAVerdict has a daemon that cannot write its first verdict:
+// the one of the daemon before must not be taken for it.
+func TestHardeningReloadWithoutAVerdict(t *testing.T) {
+	t.Parallel()
+	directory := t.TempDir()
+	if err := (verdict{Begun: 3, Ended: 3, Error: "of the daemon before"}).write(directory); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(verdictPath(directory)+".new", 0o700); err != nil { // as good as a full disk
+		t.Fatal(err)
+	}
+	if err := (verdict{}).write(directory); err == nil {
+		t.Error("no error")
+	}
+	daemon := exec.CommandContext(t.Context(), "sleep", "60")
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := requestReload(t.Context(), directory, daemon.Process.Pid); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%v, want that there is no verdict", err)
+	}
+}

@@ -68,7 +68,7 @@ func (l *listeners) reopen(ctx context.Context, f failed) {
 	if !l.wanted[f.name] {
 		return
 	}
-	found := l.look(f.name)
+	found := l.look(ctx, f.name)
 	if found.intact {
 		return
 	}

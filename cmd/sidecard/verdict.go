@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -32,15 +33,20 @@ func readVerdict(runtimeDirectory string) (verdict, error) {
 	return v, nil
 }
 
-// write puts the verdict in the place of the one before.
+// write puts the verdict in the place of the one before, or else deletes that: it may be
+// of another daemon, and must not be taken for an answer of this one.
 func (v verdict) write(runtimeDirectory string) error {
 	text, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
 	path := verdictPath(runtimeDirectory)
-	if err := os.WriteFile(path+".new", text, 0o600); err != nil {
-		return err
+	err = os.WriteFile(path+".new", text, 0o600)
+	if err == nil {
+		err = os.Rename(path+".new", path)
 	}
-	return os.Rename(path+".new", path)
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(path))
+	}
+	return nil
 }

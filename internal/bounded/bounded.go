@@ -21,40 +21,49 @@ var ErrHangs = errors.New("the kernel does not answer")
 // Calls bounds the calls that are made through it. Use New.
 type Calls struct {
 	limit  time.Duration
-	perKey int           // how many calls of one key may hang
+	perKey int           // how many calls of one key run at once
 	slots  chan struct{} // one for each call that runs
 
-	mu    sync.Mutex
-	hung  map[string]int // by key: calls that nobody waits for any more
-	total int
+	mu     sync.Mutex
+	shares map[string]*share // of the keys whose calls run or wait
+	hung   int               // calls that nobody waits for any more
 }
 
-// New returns Calls with these limits. A caller of Do waits no longer than limit. At most
-// atOnce calls run at the same time, hanging calls included; another call waits for its
-// turn, within limit. When perKey calls of one key hang, or atOnce calls of all keys
-// together, another call is refused at once.
+// share is what one key has of it.
+type share struct {
+	slots chan struct{} // one for each call that runs
+	hung  int           // calls that nobody waits for any more
+	users int           // calls that run or wait for their turn
+}
+
+// New returns Calls with these limits. A call may take as long as limit, and before that
+// wait as long for its turn. At most perKey calls of one key, and atOnce calls of all
+// keys, run at the same time, hanging calls included. When perKey calls of one key hang, or
+// atOnce calls of all keys together, another call is refused at once.
 func New(limit time.Duration, perKey, atOnce int) *Calls {
-	return &Calls{limit: limit, perKey: perKey, slots: make(chan struct{}, atOnce), hung: map[string]int{}}
+	return &Calls{limit: limit, perKey: perKey, slots: make(chan struct{}, atOnce), shares: map[string]*share{}}
 }
 
 // Do runs call and returns its results. The error is ErrHangs if call takes longer than
-// the limit, or if too many calls hang already. key names who could make it hang. If call
-// returns after Do has, and without an error, discard gets its value; discard may be nil.
+// the limit, if its turn does not come in that time, or if too many calls hang already. key
+// names who could make it hang. If call returns after Do has, and without an error, discard
+// gets its value; discard may be nil.
 func Do[T any](c *Calls, key string, call func() (T, error), discard func(T)) (T, error) {
 	var none T
-	timer := time.NewTimer(c.limit)
-	defer timer.Stop()
-	if err := c.enter(key, timer.C); err != nil {
+	own, err := c.enter(key)
+	if err != nil {
 		return none, err
 	}
+	timer := time.NewTimer(c.limit)
+	defer timer.Stop()
 	w := &waiting[T]{done: make(chan struct{})}
 	go func() {
-		defer func() { <-c.slots }()
+		defer c.exit(key, own)
 		w.run(call)
 		if w.end() {
 			return
 		}
-		c.count(key, -1)
+		c.count(own, -1)
 		if discard != nil && w.err == nil {
 			discard(w.value)
 		}
@@ -64,7 +73,7 @@ func Do[T any](c *Calls, key string, call func() (T, error), discard func(T)) (T
 		return w.result()
 	case <-timer.C:
 	}
-	if w.leave(func() { c.count(key, 1) }) {
+	if w.leave(func() { c.count(own, 1) }) {
 		return none, fmt.Errorf("%w within %v", ErrHangs, c.limit)
 	}
 	return w.result()
@@ -76,29 +85,67 @@ func Err(c *Calls, key string, call func() error) error {
 	return err
 }
 
-// enter takes a slot.
-func (c *Calls) enter(key string, timeout <-chan time.Time) error {
-	c.mu.Lock()
-	hung, total := c.hung[key], c.total
-	c.mu.Unlock()
-	if hung >= c.perKey || total >= cap(c.slots) {
-		return fmt.Errorf("%w: %d calls hang already", ErrHangs, total)
+// enter waits for a slot of the key, and then for one of all. In this order the calls of
+// one key that wait take no slot that another key could have.
+func (c *Calls) enter(key string) (*share, error) {
+	own, err := c.join(key)
+	if err != nil {
+		return nil, err
+	}
+	timer := time.NewTimer(c.limit)
+	defer timer.Stop()
+	select {
+	case own.slots <- struct{}{}:
+	case <-timer.C:
+		c.leave(key, own)
+		return nil, fmt.Errorf("%w: %d calls are under way", ErrHangs, c.perKey)
 	}
 	select {
 	case c.slots <- struct{}{}:
-		return nil
-	case <-timeout:
-		return fmt.Errorf("%w: %d calls are under way", ErrHangs, cap(c.slots))
+		return own, nil
+	case <-timer.C:
+		<-own.slots
+		c.leave(key, own)
+		return nil, fmt.Errorf("%w: %d calls are under way", ErrHangs, cap(c.slots))
 	}
 }
 
-func (c *Calls) count(key string, by int) {
+// exit gives back what enter took.
+func (c *Calls) exit(key string, own *share) {
+	<-c.slots
+	<-own.slots
+	c.leave(key, own)
+}
+
+// join returns the share of a key, unless too many calls hang.
+func (c *Calls) join(key string) (*share, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.total += by
-	if c.hung[key] += by; c.hung[key] == 0 {
-		delete(c.hung, key)
+	own := c.shares[key]
+	if own == nil {
+		own = &share{slots: make(chan struct{}, c.perKey)}
 	}
+	if own.hung >= c.perKey || c.hung >= cap(c.slots) {
+		return nil, fmt.Errorf("%w: %d calls hang already", ErrHangs, c.hung)
+	}
+	c.shares[key] = own
+	own.users++
+	return own, nil
+}
+
+func (c *Calls) leave(key string, own *share) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if own.users--; own.users == 0 {
+		delete(c.shares, key)
+	}
+}
+
+func (c *Calls) count(own *share, by int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	own.hung += by
+	c.hung += by
 }
 
 // waiting is a call and the goroutine that waits for it. Either the call ends first (end),

@@ -85,3 +85,51 @@ func TestHardeningCallsWaitForTheirTurn(t *testing.T) {
 		all.Wait()
 	})
 }
+
+// TestHardeningCallsOfOneKeyLeaveRoom shows that a key gets no more than its share, also
+// while nobody knows yet that its calls hang.
+func TestHardeningCallsOfOneKeyLeaveRoom(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		calls := New(time.Second, 2, 4)
+		release := make(chan struct{})
+		var all sync.WaitGroup
+		for range 10 {
+			all.Go(func() {
+				if err := Err(calls, "a", func() error { <-release; return nil }); !errors.Is(err, ErrHangs) {
+					t.Errorf("%v, want ErrHangs", err)
+				}
+			})
+		}
+		synctest.Wait()
+		began := time.Now()
+		for _, key := range []string{"b", ""} {
+			if err := Err(calls, key, func() error { return nil }); err != nil || time.Since(began) != 0 {
+				t.Errorf("key %q: %v after %v", key, err, time.Since(began))
+			}
+		}
+		all.Wait()
+		close(release)
+		synctest.Wait()
+		if len(calls.shares) != 0 || calls.hung != 0 {
+			t.Errorf("left are %d keys and %d calls that hang", len(calls.shares), calls.hung)
+		}
+	})
+}
+
+// TestHardeningCallsHaveTheirTimeToThemselves: waiting for a turn is no part of it.
+func TestHardeningCallsHaveTheirTimeToThemselves(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		calls := New(time.Second, 1, 1)
+		var all sync.WaitGroup
+		for range 2 {
+			all.Go(func() {
+				if err := Err(calls, "a", func() error { time.Sleep(900 * time.Millisecond); return nil }); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+	})
+}

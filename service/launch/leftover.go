@@ -20,7 +20,9 @@ import (
 // command in a file of the unit's name before it runs it, and deletes the file when it
 // has worked. [Launcher.Sweep], run by sidecar-clean.service, runs the commands of the
 // files that are left. Whoever runs a command holds the file's lock; a new launch of the
-// same unit takes the lock and deletes the file before it makes anything.
+// same unit takes the lock and deletes the file before it makes anything. A file has no
+// name before it is locked and has its command: a kill at any moment leaves a whole note
+// or none.
 const leftoversName = "leftovers" // beside the directory of the pins
 
 const (
@@ -34,7 +36,10 @@ const (
 )
 
 // leftover is the note of one removal, locked.
-type leftover struct{ lock *flock.Flock }
+type leftover struct {
+	lock *flock.Flock
+	path string
+}
 
 func (l Launcher) leftovers() string { return filepath.Join(filepath.Dir(l.base()), leftoversName) }
 
@@ -44,7 +49,8 @@ func (l Launcher) HasLeftover(id string) bool {
 	return validID(id) && err == nil
 }
 
-// note writes what Sweep is to run for a unit until it works.
+// note notes what Sweep is to run for a unit until it works. A note that an earlier
+// removal of the unit left is kept: it is about the same container.
 func (l Launcher) note(ctx context.Context, id string, argv []string) (leftover, error) {
 	if !validID(id) {
 		return leftover{}, fmt.Errorf("id %.100q is not AGENT.PROFILE.HASH", id)
@@ -52,23 +58,56 @@ func (l Launcher) note(ctx context.Context, id string, argv []string) (leftover,
 	if err := os.MkdirAll(l.leftovers(), 0o700); err != nil {
 		return leftover{}, err
 	}
-	n, err := lockLeftover(ctx, filepath.Join(l.leftovers(), id), os.O_CREATE)
+	path := filepath.Join(l.leftovers(), id)
+	for {
+		n, err := lockLeftover(ctx, path)
+		if errors.Is(err, os.ErrNotExist) {
+			n, err = newLeftover(path, argv)
+			if errors.Is(err, os.ErrExist) {
+				continue
+			}
+			return n, err
+		}
+		if err != nil {
+			return leftover{}, err
+		}
+		if _, err = n.command(); err == nil {
+			return n, nil
+		}
+		if err = n.done(); err != nil { // it is damaged
+			return leftover{}, err
+		}
+	}
+}
+
+// newLeftover makes a note, locked. os.ErrExist means that there is one already.
+func newLeftover(path string, argv []string) (leftover, error) {
+	text, err := json.Marshal(argv)
 	if err != nil {
 		return leftover{}, err
 	}
-	text, err := json.Marshal(argv)
+	file, err := os.OpenFile(filepath.Dir(path), unix.O_TMPFILE|os.O_RDWR, 0o600)
+	if err != nil {
+		return leftover{}, err
+	}
+	defer file.Close() // the lock has a descriptor of its own
+	n := leftover{flock.New(throughProc(file), flock.SetFlag(os.O_RDWR)), path}
+	_, err = file.Write(text)
 	if err == nil {
-		err = os.WriteFile(n.lock.Path(), text, 0o600)
+		_, err = n.lock.TryLock() // nobody else can have it
 	}
-	if err != nil { // a note without a command would be of no use to Sweep
-		return leftover{}, errors.Join(err, n.done())
+	if err == nil {
+		err = unix.Linkat(unix.AT_FDCWD, throughProc(file), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
 	}
-	return n, nil
+	if err != nil {
+		n.unlock()
+	}
+	return n, err
 }
 
 // forget deletes the note about a unit, if there is one, when nobody uses it any more.
 func (l Launcher) forget(ctx context.Context, id string) error {
-	n, err := lockLeftover(ctx, filepath.Join(l.leftovers(), id), 0)
+	n, err := lockLeftover(ctx, filepath.Join(l.leftovers(), id))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -79,9 +118,9 @@ func (l Launcher) forget(ctx context.Context, id string) error {
 }
 
 // lockLeftover waits for the lock of a note. os.ErrNotExist means that it is gone.
-func lockLeftover(ctx context.Context, path string, create int) (leftover, error) {
+func lockLeftover(ctx context.Context, path string) (leftover, error) {
 	for {
-		n := leftover{flock.New(path, flock.SetFlag(os.O_RDWR|create), flock.SetPermissions(0o600))}
+		n := leftover{flock.New(path, flock.SetFlag(os.O_RDWR)), path}
 		locked, err := n.lock.TryLockContext(ctx, lockPause)
 		if err != nil || !locked {
 			n.unlock()
@@ -92,17 +131,14 @@ func lockLeftover(ctx context.Context, path string, create int) (leftover, error
 		if err == nil && namedErr == nil && os.SameFile(held, named) {
 			return n, nil
 		}
-		n.unlock() // somebody has deleted it while we waited
-		if create == 0 {
-			return leftover{}, os.ErrNotExist
-		}
+		n.unlock() // somebody has deleted it while we waited; there may be another one
 	}
 }
 
 // done deletes the note.
 func (n leftover) done() error {
 	defer n.unlock()
-	return os.Remove(n.lock.Path())
+	return os.Remove(n.path)
 }
 
 func (n leftover) unlock() { _ = n.lock.Close() } // the file is closed in any case
@@ -166,7 +202,7 @@ func (l Launcher) sweepAll(ctx context.Context, names []string) error {
 func (l Launcher) sweep(ctx context.Context, name string) error {
 	held, cancel := context.WithTimeout(ctx, lockPause)
 	defer cancel()
-	n, err := lockLeftover(held, filepath.Join(l.leftovers(), name), 0)
+	n, err := lockLeftover(held, filepath.Join(l.leftovers(), name))
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return nil
@@ -186,10 +222,9 @@ func (l Launcher) sweep(ctx context.Context, name string) error {
 	return n.done()
 }
 
-// command reads the command of a note. One that was cut short by a kill
-// has none, and there is nothing that could be run.
+// command reads the command of a note.
 func (n leftover) command() ([]string, error) {
-	text, err := os.ReadFile(n.lock.Path())
+	text, err := os.ReadFile(n.path)
 	var argv []string
 	if err == nil {
 		err = json.Unmarshal(text, &argv)
@@ -198,7 +233,7 @@ func (n leftover) command() ([]string, error) {
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w; remove the container by hand, and then this file", n.lock.Path(), err)
+		return nil, fmt.Errorf("%s is damaged: %w; remove the container by hand, and then this file", n.path, err)
 	}
 	return argv, unix.Access(argv[0], unix.X_OK)
 }

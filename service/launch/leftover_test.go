@@ -1,10 +1,12 @@
 package launch
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +98,35 @@ func TestHardeningRemovalAndLaunchTakeTurns(t *testing.T) {
 	must(t, l.forget(t.Context(), testID))
 }
 
+// TestHardeningRemovalIsNotedAsAWhole: who is killed in the middle must not leave a note
+// without a command. A file that is written after it has its name is announced as changed.
+func TestHardeningRemovalIsNotedAsAWhole(t *testing.T) {
+	t.Parallel()
+	l, argv, _, _ := stubborn(t)
+	must(t, os.Mkdir(l.leftovers(), 0o700))
+	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	must(t, err)
+	defer unix.Close(fd)
+	_, err = unix.InotifyAddWatch(fd, l.leftovers(), unix.IN_MODIFY)
+	must(t, err)
+	for range 2 { // the second time there is one already
+		n, err := l.note(t.Context(), testID, argv)
+		must(t, err)
+		if got, err := n.command(); err != nil || !slices.Equal(got, argv) {
+			t.Errorf("command %q, %v", got, err)
+		}
+		n.unlock()
+	}
+	buffer := make([]byte, 4096)
+	got, _ := unix.Read(fd, buffer) // EAGAIN: there is nothing
+	if got > 0 && bytes.Contains(buffer[:got], []byte(testID)) {
+		t.Error("the note was there before its command")
+	}
+	if entries, err := os.ReadDir(l.leftovers()); len(entries) != 1 || err != nil {
+		t.Errorf("files %v, %v, want the note", entries, err)
+	}
+}
+
 func TestHardeningRemovalNotesThatAreBroken(t *testing.T) {
 	t.Parallel()
 	l, argv, _, _ := stubborn(t)
@@ -108,6 +139,12 @@ func TestHardeningRemovalNotesThatAreBroken(t *testing.T) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
+	n, err = l.note(t.Context(), testID, argv)
+	must(t, err)
+	if got, err := n.command(); err != nil || !slices.Equal(got, argv) {
+		t.Errorf("the note in the place of a broken one: %q, %v", got, err)
+	}
+	n.unlock()
 	for _, id := range []string{"", "..", "a/b", "../../etc/passwd"} {
 		if _, err := l.note(t.Context(), id, argv); err == nil || l.HasLeftover(id) {
 			t.Errorf("id %q: %v", id, err)

@@ -16,6 +16,7 @@ type units interface {
 	Stop(ctx context.Context, name string, killAfter time.Duration) (Unit, error)
 	Get(ctx context.Context, name string) (Unit, error)
 	List(ctx context.Context, pattern string) ([]Unit, error)
+	Trigger(ctx context.Context, name string) error
 	ResetFailed(ctx context.Context, name string) error
 	Version(ctx context.Context) (int, error)
 	Changes() *Changes

@@ -21,7 +21,7 @@ type Fake struct {
 	// OnStop says what becomes of a stop. It runs while the unit is stopping.
 	OnStop func(u Unit) Outcome
 	// Before comes before an operation ("Start", "Stop", "Get", "List",
-	// "ResetFailed", "Version"); an error stands in its place. name is the
+	// "ResetFailed", "Trigger", "Version"); an error stands in its place. name is the
 	// unit's, or List's pattern.
 	Before func(operation, name string) error
 	// After comes after an operation that succeeded; an error stands in the
@@ -75,6 +75,24 @@ func (f *Fake) Start(ctx context.Context, name string, properties []Property) (U
 	return f.await(ctx, "Start", name, job)
 }
 
+// Trigger is Conn.Trigger. Nothing comes of it but that Starts counts it.
+func (f *Fake) Trigger(ctx context.Context, name string) error {
+	if err := f.before(ctx, "Trigger", name); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.countStart(name)
+	return nil
+}
+
+func (f *Fake) countStart(name string) {
+	if f.starts == nil {
+		f.starts = map[string]int{}
+	}
+	f.starts[name]++
+}
+
 // create makes the unit of a start. f.mu must be held.
 func (f *Fake) create(name string, properties []Property) (*fakeUnit, *fakeJob) {
 	id := make([]byte, 16)
@@ -100,10 +118,10 @@ func (f *Fake) create(name string, properties []Property) (*fakeUnit, *fakeJob) 
 	}
 	u.ControlGroup = "/" + slice + "/" + name
 	if f.units == nil {
-		f.units, f.starts = map[string]*fakeUnit{}, map[string]int{}
+		f.units = map[string]*fakeUnit{}
 	}
 	f.units[name] = u
-	f.starts[name]++
+	f.countStart(name)
 	return u, job
 }
 

@@ -118,6 +118,14 @@ func (c *Conn) startedSince(ctx context.Context, name string, begun time.Time, l
 	return u.JobID, nil
 }
 
+// Trigger has systemd start a unit that is installed, and does not wait for it.
+func (c *Conn) Trigger(ctx context.Context, name string) error {
+	if _, err := c.retry(ctx, managerPath, managerMethod+"StartUnit", name, "replace"); err != nil {
+		return fmt.Errorf("start %s: %w", name, err)
+	}
+	return nil
+}
+
 func jobReply(body []any) (uint32, error) {
 	var job dbus.ObjectPath
 	if err := dbus.Store(body, &job); err != nil {

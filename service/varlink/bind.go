@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -38,33 +39,41 @@ func BindAgent(dir, agent string) (*net.UnixListener, error) {
 	if !interfaces.ValidName(agent) {
 		return nil, fmt.Errorf("not an agent's name: %.40q", agent)
 	}
-	if err := ensureDir(dir, agentsMode, 0); err != nil {
+	agents, err := ensureDir(dir, agentsMode, 0)
+	if err != nil {
 		return nil, err
 	}
+	agents.Close()
 	path := AgentSocket(dir, agent)
-	if err := ensureDir(filepath.Dir(path), agentMode, unix.RESOLVE_NO_XDEV); err != nil {
+	directory, err := ensureDir(filepath.Dir(path), agentMode, unix.RESOLVE_NO_XDEV)
+	if err != nil {
 		return nil, err
 	}
-	return Bind(path, socketMode)
+	defer directory.Close()
+	// Through the descriptor: by now another directory may have the name.
+	return file{procFD(int(directory.Fd())) + "/" + filepath.Base(path), path}.bind(socketMode)
 }
 
 // Bind listens at path, whose directory must be safe from others. A socket there
 // is replaced, whoever listens on it; anything else that is there is refused. The
 // file stays when the listener is closed.
 func Bind(path string, mode fs.FileMode) (*net.UnixListener, error) {
-	if err := removeSocket(path); err != nil {
-		return nil, err
-	}
-	return listen(path, mode)
+	return file{path, path}.bind(mode)
 }
 
-func listen(path string, mode fs.FileMode) (*net.UnixListener, error) {
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
+// file is a file by the path that system calls get, and by the one that errors have.
+type file struct{ path, shown string }
+
+func (f file) bind(mode fs.FileMode) (*net.UnixListener, error) {
+	if err := f.removeSocket(); err != nil {
 		return nil, err
 	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: f.path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.shown, err)
+	}
 	l.SetUnlinkOnClose(false)
-	if err := chmodSocket(path, mode); err != nil {
+	if err := f.chmodSocket(mode); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
@@ -116,24 +125,28 @@ func inodeAt(dir int, name, path string) (uint64, error) {
 	return stat.Ino, nil
 }
 
-// ensureDir makes a directory or sets the mode of the one that is there.
-func ensureDir(path string, mode fs.FileMode, resolve uint64) error {
+// ensureDir makes a directory or sets the mode of the one that is there, and opens it.
+func ensureDir(path string, mode fs.FileMode, resolve uint64) (*os.File, error) {
 	if err := os.Mkdir(path, mode); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+		return nil, err
 	}
 	dir, err := openDir(path, resolve)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer dir.Close()
 	var stat unix.Stat_t
-	if err := unix.Fstat(int(dir.Fd()), &stat); err != nil {
-		return &fs.PathError{Op: "stat", Path: path, Err: err}
+	if err = unix.Fstat(int(dir.Fd()), &stat); err != nil {
+		err = &fs.PathError{Op: "stat", Path: path, Err: err}
+	} else if int(stat.Uid) != os.Geteuid() {
+		err = fmt.Errorf("%s belongs to user %d and not to %d", path, stat.Uid, os.Geteuid())
+	} else {
+		err = dir.Chmod(mode)
 	}
-	if int(stat.Uid) != os.Geteuid() {
-		return fmt.Errorf("%s belongs to user %d and not to %d", path, stat.Uid, os.Geteuid())
+	if err != nil {
+		dir.Close()
+		return nil, err
 	}
-	return dir.Chmod(mode)
+	return dir, nil
 }
 
 // openDir opens a directory that is no symbolic link and, with RESOLVE_NO_XDEV,
@@ -157,9 +170,9 @@ func openDir(path string, resolve uint64) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// removeSocket removes the socket at path, if there is one.
-func removeSocket(path string) error {
-	fd, err := openSocket(path)
+// removeSocket removes the socket, if there is one.
+func (f file) removeSocket() error {
+	fd, err := f.openSocket()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -167,28 +180,28 @@ func removeSocket(path string) error {
 		return err
 	}
 	defer unix.Close(fd)
-	return os.Remove(path) // of what has taken its place since: a symlink itself, not what it leads to
+	return os.Remove(f.path) // of what has taken its place since: a symlink itself, not what it leads to
 }
 
-// openSocket opens the file at path, which must be a socket, without doing
-// anything to it (O_PATH, open(2)).
-func openSocket(path string) (fd int, err error) {
-	fd, err = unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+// openSocket opens the file, which must be a socket, without doing anything to it
+// (O_PATH, open(2)).
+func (f file) openSocket() (fd int, err error) {
+	fd, err = unix.Open(f.path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return -1, &fs.PathError{Op: "open", Path: path, Err: err}
+		return -1, &fs.PathError{Op: "open", Path: f.shown, Err: err}
 	}
 	var stat unix.Stat_t
 	if err := unix.Fstat(fd, &stat); err != nil || stat.Mode&unix.S_IFMT != unix.S_IFSOCK {
 		unix.Close(fd)
-		return -1, errors.Join(fmt.Errorf("%s is there and is no socket; remove it", path), err)
+		return -1, errors.Join(fmt.Errorf("%s is there and is no socket; remove it", f.shown), err)
 	}
 	return fd, nil
 }
 
-// chmodSocket changes the mode of the socket at path and of nothing that may
-// have taken its place.
-func chmodSocket(path string, mode fs.FileMode) error {
-	fd, err := openSocket(path)
+// chmodSocket changes the mode of the socket and of nothing that may have taken its
+// place.
+func (f file) chmodSocket(mode fs.FileMode) error {
+	fd, err := f.openSocket()
 	if err != nil {
 		return err
 	}
@@ -196,4 +209,7 @@ func chmodSocket(path string, mode fs.FileMode) error {
 	return os.Chmod(procFD(fd), mode)
 }
 
-func procFD(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
+// procFDs is the directory of our own descriptors (proc_pid_fd(5)).
+const procFDs = "/proc/self/fd/"
+
+func procFD(fd int) string { return procFDs + strconv.Itoa(fd) }

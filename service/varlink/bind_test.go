@@ -1,10 +1,13 @@
 package varlink
 
 import (
+	"context"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -36,11 +39,13 @@ func TestVarlinkBindAgent(t *testing.T) {
 			dir:                              fs.ModeDir | 0o700,
 			filepath.Join(dir, "neutron-l3"): fs.ModeDir | 0o755,
 			AgentSocket(dir, "neutron-l3"):   fs.ModeSocket | 0o666,
-			filepath.Join(l.Addr().String()): fs.ModeSocket | 0o666,
 		} {
 			if got := modeOf(t, path); got != want {
 				t.Errorf("%s: %v, want %v", path, got, want)
 			}
+		}
+		if address := l.Addr().String(); !boundAt(address, AgentSocket(dir, "neutron-l3")) || boundAt(address, dir+"/another") {
+			t.Errorf("the address %s is not known again", address)
 		}
 		l.Close()
 	}
@@ -115,10 +120,10 @@ func TestVarlinkBindFollowsNothing(t *testing.T) {
 			if _, err := Bind(path, 0o666); err == nil || !strings.Contains(err.Error(), "is no socket") {
 				t.Errorf("Bind: %v", err)
 			}
-			if err := removeSocket(path); err == nil {
+			if err := (file{path, path}).removeSocket(); err == nil {
 				t.Error("it was removed")
 			}
-			if err := chmodSocket(path, 0o666); err == nil {
+			if err := (file{path, path}).chmodSocket(0o666); err == nil {
 				t.Error("its mode was changed")
 			}
 			if after := modeOf(t, path); after != before {
@@ -146,5 +151,38 @@ func TestVarlinkBindRefusesALinkedDirectory(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(target); err != nil || len(entries) != 0 {
 		t.Errorf("%v, %v", entries, err)
+	}
+}
+
+// TestHardeningVarlinkBindUsesTheDirectoryThatItChecked exchanges an agent's directory
+// with a link all the time: nothing is made or removed where the link leads to.
+func TestHardeningVarlinkBindUsesTheDirectoryThatItChecked(t *testing.T) {
+	t.Parallel()
+	dir, target := t.TempDir(), t.TempDir()
+	path, link := filepath.Join(dir, "a"), filepath.Join(dir, "link")
+	if err := errors.Join(os.Mkdir(path, 0o755), os.Symlink(target, link)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var swapping sync.WaitGroup
+	swapping.Go(func() {
+		for ctx.Err() == nil {
+			_ = unix.Renameat2(unix.AT_FDCWD, path, unix.AT_FDCWD, link, unix.RENAME_EXCHANGE)
+		}
+	})
+	defer swapping.Wait()
+	defer cancel()
+	bound := 0
+	for range 1000 {
+		if l, err := BindAgent(dir, "a"); err == nil {
+			bound++
+			l.Close()
+		}
+		if entries, err := os.ReadDir(target); err != nil || len(entries) != 0 {
+			t.Fatalf("%v, %v", entries, err)
+		}
+	}
+	if bound == 0 {
+		t.Error("it never worked, and so shows nothing")
 	}
 }

@@ -106,7 +106,11 @@ func TestStoreHelper(t *testing.T) {
 		if l, err = BindAgent(dir, "neutron"); err != nil {
 			t.Fatal(err)
 		}
-		if err := storeListener(store, "neutron", l); err != nil {
+		inode, err := AgentInode(dir, "neutron")
+		if err == nil {
+			err = store.Store("neutron", l, inode)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}

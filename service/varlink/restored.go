@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -121,9 +122,15 @@ func checkListening(fd int, path string) error {
 	if err != nil {
 		return err
 	}
-	if local, ok := address.(*unix.SockaddrUnix); !ok || local.Name != path ||
-		kind != unix.SOCK_STREAM || listening != 1 {
+	local, ok := address.(*unix.SockaddrUnix)
+	if !ok || !boundAt(local.Name, path) || kind != unix.SOCK_STREAM || listening != 1 {
 		return fmt.Errorf("not a stream socket that listens at %s", path)
 	}
 	return nil
+}
+
+// boundAt reports whether a socket of this address may be the one at path. BindAgent
+// binds through a descriptor, so that only the last part of its addresses says anything.
+func boundAt(address, path string) bool {
+	return address == path || strings.HasPrefix(address, procFDs) && filepath.Base(address) == filepath.Base(path)
 }

@@ -53,7 +53,8 @@ func newHost(t *testing.T, set *policy.Set) *host {
 	h.core = service.New(service.Config{
 		Authority: h.polkit, Units: h.units, Namespaces: h.netns, Journal: h.journal, Signaller: h.signals,
 		Launcher: "/usr/libexec/sidecar/sidecar-launch", Podman: "/usr/bin/podman", Seccomp: "/usr/share/sidecar/seccomp.json", Starts: 4,
-		Logger: slog.New(slog.DiscardHandler),
+		Leftovers: launch.Launcher{Base: t.TempDir() + "/launch"},
+		Logger:    slog.New(slog.DiscardHandler),
 	}, set)
 	ctx, cancel := context.WithCancel(context.Background())
 	var observing sync.WaitGroup
@@ -165,14 +166,14 @@ type namespaces struct{}
 
 const missing = "qdhcp-missing"
 
-func (*namespaces) Check(name string) error {
+func (*namespaces) Check(_ service.Caller, name string) error {
 	if name == missing {
 		return errors.New("it does not exist")
 	}
 	return nil
 }
 
-func (*namespaces) Has(string, int) (bool, error) { return true, nil }
+func (*namespaces) Has(service.Caller, string, int) (bool, error) { return true, nil }
 
 func (*namespaces) OfCaller(caller service.Caller) (*string, error) {
 	if caller.PID == os.Getpid() {

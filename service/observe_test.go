@@ -1,0 +1,61 @@
+package service
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/systemd"
+)
+
+// TestHardeningRemovalThatNobodyFinished: a clean-up that is killed leaves its note, and
+// nobody but the service sees that.
+func TestHardeningRemovalThatNobodyFinished(t *testing.T) {
+	t.Parallel()
+	stop := func(t *testing.T, h *fakeHost, id interfaces.ID) {
+		if _, err := h.core.Stop(t.Context(), operator(), interfaces.StopParameters{ID: id.String()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, test := range map[string]struct {
+		end         func(t *testing.T, h *fakeHost, id interfaces.ID)
+		left, swept bool
+	}{
+		"stopped, removed":  {stop, false, false},
+		"stopped, left":     {stop, true, true},
+		"ended, left":       {func(_ *testing.T, h *fakeHost, id interfaces.ID) { h.units.Exit(id.Unit(), 0) }, true, true},
+		"failed, left":      {func(_ *testing.T, h *fakeHost, id interfaces.ID) { h.units.Exit(id.Unit(), 1) }, true, true},
+		"still there, left": {func(_ *testing.T, h *fakeHost, id interfaces.ID) { h.units.Update(id.Unit(), func(*systemd.Unit) {}) }, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := observed(t)
+				h.launch(t, "net-0")
+				time.Sleep(time.Second)
+				before := h.units.Starts(sweepUnit)
+				if before != 1 {
+					t.Errorf("%d sweeps at the start, want 1", before)
+				}
+				id := dnsmasqID("net-0")
+				note := filepath.Join(filepath.Dir(h.core.Leftovers.Base), "leftovers", id.String())
+				if err := os.MkdirAll(filepath.Dir(note), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if test.left {
+					if err := os.WriteFile(note, nil, 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+				test.end(t, h, id)
+				time.Sleep(time.Second)
+				if swept := h.units.Starts(sweepUnit) > before; swept != test.swept {
+					t.Errorf("sweep %v, want %v", swept, test.swept)
+				}
+			})
+		})
+	}
+}
