@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -248,4 +249,47 @@ func namespaceOfSocket(t *testing.T, pid int, fd string) string {
 		t.Fatal(err)
 	}
 	return fmt.Sprintf("net:[%d]", st.Ino)
+}
+
+// TestHardeningUserOfHaproxy: a haproxy whose configuration asks for another user stays
+// who it is, so its Lua does not read that user's files.
+func TestHardeningUserOfHaproxy(t *testing.T) {
+	begin(t)
+	agent, r := withL3(t), newRouter(t)
+	dir := place(t, "ns-metadata-proxy")
+	pid := place(t, "external/pids") + "/" + r.id + ".pid.haproxy"
+	secret, lua, configuration := dir+"/of-another-user", dir+"/read.lua", dir+"/"+r.id+".conf"
+	write(t, secret, "secret")
+	if err := errors.Join(os.Chmod(secret, 0o600), os.Chown(secret, 4711, 4711)); err != nil {
+		t.Fatal(err)
+	}
+	write(t, lua, `core.register_task(function()
+	local file, reason = io.open("`+secret+`")
+	core.Alert("it reads " .. (file and file:read() or reason))
+end)`)
+	for _, asked := range []string{"uid 4711\n    gid 4711", "user root\n    group root", "uid 0\n    gid 0"} {
+		t.Run(asked, func(t *testing.T) {
+			write(t, configuration, "global\n    "+asked+"\n    pidfile "+pid+"\n    lua-load "+lua+"\n    log stderr local0\n\nlisten listener\n    mode http\n    bind 127.0.0.1:8080\n    timeout client 1s\n")
+			k := kind{agent: agent, profile: "haproxy", namespace: r.namespace, arguments: []string{"-f", configuration}}
+			since := now()
+			s := start(t, agent, k.parameters())
+			if got, want := usersOf(t, int(*s.Runtime.ProcessID)), fmt.Sprintf("%[1]d:%[1]d %[1]d", neutronUser); got != want {
+				t.Errorf("it runs as %s, want %s", got, want)
+			}
+			eventually(t, 10*time.Second, "it says what it reads", func() bool {
+				for _, e := range entriesSince(t, since, "_SYSTEMD_UNIT="+s.Runtime.Unit) {
+					if text, _ := e["MESSAGE"].(string); strings.Contains(text, "it reads ") {
+						if !strings.Contains(text, "Permission denied") {
+							t.Error(text)
+						}
+						return true
+					}
+				}
+				return false
+			})
+			if _, err := as(t, agent).Stop(minute(t), interfaces.StopParameters{ID: s.ID}); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
 }
