@@ -91,6 +91,7 @@ func needNetRaw() []try {
 	return []try{
 		{"packet", raw(unix.SYS_SOCKET, unix.AF_PACKET, unix.SOCK_RAW, 0)},
 		{"VRRP", raw(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_RAW, 112)},
+		{"AH", raw(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_AH)},
 	}
 }
 

@@ -51,7 +51,7 @@ func TestHardeningSeccompRefuses(t *testing.T) {
 func refusedByFilter(profile, name, got string) bool {
 	switch name {
 	case "netlink 12", "netlink 12 with high bits": // NETLINK_NETFILTER
-		return got == "ok" == (profile == "conntrackd")
+		return got == map[bool]string{true: "ok", false: "EPERM"}[profile == "conntrackd"]
 	case "clone3":
 		return got == "ENOSYS"
 	case "open_tree_attr", "statmount", "listmount", "listns":

@@ -109,7 +109,8 @@ func TestHardeningSeccompFile(t *testing.T) {
 	if f.DefaultAction != errno || f.DefaultErrnoRet != eperm {
 		t.Errorf("by default it says %s %d, want %s %d", f.DefaultAction, f.DefaultErrnoRet, errno, eperm)
 	}
-	conditional := map[string]bool{} // by name: whether its rules have conditions
+	type call struct{ arch, name string }
+	conditional := map[call]bool{} // whether its rules have conditions
 	for _, r := range f.Syscalls {
 		if r.Comment == "" || len(r.Names) == 0 || !slices.IsSorted(r.Names) {
 			t.Errorf("%q (%q): it needs a comment, and names in their order", r.Names, r.Comment)
@@ -118,11 +119,16 @@ func TestHardeningSeccompFile(t *testing.T) {
 			t.Errorf("%q: %s %d, want %s, or %s %d", r.Names, r.Action, r.ErrnoRet, allow, errno, enosys)
 		}
 		for _, name := range r.Names {
-			had, known := conditional[name]
-			if known && (!had || len(r.Args) == 0) {
-				t.Errorf("%s has a rule without a condition, and another one", name)
+			for _, arch := range architectures {
+				if !r.holds(arch) {
+					continue
+				}
+				had, known := conditional[call{arch, name}]
+				if known && (!had || len(r.Args) == 0) {
+					t.Errorf("%s has a rule without a condition, and another one, on %s", name, arch)
+				}
+				conditional[call{arch, name}] = len(r.Args) > 0
 			}
-			conditional[name] = len(r.Args) > 0 || len(r.Includes.Arches)+len(r.Excludes.Arches) > 0
 		}
 		checkMatches(t, r)
 	}
