@@ -39,9 +39,11 @@ func (c *Core) Events() *Subscription {
 // Observe watches the units and feeds Watch and Events, until ctx ends. It must run
 // once.
 func (c *Core) Observe(ctx context.Context) {
-	var sweeper sync.WaitGroup
-	defer sweeper.Wait()
-	sweeper.Go(func() { c.sweep(ctx) })
+	due := make(chan struct{}, 1)
+	var sweepers sync.WaitGroup
+	defer sweepers.Wait()
+	sweepers.Go(func() { c.sweep(ctx, due) })
+	sweepers.Go(func() { c.awaitLeftovers(ctx, due) })
 	changes := c.Units.Changes()
 	defer changes.Close()
 	c.events.watch(changes.Pending)
@@ -55,6 +57,9 @@ func (c *Core) Observe(ctx context.Context) {
 			c.lookFailed(ctx, err)
 			all = true
 			continue
+		}
+		if all { // what ended before was not seen
+			askFor(due)
 		}
 		_ = pause(ctx, observePause)
 		if changes.Wait(ctx) == nil && pause(ctx, observeSettle) == nil {
@@ -127,10 +132,9 @@ func sidecarsAmong(names []string) []interfaces.ID {
 	return ids
 }
 
-// sweep starts sidecar-clean.service when a sidecar has ended whose removal has not
-// worked, and whenever the state of the units was not known before, as at the start.
-// sidecar-launch does so itself when a removal fails, but not if it is killed.
-func (c *Core) sweep(ctx context.Context) {
+// awaitLeftovers asks for a sweep when a sidecar has ended whose removal has not worked.
+// sidecar-launch starts one itself when a removal fails, but not if it is killed.
+func (c *Core) awaitLeftovers(ctx context.Context, due chan<- struct{}) {
 	s := c.Events()
 	defer s.Close()
 	for {
@@ -144,12 +148,36 @@ func (c *Core) sweep(ctx context.Context) {
 				continue
 			}
 			c.Logger.Warn("a container could not be removed yet; sidecar-clean.service tries again until it can", "sidecar", *event.ID)
-		case interfaces.EventSynchronized:
-		default:
-			continue
+			askFor(due)
+		case interfaces.EventSynchronized: // some events were lost
+			askFor(due)
 		}
-		if err := c.Units.Trigger(ctx, sweepUnit); err != nil {
-			c.Logger.Warn("cannot have containers removed that are left", "error", err)
+	}
+}
+
+// sweep starts sidecar-clean.service when it is asked for, and tries until it can.
+func (c *Core) sweep(ctx context.Context, due <-chan struct{}) {
+	for {
+		select {
+		case <-due:
+		case <-ctx.Done():
+			return
 		}
+		for wait := observeRetry; ; wait = min(2*wait, observeTimeout) {
+			err := c.Units.Trigger(ctx, sweepUnit)
+			if err == nil || ctx.Err() != nil {
+				break
+			}
+			c.Logger.Warn("cannot have containers removed that are left", "error", err, "again_in", wait)
+			_ = pause(ctx, wait)
+		}
+	}
+}
+
+// askFor asks once, however often it is called before somebody looks.
+func askFor(due chan<- struct{}) {
+	select {
+	case due <- struct{}{}:
+	default:
 	}
 }

@@ -155,6 +155,9 @@ func (d *daemon) serve(ctx context.Context, set *policy.Set) error {
 	watchdog := watchdogTicks(d.logger)
 	twin := d.startTwin(ctx)
 	d.agents, d.profiles = len(set.Agents()), len(set.Profiles())
+	if err := forgetVerdict(d.options.runtimeDirectory); err != nil {
+		return err
+	}
 	d.tell()
 	d.notify("READY=1\nSTATUS=" + d.status())
 	for {

@@ -31,7 +31,7 @@ const (
 	maxHanging       = 64
 )
 
-// errLate is the end of a listener that came when nobody waited for it any more.
+// errLate: the socket was bound after directoryTimeout.
 var errLate = fmt.Errorf("it was bound after more than %v", directoryTimeout)
 
 // listeners are the sockets that are served: the host's, and one for each agent.

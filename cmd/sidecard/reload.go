@@ -26,12 +26,12 @@ func requestReload(ctx context.Context, runtimeDirectory string, pid int) error 
 		return fmt.Errorf("process %d: %w", pid, err)
 	}
 	defer unix.Close(pidfd)
-	before, err := readVerdict(runtimeDirectory)
-	if err != nil {
-		return fmt.Errorf("%w; see the log of sidecard, and restart it if it is of another version", err)
-	}
+	before, unknown := readVerdict(runtimeDirectory)
 	if err := unix.PidfdSendSignal(pidfd, unix.SIGHUP, nil, 0); err != nil {
 		return fmt.Errorf("signal process %d: %w", pid, err)
+	}
+	if unknown != nil {
+		return fmt.Errorf("sidecard (process %d) was told to reload, and its log says what became of it: %w", pid, unknown)
 	}
 	ctx, cancel := context.WithTimeout(ctx, reloadTimeout)
 	defer cancel()

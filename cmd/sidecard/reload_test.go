@@ -47,9 +47,6 @@ func TestHardeningReloadOfADaemonThatEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	pid := daemon.Process.Pid
-	if err := requestReload(t.Context(), directory, pid); err == nil || !strings.Contains(err.Error(), "another version") {
-		t.Errorf("without a verdict: %v", err)
-	}
 	if err := (verdict{}).write(directory); err != nil {
 		t.Fatal(err)
 	}
@@ -76,6 +73,9 @@ func TestHardeningReloadWithoutAVerdict(t *testing.T) {
 	if err := os.Mkdir(verdictPath(directory)+".new", 0o700); err != nil { // as good as a full disk
 		t.Fatal(err)
 	}
+	if err := errors.Join(forgetVerdict(directory), forgetVerdict(directory)); err != nil {
+		t.Fatal(err)
+	}
 	if err := (verdict{}).write(directory); err == nil {
 		t.Error("no error")
 	}
@@ -85,5 +85,28 @@ func TestHardeningReloadWithoutAVerdict(t *testing.T) {
 	}
 	if err := requestReload(t.Context(), directory, daemon.Process.Pid); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%v, want that there is no verdict", err)
+	}
+	var ended *exec.ExitError
+	if err := daemon.Wait(); !errors.As(err, &ended) || ended.Sys().(syscall.WaitStatus).Signal() != syscall.SIGHUP {
+		t.Errorf("the daemon was not told to reload: %v", err)
+	}
+}
+
+// TestHardeningReloadVerdictThatCannotBeWritten: one reload whose verdict is lost does not
+// keep the next one's from being heard.
+func TestHardeningReloadVerdictThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	directory := t.TempDir()
+	if err := (verdict{Begun: 1, Ended: 1}).write(directory); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(verdictPath(directory)+".new", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := (verdict{Begun: 2, Ended: 2}).write(directory); err == nil {
+		t.Error("no error")
+	}
+	if v, err := readVerdict(directory); err != nil || v.Ended != 1 {
+		t.Errorf("the verdict is %+v, %v; want the one before", v, err)
 	}
 }

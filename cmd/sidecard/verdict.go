@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,20 +32,19 @@ func readVerdict(runtimeDirectory string) (verdict, error) {
 	return v, nil
 }
 
-// write puts the verdict in the place of the one before, or else deletes that: it may be
-// of another daemon, and must not be taken for an answer of this one.
+// forgetVerdict deletes the verdict of the daemon before, which must not be taken for an
+// answer of this one.
+func forgetVerdict(runtimeDirectory string) error { return os.RemoveAll(verdictPath(runtimeDirectory)) }
+
+// write puts the verdict in the place of the one before, which stays if that fails.
 func (v verdict) write(runtimeDirectory string) error {
 	text, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
 	path := verdictPath(runtimeDirectory)
-	err = os.WriteFile(path+".new", text, 0o600)
-	if err == nil {
-		err = os.Rename(path+".new", path)
+	if err := os.WriteFile(path+".new", text, 0o600); err != nil {
+		return err
 	}
-	if err != nil {
-		return errors.Join(err, os.RemoveAll(path))
-	}
-	return nil
+	return os.Rename(path+".new", path)
 }

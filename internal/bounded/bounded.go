@@ -29,7 +29,7 @@ type Calls struct {
 	hung   int               // calls that nobody waits for any more
 }
 
-// share is what one key has of it.
+// share counts the calls of one key.
 type share struct {
 	slots chan struct{} // one for each call that runs
 	hung  int           // calls that nobody waits for any more
@@ -97,7 +97,7 @@ func (c *Calls) enter(key string) (*share, error) {
 	select {
 	case own.slots <- struct{}{}:
 	case <-timer.C:
-		c.leave(key, own)
+		c.release(key, own)
 		return nil, fmt.Errorf("%w: %d calls are under way", ErrHangs, c.perKey)
 	}
 	select {
@@ -105,7 +105,7 @@ func (c *Calls) enter(key string) (*share, error) {
 		return own, nil
 	case <-timer.C:
 		<-own.slots
-		c.leave(key, own)
+		c.release(key, own)
 		return nil, fmt.Errorf("%w: %d calls are under way", ErrHangs, cap(c.slots))
 	}
 }
@@ -114,7 +114,7 @@ func (c *Calls) enter(key string) (*share, error) {
 func (c *Calls) exit(key string, own *share) {
 	<-c.slots
 	<-own.slots
-	c.leave(key, own)
+	c.release(key, own)
 }
 
 // join returns the share of a key, unless too many calls hang.
@@ -133,7 +133,7 @@ func (c *Calls) join(key string) (*share, error) {
 	return own, nil
 }
 
-func (c *Calls) leave(key string, own *share) {
+func (c *Calls) release(key string, own *share) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if own.users--; own.users == 0 {

@@ -1,5 +1,5 @@
 // Package sdnotify sends messages to the service manager, as sd_notify(3) does, within a
-// time limit: systemd reads its socket only as fast as it gets round to it.
+// time limit: systemd reads its socket when it has time.
 //
 // Out of scope: what a message says, and waiting until it was read (BARRIER=1).
 package sdnotify

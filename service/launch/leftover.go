@@ -49,7 +49,7 @@ func (l Launcher) HasLeftover(id string) bool {
 	return validID(id) && err == nil
 }
 
-// note notes what Sweep is to run for a unit until it works. A note that an earlier
+// note writes the command that Sweep is to run for a unit until it works. A note that an earlier
 // removal of the unit left is kept: it is about the same container.
 func (l Launcher) note(ctx context.Context, id string, argv []string) (leftover, error) {
 	if !validID(id) {

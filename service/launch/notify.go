@@ -13,7 +13,8 @@ import (
 // Notify sends the service manager a new state, lines as in sd_notify(3), and waits until
 // the manager has read it: the manager looks up the unit that the sender belongs to, and
 // could not if the sender had exited. socket is NOTIFY_SOCKET; Notify does nothing if it
-// is "". limit holds for each of the two steps. The wait is BARRIER=1 of sd_notify(3).
+// is "". limit holds for each of the three steps: two messages, and the wait for the answer
+// to the second (BARRIER=1 of sd_notify(3)).
 func Notify(socket, state string, limit time.Duration) error {
 	if socket == "" {
 		return nil

@@ -71,7 +71,9 @@ func TestHardeningSeccompProtocols(t *testing.T) {
 var refusedOptions = map[uint64]func(option uint64) bool{
 	unix.SOL_SOCKET: func(uint64) bool { return false },
 	unix.SOL_IP:     func(option uint64) bool { return option >= 64 },
-	unix.SOL_TCP:    func(option uint64) bool { return option >= 64 || option == unix.TCP_CONGESTION || option == unix.TCP_ULP },
+	unix.SOL_TCP: func(option uint64) bool {
+		return option >= 64 || option == unix.TCP_CONGESTION || option == unix.TCP_ULP
+	},
 	unix.SOL_IPV6: func(option uint64) bool {
 		return option == unix.IPV6_JOIN_ANYCAST || option == unix.IPV6_LEAVE_ANYCAST ||
 			option >= 64 && option != unix.IPV6_RECVTCLASS && option != unix.IPV6_TCLASS && (option < 72 || option > 79)

@@ -75,7 +75,7 @@ func (f *Fake) Start(ctx context.Context, name string, properties []Property) (U
 	return f.await(ctx, "Start", name, job)
 }
 
-// Trigger is Conn.Trigger. Nothing comes of it but that Starts counts it.
+// Trigger is Conn.Trigger. It only counts in Starts.
 func (f *Fake) Trigger(ctx context.Context, name string) error {
 	if err := f.before(ctx, "Trigger", name); err != nil {
 		return err
