@@ -47,8 +47,9 @@ type daemon struct {
 	core      *service.Core
 	server    *varlink.Server
 	listeners *listeners
-	verdict   verdict
-	agents    int // how many the policy in force has
+	verdict   verdict // of the reloads, as sidecard -reload may read it
+	failed    bool    // the last reload
+	agents    int     // how many the policy in force has
 	profiles  int
 }
 

@@ -19,7 +19,8 @@ const (
 
 // requestReload makes the daemon of that process read its policy files, and returns
 // why it does not take them. A reload that has begun after the verdict was read has
-// read files that are no older than this call, whoever asked for it.
+// read files that are no older than this call, whoever asked for it. Without a verdict
+// to begin with, requestReload asks for the reload and returns an error.
 func requestReload(ctx context.Context, runtimeDirectory string, pid int) error {
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
@@ -50,7 +51,7 @@ func requestReload(ctx context.Context, runtimeDirectory string, pid int) error 
 		select {
 		case <-time.After(reloadPoll):
 		case <-ctx.Done():
-			return fmt.Errorf("sidecard (process %d) has not reloaded within %v: see its log", pid, reloadTimeout)
+			return fmt.Errorf("sidecard (process %d) has not written within %v that it has reloaded: see its log", pid, reloadTimeout)
 		}
 	}
 }
@@ -65,16 +66,33 @@ func hasEnded(pidfd int) bool {
 // verdict what became of it.
 func (d *daemon) reload(ctx context.Context) {
 	d.notify("RELOADING=1\n" + monotonicUSec())
-	d.verdict.Begun++
-	d.tell()
+	begun := d.tellBegin()
 	err := d.takePolicy(ctx)
+	if err != nil {
+		d.logger.Error("reload failed", "error", err)
+	}
+	d.failed = err != nil
+	if begun {
+		d.tellEnd(err)
+	}
+	d.notify("READY=1\nSTATUS=" + d.status())
+}
+
+// tellBegin writes that a reload has begun, and reports whether it could. If it could not,
+// the reload's end must not be written either: a client that reads the file during the
+// reload would take that end for the end of the reload that it asks for.
+func (d *daemon) tellBegin() bool {
+	d.verdict.Begun++
+	return d.tell()
+}
+
+// tellEnd writes how the reload of the last tellBegin has ended.
+func (d *daemon) tellEnd(err error) {
 	d.verdict.Ended, d.verdict.Error = d.verdict.Begun, ""
 	if err != nil {
 		d.verdict.Error = err.Error()
-		d.logger.Error("reload failed", "error", err)
 	}
 	d.tell()
-	d.notify("READY=1\nSTATUS=" + d.status())
 }
 
 // takePolicy reads the policy files and opens and closes sockets accordingly.
@@ -92,16 +110,19 @@ func (d *daemon) takePolicy(ctx context.Context) error {
 	return nil
 }
 
-func (d *daemon) tell() {
-	if err := d.verdict.write(d.options.runtimeDirectory); err != nil {
-		d.logger.Error("cannot write what became of a reload; sidecard -reload fails", "error", err)
+// tell writes the verdict, and reports whether it could.
+func (d *daemon) tell() bool {
+	err := d.verdict.write(d.options.runtimeDirectory)
+	if err != nil {
+		d.logger.Error("cannot write what became of a reload; sidecard -reload does not learn it", "error", err)
 	}
+	return err == nil
 }
 
 // status is what systemctl status shows.
 func (d *daemon) status() string {
 	text := fmt.Sprintf("%d agents, %d profiles", d.agents, d.profiles)
-	if d.verdict.Error != "" {
+	if d.failed {
 		text += "; the last reload failed: see the log"
 	}
 	return text

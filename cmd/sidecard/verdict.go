@@ -11,8 +11,8 @@ import (
 // sidecard -reload reads it there: a signal has no answer.
 type verdict struct {
 	Begun int    `json:"begun"` // how many reloads have begun
-	Ended int    `json:"ended"` // and how many of them have ended
-	Error string `json:"error"` // of the last that has ended; "" if there was none
+	Ended int    `json:"ended"` // the number of the last one that has ended, and whose begin was written
+	Error string `json:"error"` // of that one; "" if there was none
 }
 
 func verdictPath(runtimeDirectory string) string {
