@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -65,19 +66,57 @@ func TestHardeningRemovalThatNobodyFinished(t *testing.T) {
 func TestHardeningRemovalSweepIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		refusals := 3
+		var refusals atomic.Int32
+		refusals.Store(3)
 		h := newFakeHost(t)
 		h.units.Before = func(operation, name string) error {
-			if operation == "Trigger" && name == sweepUnit && refusals > 0 {
-				refusals--
+			if operation == "Trigger" && name == sweepUnit && refusals.Load() > 0 {
+				refusals.Add(-1)
 				return errors.New("the bus is away")
 			}
 			return nil
 		}
 		h.observe(t)
 		time.Sleep(20 * time.Second)
-		if refusals != 0 || h.units.Starts(sweepUnit) == 0 {
-			t.Errorf("%d refusals are left, %d sweeps; want none left, and a sweep", refusals, h.units.Starts(sweepUnit))
+		if refusals.Load() != 0 || h.units.Starts(sweepUnit) == 0 {
+			t.Errorf("%d refusals are left, %d sweeps; want none left, and a sweep", refusals.Load(), h.units.Starts(sweepUnit))
 		}
 	})
+}
+
+// TestHardeningRemovalWhileTheBusIsAway: what happened while the bus was away is looked up
+// when it is back, and so are removals that have not worked; a sidecar that began and ended
+// meanwhile gives no event.
+func TestHardeningRemovalWhileTheBusIsAway(t *testing.T) {
+	t.Parallel()
+	for name, away := range map[string]func(operation string) bool{
+		"for looks": func(operation string) bool { return operation == "List" },
+		"for all":   func(string) bool { return true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := newFakeHost(t)
+				var gone atomic.Bool
+				h.units.Before = func(operation, _ string) error {
+					if gone.Load() && away(operation) {
+						return systemd.ErrDisconnected
+					}
+					return nil
+				}
+				h.observe(t)
+				h.launch(t, "net-0")
+				time.Sleep(time.Second)
+				before := h.units.Starts(sweepUnit)
+				gone.Store(true)
+				h.units.Update(dnsmasqID("net-0").Unit(), func(*systemd.Unit) {})
+				time.Sleep(10 * observeRetry)
+				gone.Store(false)
+				time.Sleep(2 * observeRetry)
+				if h.units.Starts(sweepUnit) == before {
+					t.Error("no sweep after the bus was away")
+				}
+			})
+		})
+	}
 }
