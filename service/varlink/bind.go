@@ -70,7 +70,7 @@ func (f file) bind(mode fs.FileMode) (*net.UnixListener, error) {
 	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: f.path, Net: "unix"})
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.shown, err)
+		return nil, f.failed("listen", err)
 	}
 	l.SetUnlinkOnClose(false)
 	if err := f.chmodSocket(mode); err != nil {
@@ -180,7 +180,7 @@ func (f file) removeSocket() error {
 		return err
 	}
 	defer unix.Close(fd)
-	return os.Remove(f.path) // of what has taken its place since: a symlink itself, not what it leads to
+	return f.failed("remove", os.Remove(f.path)) // of what has taken its place since: a symlink itself, not what it leads to
 }
 
 // openSocket opens the file, which must be a socket, without doing anything to it
@@ -206,7 +206,23 @@ func (f file) chmodSocket(mode fs.FileMode) error {
 		return err
 	}
 	defer unix.Close(fd)
-	return os.Chmod(procFD(fd), mode)
+	return f.failed("chmod", os.Chmod(procFD(fd), mode))
+}
+
+// failed returns the error of an operation with the path that is shown in the place of the
+// one that the operation got; nil for nil.
+func (f file) failed(operation string, err error) error {
+	var netError *net.OpError
+	var pathError *fs.PathError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &netError):
+		err = netError.Err
+	case errors.As(err, &pathError):
+		err = pathError.Err
+	}
+	return &fs.PathError{Op: operation, Path: f.shown, Err: err}
 }
 
 // procFDs is the directory of our own descriptors (proc_pid_fd(5)).

@@ -44,8 +44,9 @@ func TestVarlinkBindAgent(t *testing.T) {
 				t.Errorf("%s: %v, want %v", path, got, want)
 			}
 		}
-		if address := l.Addr().String(); !boundAt(address, AgentSocket(dir, "neutron-l3")) || boundAt(address, dir+"/another") {
-			t.Errorf("the address %s is not known again", address)
+		address, path := l.Addr().String(), AgentSocket(dir, "neutron-l3")
+		if !boundAt(address, path, true) || boundAt(address, path, false) || boundAt(address, dir+"/another", true) {
+			t.Errorf("the address %s is not known again, or is one of every socket", address)
 		}
 		l.Close()
 	}
@@ -184,5 +185,27 @@ func TestHardeningVarlinkBindUsesTheDirectoryThatItChecked(t *testing.T) {
 	}
 	if bound == 0 {
 		t.Error("it never worked, and so shows nothing")
+	}
+}
+
+// TestVarlinkBindErrorsHaveThePathOnce: the path that a system call got may lead through a
+// descriptor and tells a reader nothing.
+func TestVarlinkBindErrorsHaveThePathOnce(t *testing.T) {
+	t.Parallel()
+	given := filepath.Join(t.TempDir(), "missing", "s")
+	for _, f := range []file{{given, given}, {given, "/shown/s"}} {
+		_, listen := f.bind(0o666)
+		for want, err := range map[string]error{
+			"listen " + f.shown + ": bind: no such file or directory": listen,
+			"remove " + f.shown + ": no such file or directory":       f.failed("remove", os.Remove(f.path)),
+			"chmod " + f.shown + ": no such file or directory":        f.failed("chmod", os.Chmod(f.path, 0)),
+		} {
+			if err == nil || err.Error() != want || !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%v, want %s", err, want)
+			}
+		}
+	}
+	if err := (file{given, given}).failed("remove", nil); err != nil {
+		t.Error(err)
 	}
 }

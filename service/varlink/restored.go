@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/interfaces"
 )
 
 // firstFD is the first descriptor that systemd passes (SD_LISTEN_FDS_START).
@@ -31,7 +33,7 @@ func (s *FDStore) Restored(place Place) (map[string]*net.UnixListener, error) {
 	var problems []error
 	for i, whole := range takeNames() {
 		name, inode := splitName(whole)
-		l, err := restore(firstFD+i, inode, func() (string, uint64, error) { return place(name) })
+		l, err := restore(firstFD+i, name, inode, func() (string, uint64, error) { return place(name) })
 		if err == nil && listeners[name] != nil {
 			err = errors.Join(errors.New("there are two"), l.Close())
 		}
@@ -78,7 +80,7 @@ func takeNames() []string {
 }
 
 // restore makes a listener of a descriptor, which it takes over.
-func restore(fd int, inode string, place func() (string, uint64, error)) (*net.UnixListener, error) {
+func restore(fd int, name, inode string, place func() (string, uint64, error)) (*net.UnixListener, error) {
 	unix.CloseOnExec(fd)
 	file := os.NewFile(uintptr(fd), "listener")
 	if file == nil {
@@ -89,7 +91,8 @@ func restore(fd int, inode string, place func() (string, uint64, error)) (*net.U
 	if err != nil {
 		return nil, err
 	}
-	if err := checkListening(fd, want); err != nil {
+	throughFD := inode != "" && interfaces.ValidName(name) // the host's name is no agent's
+	if err := checkListening(fd, want, throughFD); err != nil {
 		return nil, err
 	}
 	if inode != "" && inode != strconv.FormatUint(now, 10) {
@@ -108,8 +111,8 @@ func restore(fd int, inode string, place func() (string, uint64, error)) (*net.U
 }
 
 // checkListening asks the kernel whether fd is a stream socket that listens at
-// path.
-func checkListening(fd int, path string) error {
+// path; for throughFD see boundAt.
+func checkListening(fd int, path string, throughFD bool) error {
 	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 	if err != nil {
 		return err
@@ -123,14 +126,20 @@ func checkListening(fd int, path string) error {
 		return err
 	}
 	local, ok := address.(*unix.SockaddrUnix)
-	if !ok || !boundAt(local.Name, path) || kind != unix.SOCK_STREAM || listening != 1 {
+	if !ok || !boundAt(local.Name, path, throughFD) || kind != unix.SOCK_STREAM || listening != 1 {
 		return fmt.Errorf("not a stream socket that listens at %s", path)
 	}
 	return nil
 }
 
-// boundAt reports whether a socket of this address may be the one at path. BindAgent
-// binds through a descriptor, so that only the last part of its addresses says anything.
-func boundAt(address, path string) bool {
-	return address == path || strings.HasPrefix(address, procFDs) && filepath.Base(address) == filepath.Base(path)
+// boundAt reports whether a socket of this address may be the one at path. An agent's socket
+// was bound through a descriptor of its directory (BindAgent), so that its address does not
+// name the directory: throughFD accepts such an address, and the caller must compare the
+// inode numbers.
+func boundAt(address, path string, throughFD bool) bool {
+	number, isFD := strings.CutPrefix(filepath.Dir(address), procFDs)
+	if _, err := strconv.ParseUint(number, 10, 32); throughFD && isFD && err == nil {
+		return filepath.Base(address) == filepath.Base(path)
+	}
+	return address == path
 }

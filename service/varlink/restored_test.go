@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,8 +43,12 @@ func TestRestartVarlinkRestored(t *testing.T) {
 	if err := unix.Listen(int(packets.Fd()), 1); err != nil {
 		t.Fatal(err)
 	}
+	agent, plainAgent := bindAgentFile(t, dir, "agent"), bindAgentFile(t, dir, "agent-without-inode")
 
 	got := runRestored(t, dir, []stored{
+		{agent.name("agent"), agent.File},
+		{"agent-without-inode", plainAgent.File},
+		{agent.name("HOST"), agent.File},
 		{good.name("good"), good.File},
 		{good.name("good"), good.File},
 		{"sidecard.socket", unitSocket.File},
@@ -55,7 +60,7 @@ func TestRestartVarlinkRestored(t *testing.T) {
 		{"deaf", deaf},
 		{"packets", packets},
 	})
-	want := "listener good\nlistener sidecard.socket\nproblems 8\nenvironment \n"
+	want := "listener agent\nlistener good\nlistener sidecard.socket\nproblems 10\nenvironment \n"
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("restored (-want +got):\n%s", diff)
 	}
@@ -91,6 +96,33 @@ func bindFile(t *testing.T, path string) boundFile {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return fileOf(t, l, path)
+}
+
+// bindAgentFile binds an agent's socket, in whose place testPlace looks for it.
+func bindAgentFile(t *testing.T, dir, agent string) boundFile {
+	t.Helper()
+	l, err := BindAgent(dir, agent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fileOf(t, l, AgentSocket(dir, agent))
+}
+
+// testPlace is where the sockets of the tests are. The host's is an agent's file here: all
+// of it fits but for the address.
+func testPlace(dir, name string) string {
+	switch {
+	case name == "HOST":
+		return AgentSocket(dir, "agent")
+	case strings.HasPrefix(name, "agent"):
+		return AgentSocket(dir, name)
+	}
+	return filepath.Join(dir, name)
+}
+
+func fileOf(t *testing.T, l *net.UnixListener, path string) boundFile {
+	t.Helper()
 	inode, err := InodeOf(path)
 	if err != nil {
 		t.Fatal(err)
@@ -149,12 +181,12 @@ func TestRestoredHelper(t *testing.T) {
 		if name == "unknown" {
 			return "", 0, errors.New("not served any more")
 		}
-		path := filepath.Join(dir, name)
+		path := testPlace(dir, name)
 		inode, err := InodeOf(path)
 		return path, inode, err
 	})
 	for _, name := range slices.Sorted(maps.Keys(listeners)) {
-		if err := refuseDead(listeners[name].Addr().String()); err != nil {
+		if err := refuseDead(testPlace(dir, name)); err != nil {
 			t.Error(err)
 		}
 		c, err := listeners[name].Accept()
