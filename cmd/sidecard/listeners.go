@@ -268,12 +268,16 @@ func (l *listeners) drop(names []string) {
 		delete(l.served, name)
 		l.server.Remove(name)
 		unstored := l.store.Unstore(name)
-		all.Go(func() {
-			unbound := bounded.Err(l.calls, name, func() error { return varlink.UnbindAgent(l.agents(), name) })
-			if err := errors.Join(unstored, unbound); err != nil {
-				l.logger.Error("the socket of an agent that has gone", "agent", name, "error", err)
-			}
-		})
+		all.Go(func() { l.unbind(name, unstored) })
 	}
 	all.Wait()
+}
+
+// unbind removes the socket of an agent whose policy file has gone, and its directory. It
+// logs the error, if there is one, together with an earlier one.
+func (l *listeners) unbind(name string, earlier error) {
+	err := bounded.Err(l.calls, name, func() error { return varlink.UnbindAgent(l.agents(), name) })
+	if err = errors.Join(earlier, err); err != nil {
+		l.logger.Error("the socket of an agent that has gone", "agent", name, "error", err)
+	}
 }

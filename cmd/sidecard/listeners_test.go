@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"os"
@@ -195,17 +196,43 @@ func due(t *testing.T, l *listeners) failed {
 func TestHardeningListenerThatIsBoundLate(t *testing.T) {
 	newManager(t)
 	l, _ := newListeners(t)
-	calls := l.calls
-	l.calls = bounded.New(0, 1, maxHanging)
-	for range 1000 { // some do not begin, some are quick
-		if _, err := l.bind(t.Context(), "agent"); err != nil && strings.Contains(err.Error(), "within") {
-			break
-		}
-	}
-	l.calls = calls
+	l.bindLate(t, "agent")
 	l.reopen(t.Context(), due(t, l))
 	if err := l.answers("agent"); err != nil {
 		t.Errorf("after a listener that was late: %v", err)
+	}
+}
+
+// bindLate binds a socket when nobody waits for it any more.
+func (l *listeners) bindLate(t *testing.T, name string) {
+	t.Helper()
+	calls := l.calls
+	defer func() { l.calls = calls }()
+	l.calls = bounded.New(0, 1, maxHanging)
+	for range 1000 { // some do not begin, some are quick
+		if _, err := l.bind(t.Context(), name); err != nil && strings.Contains(err.Error(), "within") {
+			return
+		}
+	}
+	t.Fatal("it was never late")
+}
+
+// TestHardeningListenerThatIsBoundLateForNobody shows that the file of a socket that was
+// bound late does not stay when its agent has gone meanwhile.
+func TestHardeningListenerThatIsBoundLateForNobody(t *testing.T) {
+	newManager(t)
+	l, _ := newListeners(t)
+	if err := l.set(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	l.bindLate(t, "agent")
+	for late := false; !late; { // the one that was served has ended, too
+		f := due(t, l)
+		late = errors.Is(f.err, errLate)
+		l.reopen(t.Context(), f)
+	}
+	if _, err := os.Lstat(l.path("agent")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("its file is left: %v", err)
 	}
 }
 

@@ -60,12 +60,16 @@ func (l *listeners) openLater(ctx context.Context, f failed) {
 	}
 }
 
-// reopen opens a socket again, unless it was closed on purpose or is served again.
+// reopen opens a socket again, unless it was closed on purpose or is served again. A late
+// socket of an agent that a reload has removed is removed, too.
 func (l *listeners) reopen(ctx context.Context, f failed) {
 	if f.was.UnixListener == nil {
 		delete(l.reopening, f.name)
 	}
 	if !l.wanted[f.name] {
+		if errors.Is(f.err, errLate) {
+			l.unbind(f.name, nil)
+		}
 		return
 	}
 	found := l.look(ctx, f.name)
