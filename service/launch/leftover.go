@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -49,8 +50,8 @@ func (l Launcher) HasLeftover(id string) bool {
 	return validID(id) && err == nil
 }
 
-// note writes the command that Sweep is to run for a unit until it works. A note that an earlier
-// removal of the unit left is kept: it is about the same container.
+// note writes the command for Sweep. A note that an earlier removal of the unit left is
+// kept, unless it is damaged: it is about the same container.
 func (l Launcher) note(ctx context.Context, id string, argv []string) (leftover, error) {
 	if !validID(id) {
 		return leftover{}, fmt.Errorf("id %.100q is not AGENT.PROFILE.HASH", id)
@@ -71,10 +72,10 @@ func (l Launcher) note(ctx context.Context, id string, argv []string) (leftover,
 		if err != nil {
 			return leftover{}, err
 		}
-		if _, err = n.command(); err == nil {
+		if _, err = n.command(); !errors.Is(err, errDamaged) {
 			return n, nil
 		}
-		if err = n.done(); err != nil { // it is damaged
+		if err = n.done(); err != nil {
 			return leftover{}, err
 		}
 	}
@@ -222,18 +223,26 @@ func (l Launcher) sweep(ctx context.Context, name string) error {
 	return n.done()
 }
 
-// command reads the command of a note.
+// errDamaged means that a note has no command.
+var errDamaged = errors.New("is damaged")
+
+// command reads the command of a note. Its program may be missing for a while, as when the
+// engine is being upgraded: the note is not damaged then.
 func (n leftover) command() ([]string, error) {
 	text, err := os.ReadFile(n.path)
-	var argv []string
-	if err == nil {
-		err = json.Unmarshal(text, &argv)
+	if err != nil {
+		return nil, err
 	}
+	var argv []string
+	err = json.Unmarshal(text, &argv)
 	if err == nil && (len(argv) == 0 || !filepath.IsAbs(argv[0])) {
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s is damaged: %w; remove the container by hand, and then this file", n.path, err)
+		return nil, fmt.Errorf("%s %w: %w; remove the container by hand, and then this file", n.path, errDamaged, err)
 	}
-	return argv, unix.Access(argv[0], unix.X_OK)
+	if err := unix.Access(argv[0], unix.X_OK); err != nil {
+		return nil, &fs.PathError{Op: "access", Path: argv[0], Err: err}
+	}
+	return argv, nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -149,6 +150,30 @@ func TestHardeningRemovalNotesThatAreBroken(t *testing.T) {
 		if _, err := l.note(t.Context(), id, argv); err == nil || l.HasLeftover(id) {
 			t.Errorf("id %q: %v", id, err)
 		}
+	}
+}
+
+// TestHardeningRemovalWithoutItsProgram: a note whose program is missing, because it is
+// being upgraded, is kept.
+func TestHardeningRemovalWithoutItsProgram(t *testing.T) {
+	t.Parallel()
+	l, argv, _, _ := stubborn(t)
+	missing := []string{filepath.Dir(l.Base) + "/missing", "first"}
+	n, err := l.note(t.Context(), testID, missing)
+	must(t, err)
+	n.unlock()
+	n, err = l.note(t.Context(), testID, argv)
+	must(t, err)
+	n.unlock()
+	text, err := os.ReadFile(n.path)
+	must(t, err)
+	var got []string
+	must(t, json.Unmarshal(text, &got))
+	if !slices.Equal(got, missing) {
+		t.Errorf("the note has %q, want %q", got, missing)
+	}
+	if err := l.Sweep(t.Context()); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), missing[0]) || !l.HasLeftover(testID) {
+		t.Errorf("a sweep: %v, note %v", err, l.HasLeftover(testID))
 	}
 }
 

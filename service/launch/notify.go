@@ -13,33 +13,32 @@ import (
 // Notify sends the service manager a new state, lines as in sd_notify(3), and waits until
 // the manager has read it: the manager looks up the unit that the sender belongs to, and
 // could not if the sender had exited. socket is NOTIFY_SOCKET; Notify does nothing if it
-// is "". limit holds for each of the three steps: two messages, and the wait for the answer
-// to the second (BARRIER=1 of sd_notify(3)).
+// is "". All of it takes at most limit. The wait is BARRIER=1 of sd_notify(3).
 func Notify(socket, state string, limit time.Duration) error {
 	if socket == "" {
 		return nil
 	}
+	deadline := time.Now().Add(limit)
 	if err := sdnotify.Send(socket, state, limit); err != nil {
 		return err
 	}
-	return barrier(socket, limit)
+	return barrier(socket, deadline)
 }
 
 // barrier sends one end of a pipe and waits until the manager has closed it. The manager
 // reads messages in the order in which they were sent.
-func barrier(socket string, limit time.Duration) error {
+func barrier(socket string, deadline time.Time) error {
 	ours, theirs, err := os.Pipe()
 	if err != nil {
 		return err
 	}
 	defer ours.Close()
-	err = sdnotify.Send(socket, "BARRIER=1", limit, int(theirs.Fd()))
+	err = sdnotify.Send(socket, "BARRIER=1", time.Until(deadline), int(theirs.Fd()))
 	theirs.Close()
 	if err != nil {
 		return err
 	}
 	fds := []unix.PollFd{{Fd: int32(ours.Fd())}}
-	deadline := time.Now().Add(limit)
 	for {
 		timeout := unix.NsecToTimespec(max(0, int64(time.Until(deadline))))
 		n, err := unix.Ppoll(fds, &timeout, nil)

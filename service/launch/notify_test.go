@@ -2,6 +2,7 @@ package launch
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"strings"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/internal/sdnotify"
 )
 
 // manager stands for systemd: it reads two messages and closes what came with
@@ -89,5 +92,36 @@ func TestLaunchNotifyHasADeadline(t *testing.T) {
 	}
 	if err := Notify("", "x", time.Minute); err != nil {
 		t.Errorf("without NOTIFY_SOCKET: %v", err)
+	}
+}
+
+// TestLaunchNotifyHasOneDeadline has a manager that reads late, and does not answer then.
+func TestLaunchNotifyHasOneDeadline(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp("/tmp", "n")
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	address := dir + "/notify"
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: address, Net: "unixgram"})
+	must(t, err)
+	t.Cleanup(func() { l.Close() })
+	queued := 0
+	for sdnotify.Send(address, "x", time.Millisecond) == nil { // until its queue is full
+		queued++
+	}
+	const limit = 2 * time.Second
+	time.AfterFunc(limit*3/4, func() {
+		for range queued + 1 { // all but the barrier
+			if _, err := l.Read(make([]byte, 100)); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	started := time.Now()
+	if err := Notify(address, "x", limit); !strings.Contains(fmt.Sprint(err), "waiting for the service manager") {
+		t.Errorf("error %v, want that the manager does not answer", err)
+	}
+	if took := time.Since(started); took > limit*3/2 {
+		t.Errorf("took %v, want %v", took, limit)
 	}
 }
