@@ -24,8 +24,8 @@ func callerOf(peer varlink.Peer) Caller {
 	return Caller{Agent: peer.Agent, PID: peer.PID, UID: peer.UID, PIDFD: peer.PIDFD, Oneway: peer.Oneway}
 }
 
-// origin is the key by which calls are counted that one caller must not have all of.
-func (c Caller) origin() string {
+// limitKey names the caller for limits: its agent, or its user.
+func (c Caller) limitKey() string {
 	if c.Agent != "" {
 		return "agent " + c.Agent
 	}

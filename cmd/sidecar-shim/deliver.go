@@ -29,7 +29,7 @@ func deliver(ctx context.Context, svc service, id, name string, ours func(interf
 	all, err := svc.List(ctx, interfaces.ListParameters{ID: &id})
 	switch {
 	case err != nil && !errors.Is(err, interfaces.ErrNoSuchSidecar):
-		return fmt.Errorf("%w (this is a guess: it cannot be listed: %w)", errStarting, err)
+		return fmt.Errorf("%w (assumed, because the sidecar cannot be listed: %w)", errStarting, err)
 	case len(all) == 0 || !ours(all[0]):
 		return unknown
 	}
