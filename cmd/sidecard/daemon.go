@@ -157,7 +157,7 @@ func (d *daemon) serve(ctx context.Context, set *policy.Set) error {
 	twin := d.startTwin(ctx)
 	d.agents, d.profiles = len(set.Agents()), len(set.Profiles())
 	if err := forgetVerdict(d.options.runtimeDirectory); err != nil {
-		return err
+		d.logger.Error("sidecard -reload may take what the daemon before said for an answer", "error", err)
 	}
 	d.tell()
 	d.notify("READY=1\nSTATUS=" + d.status())
