@@ -90,6 +90,7 @@ type Core struct {
 	events    events
 	watchers  watchers
 	detached  sync.WaitGroup // launches that are being carried through
+	sweepDue  chan struct{}  // a sweep is asked for
 }
 
 // New returns a core that decides by set.
@@ -102,6 +103,8 @@ func New(config Config, set *policy.Set) *Core {
 		lists:   newSlots(config.Starts),
 		outputs: newSlots(config.Starts),
 		limits:  newLimits(),
+
+		sweepDue: make(chan struct{}, 1),
 	}
 	c.policy.Store(set)
 	return c

@@ -39,11 +39,9 @@ func (c *Core) Events() *Subscription {
 // Observe watches the units and feeds Watch and Events, until ctx ends. It must run
 // once.
 func (c *Core) Observe(ctx context.Context) {
-	due := make(chan struct{}, 1)
-	var sweepers sync.WaitGroup
-	defer sweepers.Wait()
-	sweepers.Go(func() { c.sweep(ctx, due) })
-	sweepers.Go(func() { c.awaitLeftovers(ctx, due) })
+	var sweeper sync.WaitGroup
+	defer sweeper.Wait()
+	sweeper.Go(func() { c.sweep(ctx) })
 	changes := c.Units.Changes()
 	defer changes.Close()
 	c.events.watch(changes.Pending)
@@ -59,7 +57,7 @@ func (c *Core) Observe(ctx context.Context) {
 			continue
 		}
 		if all { // what ended before was not seen
-			askFor(due)
+			c.askForSweep()
 		}
 		_ = pause(ctx, observePause)
 		if changes.Wait(ctx) == nil && pause(ctx, observeSettle) == nil {
@@ -91,10 +89,12 @@ func (c *Core) look(ctx context.Context, names []string, all bool) (err error) {
 		units, err := c.listed(ctx, interfaces.UnitPattern)
 		if err == nil {
 			c.events.all(units, c.sidecar)
+			c.lookForLeftovers(ids, units)
 		}
 		return err
 	}
 	found := map[interfaces.ID]*systemd.Unit{}
+	there := map[interfaces.ID]systemd.Unit{}
 	for _, id := range ids {
 		units, err := c.listed(ctx, id.Unit())
 		if err != nil {
@@ -102,10 +102,11 @@ func (c *Core) look(ctx context.Context, names []string, all bool) (err error) {
 		}
 		found[id] = nil
 		if u, ok := units[id]; ok {
-			found[id] = &u
+			found[id], there[id] = &u, u
 		}
 	}
 	c.events.some(found, c.sidecar)
+	c.lookForLeftovers(ids, there)
 	return nil
 }
 
@@ -132,34 +133,26 @@ func sidecarsAmong(names []string) []interfaces.ID {
 	return ids
 }
 
-// awaitLeftovers asks for a sweep when a sidecar has ended whose removal has not worked.
-// sidecar-launch starts one itself when a removal fails, but not if it is killed.
-func (c *Core) awaitLeftovers(ctx context.Context, due chan<- struct{}) {
-	s := c.Events()
-	defer s.Close()
-	for {
-		event, err := s.Next(ctx)
-		if err != nil {
-			return
+// lookForLeftovers asks for a sweep if the removal of a sidecar that has ended has not
+// worked. sidecar-launch starts one itself when a removal fails, but not if it is killed.
+// There need not be an event about the end: the sidecar may have begun and ended between
+// two looks.
+func (c *Core) lookForLeftovers(changed []interfaces.ID, there map[interfaces.ID]systemd.Unit) {
+	for _, id := range changed {
+		u, ok := there[id]
+		if ok && stateOf(u) != interfaces.StateFailed || !c.Leftovers.HasLeftover(id.String()) {
+			continue
 		}
-		switch event.Kind {
-		case interfaces.EventStopped, interfaces.EventFailed:
-			if !c.Leftovers.HasLeftover(*event.ID) {
-				continue
-			}
-			c.Logger.Warn("a container could not be removed yet; sidecar-clean.service tries again until it can", "sidecar", *event.ID)
-			askFor(due)
-		case interfaces.EventSynchronized: // some events were lost
-			askFor(due)
-		}
+		c.Logger.Warn("a container could not be removed yet; sidecar-clean.service tries again until it can", "sidecar", id.String())
+		c.askForSweep()
 	}
 }
 
 // sweep starts sidecar-clean.service when it is asked for, and tries until it can.
-func (c *Core) sweep(ctx context.Context, due <-chan struct{}) {
+func (c *Core) sweep(ctx context.Context) {
 	for {
 		select {
-		case <-due:
+		case <-c.sweepDue:
 		case <-ctx.Done():
 			return
 		}
@@ -174,10 +167,10 @@ func (c *Core) sweep(ctx context.Context, due <-chan struct{}) {
 	}
 }
 
-// askFor asks once, however often it is called before somebody looks.
-func askFor(due chan<- struct{}) {
+// askForSweep asks once, however often it is called before the sweep is started.
+func (c *Core) askForSweep() {
 	select {
-	case due <- struct{}{}:
+	case c.sweepDue <- struct{}{}:
 	default:
 	}
 }

@@ -62,6 +62,41 @@ func TestHardeningRemovalThatNobodyFinished(t *testing.T) {
 	}
 }
 
+// TestHardeningRemovalOfASidecarThatNobodySaw: it has begun and ended between two looks, so
+// that there is no event of it.
+func TestHardeningRemovalOfASidecarThatNobodySaw(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := observed(t)
+		events := h.core.Events()
+		defer events.Close()
+		time.Sleep(time.Second)
+		before := h.units.Starts(sweepUnit)
+		id := dnsmasqID("net-0")
+		note := filepath.Join(filepath.Dir(h.core.Leftovers.Base), "leftovers", id.String())
+		if err := os.MkdirAll(filepath.Dir(note), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		h.launch(t, "net-0")
+		if err := os.WriteFile(note, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.core.Stop(t.Context(), operator(), interfaces.StopParameters{ID: id.String()}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if h.units.Starts(sweepUnit) == before {
+			t.Error("no sweep")
+		}
+		if event, ok := events.take(); !ok || event.Kind != interfaces.EventSynchronized {
+			t.Errorf("the first event is %v", event.Kind)
+		}
+		if event, ok := events.take(); ok {
+			t.Errorf("there is an event %v: this test is about a sidecar without one", event.Kind)
+		}
+	})
+}
+
 // TestHardeningRemovalSweepIsTriedAgain: systemd does not take the job at first.
 func TestHardeningRemovalSweepIsTriedAgain(t *testing.T) {
 	t.Parallel()

@@ -272,7 +272,11 @@ end)`)
 			write(t, configuration, "global\n    "+asked+"\n    pidfile "+pid+"\n    lua-load "+lua+"\n    log stderr local0\n\nlisten listener\n    mode http\n    bind 127.0.0.1:8080\n    timeout client 1s\n")
 			k := kind{agent: agent, profile: "haproxy", namespace: r.namespace, arguments: []string{"-f", configuration}}
 			since := now()
-			s := start(t, agent, k.parameters())
+			s, err := as(t, agent).Launch(minute(t), k.parameters())
+			if err != nil {
+				t.Fatal(err)
+			}
+			stopAtEnd(t, agent, s.ID)
 			if got, want := usersOf(t, int(*s.Runtime.ProcessID)), fmt.Sprintf("%[1]d:%[1]d %[1]d", neutronUser); got != want {
 				t.Errorf("it runs as %s, want %s", got, want)
 			}
