@@ -30,6 +30,7 @@ install: ## what make build has made; needs no Go
 	install -D -m 0644 -t $(DATA)/sidecar/profiles.d service/policy/profiles.d/*.toml
 	install -D -m 0644 -t $(DATA)/sidecar service/policy/haproxy.cfg
 	install -D -m 0644 -t $(DATA)/sidecar service/seccomp/*.json
+	install -D -m 0644 -t $(DESTDIR)/etc/apparmor.d service/apparmor/sidecar
 	install -D -m 0644 -t $(DATA)/doc/sidecar/examples/agents.d service/policy/examples/agents.d/*.toml
 	install -D -m 0644 -t $(DATA)/polkit-1/actions polkit/io.tripleo.sidecar.policy
 	install -D -m 0755 -t $(DATA)/doc/sidecar/examples docs/examples/busctl.sh

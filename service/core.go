@@ -68,6 +68,7 @@ type Config struct {
 	Launcher   string          // path of sidecar-launch; sidecar-init lies beside it
 	Podman     string          // path of podman
 	Seccomp    string          // path of the seccomp filter of sidecars whose profile names none
+	AppArmor   func() bool     // reports whether the kernel has the AppArmor profile of sidecars
 	Starts     int             // how many units are started at once
 	Leftovers  launch.Launcher // has the notes of what could not be removed; the zero value has the host's
 	Logger     *slog.Logger
@@ -97,7 +98,7 @@ type Core struct {
 func New(config Config, set *policy.Set) *Core {
 	c := &Core{
 		Config:  config,
-		engine:  podman{path: config.Podman, init: filepath.Join(filepath.Dir(config.Launcher), "sidecar-init"), seccomp: config.Seccomp},
+		engine:  podman{path: config.Podman, init: filepath.Join(filepath.Dir(config.Launcher), "sidecar-init"), seccomp: config.Seccomp, apparmor: config.AppArmor},
 		starts:  newSlots(config.Starts),
 		stops:   newSlots(2 * config.Starts),
 		lists:   newSlots(config.Starts),

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"tripleo.io/sidecar/service/apparmor"
 	"tripleo.io/sidecar/service/launch"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/systemd"
@@ -29,6 +30,10 @@ type podman struct {
 	path    string
 	init    string // path of sidecar-init on the host
 	seccomp string // path of the filter for profiles that name none
+
+	// apparmor reports whether the kernel has the AppArmor profile of sidecars. podman
+	// does not start with one that it has not.
+	apparmor func() bool
 }
 
 // noEvents keeps podman from writing its events to the journal, where it would wait for
@@ -71,6 +76,9 @@ func (p podman) confinement(j *job) []string {
 		"--network=" + networkOf(j),
 	}
 	flags = append(flags, p.filter(profile.Seccomp)...)
+	if p.apparmor() {
+		flags = append(flags, "--security-opt=apparmor="+apparmor.Profile)
+	}
 	if profile.PIDNamespace == "host" {
 		flags = append(flags, "--pid=host")
 	}

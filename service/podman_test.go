@@ -14,7 +14,7 @@ import (
 // taken.
 func TestHardeningSeccompOfAUnit(t *testing.T) {
 	t.Parallel()
-	p := podman{path: "/usr/bin/podman", seccomp: "/usr/share/sidecar/seccomp.json"}
+	p := podman{path: "/usr/bin/podman", seccomp: "/usr/share/sidecar/seccomp.json", apparmor: func() bool { return false }}
 	for choice, want := range map[string][]string{
 		"":                      {"--security-opt=no-new-privileges", "--security-opt=seccomp=/usr/share/sidecar/seccomp.json"},
 		policy.SeccompNetfilter: {"--security-opt=no-new-privileges", "--security-opt=seccomp=/usr/share/sidecar/seccomp-netfilter.json"},
@@ -27,6 +27,19 @@ func TestHardeningSeccompOfAUnit(t *testing.T) {
 		got := slices.DeleteFunc(argv, func(word string) bool { return !strings.HasPrefix(word, "--security-opt=") })
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("seccomp %q (-want +got):\n%s", choice, diff)
+		}
+	}
+}
+
+// TestAppArmorOfAUnit: podman gets the profile where the kernel has it, at each launch anew.
+func TestAppArmorOfAUnit(t *testing.T) {
+	t.Parallel()
+	loaded := false
+	p := podman{path: "/usr/bin/podman", apparmor: func() bool { return loaded }}
+	j := &job{decision: &policy.Decision{Profile: &policy.Profile{Image: "localhost/x:1"}}}
+	for _, loaded = range []bool{false, true, false} {
+		if got := slices.Contains(p.start(j), "--security-opt=apparmor=sidecar"); got != loaded {
+			t.Errorf("loaded: %t, in podman's flags: %t", loaded, got)
 		}
 	}
 }

@@ -6,12 +6,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tripleo.io/sidecar/service/apparmor"
 	"tripleo.io/sidecar/service/policy"
 )
 
 // checked is what the policy files say, by and large.
 type checked struct {
 	Agents   []checkedAgent `json:"agents"`
+	AppArmor string         `json:"appArmor,omitempty"` // of this host, if its own directories are checked
 	Warnings []string       `json:"warnings"`
 }
 
@@ -31,7 +33,7 @@ func newCheck(t *tool) *cobra.Command {
 		Short: "Check the host's policy files",
 		Long: `Read profiles.d and agents.d of the directories as the service would, a file of a
 later directory replacing the one of the same name. Without a directory:
-/usr/share/sidecar and /etc/sidecar. The service is not asked. Warnings are no failure.`,
+/usr/share/sidecar and /etc/sidecar, and whether AppArmor holds sidecars here. The service is not asked. Warnings are no failure.`,
 		ValidArgsFunction: directories,
 		RunE: func(_ *cobra.Command, dirs []string) error {
 			result, err := check(dirs)
@@ -52,7 +54,8 @@ func check(dirs []string) (*checked, error) {
 			return nil, &usageError{fmt.Sprintf("%q is no directory", dir)}
 		}
 	}
-	if len(dirs) == 0 {
+	host := len(dirs) == 0
+	if host {
 		dirs = []string{policy.VendorDirectory, policy.HostDirectory}
 	}
 	set, err := policy.Load(dirs...)
@@ -70,6 +73,13 @@ func check(dirs []string) (*checked, error) {
 			StandIns:          agent.StandIns,
 			SpoolUser:         agent.SpoolUser,
 		})
+	}
+	if host {
+		state := apparmor.Host()
+		result.AppArmor = state.String()
+		if missing := state.Missing(); missing != "" {
+			result.Warnings = append(result.Warnings, missing)
+		}
 	}
 	return result, nil
 }

@@ -54,6 +54,10 @@ func (p *printer) checked(c *checked) {
 			}
 			row(w, a.Name, listOr(a.Profiles), listOr(namespaces), fmt.Sprint(a.MaxSidecars), standIns, numberOr(a.SpoolUser))
 		}
+		if c.AppArmor != "" {
+			row(w)
+			row(w, "AppArmor: "+c.AppArmor)
+		}
 		if len(c.Warnings) > 0 {
 			row(w)
 		}

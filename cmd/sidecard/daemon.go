@@ -15,6 +15,7 @@ import (
 
 	"tripleo.io/sidecar/polkit"
 	"tripleo.io/sidecar/service"
+	"tripleo.io/sidecar/service/apparmor"
 	"tripleo.io/sidecar/service/journal"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/systemd"
@@ -93,6 +94,7 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 		Launcher:   o.launcher,
 		Podman:     o.podman,
 		Seccomp:    o.seccomp,
+		AppArmor:   func() bool { return apparmor.Host().Loaded },
 		Starts:     o.starts,
 		Logger:     logger,
 	}, set)
@@ -206,6 +208,9 @@ func loadPolicy(o options, logger *slog.Logger) (*policy.Set, error) {
 	}
 	for _, warning := range set.Warnings() {
 		logger.Warn("policy", "warning", warning)
+	}
+	if missing := apparmor.Host().Missing(); missing != "" {
+		logger.Warn(missing)
 	}
 	return set, nil
 }
