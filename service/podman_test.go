@@ -31,7 +31,7 @@ func TestHardeningSeccompOfAUnit(t *testing.T) {
 	}
 }
 
-// TestAppArmorOfAUnit: podman gets the profile where the kernel has it, at each launch anew.
+// TestAppArmorOfAUnit: podman gets the profile if the kernel has it at the time of the launch.
 func TestAppArmorOfAUnit(t *testing.T) {
 	t.Parallel()
 	loaded := false
