@@ -56,7 +56,7 @@ func (c *Core) Observe(ctx context.Context) {
 			all = true
 			continue
 		}
-		if all { // what ended before was not seen
+		if all && c.Leftovers.HasLeftovers() { // their end may not have been seen
 			c.askForSweep()
 		}
 		_ = pause(ctx, observePause)

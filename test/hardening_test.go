@@ -45,6 +45,9 @@ func checkScore(t *testing.T, unit string) {
 
 func TestHardeningOfTheDaemonIsInForce(t *testing.T) {
 	begin(t)
+	if got := show(t, "sidecard.service", "LogRateLimitIntervalUSec"); got != "0" {
+		t.Errorf("journald drops what it says when it says much: LogRateLimitIntervalUSec=%s", got)
+	}
 	capabilities := fmt.Sprintf("%016x", 1<<capKill|1<<capSysPtrace)
 	for field, want := range map[string]string{
 		"CapEff": capabilities, "CapPrm": capabilities, "CapBnd": capabilities,

@@ -50,6 +50,12 @@ func (l Launcher) HasLeftover(id string) bool {
 	return validID(id) && err == nil
 }
 
+// HasLeftovers reports whether there is a note at all, or may be one.
+func (l Launcher) HasLeftovers() bool {
+	names, err := l.notes()
+	return err != nil || len(names) > 0
+}
+
 // note writes the command for Sweep. A note that an earlier removal of the unit left is
 // kept, unless it is damaged: it is about the same container.
 func (l Launcher) note(ctx context.Context, id string, argv []string) (leftover, error) {
