@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -47,6 +48,27 @@ func checkDaemon() error {
 		logErr = fmt.Errorf("the log of sidecard has %q", found)
 	}
 	return errors.Join(err, logErr)
+}
+
+// withSettings restarts the daemon with more settings of its service, for the time of the
+// test (systemd.service(5), systemd.exec(5)).
+func withSettings(t *testing.T, settings ...string) {
+	t.Helper()
+	const directory = "/run/systemd/system/sidecard.service.d"
+	again := func() {
+		run(t, "systemctl", "daemon-reload")
+		run(t, "systemctl", "stop", "sidecard")
+		startDaemon(t)
+	}
+	if err := os.MkdirAll(directory, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, directory+"/test.conf", "[Service]\n"+strings.Join(settings, "\n")+"\n")
+	t.Cleanup(func() {
+		_ = os.RemoveAll(directory)
+		again()
+	})
+	again()
 }
 
 // killDaemon kills the daemon with SIGKILL.

@@ -148,7 +148,6 @@ func TestHardeningJournalStreamThatDoesNotRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	unlimitedLog(t)
 	since := now()
 	goOn := stopJournald(t)
 	for range reloads {
@@ -172,25 +171,6 @@ func TestHardeningJournalStreamThatDoesNotRead(t *testing.T) {
 	}
 	goOn()
 	startDaemon(t)
-}
-
-// unlimitedLog has journald keep all that the daemon writes, for the time of the test.
-func unlimitedLog(t *testing.T) {
-	t.Helper()
-	const directory = "/run/systemd/system/sidecard.service.d"
-	again := func() {
-		run(t, "systemctl", "daemon-reload")
-		run(t, "systemctl", "stop", "sidecard")
-		startDaemon(t)
-	}
-	if err := errors.Join(os.MkdirAll(directory, 0o755), os.WriteFile(directory+"/log.conf", []byte("[Service]\nLogRateLimitIntervalSec=0\n"), 0o644)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = os.RemoveAll(directory)
-		again()
-	})
-	again()
 }
 
 // startDaemon starts the daemon that a test has stopped.

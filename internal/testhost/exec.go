@@ -15,6 +15,9 @@ import (
 // killDelay is what a cancelled command gets between SIGTERM and SIGKILL.
 const killDelay = 5 * time.Second
 
+// endDelay is what nspawn gets to notice that its host has ended.
+const endDelay = 3 * time.Second
+
 // innerPath is the PATH of a command in the host.
 const innerPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -38,7 +41,8 @@ type Command struct {
 // Run runs a command in a scope of its own of the host's systemd, and returns
 // its exit code: 128 plus the number if a signal ended it. When ctx ends, the
 // scope is stopped and the error is that of ctx. Processes that the command
-// leaves behind go on until the host ends.
+// leaves behind go on until the host ends. A host that ended meanwhile is an error
+// with the last lines of its console.
 func (h *Host) Run(ctx context.Context, command Command) (int, error) {
 	if len(command.Args) == 0 {
 		return 0, errors.New("no command")
@@ -57,7 +61,22 @@ func (h *Host) Run(ctx context.Context, command Command) (int, error) {
 	if ctx.Err() != nil {
 		return 0, fmt.Errorf("%s: %w", command.Args[0], context.Cause(ctx))
 	}
-	return exitCode(cmd.ProcessState, err)
+	code, err := exitCode(cmd.ProcessState, err)
+	if code == 128+int(syscall.SIGKILL) && h.ends() {
+		return 0, fmt.Errorf("%s: the host has ended by itself; %s", command.Args[0], h.consoleTail())
+	}
+	return code, err
+}
+
+// ends reports whether the host is ending, which kills all of its processes
+// (pid_namespaces(7)), those of ours first.
+func (h *Host) ends() bool {
+	select {
+	case <-h.nspawn.done:
+		return true
+	case <-time.After(endDelay):
+		return false
+	}
 }
 
 // scopeArgs returns the command line, inside the host, that moves itself into

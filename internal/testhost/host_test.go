@@ -104,6 +104,14 @@ func TestHostStopsACancelledCommand(t *testing.T) {
 	}
 }
 
+func TestHostThatEndsTellsIt(t *testing.T) {
+	host := bootForTest(t)
+	_, _, err := output(t.Context(), host, "echo last words >/dev/console; systemctl poweroff -ff; sleep 60")
+	if err == nil || !strings.Contains(err.Error(), "the host has ended") || !strings.Contains(err.Error(), "last words") {
+		t.Errorf("error %v, want that the host has ended, with its console", err)
+	}
+}
+
 func TestHostCopiesInAndOut(t *testing.T) {
 	source, out := t.TempDir(), t.TempDir()
 	if err := writeFile(source, "data/sub/file", "content", 0o640); err != nil {
