@@ -218,7 +218,11 @@ func TestHardeningStopEndsAllLaunches(t *testing.T) {
 func TestHardeningStopAtAnyMoment(t *testing.T) {
 	begin(t)
 	namespace(t, "t-moment")
-	for round := range 40 {
+	rounds := 40
+	if testing.Short() {
+		rounds = 16
+	}
+	for round := range rounds {
 		p := probe(t, "t-moment")
 		launch := launched(t, p)
 		stop := interfaces.StopParameters{ID: idOf(tester, p).String()}

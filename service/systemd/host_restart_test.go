@@ -21,7 +21,11 @@ import (
 func TestRestartOfSystemdUnderLoad(t *testing.T) {
 	c := dialHost(t)
 	t.Cleanup(func() { sweep(t, c, "sdt-reexec-*") })
-	startUnder(t, c, "sdt-reexec-", 200, 100*time.Millisecond, "systemctl", "daemon-reexec")
+	units := 200
+	if testing.Short() {
+		units = 60
+	}
+	startUnder(t, c, "sdt-reexec-", units, 100*time.Millisecond, "systemctl", "daemon-reexec")
 }
 
 // While the bus restarts, each unit is started once.
