@@ -6,7 +6,7 @@ DESTDIR =
 DATA = $(DESTDIR)/usr/share
 PROGRAMS = sidecard sidecar-launch sidecar-init sidecarctl sidecar-shim sidecar-spool
 
-.PHONY: build check test demo bench install clean
+.PHONY: build check test vm-test demo bench install clean
 build:
 	. scripts/environment && CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS:%=./cmd/%)
 
@@ -15,6 +15,9 @@ check: ## linters, vet, known vulnerabilities
 
 test: ## unit tests, then both test hosts; RUN=regexp runs just those, verbosely; SHORT=1: shorter bursts
 	scripts/test '$(RUN)'
+
+vm-test: ## what needs a whole machine, in a virtual one with AppArmor and one with SELinux
+	scripts/vm-test
 
 demo: ## a throw-away host from nothing to a DHCP lease
 	scripts/demo
@@ -30,7 +33,8 @@ install: ## what make build has made; needs no Go
 	install -D -m 0644 -t $(DATA)/sidecar/profiles.d service/policy/profiles.d/*.toml
 	install -D -m 0644 -t $(DATA)/sidecar service/policy/haproxy.cfg
 	install -D -m 0644 -t $(DATA)/sidecar service/seccomp/*.json
-	install -D -m 0644 -t $(DESTDIR)/etc/apparmor.d service/apparmor/sidecar
+	install -D -m 0644 -t $(DESTDIR)/etc/apparmor.d service/lsm/sidecar
+	install -D -m 0644 -t $(DATA)/selinux/packages service/lsm/sidecar.cil
 	install -D -m 0644 -t $(DATA)/doc/sidecar/examples/agents.d service/policy/examples/agents.d/*.toml
 	install -D -m 0644 -t $(DATA)/polkit-1/actions polkit/io.tripleo.sidecar.policy
 	install -D -m 0755 -t $(DATA)/doc/sidecar/examples docs/examples/busctl.sh

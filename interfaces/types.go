@@ -73,6 +73,7 @@ type Runtime struct {
 	Restarts      int64        `json:"restarts"`
 	ExitCode      *int64       `json:"exitCode,omitempty"`
 	ExitSignal    *string      `json:"exitSignal,omitempty"`
+	Result        *string      `json:"result,omitempty"` // systemd's, of a unit that failed
 }
 
 // Sidecar is one instance of a profile.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tripleo.io/sidecar/service/launch"
+	"tripleo.io/sidecar/service/lsm"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/systemd"
 )
@@ -49,6 +50,9 @@ type Journal interface {
 	Record(d Decision)
 	// Output returns the last lines that the processes of an invocation wrote.
 	Output(ctx context.Context, invocation string) []string
+	// Denials returns the lines in which the kernel tells what its security modules have
+	// denied to anybody since then.
+	Denials(ctx context.Context, since time.Time) []string
 }
 
 // Signaller sends a signal to a process of a unit.
@@ -60,18 +64,18 @@ type Signaller interface {
 // Config are the collaborators and paths of a Core. All are needed but Authority:
 // without one only agents and root are let in.
 type Config struct {
-	Authority  Authority
-	Units      Units
-	Namespaces Namespaces
-	Journal    Journal
-	Signaller  Signaller
-	Launcher   string          // path of sidecar-launch; sidecar-init lies beside it
-	Podman     string          // path of podman
-	Seccomp    string          // path of the seccomp filter of sidecars whose profile names none
-	AppArmor   func() bool     // reports whether the kernel has the AppArmor profile of sidecars
-	Starts     int             // how many units are started at once
-	Leftovers  launch.Launcher // has the notes of what could not be removed; the zero value has the host's
-	Logger     *slog.Logger
+	Authority   Authority
+	Units       Units
+	Namespaces  Namespaces
+	Journal     Journal
+	Signaller   Signaller
+	Launcher    string           // path of sidecar-launch; sidecar-init lies beside it
+	Podman      string           // path of podman
+	Seccomp     string           // path of the seccomp filter of sidecars whose profile names none
+	Confinement func() lsm.State // what the kernel has of security modules
+	Starts      int              // how many units are started at once
+	Leftovers   launch.Launcher  // has the notes of what could not be removed; the zero value has the host's
+	Logger      *slog.Logger
 }
 
 // Core is the service behind every transport. Its methods may be called at the
@@ -98,7 +102,7 @@ type Core struct {
 func New(config Config, set *policy.Set) *Core {
 	c := &Core{
 		Config:  config,
-		engine:  podman{path: config.Podman, init: filepath.Join(filepath.Dir(config.Launcher), "sidecar-init"), seccomp: config.Seccomp, apparmor: config.AppArmor},
+		engine:  podman{path: config.Podman, init: filepath.Join(filepath.Dir(config.Launcher), "sidecar-init"), seccomp: config.Seccomp, lsm: config.Confinement},
 		starts:  newSlots(config.Starts),
 		stops:   newSlots(2 * config.Starts),
 		lists:   newSlots(config.Starts),

@@ -32,6 +32,7 @@ type job struct {
 	properties []systemd.Property // of the unit
 	old        bool               // there is a unit to replace
 	begun      bool               // the start has begun, and may have made a unit
+	started    time.Time          // when the start began
 	failed     string             // invocation of the unit that failed to start, if one did
 
 	interruption *interruption

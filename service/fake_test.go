@@ -8,11 +8,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/launch"
+	"tripleo.io/sidecar/service/lsm"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/systemd"
 )
@@ -69,7 +71,7 @@ func newFakeHost(t *testing.T) *fakeHost {
 	}
 	h.core = New(Config{
 		Units: h.units, Namespaces: h.netns, Journal: h.journal, Signaller: h.signals,
-		Launcher: "/usr/libexec/sidecar/sidecar-launch", Podman: "/usr/bin/podman", Seccomp: "/usr/share/sidecar/seccomp.json", AppArmor: func() bool { return false }, Starts: 4,
+		Launcher: "/usr/libexec/sidecar/sidecar-launch", Podman: "/usr/bin/podman", Seccomp: "/usr/share/sidecar/seccomp.json", Confinement: func() lsm.State { return lsm.State{} }, Starts: 4,
 		Leftovers: launch.Launcher{Base: t.TempDir() + "/launch"},
 		Logger:    slog.New(slog.DiscardHandler),
 	}, set)
@@ -108,7 +110,8 @@ func installed(t *testing.T, from string) string {
 func (h *fakeHost) starts() int { return int(h.started.Load()) }
 
 type fakeJournal struct {
-	output []string
+	output  []string
+	denials []string
 
 	mu        sync.Mutex
 	decisions []Decision
@@ -121,6 +124,8 @@ func (j *fakeJournal) Record(d Decision) {
 }
 
 func (j *fakeJournal) Output(context.Context, string) []string { return j.output }
+
+func (j *fakeJournal) Denials(context.Context, time.Time) []string { return j.denials }
 
 // recorded returns the decisions of a method.
 func (j *fakeJournal) recorded(method string) []Decision {

@@ -3,11 +3,13 @@ package service
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/lsm"
 	"tripleo.io/sidecar/service/systemd"
 )
 
@@ -31,6 +33,28 @@ func TestLaunchFailedSaysHow(t *testing.T) {
 	h.units.OnStart = nil
 	if _, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor("net-1")); err != nil {
 		t.Errorf("launch after a failed one: %v", err)
+	}
+}
+
+// TestLaunchFailedNamesDenials shows that the caller hears what SELinux denied to the
+// launch, where SELinux is, after what the payload wrote.
+func TestLaunchFailedNamesDenials(t *testing.T) {
+	t.Parallel()
+	for _, enforcing := range []bool{false, true} {
+		h := newFakeHost(t)
+		h.core.Confinement = func() lsm.State { return lsm.State{SELinux: lsm.SELinux{On: true, Enforcing: enforcing}} }
+		h.journal.denials = []string{`avc:  denied  { mount } for comm="podman" scontext=u:r:podman_t:s0 tcontext=u:r:fs_t:s0 tclass=filesystem permissive=0`}
+		h.units.OnStart = always(systemd.FailedWith(125))
+		_, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor("net-1"))
+		var failed *interfaces.LaunchFailedError
+		if !errors.As(err, &failed) {
+			t.Fatal(err)
+		}
+		want := h.journal.output
+		if enforcing {
+			want = append(slices.Clone(want), "SELinux denied podman to podman_t: mount of a filesystem that is fs_t")
+		}
+		diff(t, "output", want, failed.Output)
 	}
 }
 

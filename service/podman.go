@@ -4,8 +4,8 @@ import (
 	"slices"
 	"strings"
 
-	"tripleo.io/sidecar/service/apparmor"
 	"tripleo.io/sidecar/service/launch"
+	"tripleo.io/sidecar/service/lsm"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/systemd"
 )
@@ -31,9 +31,8 @@ type podman struct {
 	init    string // path of sidecar-init on the host
 	seccomp string // path of the filter for profiles that name none
 
-	// apparmor reports whether the kernel has the AppArmor profile of sidecars. podman
-	// does not start with one that it has not.
-	apparmor func() bool
+	// lsm is what the kernel has of security modules.
+	lsm func() lsm.State
 }
 
 // noEvents keeps podman from writing its events to the journal, where it would wait for
@@ -76,8 +75,15 @@ func (p podman) confinement(j *job) []string {
 		"--network=" + networkOf(j),
 	}
 	flags = append(flags, p.filter(profile.Seccomp)...)
-	if p.apparmor() {
-		flags = append(flags, "--security-opt=apparmor="+apparmor.Profile)
+	host := p.lsm()
+	if host.AppArmor.Wanted() {
+		flags = append(flags, "--security-opt=apparmor="+lsm.Profile)
+	}
+	if host.SELinux.On {
+		flags = append(flags, "--security-opt=label=level:"+j.decision.Agent.SELinuxLevel)
+	}
+	if host.SELinux.Labelled {
+		flags = append(flags, "--security-opt=label=type:"+lsm.PayloadType)
 	}
 	if profile.PIDNamespace == "host" {
 		flags = append(flags, "--pid=host")

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tripleo.io/sidecar/service/lsm"
 	"tripleo.io/sidecar/service/policy"
 )
 
@@ -14,7 +15,7 @@ import (
 // taken.
 func TestHardeningSeccompOfAUnit(t *testing.T) {
 	t.Parallel()
-	p := podman{path: "/usr/bin/podman", seccomp: "/usr/share/sidecar/seccomp.json", apparmor: func() bool { return false }}
+	p := podman{path: "/usr/bin/podman", seccomp: "/usr/share/sidecar/seccomp.json", lsm: func() lsm.State { return lsm.State{} }}
 	for choice, want := range map[string][]string{
 		"":                      {"--security-opt=no-new-privileges", "--security-opt=seccomp=/usr/share/sidecar/seccomp.json"},
 		policy.SeccompNetfilter: {"--security-opt=no-new-privileges", "--security-opt=seccomp=/usr/share/sidecar/seccomp-netfilter.json"},
@@ -31,15 +32,22 @@ func TestHardeningSeccompOfAUnit(t *testing.T) {
 	}
 }
 
-// TestAppArmorOfAUnit: podman gets the profile if the kernel has it at the time of the launch.
-func TestAppArmorOfAUnit(t *testing.T) {
+// TestSecurityModulesOfAUnit: podman gets the AppArmor profile if the kernel has it, and the
+// agent's level if there is SELinux, as they are at the time of the launch.
+func TestSecurityModulesOfAUnit(t *testing.T) {
 	t.Parallel()
-	loaded := false
-	p := podman{path: "/usr/bin/podman", apparmor: func() bool { return loaded }}
-	j := &job{decision: &policy.Decision{Profile: &policy.Profile{Image: "localhost/x:1"}}}
-	for _, loaded = range []bool{false, true, false} {
-		if got := slices.Contains(p.start(j), "--security-opt=apparmor=sidecar"); got != loaded {
-			t.Errorf("loaded: %t, in podman's flags: %t", loaded, got)
+	var host lsm.State
+	p := podman{path: "/usr/bin/podman", lsm: func() lsm.State { return host }}
+	j := &job{decision: &policy.Decision{
+		Agent:   &policy.Agent{SELinuxLevel: "s0:c1,c2"},
+		Profile: &policy.Profile{Image: "localhost/x:1"},
+	}}
+	for _, yes := range []bool{false, true, false} {
+		host = lsm.State{AppArmor: lsm.AppArmor{On: true, Loaded: yes}, SELinux: lsm.SELinux{On: yes, Labelled: yes}}
+		for _, flag := range []string{"--security-opt=apparmor=sidecar", "--security-opt=label=level:s0:c1,c2", "--security-opt=label=type:sidecar_payload_t"} {
+			if got := slices.Contains(p.start(j), flag); got != yes {
+				t.Errorf("%+v: %s is in podman's flags: %t", host, flag, got)
+			}
 		}
 	}
 }

@@ -37,6 +37,7 @@ func runtimeOf(u systemd.Unit) interfaces.Runtime {
 	if r.State == interfaces.StateFailed {
 		r.ExitedUSec = known(int64(u.ExitedUSec))
 		r.ExitCode, r.ExitSignal = exitOf(u)
+		r.Result = known(u.Result)
 	}
 	return r
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/lsm"
 	"tripleo.io/sidecar/service/systemd"
 )
 
@@ -29,6 +30,7 @@ func (c *Core) start(ctx context.Context, j *job) (systemd.Unit, error) {
 // startOnce starts the unit and judges what became of it by what systemd says of
 // it now; the result of its job is only a hint.
 func (c *Core) startOnce(ctx context.Context, j *job) (systemd.Unit, error) {
+	j.started = time.Now()
 	unit, err := c.Units.Start(ctx, j.id.Unit(), j.properties)
 	if errors.Is(err, systemd.ErrUnitExists) {
 		// Somebody outside the service made a unit of this name meanwhile.
@@ -87,10 +89,15 @@ func (c *Core) failure(ctx context.Context, j *job, unit systemd.Unit) error {
 	return &interfaces.LaunchFailedError{ExitCode: code, ExitSignal: signal}
 }
 
-// outputWait is how long a launch that failed waits for its turn to read the journal.
-const outputWait = 10 * time.Second
+const (
+	// outputWait is how long a launch that failed waits for its turn to read the journal.
+	outputWait = 10 * time.Second
+	// maxDenials is how many denials of security modules the caller is told.
+	maxDenials = 5
+)
 
-// withOutput adds the last lines that a unit wrote to the error of its start. It reads
+// withOutput adds the last lines that a unit wrote to the error of its start, and what
+// security modules denied it: podman mostly does not say so itself. It reads
 // the journal, which can take seconds, so it must be called when the launch holds
 // nothing that others wait for. A bounded number of launches read it at once; one
 // whose turn does not come in time goes without.
@@ -114,5 +121,11 @@ func (c *Core) outputOf(ctx context.Context, j *job) []string {
 		return nil
 	}
 	defer c.outputs.release(j.id.Agent)
-	return c.Journal.Output(ctx, j.failed)
+	output := c.Journal.Output(ctx, j.failed)
+	if host := c.Confinement(); host.AppArmor.On || host.SELinux.Enforcing {
+		output = append(output, lsm.Denials(c.Journal.Denials(ctx, j.started), lsm.Launch{
+			Program: j.decision.Profile.Command[0], Level: j.decision.Agent.SELinuxLevel,
+		}, maxDenials)...)
+	}
+	return output
 }

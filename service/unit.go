@@ -84,6 +84,7 @@ func (c *Core) lifecycle(j *job, plan string) []systemd.Property {
 		systemd.ExecStart(exec),
 		systemd.ExecStopPost(clean),
 		systemd.SuccessExitStatus(successStatus...),
+		systemd.String("OOMPolicy", "stop"),
 		systemd.Duration("TimeoutStartUSec", j.timeout),
 		systemd.Duration("TimeoutStopUSec", stopTimeout),
 		systemd.String("Restart", j.decision.Profile.Restart),

@@ -34,6 +34,8 @@ var attacks = map[string]func(arguments []string) map[string]string{
 	"lent-socket":      useLentSocket,
 	"links":            reachLinks,
 	"system-calls":     trySystemCalls,
+	"use-files":        useFiles,
+	"use-memory":       useMemory,
 	"user":             reachBeyondUser,
 }
 

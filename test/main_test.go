@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"testing"
+
+	"tripleo.io/sidecar/service/lsm"
 )
 
 func TestMain(m *testing.M) {
@@ -33,7 +35,7 @@ func TestMain(m *testing.M) {
 	os.Exit(runAll(m))
 }
 
-// runAll installs, runs the tests, and looks at the daemon and the host afterwards.
+// runAll installs, runs the tests, and looks at the daemon, the host and what it refused afterwards.
 func runAll(m *testing.M) int {
 	if os.Getenv("SIDECAR_TESTHOST") != "1" {
 		fmt.Fprintln(os.Stderr, "These tests take the whole host. scripts/test runs them in a throw-away one (SIDECAR_TESTHOST is not 1).")
@@ -45,7 +47,7 @@ func runAll(m *testing.M) int {
 	}
 	code := m.Run()
 	printLacks()
-	if err := errors.Join(checkDaemon(), becomesClean()); err != nil {
+	if err := errors.Join(checkDaemon(), becomesClean(), checkDenials()); err != nil {
 		fmt.Fprintln(os.Stderr, "FAIL: after all tests:", err)
 		return max(code, 1)
 	}
@@ -57,6 +59,11 @@ func install() error {
 	for _, dir := range []string{stateDirectory, neutronDirectory} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
+		}
+		if lsm.Host().SELinux.On { // as whoever sets up such a host does
+			if _, err := output("chcon", "-t", "container_file_t", dir); err != nil {
+				return err
+			}
 		}
 	}
 	if err := installPolicy(); err != nil {

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tripleo.io/sidecar/service/apparmor"
+	"tripleo.io/sidecar/service/lsm"
 	"tripleo.io/sidecar/service/policy"
 )
 
@@ -14,6 +14,7 @@ import (
 type checked struct {
 	Agents   []checkedAgent `json:"agents"`
 	AppArmor string         `json:"appArmor,omitempty"` // of this host, if its own directories are checked
+	SELinux  string         `json:"selinux,omitempty"`
 	Warnings []string       `json:"warnings"`
 }
 
@@ -25,6 +26,7 @@ type checkedAgent struct {
 	MaxSidecars       int      `json:"maxSidecars"`
 	StandIns          bool     `json:"standIns"`
 	SpoolUser         *uint32  `json:"spoolUser,omitempty"`
+	SELinuxLevel      string   `json:"selinuxLevel"`
 }
 
 func newCheck(t *tool) *cobra.Command {
@@ -33,7 +35,8 @@ func newCheck(t *tool) *cobra.Command {
 		Short: "Check the host's policy files",
 		Long: `Read profiles.d and agents.d of the directories as the service would, a file of a
 later directory replacing the one of the same name. Without a directory:
-/usr/share/sidecar and /etc/sidecar, and whether AppArmor holds sidecars here. The service is not asked. Warnings are no failure.`,
+/usr/share/sidecar and /etc/sidecar, and what AppArmor and SELinux
+do for sidecars on this host. The service is not asked. Warnings are no failure.`,
 		ValidArgsFunction: directories,
 		RunE: func(_ *cobra.Command, dirs []string) error {
 			result, err := check(dirs)
@@ -72,14 +75,13 @@ func check(dirs []string) (*checked, error) {
 			MaxSidecars:       agent.MaxSidecars,
 			StandIns:          agent.StandIns,
 			SpoolUser:         agent.SpoolUser,
+			SELinuxLevel:      agent.SELinuxLevel,
 		})
 	}
 	if host {
-		state := apparmor.Host()
-		result.AppArmor = state.String()
-		if missing := state.Missing(); missing != "" {
-			result.Warnings = append(result.Warnings, missing)
-		}
+		state := lsm.Host()
+		result.AppArmor, result.SELinux = state.AppArmor.String(), state.SELinux.String()
+		result.Warnings = append(result.Warnings, state.Missing()...)
 	}
 	return result, nil
 }

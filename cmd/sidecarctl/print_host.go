@@ -57,6 +57,7 @@ func (p *printer) checked(c *checked) {
 		if c.AppArmor != "" {
 			row(w)
 			row(w, "AppArmor: "+c.AppArmor)
+			row(w, "SELinux: "+c.SELinux)
 		}
 		if len(c.Warnings) > 0 {
 			row(w)

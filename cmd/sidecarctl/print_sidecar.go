@@ -63,6 +63,7 @@ func (p *printer) runtime(w io.Writer, r *interfaces.Runtime) {
 	p.moment(w, "Ready", r.ReadyUSec)
 	p.moment(w, "Ended", r.ExitedUSec)
 	field(w, "End", endWords(r.ExitCode, r.ExitSignal))
+	field(w, "Result", textOr(r.Result, ""))
 	field(w, "Restarts", numberOr(&r.Restarts))
 	field(w, "Unit", r.Unit)
 	field(w, "Invocation ID", textOr(r.InvocationID, ""))

@@ -13,11 +13,18 @@ import (
 // none stands for a value that is not known or does not apply.
 const none = "-"
 
+// outOfMemory is systemd's result of a unit that the kernel took a process of, because it
+// needed more memory than it may have (systemd.service(5), OOMPolicy=).
+const outOfMemory = "oom-kill"
+
 // stateWords says in words where a sidecar is in its life.
 func stateWords(r *interfaces.Runtime) string {
 	s := string(r.State)
 	if how := endWords(r.ExitCode, r.ExitSignal); how != "" && r.State == interfaces.StateFailed {
 		s += ", " + how
+		if r.Result != nil && *r.Result == outOfMemory {
+			s += ", out of memory"
+		}
 	}
 	if r.ImageOutdated {
 		s += ", image outdated"

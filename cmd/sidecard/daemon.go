@@ -15,8 +15,8 @@ import (
 
 	"tripleo.io/sidecar/polkit"
 	"tripleo.io/sidecar/service"
-	"tripleo.io/sidecar/service/apparmor"
 	"tripleo.io/sidecar/service/journal"
+	"tripleo.io/sidecar/service/lsm"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/systemd"
 	"tripleo.io/sidecar/service/varlink"
@@ -86,17 +86,17 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 
 	d := &daemon{options: o, logger: logger}
 	d.core = service.New(service.Config{
-		Authority:  authority,
-		Units:      units,
-		Namespaces: service.NewHostNamespaces(),
-		Journal:    decisions,
-		Signaller:  service.PIDFDSignaller{},
-		Launcher:   o.launcher,
-		Podman:     o.podman,
-		Seccomp:    o.seccomp,
-		AppArmor:   func() bool { return apparmor.Host().Loaded },
-		Starts:     o.starts,
-		Logger:     logger,
+		Authority:   authority,
+		Units:       units,
+		Namespaces:  service.NewHostNamespaces(),
+		Journal:     decisions,
+		Signaller:   service.PIDFDSignaller{},
+		Launcher:    o.launcher,
+		Podman:      o.podman,
+		Seccomp:     o.seccomp,
+		Confinement: lsm.Host,
+		Starts:      o.starts,
+		Logger:      logger,
 	}, set)
 	var err error
 	if d.server, err = newServer(d.core, logger); err != nil {
@@ -209,7 +209,7 @@ func loadPolicy(o options, logger *slog.Logger) (*policy.Set, error) {
 	for _, warning := range set.Warnings() {
 		logger.Warn("policy", "warning", warning)
 	}
-	if missing := apparmor.Host().Missing(); missing != "" {
+	for _, missing := range lsm.Host().Missing() {
 		logger.Warn(missing)
 	}
 	return set, nil

@@ -48,7 +48,7 @@ func TestConfigTakesPlacesFromEnvironment(t *testing.T) {
 
 func TestConfigFindsMissingPackages(t *testing.T) {
 	t.Parallel()
-	found := missingPackages(func(program string) (string, error) {
+	found := missingPackages(outerPrograms, func(program string) (string, error) {
 		if program == "debootstrap" {
 			return "", errors.New("not found")
 		}

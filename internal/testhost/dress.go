@@ -20,6 +20,12 @@ func (c Config) dress(root string) error {
 		// nspawn's machine name becomes the host's name.
 		os.RemoveAll(filepath.Join(root, "etc/hostname")),
 	)
+	return errors.Join(err, c.maskUnits(root))
+}
+
+// maskUnits masks what must not start, or has nothing to do.
+func (c Config) maskUnits(root string) error {
+	var err error
 	for _, unit := range slices.Concat(baseMask, c.Spec.Mask) {
 		err = errors.Join(err, mask(root, unit))
 	}

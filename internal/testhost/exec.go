@@ -63,7 +63,7 @@ func (h *Host) Run(ctx context.Context, command Command) (int, error) {
 	}
 	code, err := exitCode(cmd.ProcessState, err)
 	if code == 128+int(syscall.SIGKILL) && h.ends() {
-		return 0, fmt.Errorf("%s: the host has ended by itself; %s", command.Args[0], h.consoleTail())
+		return 0, fmt.Errorf("%s: the host has ended by itself; %s", command.Args[0], h.run.consoleTail())
 	}
 	return code, err
 }

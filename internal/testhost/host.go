@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,7 +38,7 @@ func Prepare(ctx context.Context, config Config) error {
 
 // prepare returns the directories of the tree and of the image storage.
 func (c Config) prepare(ctx context.Context) (tree, store string, err error) {
-	if err := c.ensureOuter(ctx); err != nil {
+	if err := c.ensure(ctx, outerPrograms); err != nil {
 		return "", "", err
 	}
 	if tree, err = c.tree(ctx); err != nil {
@@ -76,7 +74,7 @@ func (c Config) boot(ctx context.Context, tree, store string) (*Host, error) {
 	host := &Host{config: c, run: run}
 	if err := host.start(ctx, tree, store); err != nil {
 		if ctx.Err() == nil {
-			err = fmt.Errorf("%w\n%s", err, host.consoleTail())
+			err = fmt.Errorf("%w\n%s", err, run.consoleTail())
 		}
 		return nil, errors.Join(err, host.Close())
 	}
@@ -162,13 +160,4 @@ func (h *Host) close() error {
 		err = errors.Join(err, removeCgroup(h.cgroup))
 	}
 	return errors.Join(err, h.run.remove())
-}
-
-// consoleTail returns the last lines of the host's console, for an error.
-func (h *Host) consoleTail() string {
-	text, err := os.ReadFile(h.run.console())
-	if err != nil {
-		return "no console: " + filepath.Base(h.run.console()) + " was not written"
-	}
-	return "console:\n" + lastLines(string(text), 20)
 }

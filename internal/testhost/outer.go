@@ -20,12 +20,12 @@ var outerPrograms = map[string]string{
 	"systemd-nspawn": "systemd-container",
 }
 
-// ensureOuter installs the programs that the machine lacks, and says so.
-func (c Config) ensureOuter(ctx context.Context) error {
+// ensure installs those of the programs that the machine lacks, and says so.
+func (c Config) ensure(ctx context.Context, programs map[string]string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("booting a test host needs root: use sudo")
 	}
-	missing := missingPackages(exec.LookPath)
+	missing := missingPackages(programs, exec.LookPath)
 	if len(missing) == 0 {
 		return nil
 	}
@@ -42,9 +42,9 @@ func (c Config) ensureOuter(ctx context.Context) error {
 }
 
 // missingPackages returns the packages whose program cannot be found.
-func missingPackages(find func(string) (string, error)) []string {
+func missingPackages(programs map[string]string, find func(string) (string, error)) []string {
 	var missing []string
-	for program, pkg := range outerPrograms {
+	for program, pkg := range programs {
 		if _, err := find(program); err != nil {
 			missing = append(missing, pkg)
 		}

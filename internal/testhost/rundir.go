@@ -31,6 +31,7 @@ func (r runDir) work() string       { return filepath.Join(r.path, "work") }
 func (r runDir) containers() string { return filepath.Join(r.path, "containers") }
 func (r runDir) console() string    { return filepath.Join(r.path, "console.log") }
 func (r runDir) notify() string     { return filepath.Join(r.path, "notify") }
+func (r runDir) disk() string       { return filepath.Join(r.path, "disk") }
 func (r runDir) pidFile() string    { return filepath.Join(r.path, "nspawn.pid") }
 
 // newRunDir makes and locks a run directory, after clearing away those of
@@ -147,4 +148,13 @@ func pidfdWait(ctx context.Context, fd int, timeout time.Duration) bool {
 // remove removes the directory with what is mounted in it, and its lock.
 func (r runDir) remove() error {
 	return errors.Join(removeTree(r.path), r.lock.Close())
+}
+
+// consoleTail returns the last lines of the console, for an error.
+func (r runDir) consoleTail() string {
+	text, err := os.ReadFile(r.console())
+	if err != nil {
+		return "no console: " + filepath.Base(r.console()) + " was not written"
+	}
+	return "console:\n" + lastLines(string(text), 20)
 }

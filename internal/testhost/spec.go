@@ -22,6 +22,22 @@ type Spec struct {
 	Images []Image `toml:"image"`
 	// Release holds what only one release has, by its code name.
 	Release map[string]ReleaseSpec `toml:"release"`
+	// Machine holds what makes a host a virtual machine, by a name for it.
+	Machine map[string]MachineSpec `toml:"machine"`
+}
+
+// MachineSpec says how a virtual machine differs from a host.
+type MachineSpec struct {
+	// Packages are installed beside those of the host.
+	Packages []string `toml:"packages"`
+	// Kernel is added to the kernel's command line.
+	Kernel string `toml:"kernel"`
+	// Prepare is a shell script that runs once in the machine's tree, with the packages
+	// installed; Install one that runs in the tree of each machine, with all of its
+	// files; Start one that runs in each machine before its program.
+	Prepare string `toml:"prepare"`
+	Install string `toml:"install"`
+	Start   string `toml:"start"`
 }
 
 // ReleaseSpec lists what only one release has.
@@ -95,6 +111,11 @@ func (s Spec) validate() error {
 		errs = append(errs,
 			each("release", []string{name}, releasePattern),
 			each("package", release.Packages, packagePattern))
+	}
+	for name, machine := range s.Machine {
+		errs = append(errs,
+			each("machine", []string{name}, releasePattern),
+			each("package", machine.Packages, packagePattern))
 	}
 	for _, image := range s.Images {
 		errs = append(errs, image.validate())

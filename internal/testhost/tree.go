@@ -12,7 +12,10 @@ import (
 
 // policyScript keeps packages from starting services while they install:
 // invoke-rc.d takes 101 as "action forbidden by policy".
-const policyScript = "#!/bin/sh\nexit 101\n"
+const (
+	policyFile   = "usr/sbin/policy-rc.d"
+	policyScript = "#!/bin/sh\nexit 101\n"
+)
 
 // How often a download is tried, and how much longer each pause is than the one
 // before.
@@ -85,7 +88,7 @@ func (c Config) debootstrap(dir string) []string {
 // configured.
 func prepareSecondStage(dir string) error {
 	return errors.Join(
-		writeFile(dir, "usr/sbin/policy-rc.d", policyScript, 0o755),
+		writeFile(dir, policyFile, policyScript, 0o755),
 		// The tree is made again if the machine dies: no need to sync each file.
 		writeFile(dir, "etc/dpkg/dpkg.cfg.d/testhost", "force-unsafe-io\n", 0o644),
 	)

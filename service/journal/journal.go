@@ -72,8 +72,9 @@ func newJournal(send send, logger *slog.Logger, now func() time.Time) *Journal {
 }
 
 // Record queues the entry about one decision, and does not wait for journald. Each caller
-// has a limit; entries beyond it are counted, not written. Otherwise one caller could make
-// journald drop entries about other agents too (RateLimitBurst= in journald.conf(5)).
+// has a limit; entries beyond it are counted, not written. Otherwise one caller could have
+// the journal rotate entries about other agents away; journald's own limit does not know
+// callers, and sidecard.service raises it out of reach.
 // Stops, and launches that start something, are always written: each costs its caller a
 // process.
 //

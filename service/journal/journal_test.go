@@ -1,8 +1,12 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -207,5 +211,33 @@ func TestHardeningJournalThatDoesNotRead(t *testing.T) {
 	}
 	if decisions := len(all) - 1; lost == 0 || decisions+lost != 2*maxEntries+1 {
 		t.Errorf("%d entries and %d lost, want %d together", decisions, lost, 2*maxEntries+1)
+	}
+}
+
+func TestDenialsInTheLogOfAuditd(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "audit.log")
+	text := strings.Repeat("x", 300) + " msg=audit(1200.1:1): avc:  denied  { read } cut off\n" +
+		"type=AVC msg=audit(999.9:1): avc:  denied  { read } before\n" +
+		"type=AVC msg=audit(1000.1:2): avc:  denied  { read } since\n" +
+		"type=SYSCALL msg=audit(1000.1:2): arch=c000003e\n" +
+		"type=AVC msg=audit(99999999999999:3): avc:  denied  { read } no time\n" +
+		"type=AVC msg=audit(1001.0:4): avc:  denied  { re\x1bad } after"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	end, err := tail(file, int64(len(text)-200))
+	if err != nil || string(end) != text[200:] {
+		t.Fatalf("%q, %v", end, err)
+	}
+	want := []string{
+		"type=AVC msg=audit(1000.1:2): avc:  denied  { read } since ",
+		"type=AVC msg=audit(1001.0:4): avc:  denied  { read } after",
+	}
+	if diff := cmp.Diff(want, auditLines(string(end), time.Unix(1000, 0))); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if _, err := tail(file+".1", 1); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
 	}
 }

@@ -2,6 +2,11 @@ package journal
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
 	"os/exec"
 	"regexp"
 	"strconv"
@@ -22,6 +27,9 @@ const (
 	maxHanging  = 16        // journalctls that not even SIGKILL ends, on a disk that hangs
 	maxOutput   = 256 << 10 // bytes read from journalctl
 	maxLine     = 1024      // bytes
+
+	denialLines = 500 // of the kernel, looked through for denials
+	auditLog    = "/var/log/audit/audit.log"
 )
 
 var invocationID = regexp.MustCompile(`^[0-9a-f]{32}$`)
@@ -48,6 +56,65 @@ func (j *Journal) Output(ctx context.Context, invocation string) []string {
 		return nil
 	}
 	return split(string(text[max(0, len(text)-maxOutput):]))
+}
+
+// denial is in every line with which AppArmor or SELinux tell that they denied something.
+var denial = regexp.MustCompile(`apparmor="DENIED"|avc: +denied`)
+
+// Denials returns the kernel's lines about what its security modules have denied since
+// then, oldest first: from the journal, or, where auditd(8) takes them all, from its log.
+// nil if they cannot be read in time.
+func (j *Journal) Denials(ctx context.Context, since time.Time) []string {
+	text, err := j.journalctl(ctx, readTimeout, "--quiet", "--no-pager", "--all", "--output=cat",
+		"--lines="+strconv.Itoa(denialLines), fmt.Sprintf("--since=@%d", since.Unix()), "_TRANSPORT=kernel", "+", "_TRANSPORT=audit")
+	if err != nil {
+		j.logger.Warn("cannot read the kernel's lines in the journal", "error", err)
+	}
+	audit, err := bounded.Do(j.programs, "", func() ([]byte, error) { return tail(auditLog, maxOutput) }, nil)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		j.logger.Warn("cannot read the log of auditd", "error", err)
+	}
+	var lines []string
+	for line := range strings.Lines(string(text[max(0, len(text)-maxOutput):])) {
+		if denial.MatchString(line) {
+			lines = append(lines, clean(line, maxLine))
+		}
+	}
+	return append(lines, auditLines(string(audit), since)...)
+}
+
+// auditLines returns the denials since then in a log of auditd, whose first line may be a
+// part of one.
+func auditLines(text string, since time.Time) []string {
+	var lines []string
+	for line := range strings.Lines(text) {
+		stamp := auditStamp.FindStringSubmatch(line)
+		if stamp == nil || !denial.MatchString(line) {
+			continue
+		}
+		if seconds, err := strconv.ParseInt(stamp[1], 10, 64); err == nil && seconds >= since.Unix() {
+			lines = append(lines, clean(line, maxLine))
+		}
+	}
+	return lines
+}
+
+// auditStamp has the seconds of a line in auditd's log.
+var auditStamp = regexp.MustCompile(`^type=\S+ msg=audit\(([0-9]{1,12})\.`)
+
+// tail returns the last bytes of a file.
+func tail(path string, limit int64) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	start := max(0, info.Size()-limit)
+	return io.ReadAll(io.NewSectionReader(file, start, limit))
 }
 
 // journalctl runs it for as long as limit.

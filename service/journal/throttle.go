@@ -7,8 +7,6 @@ import (
 
 const (
 	// throttleBurst entries about one caller are shown in throttleInterval.
-	// journald's own default is 10,000 in 30 s for the whole service
-	// (journald.conf(5), RateLimitBurst=).
 	throttleBurst    = 100
 	throttleInterval = 10 * time.Second
 )

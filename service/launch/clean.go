@@ -17,6 +17,10 @@ const (
 	socketName = "notify"
 )
 
+// oomName is the file that conmon makes in its working directory, the directory of all
+// pins, when its container is out of memory. podman reads another one.
+const oomName = "oom"
+
 // Clean takes the pins of a unit away. What is gone already is no error, so it
 // can be done twice. The unit is not disturbed by it once its payload runs: a
 // container holds its namespace and its mounts itself.
@@ -32,6 +36,9 @@ func (l Launcher) Clean(id string) error {
 		return err
 	}
 	defer base.Close()
+	if err := unix.Unlinkat(int(base.Fd()), oomName, 0); err != nil && err != unix.ENOENT {
+		return fmt.Errorf("removing %s: %v", oomName, err)
+	}
 	dir, err := subdirectory(base, id)
 	if errors.Is(err, unix.ENOENT) {
 		return nil

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -54,7 +55,9 @@ func startEngine(path string, output *os.File, argv, environment []string) (*eng
 	e := &engine{manager: manager, exited: make(chan struct{})}
 	e.cmd = &exec.Cmd{
 		Path: argv[0], Args: argv,
-		Env:   append(environment, "NOTIFY_SOCKET="+path),
+		Env: append(environment, "NOTIFY_SOCKET="+path),
+		// conmon writes a file where it is, see oomName.
+		Dir:   filepath.Dir(filepath.Dir(path)),
 		Stdin: input, Stdout: output, Stderr: output,
 	}
 	if err := e.cmd.Start(); err != nil {

@@ -154,23 +154,25 @@ func (n leftover) unlock() { _ = n.lock.Close() } // the file is closed in any c
 var errInUse = errors.New("its container is being removed by another process")
 
 // Sweep runs every removal that has failed so far, and looks again until no note is
-// left that it has not seen: systemd does not start it a second time while it runs. Its
-// error names those that fail again or are in use.
+// left but of those that have failed: systemd does not start it a second time while it
+// runs. Its error names those that fail again or are in use.
 func (l Launcher) Sweep(ctx context.Context) error {
-	tried := map[string]bool{}
+	failed := map[string]bool{}
 	var all error
 	for {
 		names, err := l.notes()
 		if err != nil {
 			return errors.Join(all, err)
 		}
-		names = slices.DeleteFunc(names, func(name string) bool { return tried[name] })
+		names = slices.DeleteFunc(names, func(name string) bool { return failed[name] })
 		if len(names) == 0 {
 			return all
 		}
-		all = errors.Join(all, l.sweepAll(ctx, names))
-		for _, name := range names {
-			tried[name] = true
+		for i, err := range l.sweepAll(ctx, names) {
+			if err != nil {
+				failed[names[i]] = true
+				all = errors.Join(all, err)
+			}
 		}
 	}
 }
@@ -189,8 +191,8 @@ func (l Launcher) notes() ([]string, error) {
 }
 
 // sweepAll runs the removals of some units, a few at once: one that hangs does not
-// hold up the others.
-func (l Launcher) sweepAll(ctx context.Context, names []string) error {
+// hold up the others. It returns an error or nil for each.
+func (l Launcher) sweepAll(ctx context.Context, names []string) []error {
 	errs := make([]error, len(names))
 	var group errgroup.Group
 	group.SetLimit(sweepWidth)
@@ -203,7 +205,7 @@ func (l Launcher) sweepAll(ctx context.Context, names []string) error {
 		})
 	}
 	_ = group.Wait() // the errors are in errs
-	return errors.Join(errs...)
+	return errs
 }
 
 func (l Launcher) sweep(ctx context.Context, name string) error {

@@ -92,10 +92,11 @@ func openSource(m Mount) (*os.File, error) {
 
 // attributes returns the restrictions of a pin (mount_setattr(2)). They hold
 // whatever the engine asks for later: set-user-id bits and device nodes that
-// an agent made are worth nothing, and its files are data, not programs.
+// an agent made are worth nothing, and its files are data, not programs, as is all that
+// a payload may write.
 func (m Mount) attributes() uint64 {
 	attributes := uint64(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV)
-	if m.Root != "" {
+	if m.Root != "" || m.Writable {
 		attributes |= unix.MOUNT_ATTR_NOEXEC
 	}
 	if !m.Writable {

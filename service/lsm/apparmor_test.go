@@ -1,4 +1,4 @@
-package apparmor
+package lsm
 
 import (
 	"os"
@@ -11,27 +11,57 @@ func TestAppArmorState(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		enabled  string
-		profiles []string
-		want     State
-		missing  bool
+		profiles map[string]string // directories, and the names in them
+		mode     string
+		want     AppArmor
+		missing  string
 	}{
-		"no AppArmor":           {want: State{}},
-		"off":                   {enabled: "N\n", profiles: []string{"sidecar.3"}, want: State{}},
-		"on":                    {enabled: "Y\n", want: State{On: true}, missing: true},
-		"on, with other names":  {enabled: "Y\n", profiles: []string{"sidecars.1", "sidecar", "crun.2"}, want: State{On: true}, missing: true},
-		"on, and it is loaded":  {enabled: "Y\n", profiles: []string{"crun.1", "sidecar.17"}, want: State{On: true, Loaded: true}},
-		"on, and two of us are": {enabled: "Y", profiles: []string{"sidecar.1", "sidecar.2"}, want: State{On: true, Loaded: true}},
+		"no AppArmor":             {},
+		"off":                     {enabled: "N\n", profiles: map[string]string{"sidecar.3": "sidecar\n"}},
+		"on":                      {enabled: "Y\n", want: AppArmor{On: true}, missing: "apparmor_parser"},
+		"on, with other names":    {enabled: "Y\n", profiles: map[string]string{"sidecars.1": "sidecars\n", "sidecar.foo.1": "sidecar.foo\n", "crun.2": "crun\n"}, want: AppArmor{On: true}, missing: "apparmor_parser"},
+		"on, and it is loaded":    {enabled: "Y\n", profiles: map[string]string{"crun.1": "crun\n", "sidecar.17": "sidecar\n"}, mode: "enforce\n", want: AppArmor{On: true, Loaded: true}},
+		"on, and it complains":    {enabled: "Y", profiles: map[string]string{"sidecar.1": "sidecar\n"}, mode: "complain\n", want: AppArmor{On: true, Loaded: true, Complains: true}, missing: "aa-enforce"},
+		"on, and being exchanged": {enabled: "Y", profiles: map[string]string{"sidecar.1": "", "sidecar.2": "sidecar\n"}, mode: "enforce", want: AppArmor{On: true, Loaded: true}},
 	} {
 		sys := t.TempDir()
 		if test.enabled != "" {
 			place(t, filepath.Join(sys, "module/apparmor/parameters/enabled"), test.enabled)
 		}
-		for _, profile := range test.profiles {
-			place(t, filepath.Join(sys, "kernel/security/apparmor/policy/profiles", profile, "name"), "x")
+		for profile, text := range test.profiles {
+			dir := filepath.Join(sys, "kernel/security/apparmor/policy/profiles", profile)
+			place(t, filepath.Join(dir, "mode"), test.mode)
+			if text != "" {
+				place(t, filepath.Join(dir, "name"), text)
+			}
 		}
-		got := stateOf(sys)
-		if got != test.want || (got.Missing() != "") != test.missing {
+		got := apparmorOf(sys)
+		if got != test.want || !strings.Contains(got.Missing(), test.missing) || test.missing == "" && got.Missing() != "" {
 			t.Errorf("%s: %+v, want %+v; it says %q", name, got, test.want, got.Missing())
+		}
+	}
+}
+
+// TestAppArmorThatCannotBeRead shows that a payload never goes without the profile because
+// of an error.
+func TestAppArmorThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	enabled, profiles := "module/apparmor/parameters/enabled", "kernel/security/apparmor/policy/profiles"
+	for name, prepare := range map[string]func(sys string){
+		"whether it is on": func(sys string) { place(t, filepath.Join(sys, enabled, "x"), "") },
+		"its profiles": func(sys string) {
+			place(t, filepath.Join(sys, enabled), "Y")
+			place(t, filepath.Join(sys, profiles), "")
+		},
+		"a profile's name": func(sys string) {
+			place(t, filepath.Join(sys, enabled), "Y")
+			place(t, filepath.Join(sys, profiles, "sidecar.1/name/x"), "")
+		},
+	} {
+		sys := t.TempDir()
+		prepare(sys)
+		if got := apparmorOf(sys); !got.Unknown || !got.Wanted() || got.String() != "cannot be read" {
+			t.Errorf("%s: %+v", name, got)
 		}
 	}
 }

@@ -31,6 +31,7 @@ func parseAgent(r *report, name string, document []byte) *Agent {
 		StandIns:          raw.StandIns != nil && *raw.StandIns,
 		SpoolUser:         r.spoolUser(raw.SpoolUser),
 		SidecarUser:       r.sidecarUser(raw.SidecarUser),
+		SELinuxLevel:      r.level(name, raw.SELinuxLevel),
 		LinkedNamespaces:  r.choice("linked-namespaces", raw.LinkedNamespaces, "warn", "check", "refuse"),
 	}
 	if raw.MaxSidecars != nil {

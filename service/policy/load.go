@@ -41,6 +41,7 @@ func Load(dirs ...string) (*Set, error) {
 		return nil, errors.Join(l.problems...)
 	}
 	l.warnings = append(l.warnings, s.shared(reports)...)
+	l.warnings = append(l.warnings, s.sameLevel(reports)...)
 	s.warnings = l.warnings
 	return s, nil
 }

@@ -72,6 +72,7 @@ type Agent struct {
 	MaxSidecars       int
 	StandIns          bool    // whether it has a pid namespace of its own, where stand-ins take the sidecars' place
 	SidecarUser       User    // the host's user that its sidecars run as, unless a profile asks for root
+	SELinuxLevel      string  // of its sidecars, where SELinux is: sensitivity and categories
 	LinkedNamespaces  string  // what a link from a namespace to another one means: "check", "warn" or "refuse"
 	SpoolUser         *uint32 // user of the host that writes requests into its spool; nil: it has no spool
 }

@@ -42,5 +42,6 @@ type rawAgent struct {
 	StandIns          *bool    `toml:"stand-ins"`
 	SpoolUser         *int64   `toml:"spool-user"`
 	SidecarUser       any      `toml:"sidecar-user"` // a number or a name
+	SELinuxLevel      *string  `toml:"selinux-level"`
 	LinkedNamespaces  *string  `toml:"linked-namespaces"`
 }

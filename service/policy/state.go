@@ -99,21 +99,30 @@ func anyMeet(places, others []place) bool {
 // removes the pid file that one names, and its sidecars write there. There is
 // one warning for each agent.
 func (s *Set) shared(reports map[string]*report) []string {
-	var warnings []string
-	agents, places := s.Agents(), map[*Agent][]place{}
-	for _, a := range agents {
+	places := map[*Agent][]place{}
+	for _, a := range s.Agents() {
 		places[a] = s.places(a)
 	}
+	return s.alike(reports, "state-directories", "files there can also be removed and written on behalf of %s", func(a, b *Agent) bool {
+		return anyMeet(places[a], places[b])
+	})
+}
+
+// alike warns at a key of each agent that has something in common with others, whose
+// names the format gets.
+func (s *Set) alike(reports map[string]*report, key, format string, common func(a, b *Agent) bool) []string {
+	var warnings []string
+	agents := s.Agents()
 	for _, a := range agents {
 		var others []string
 		for _, b := range agents {
-			if a != b && anyMeet(places[a], places[b]) {
+			if a != b && common(a, b) {
 				others = append(others, b.Name)
 			}
 		}
 		if len(others) > 0 {
 			r := &report{file: reports[a.Name].file, lines: reports[a.Name].lines}
-			r.warnf("state-directories", "files there can also be removed and written on behalf of %s", strings.Join(others, ", "))
+			r.warnf(key, format, strings.Join(others, ", "))
 			warnings = append(warnings, r.warnings...)
 		}
 	}

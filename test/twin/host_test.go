@@ -14,6 +14,7 @@ import (
 	"tripleo.io/sidecar/polkit"
 	"tripleo.io/sidecar/service"
 	"tripleo.io/sidecar/service/launch"
+	"tripleo.io/sidecar/service/lsm"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/systemd"
 )
@@ -52,7 +53,7 @@ func newHost(t *testing.T, set *policy.Set) *host {
 	}
 	h.core = service.New(service.Config{
 		Authority: h.polkit, Units: h.units, Namespaces: h.netns, Journal: h.journal, Signaller: h.signals,
-		Launcher: "/usr/libexec/sidecar/sidecar-launch", Podman: "/usr/bin/podman", Seccomp: "/usr/share/sidecar/seccomp.json", AppArmor: func() bool { return false }, Starts: 4,
+		Launcher: "/usr/libexec/sidecar/sidecar-launch", Podman: "/usr/bin/podman", Seccomp: "/usr/share/sidecar/seccomp.json", Confinement: func() lsm.State { return lsm.State{} }, Starts: 4,
 		Leftovers: launch.Launcher{Base: t.TempDir() + "/launch"},
 		Logger:    slog.New(slog.DiscardHandler),
 	}, set)
@@ -116,6 +117,8 @@ func (j *journal) Record(d service.Decision) {
 	defer j.mu.Unlock()
 	j.decisions = append(j.decisions, d)
 }
+
+func (j *journal) Denials(context.Context, time.Time) []string { return nil }
 
 func (j *journal) Output(context.Context, string) []string {
 	return []string{"dnsmasq: cannot read /etc/resolv.conf", "dnsmasq: \xff is not UTF-8"}

@@ -61,7 +61,7 @@ func rootCommand() *cobra.Command {
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	root.AddCommand(runCommand(), shellCommand(), prepareCommand())
+	root.AddCommand(runCommand(), shellCommand(), prepareCommand(), machineCommand())
 	return root
 }
 
