@@ -34,6 +34,7 @@ type job struct {
 	begun      bool               // the start has begun, and may have made a unit
 	started    time.Time          // when the start began
 	failed     string             // invocation of the unit that failed to start, if one did
+	result     string             // systemd's, of that unit
 
 	interruption *interruption
 }

@@ -30,7 +30,9 @@ func (c *Core) start(ctx context.Context, j *job) (systemd.Unit, error) {
 // startOnce starts the unit and judges what became of it by what systemd says of
 // it now; the result of its job is only a hint.
 func (c *Core) startOnce(ctx context.Context, j *job) (systemd.Unit, error) {
-	j.started = time.Now()
+	if j.started.IsZero() {
+		j.started = time.Now()
+	}
 	unit, err := c.Units.Start(ctx, j.id.Unit(), j.properties)
 	if errors.Is(err, systemd.ErrUnitExists) {
 		// Somebody outside the service made a unit of this name meanwhile.
@@ -76,7 +78,7 @@ func (c *Core) settle(ctx context.Context, j *job) (systemd.Unit, error) {
 // withOutput. A failed unit stays, so that its record can be looked at; one that
 // systemd would start again does not: the caller is told that nothing runs.
 func (c *Core) failure(ctx context.Context, j *job, unit systemd.Unit) error {
-	j.failed = unit.InvocationID
+	j.failed, j.result = unit.InvocationID, unit.Result
 	if unit.LoadState == "loaded" && unit.ActiveState != stateFailed {
 		if _, err := c.stopUnit(ctx, j.id, 0); err != nil && !errors.Is(err, systemd.ErrNoSuchUnit) {
 			return hostFailure(ctx, "stop the unit that did not become ready", err)
@@ -122,6 +124,9 @@ func (c *Core) outputOf(ctx context.Context, j *job) []string {
 	}
 	defer c.outputs.release(j.id.Agent)
 	output := c.Journal.Output(ctx, j.failed)
+	if j.result == "oom-kill" {
+		output = append(output, "it was out of memory: its profile's memory-max is the limit")
+	}
 	if host := c.Confinement(); host.AppArmor.On || host.SELinux.Enforcing {
 		output = append(output, lsm.Denials(c.Journal.Denials(ctx, j.started), lsm.Launch{
 			Program: j.decision.Profile.Command[0], Level: j.decision.Agent.SELinuxLevel,

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,7 +40,7 @@ func controllers(t *testing.T, names ...string) {
 		t.Fatal(err)
 	}
 	for _, name := range names {
-		if !strings.Contains(" "+string(text)+" ", name) {
+		if !slices.Contains(strings.Fields(string(text)), name) {
 			lacking(t, "the host's control groups have no controller %s", name)
 		}
 	}
@@ -169,6 +170,9 @@ func TestConfinementIsInForce(t *testing.T) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/attr/current", *s.Runtime.ProcessID))
 	if err != nil || !strings.Contains(string(text), label) {
 		t.Errorf("the payload's label is %q, %v; want %s", text, err, label)
+	}
+	if daemon, err := os.ReadFile(fmt.Sprintf("/proc/%d/attr/current", expectedDaemon)); host.SELinux.On && !strings.Contains(string(daemon), ":sidecard_t:") {
+		t.Errorf("the daemon's label is %q, %v", daemon, err)
 	}
 	if got := run(t, "sidecarctl", "check"); !strings.Contains(got, says) || strings.Contains(got, "apparmor_parser") || strings.Contains(got, "semodule") {
 		t.Errorf("check says %s", got)

@@ -16,10 +16,14 @@ var lacks struct {
 }
 
 // lacking skips a test for something that this machine's kernel does not have. The reason
-// stands with the test, and once more at the end of all of them (make test RUN=...).
+// stands with the test, and once more at the end of all of them (make test RUN=...). In a
+// virtual machine it fails the test: the machine is made to have it (make vm-test).
 func lacking(t *testing.T, format string, arguments ...any) {
 	t.Helper()
 	reason := fmt.Sprintf(format, arguments...)
+	if machine := os.Getenv("SIDECAR_TESTHOST_MACHINE"); machine != "" {
+		t.Fatalf("in the machine %s, which is there for this: %s", machine, reason)
+	}
 	lacks.Lock()
 	lacks.lines = append(lacks.lines, t.Name()+": "+reason)
 	lacks.Unlock()

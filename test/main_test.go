@@ -42,7 +42,7 @@ func runAll(m *testing.M) int {
 		return 2
 	}
 	if err := install(); err != nil {
-		fmt.Fprintln(os.Stderr, "install:", err)
+		fmt.Fprintln(os.Stderr, "install:", errors.Join(err, checkDenials()))
 		return 1
 	}
 	code := m.Run()

@@ -13,7 +13,7 @@ import (
 // none stands for a value that is not known or does not apply.
 const none = "-"
 
-// outOfMemory is systemd's result of a unit that the kernel took a process of, because it
+// outOfMemory is systemd's result of a unit whose process the kernel killed because the unit
 // needed more memory than it may have (systemd.service(5), OOMPolicy=).
 const outOfMemory = "oom-kill"
 

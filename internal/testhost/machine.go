@@ -27,6 +27,9 @@ const (
 	machineSize = "6G"
 	// machineMemory is the machine's memory, in MiB.
 	machineMemory = "3072"
+	// machineBoot is what a machine gets until its first line. An emulated one with SELinux
+	// took three minutes.
+	machineBoot = 15 * time.Minute
 	// endDelayOfMachine is what a machine gets to switch itself off.
 	endDelayOfMachine = 2 * time.Minute
 )
@@ -181,8 +184,9 @@ func (m Machine) boot(ctx context.Context, run runDir, spec MachineSpec) (code i
 	if err != nil {
 		return 0, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	boot := time.AfterFunc(machineBoot, func() { cancel(fmt.Errorf("the machine does not boot in %v", machineBoot)) })
 	runtime.LockOSThread() // see startLocked
 	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", qemuArgs(run, kernel, initrd, spec.Kernel, canVirtualize())...)
@@ -200,12 +204,13 @@ func (m Machine) boot(ctx context.Context, run runDir, spec MachineSpec) (code i
 	lines := bufio.NewScanner(output)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
+		boot.Stop()
 		text, found := strings.CutPrefix(lines.Text(), machineEnd)
 		if found {
 			if code, err = strconv.Atoi(text); err != nil {
 				code = -1
 			}
-			time.AfterFunc(endDelayOfMachine, cancel)
+			time.AfterFunc(endDelayOfMachine, func() { cancel(errors.New("the machine does not switch itself off")) })
 			continue
 		}
 		fmt.Fprintln(m.Output, text)
@@ -215,7 +220,7 @@ func (m Machine) boot(ctx context.Context, run runDir, spec MachineSpec) (code i
 	case code >= 0:
 		return code, nil
 	case context.Cause(ctx) != nil:
-		return 0, context.Cause(ctx)
+		return 0, fmt.Errorf("%w\n%s", context.Cause(ctx), run.consoleTail())
 	}
 	return 0, fmt.Errorf("the machine ended before its program: %w\n%s", errors.Join(waitErr, lines.Err()), run.consoleTail())
 }

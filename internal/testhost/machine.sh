@@ -4,9 +4,14 @@ stty -F /dev/ttyS1 -opost # lines end as the program ends them
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 mapfile -t argv <arguments
 echo "testhost: Linux $(uname -r), $(systemctl --version | head -n 1), $(podman info --format '{{.Host.OCIRuntime.Name}}, controllers {{.Host.CgroupControllers}}')"
-. ./start
-./"${argv[@]}"
-code=$?
+export SIDECAR_TESTHOST_MACHINE=$HOSTNAME
+if (set -e; . ./start); then
+	./"${argv[@]}"
+	code=$?
+else
+	echo "testhost: the start script of the machine failed"
+	code=125
+fi
 [ $code = 0 ] || journalctl --no-pager --quiet --all --output=short-precise --lines=80 --unit='sidecar*'
 echo "testhost: exit code $code"
 sync

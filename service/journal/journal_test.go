@@ -219,7 +219,7 @@ func TestDenialsInTheLogOfAuditd(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "audit.log")
 	text := strings.Repeat("x", 300) + " msg=audit(1200.1:1): avc:  denied  { read } cut off\n" +
 		"type=AVC msg=audit(999.9:1): avc:  denied  { read } before\n" +
-		"type=AVC msg=audit(1000.1:2): avc:  denied  { read } since\n" +
+		"type=AVC msg=audit(1000.1:2): avc:  denied  { read } since\x1dSAUID=\"root\"\n" +
 		"type=SYSCALL msg=audit(1000.1:2): arch=c000003e\n" +
 		"type=AVC msg=audit(99999999999999:3): avc:  denied  { read } no time\n" +
 		"type=AVC msg=audit(1001.0:4): avc:  denied  { re\x1bad } after"
@@ -231,7 +231,7 @@ func TestDenialsInTheLogOfAuditd(t *testing.T) {
 		t.Fatalf("%q, %v", end, err)
 	}
 	want := []string{
-		"type=AVC msg=audit(1000.1:2): avc:  denied  { read } since ",
+		"type=AVC msg=audit(1000.1:2): avc:  denied  { read } since",
 		"type=AVC msg=audit(1001.0:4): avc:  denied  { read } after",
 	}
 	if diff := cmp.Diff(want, auditLines(string(end), time.Unix(1000, 0))); diff != "" {

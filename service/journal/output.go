@@ -28,7 +28,8 @@ const (
 	maxOutput   = 256 << 10 // bytes read from journalctl
 	maxLine     = 1024      // bytes
 
-	denialLines = 500 // of the kernel, looked through for denials
+	denialLines = 500     // of the kernel, looked through for denials
+	maxAudit    = 1 << 20 // bytes read from the end of auditd's log
 	auditLog    = "/var/log/audit/audit.log"
 )
 
@@ -66,11 +67,11 @@ var denial = regexp.MustCompile(`apparmor="DENIED"|avc: +denied`)
 // nil if they cannot be read in time.
 func (j *Journal) Denials(ctx context.Context, since time.Time) []string {
 	text, err := j.journalctl(ctx, readTimeout, "--quiet", "--no-pager", "--all", "--output=cat",
-		"--lines="+strconv.Itoa(denialLines), fmt.Sprintf("--since=@%d", since.Unix()), "_TRANSPORT=kernel", "+", "_TRANSPORT=audit")
+		"--lines="+strconv.Itoa(denialLines), fmt.Sprintf("--since=@%d", since.Unix()), "_TRANSPORT=kernel", "+", "_TRANSPORT=audit", "_AUDIT_TYPE=1400")
 	if err != nil {
 		j.logger.Warn("cannot read the kernel's lines in the journal", "error", err)
 	}
-	audit, err := bounded.Do(j.programs, "", func() ([]byte, error) { return tail(auditLog, maxOutput) }, nil)
+	audit, err := bounded.Do(j.programs, "", func() ([]byte, error) { return tail(auditLog, maxAudit) }, nil)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		j.logger.Warn("cannot read the log of auditd", "error", err)
 	}
@@ -92,6 +93,7 @@ func auditLines(text string, since time.Time) []string {
 		if stamp == nil || !denial.MatchString(line) {
 			continue
 		}
+		line, _, _ = strings.Cut(line, "\x1d") // what auditd adds (log_format = ENRICHED)
 		if seconds, err := strconv.ParseInt(stamp[1], 10, 64); err == nil && seconds >= since.Unix() {
 			lines = append(lines, clean(line, maxLine))
 		}

@@ -15,17 +15,22 @@ type Launch struct {
 }
 
 // engines are the programs that start a payload, as a denial names them.
-var engines = []string{"sidecar-launch", "sidecar-init", "podman", "conmon", "crun", "runc", "netavark"}
+var engines = []string{"sidecar-launch", "podman", "conmon", "crun", "runc", "netavark"}
 
-// field is one of a denial: name="value" or name=value.
-var field = regexp.MustCompile(`(\w+)=("[^"]*"|\S+)`)
-
-// permissions are what SELinux denied.
-var permissions = regexp.MustCompile(`avc: +denied +\{ ([a-z0-9_ ]+) \}`)
+var (
+	// field is one of a denial: name="value" or name=value.
+	field = regexp.MustCompile(`(\w+)=("[^"]*"|\S+)`)
+	// permissions are what SELinux denied.
+	permissions = regexp.MustCompile(`avc: +denied +\{ ([a-z0-9_ ]+) \}`)
+	// word is a value that is told. Others are not: parts of a line can be anybody's, such
+	// as the prefix of a packet filter's log.
+	word = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+)
 
 // Denials returns what the kernel's lines say was denied to a launch, in words, each once,
-// at most limit. A line of another sidecar's payload is left out, and so is every name of
-// a file: who asked may be an agent.
+// at most limit. With SELinux a line of another agent's payload is left out; AppArmor has
+// one profile for all sidecars, so there another sidecar of the same program may be meant.
+// No name of a file is told: who asked may be an agent.
 func Denials(lines []string, launch Launch, limit int) []string {
 	var denials []string
 	for _, line := range lines {
@@ -36,24 +41,39 @@ func Denials(lines []string, launch Launch, limit int) []string {
 	return denials[max(0, len(denials)-limit):]
 }
 
-// denialOf returns a line in words, or nothing if it is none of the launch. A program names
-// itself (prctl(2)), so a name counts for an engine only in a context that no payload has.
+// denialOf returns a line in words, or nothing if it is none of the launch. A process
+// names itself (prctl(2)), so a name counts for an engine only in a context that no payload
+// has; the level of a context is the kernel's.
 func denialOf(line string, launch Launch) string {
 	fields := map[string]string{}
 	for _, match := range field.FindAllStringSubmatch(line, -1) {
 		fields[match[1]] = strings.Trim(match[2], `"`)
 	}
-	program := fields["comm"]
-	isEngine, isPayload := slices.Contains(engines, program), program == comm(launch.Program)
+	program, _, _ := strings.Cut(fields["comm"], ":") // runc calls a part of itself runc:[2:INIT]
+	if !word.MatchString(program) {
+		program = "a program"
+	}
+	isEngine := slices.Contains(engines, program)
 	if match := permissions.FindStringSubmatch(line); match != nil && fields["permissive"] != "1" {
 		source, level := splitContext(fields["scontext"])
 		target, _ := splitContext(fields["tcontext"])
-		if isEngine && !strings.Contains(level, ":") || isPayload && level == launch.Level {
+		if !word.MatchString(source) || !word.MatchString(target) || !word.MatchString(fields["tclass"]) {
+			return ""
+		}
+		if level == launch.Level || isEngine && !strings.Contains(level, ":") {
 			return fmt.Sprintf("SELinux denied %s to %s: %s of a %s that is %s", program, source, match[1], fields["tclass"], target)
 		}
+		return ""
 	}
-	if fields["apparmor"] == "DENIED" && (isEngine || isPayload) {
-		return fmt.Sprintf("AppArmor denied %s to %s, which has the profile %s", fields["operation"], program, fields["profile"])
+	if fields["apparmor"] != "DENIED" || !word.MatchString(fields["operation"]) {
+		return ""
+	}
+	ours := slices.Contains(strings.Split(fields["profile"], "//&"), Profile)
+	switch {
+	case ours && (isEngine || program == comm(launch.Program)):
+		return fmt.Sprintf("AppArmor denied %s to a sidecar's %s on this host", fields["operation"], program)
+	case !ours && isEngine:
+		return fmt.Sprintf("AppArmor denied %s to %s on this host", fields["operation"], program)
 	}
 	return ""
 }
@@ -69,7 +89,7 @@ func comm(program string) string {
 func splitContext(context string) (kind, level string) {
 	parts := strings.SplitN(context, ":", 4)
 	if len(parts) < 4 {
-		return context, ""
+		return "", ""
 	}
 	return parts[2], strings.TrimSuffix(parts[3], "-s0:c0.c1023")
 }

@@ -12,7 +12,16 @@ func TestDenialIsToldToWhomItConcerns(t *testing.T) {
 	for line, want := range map[string]string{
 		selinuxPayload: "SELinux denied dnsmasq to container_t: append of a file that is container_file_t",
 		`AVC avc:  denied  { mounton read } for pid=7 comm="podman" path="/var/lib" scontext=system_u:system_r:podman_t:s0-s0:c0.c1023 tcontext=system_u:object_r:var_t:s0 tclass=dir permissive=0`: "SELinux denied podman to podman_t: mounton read of a dir that is var_t",
-		`apparmor="DENIED" operation="signal" class="signal" profile="sidecar" pid=9 comm="dnsmasq" requested_mask="receive" denied_mask="receive" signal=hup peer="x"`:                             "AppArmor denied signal to dnsmasq, which has the profile sidecar",
+		`apparmor="DENIED" operation="signal" class="signal" profile="sidecar" pid=9 comm="dnsmasq" requested_mask="receive" denied_mask="receive" signal=hup peer="x"`:                             "AppArmor denied signal to a sidecar's dnsmasq on this host",
+		`apparmor="DENIED" operation="open" profile="crun//&sidecar" comm="runc:[2:INIT]"`:                                                                                                          "AppArmor denied open to a sidecar's runc on this host",
+		`apparmor="DENIED" operation="mount" profile="crun" comm="crun"`:                                                                                                                            "AppArmor denied mount to crun on this host",
+		// The runtime, when it becomes the payload.
+		`avc:  denied  { entrypoint } for comm="runc:[2:INIT]" scontext=u:r:container_t:s0:c1,c2 tcontext=u:r:bin_t:s0 tclass=file permissive=0`: "SELinux denied runc to container_t: entrypoint of a file that is bin_t",
+		`avc:  denied  { read } for comm=ABCDEF"x scontext=u:r:container_t:s0:c1,c2 tcontext=u:r:bin_t:s0 tclass=file permissive=0`:              "SELinux denied a program to container_t: read of a file that is bin_t",
+		// A text that somebody has the kernel print.
+		`avc:  denied  { x } comm="podman" scontext=a:b:c:s0 tcontext=a:b:d:s0 tclass="any text"`: "",
+		`apparmor="DENIED" operation="send money" profile="crun" comm="crun"`:                     "",
+		`apparmor="DENIED" operation="open" profile="/usr/bin/secret" comm="dnsmasq"`:             "",
 		// Another agent's payload, also one that calls itself podman.
 		`avc:  denied  { append } for comm="dnsmasq" scontext=u:r:container_t:s0:c1,c3 tcontext=u:r:t:s0 tclass=file permissive=0`: "",
 		`avc:  denied  { append } for comm="podman" scontext=u:r:container_t:s0:c1,c3 tcontext=u:r:t:s0 tclass=file permissive=0`:  "",
@@ -22,7 +31,7 @@ func TestDenialIsToldToWhomItConcerns(t *testing.T) {
 		`avc:  granted  { read } for comm="podman" scontext=u:r:podman_t:s0 tcontext=u:r:t:s0 tclass=file`:             "",
 		`apparmor="ALLOWED" operation="open" profile="sidecar" comm="dnsmasq"`:                                         "",
 		`apparmor="DENIED" operation="open" profile="cups" name="/x" comm="cupsd"`:                                     "",
-		`avc:  denied  { read } for comm="podman" scontext=nonsense tcontext= tclass=file permissive=0`:                "SELinux denied podman to nonsense: read of a file that is ",
+		`avc:  denied  { read } for comm="podman" scontext=nonsense tcontext= tclass=file permissive=0`:                "",
 		``: "",
 	} {
 		got := Denials([]string{line, line}, Launch{Program: "/usr/sbin/dnsmasq", Level: "s0:c1,c2"}, 5)

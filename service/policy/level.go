@@ -13,42 +13,104 @@ import (
 // targeted policy and in the reference policy.
 const categories = 1024
 
-// levelOf returns the SELinux level of an agent that names none: two categories of its
-// name, as podman picks two at random. It is the same on every host and at every launch,
-// so an instance may write the files that it wrote before. Another agent has the same one
+// categorySet is the set of a level's categories.
+type categorySet [categories]bool
+
+// levelOf returns the categories of an agent that names none: two that are derived from its
+// name, as podman picks two at random. They are the same on every host and at every launch,
+// so an instance may write the files that it wrote before. Another agent has the same ones
 // with a chance of one in 523,776; then there is a warning.
-func levelOf(agent string) string {
+func levelOf(agent string) (set categorySet) {
 	sum := sha256.Sum256([]byte(agent))
 	first := binary.BigEndian.Uint32(sum[:]) % categories
 	second := binary.BigEndian.Uint32(sum[4:]) % (categories - 1)
 	if second >= first {
 		second++
 	}
-	return fmt.Sprintf("s0:c%d,c%d", min(first, second), max(first, second))
+	set[first], set[second] = true, true
+	return set
 }
 
-var levelPattern = regexp.MustCompile(`^s0:c[0-9]{1,4}([,.]c[0-9]{1,4})*$`)
+var levelPattern = regexp.MustCompile(`^s0:c[0-9]{1,4}(\.c[0-9]{1,4})?(,c[0-9]{1,4}(\.c[0-9]{1,4})?)*$`)
 
-// level reads an agent's SELinux level. One without categories would keep nobody apart.
-func (r *report) level(agent string, level *string) string {
-	if level == nil {
-		return levelOf(agent)
+// parseLevel reads a level: s0, and categories or ranges of them. One without categories
+// would keep nobody apart.
+func parseLevel(level string) (set categorySet, ok bool) {
+	if !levelPattern.MatchString(level) {
+		return set, false
 	}
-	ok := levelPattern.MatchString(*level)
-	for number := range strings.FieldsFuncSeq(strings.TrimPrefix(*level, "s0"), func(c rune) bool { return c < '0' || c > '9' }) {
-		if n, err := strconv.Atoi(number); err != nil || n >= categories {
-			ok = false
+	for part := range strings.SplitSeq(strings.TrimPrefix(level, "s0:"), ",") {
+		from, to, isRange := strings.Cut(part, ".")
+		if !isRange {
+			to = from
+		}
+		first, _ := strconv.Atoi(from[1:]) // the pattern has checked it
+		last, _ := strconv.Atoi(to[1:])
+		if last >= categories || first > last || isRange && first == last {
+			return set, false
+		}
+		for i := first; i <= last; i++ {
+			set[i] = true
 		}
 	}
-	if !ok {
-		r.errorf("selinux-level", `%q is not s0 with categories from c0 to c%d, such as "s0:c100,c200"`, *level, categories-1)
+	return set, true
+}
+
+// String returns the level as the kernel writes it: three or more categories in a row are
+// a range.
+func (set *categorySet) String() string {
+	var parts []string
+	for i := 0; i < categories; i++ {
+		if !set[i] {
+			continue
+		}
+		first := i
+		for i+1 < categories && set[i+1] {
+			i++
+		}
+		switch i - first {
+		case 0:
+			parts = append(parts, fmt.Sprintf("c%d", first))
+		case 1:
+			parts = append(parts, fmt.Sprintf("c%d", first), fmt.Sprintf("c%d", i))
+		default:
+			parts = append(parts, fmt.Sprintf("c%d.c%d", first, i))
+		}
 	}
-	return *level
+	return "s0:" + strings.Join(parts, ",")
+}
+
+// holds reports whether all of the other's categories are among the set's: then its
+// processes may read and write the other's files.
+func (set *categorySet) holds(other *categorySet) bool {
+	for i, there := range other {
+		if there && !set[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// level reads an agent's SELinux level.
+func (r *report) level(agent string, level *string) string {
+	set := levelOf(agent)
+	if level != nil {
+		var ok bool
+		if set, ok = parseLevel(*level); !ok {
+			r.errorf("selinux-level", `%q is not s0 with categories from c0 to c%d, such as "s0:c100,c200" or "s0:c5.c8"`, *level, categories-1)
+		}
+	}
+	return set.String()
 }
 
 // sameLevel warns of agents that SELinux does not keep apart.
 func (s *Set) sameLevel(reports map[string]*report) []string {
-	return s.alike(reports, "selinux-level", "SELinux does not keep this agent's sidecars apart from those of %s: the level is the same", func(a, b *Agent) bool {
-		return a.SELinuxLevel == b.SELinuxLevel
+	sets := map[*Agent]categorySet{}
+	for _, a := range s.Agents() {
+		sets[a], _ = parseLevel(a.SELinuxLevel)
+	}
+	return s.alike(reports, "selinux-level", "SELinux lets this agent's sidecars use the files of those of %s: their categories are among its own", func(a, b *Agent) bool {
+		own, other := sets[a], sets[b]
+		return own.holds(&other)
 	})
 }

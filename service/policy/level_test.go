@@ -57,7 +57,8 @@ func TestLevelOfAnAgent(t *testing.T) {
 func TestLevelIsChecked(t *testing.T) {
 	t.Parallel()
 	for level, ok := range map[string]bool{
-		"s0:c1,c2": true, "s0:c0,c1023": true, "s0:c1.c3": true, "s0:c7": true,
+		"s0:c1,c2": true, "s0:c0,c1023": true, "s0:c1.c3": true, "s0:c7": true, "s0:c1.c3,c9": true, "s0:c2,c1": true,
+		"s0:c3.c1": false, "s0:c1.c2.c3": false, "s0:c1.c1": false, "s0:c1.c1024": false,
 		"s0": false, "x": false, "s1:c1": false, "s0:c1024": false, "s0:c1,": false, "s0:c1 ,c2": false,
 		"s0:c1,c2,type=x": false, "s0-s0:c1": false, "s0:c99999999999999999999": false, "S0:c1": false, "s0:c1\n": false,
 	} {
@@ -68,13 +69,32 @@ func TestLevelIsChecked(t *testing.T) {
 	}
 }
 
+// TestLevelIsTheKernels shows that a level is written as the kernel writes it, since a
+// denial is told by it.
+func TestLevelIsTheKernels(t *testing.T) {
+	t.Parallel()
+	for level, want := range map[string]string{
+		"s0:c2,c1": "s0:c1,c2", "s0:c1,c2,c3": "s0:c1.c3", "s0:c1.c2": "s0:c1,c2", "s0:c01": "s0:c1",
+		"s0:c0.c1023": "s0:c0.c1023", "s0:c9,c5.c7,c6": "s0:c5.c7,c9",
+	} {
+		set, err := withLevels(t, map[string]string{"a": level})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a, _ := set.Agent("a"); a.SELinuxLevel != want {
+			t.Errorf("%s: %s, want %s", level, a.SELinuxLevel, want)
+		}
+	}
+}
+
 func TestLevelOfTwoAgents(t *testing.T) {
 	t.Parallel()
-	set, err := withLevels(t, map[string]string{"a": "s0:c1,c2", "b": "s0:c1,c2", "c": "s0:c1,c3"})
+	set, err := withLevels(t, map[string]string{"a": "s0:c1,c2", "b": "s0:c2,c1", "c": "s0:c1,c3", "d": "s0:c0.c9"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if warnings := set.Warnings(); len(warnings) != 2 || !strings.Contains(warnings[0], "a.toml:4: selinux-level: ") || !strings.Contains(warnings[1], "of a:") {
-		t.Errorf("%q, want one warning each for a and b", warnings)
+	warnings := set.Warnings()
+	if len(warnings) != 3 || !strings.Contains(warnings[0], "a.toml:4: selinux-level: ") || !strings.Contains(warnings[1], "of a:") || !strings.Contains(warnings[2], "of a, b, c:") {
+		t.Errorf("%q, want one warning each for a, b and d", warnings)
 	}
 }

@@ -20,7 +20,8 @@ and streams its output. The exit code is that of the program, or 125 if the mach
 failed. Where /dev/kvm cannot be opened, its processor is emulated, some twenty times
 slower.
 
-In the program's environment SIDECAR_TESTHOST is 1.`,
+In the program's environment SIDECAR_TESTHOST is 1, and SIDECAR_TESTHOST_MACHINE is the
+machine's name.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if machine.Config, err = host.config(); err != nil {
