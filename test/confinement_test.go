@@ -87,6 +87,9 @@ func TestLimitsOutOfMemory(t *testing.T) {
 	if text := run(t, "sidecarctl", "list", "--agent", a.agent); !strings.Contains(text, "out of memory") {
 		t.Errorf("list says %s", text)
 	}
+	if _, err := as(t, a.agent).Launch(minute(t), a.parameters); err != nil {
+		t.Errorf("again, after it has failed: %v", err)
+	}
 }
 
 // TestLaunchFiveTimesAppendsToItsLog: an instance may write what it wrote before, also
