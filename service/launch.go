@@ -173,7 +173,8 @@ func (c *Core) carryThrough(ctx context.Context, j *job, held held) (s interface
 	// is too high is put right by the next one, a lower one is not.
 	j.begun = true
 	s, err = c.replace(ctx, j)
-	if err != nil && j.interruption.happened() {
+	// Also if systemd has just answered that it is ready: the stop came before.
+	if j.interruption.happened() {
 		return interfaces.Sidecar{}, c.undo(ctx, j)
 	}
 	return s, err
