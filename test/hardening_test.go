@@ -45,7 +45,8 @@ func checkScore(t *testing.T, unit string) {
 
 func TestHardeningOfTheDaemonIsInForce(t *testing.T) {
 	begin(t)
-	// What journald reads; without it, its own limit holds.
+	// journald reads the service's limit from these links. Without them it applies the limit
+	// of journald.conf.
 	for limit, want := range map[string]string{"interval": "1000000", "burst": "1000000"} {
 		if got, err := os.Readlink("/run/systemd/units/log-rate-limit-" + limit + ":sidecard.service"); got != want {
 			t.Errorf("journald's limit for the service: %s %q, %v; want %s", limit, got, err, want)

@@ -68,8 +68,8 @@ func (h *Host) Run(ctx context.Context, command Command) (int, error) {
 	return code, err
 }
 
-// ends reports whether the host is ending, which kills all of its processes
-// (pid_namespaces(7)), those of ours first.
+// ends reports whether the host is ending. When its init ends, the kernel kills all of
+// its processes (pid_namespaces(7)); our command can end a little before the init does.
 func (h *Host) ends() bool {
 	select {
 	case <-h.nspawn.done:

@@ -56,7 +56,7 @@ const machineEnd = "testhost: exit code "
 // as the distribution does it.
 type Machine struct {
 	Config
-	// Name is that of a machine of the specification.
+	// Name says which machine of the specification to boot: a key of Spec.Machine.
 	Name string
 	// Program is copied into the machine and run as its root, with Args. TestData is a
 	// directory to copy beside it, if it exists.

@@ -20,7 +20,8 @@ var outerPrograms = map[string]string{
 	"systemd-nspawn": "systemd-container",
 }
 
-// ensure installs those of the programs that the machine lacks, and says so.
+// ensure installs the programs that are missing on this machine, and says so. programs has
+// the Debian package of each.
 func (c Config) ensure(ctx context.Context, programs map[string]string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("booting a test host needs root: use sudo")

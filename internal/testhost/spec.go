@@ -28,7 +28,7 @@ type Spec struct {
 
 // MachineSpec says how a virtual machine differs from a host.
 type MachineSpec struct {
-	// Packages are installed beside those of the host.
+	// Packages are installed in addition to the packages of the host.
 	Packages []string `toml:"packages"`
 	// Kernel is added to the kernel's command line.
 	Kernel string `toml:"kernel"`

@@ -109,7 +109,7 @@ func (s *Set) sameLevel(reports map[string]*report) []string {
 	for _, a := range s.Agents() {
 		sets[a], _ = parseLevel(a.SELinuxLevel)
 	}
-	return s.alike(reports, "selinux-level", "SELinux lets this agent's sidecars use the files of those of %s: their categories are among its own", func(a, b *Agent) bool {
+	return s.alike(reports, "selinux-level", "SELinux lets sidecars of this agent read and write files of sidecars of %s, because this agent's level includes all of their categories", func(a, b *Agent) bool {
 		own, other := sets[a], sets[b]
 		return own.holds(&other)
 	})

@@ -94,7 +94,7 @@ func TestLevelOfTwoAgents(t *testing.T) {
 		t.Fatal(err)
 	}
 	warnings := set.Warnings()
-	if len(warnings) != 3 || !strings.Contains(warnings[0], "a.toml:4: selinux-level: ") || !strings.Contains(warnings[1], "of a:") || !strings.Contains(warnings[2], "of a, b, c:") {
+	if len(warnings) != 3 || !strings.Contains(warnings[0], "a.toml:4: selinux-level: ") || !strings.Contains(warnings[1], "sidecars of a,") || !strings.Contains(warnings[2], "sidecars of a, b, c,") {
 		t.Errorf("%q, want one warning each for a, b and d", warnings)
 	}
 }

@@ -16,8 +16,8 @@ func machineCommand() *cobra.Command {
 		Use:   "machine [flags] -- PROGRAM [ARGUMENT...]",
 		Short: "Boot a virtual machine, run a program in it, and clean up",
 		Long: `Boots a virtual machine that is made of a host's tree, runs PROGRAM in it as root
-and streams its output. The exit code is that of the program, or 125 if the machine
-failed. Where /dev/kvm cannot be opened, its processor is emulated, some twenty times
+and streams its output. It exits with the program's exit code, or with 125 if the
+machine failed. Where /dev/kvm cannot be opened, its processor is emulated, some twenty times
 slower.
 
 In the program's environment SIDECAR_TESTHOST is 1, and SIDECAR_TESTHOST_MACHINE is the
