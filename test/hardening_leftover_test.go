@@ -143,3 +143,52 @@ func immutable(t *testing.T, path string) (release func()) {
 		}
 	}
 }
+
+// TestHardeningRemovalThatTakesLong holds podman's removal of a container for longer than
+// the payload gets to exit: the stop waits for it, and the sidecar does not count as failed.
+func TestHardeningRemovalThatTakesLong(t *testing.T) {
+	begin(t)
+	namespace(t, "t-slow")
+	s := start(t, tester, probe(t, "t-slow"))
+	since := now()
+	stopped := make(chan error, 1)
+	go func() {
+		_, err := as(t, tester).Stop(minute(t), interfaces.StopParameters{ID: s.ID})
+		stopped <- err
+	}()
+	holdRemoval(t, strings.TrimSuffix(s.Runtime.Unit, ".service"), 7*time.Second)
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+	if err := checkClean(); err != nil {
+		t.Errorf("right after the stop: %v", err)
+	}
+	for _, e := range entriesSince(t, since, "UNIT="+s.Runtime.Unit) {
+		if text, _ := e["MESSAGE"].(string); strings.Contains(text, "timed out") || strings.Contains(text, "Failed with result") {
+			t.Errorf("systemd says of the unit: %s", text)
+		}
+	}
+}
+
+// holdRemoval stops podman's removal of a container as soon as it runs, for a while.
+func holdRemoval(t *testing.T, container string, while time.Duration) {
+	t.Helper()
+	pid := 0
+	for deadline := time.Now().Add(10 * time.Second); pid == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no removal within 10 s")
+		}
+		for _, found := range processesWith("rm -f -i -t 0 " + container) {
+			if argv, err := cmdline(found); err == nil && strings.HasSuffix(argv[0], "podman") {
+				pid = found
+			}
+		}
+	}
+	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(while)
+	if err := unix.Kill(pid, unix.SIGCONT); err != nil {
+		t.Errorf("the removal has not waited: %v", err)
+	}
+}

@@ -96,7 +96,7 @@ func run(args []string) error {
 func clean(plan launch.Plan, argv []string) error {
 	ctx, stop := untilTold()
 	defer stop()
-	err := launch.Launcher{}.Clean(plan.ID)
+	err := errors.Join(launch.Launcher{}.Clean(plan.ID), launch.ExtendTimeout(os.Getenv("NOTIFY_SOCKET"), cleanLimit))
 	removeErr := launch.Launcher{}.Remove(ctx, plan.ID, argv)
 	if removeErr != nil {
 		removeErr = errors.Join(removeErr, startSweep())
@@ -104,11 +104,16 @@ func clean(plan launch.Plan, argv []string) error {
 	return errors.Join(err, removeErr)
 }
 
-// sweepLimit is what is left of the unit's stop time-out.
-const sweepLimit = 400 * time.Millisecond
+const (
+	// startLimit bounds what starts sidecar-clean.service.
+	startLimit = 5 * time.Second
+	// cleanLimit is the time of a clean-up until systemd kills it. What it does besides
+	// the removal and that start takes a moment.
+	cleanLimit = launch.RemoveLimit + startLimit + 5*time.Second
+)
 
 func startSweep() error {
-	ctx, cancel := context.WithTimeout(context.Background(), sweepLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, "/usr/bin/systemctl", "start", "--no-block", "sidecar-clean.service").CombinedOutput()
 	if err != nil {

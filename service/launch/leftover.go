@@ -222,7 +222,9 @@ func (l Launcher) sweep(ctx context.Context, name string) error {
 	}
 	argv, err := n.command()
 	if err == nil {
-		err = runQuietly(ctx, sweepLimit, argv)
+		ctx, cancel := context.WithTimeout(ctx, sweepLimit)
+		defer cancel()
+		err = runQuietly(ctx, argv)
 	}
 	if err != nil {
 		n.unlock()

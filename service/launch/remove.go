@@ -8,23 +8,34 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"tripleo.io/sidecar/internal/sdnotify"
 )
 
-// Time for [Launcher.Remove], both tries together, and for its program to give up after
-// SIGTERM. With what the caller does afterwards the sum stays below the TimeoutStopUSec
-// of the unit (5 s), after which systemd would kill us.
 const (
-	removeLimit = 3500 * time.Millisecond
+	// RemoveLimit is how long [Launcher.Remove] may take, both tries together. podman
+	// takes a tenth of a second on an idle host, and its locks let one removal through
+	// at a time: it takes seconds when many sidecars are stopped at once.
+	RemoveLimit = 15 * time.Second
+	// removeGrace is what a program gets to exit after SIGTERM.
 	removeGrace = 500 * time.Millisecond
 )
+
+// ExtendTimeout asks the service manager to wait until limit from now before it kills the
+// caller, a process of a unit that stops (EXTEND_TIMEOUT_USEC= of sd_notify(3)). The
+// unit's stop time-out is for the payload, which is meant to exit soon; a sidecar whose
+// removal takes longer than that would count as failed. socket is NOTIFY_SOCKET.
+func ExtendTimeout(socket string, limit time.Duration) error {
+	return sdnotify.Send(socket, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", limit.Microseconds()), time.Second)
+}
 
 // Remove runs the program argv, which takes away what the engine left of a unit. If it
 // fails it is run once more: podman 5.4 fails to remove a container whose monitor was
 // killed, but notes that it has ended, and can remove it then. If it fails again, it is
 // left to [Launcher.Sweep]. What it prints is part of the error, and is worth nothing
-// otherwise. It takes less than 4.5 seconds in all.
+// otherwise. It takes at most [RemoveLimit] and what the program needs to exit.
 func (l Launcher) Remove(ctx context.Context, id string, argv []string) error {
-	ctx, cancel := context.WithTimeout(ctx, removeLimit)
+	ctx, cancel := context.WithTimeout(ctx, RemoveLimit)
 	defer cancel()
 	n, noteErr := l.note(ctx, id, argv)
 	err := removeTwice(ctx, argv)
@@ -41,22 +52,21 @@ func (l Launcher) Remove(ctx context.Context, id string, argv []string) error {
 }
 
 func removeTwice(ctx context.Context, argv []string) error {
-	err := runQuietly(ctx, removeLimit, argv)
+	err := runQuietly(ctx, argv)
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
-	return runQuietly(ctx, removeLimit, argv)
+	return runQuietly(ctx, argv)
 }
 
-func runQuietly(ctx context.Context, limit time.Duration, argv []string) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
+func runQuietly(ctx context.Context, argv []string) error {
+	start := time.Now()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = removeGrace
 	out, err := cmd.CombinedOutput()
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) && err != nil {
-		err = fmt.Errorf("not done after %v", limit)
+		err = fmt.Errorf("not done after %v", time.Since(start).Round(time.Second))
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %v: %s", argv[0], err, strings.TrimSpace(string(out)))
