@@ -116,6 +116,7 @@ func (a *neutronAgent) podman() []string {
 		"--volume=/var/lib/neutron:/var/lib/neutron",
 		"--volume=/run/netns:/run/netns:rshared",
 		"--volume=/usr/sbin:" + realOfPod + ":ro",
+		"--security-opt=apparmor=unconfined", // podman's profile denies mount(2): no "ip netns exec"
 	}
 	argv = append(argv, a.privileges.options...)
 	for _, dir := range []string{"bin", "lib", "lib64", "share"} {
