@@ -72,6 +72,7 @@ type Config struct {
 	Launcher    string           // path of sidecar-launch; sidecar-init lies beside it
 	Podman      string           // path of podman
 	Seccomp     string           // path of the seccomp filter of sidecars whose profile names none
+	Syslog      string           // path of journald's socket for syslog(3), "": there is none
 	Confinement func() lsm.State // what the kernel has of security modules
 	Starts      int              // how many units are started at once
 	Leftovers   launch.Launcher  // has the notes of what could not be removed; the zero value has the host's
@@ -102,7 +103,7 @@ type Core struct {
 func New(config Config, set *policy.Set) *Core {
 	c := &Core{
 		Config:  config,
-		engine:  podman{path: config.Podman, init: filepath.Join(filepath.Dir(config.Launcher), "sidecar-init"), seccomp: config.Seccomp, lsm: config.Confinement},
+		engine:  podman{path: config.Podman, init: filepath.Join(filepath.Dir(config.Launcher), "sidecar-init"), seccomp: config.Seccomp, syslog: config.Syslog, lsm: config.Confinement},
 		starts:  newSlots(config.Starts),
 		stops:   newSlots(2 * config.Starts),
 		lists:   newSlots(config.Starts),

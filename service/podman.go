@@ -1,6 +1,7 @@
 package service
 
 import (
+	"os"
 	"slices"
 	"strings"
 
@@ -30,15 +31,17 @@ type podman struct {
 	path    string
 	init    string // path of sidecar-init on the host
 	seccomp string // path of the filter for profiles that name none
+	syslog  string // path of journald's socket for syslog(3), or ""
 
 	// lsm is what the kernel has of security modules.
 	lsm func() lsm.State
 }
 
-// noEvents keeps podman from writing its events to the journal, where it would wait for
-// a journald that does not read, without an end. conmon passes it on to podman's own
-// clean-up.
-const noEvents = "--events-backend=none"
+// quiet are podman's flags for a unit's log that is the payload's. podman would write its
+// events to the journal, where it would wait for a journald that does not read, without an
+// end. conmon passes that flag on to podman's own clean-up, and has the log level from
+// podman: it warns of a missing memory controller at every start and end.
+var quiet = []string{"--events-backend=none", "--log-level=error"}
 
 // initPath is where a container sees sidecar-init, as podman's own --init does.
 const initPath = "/run/sidecar-init"
@@ -53,8 +56,8 @@ func (p podman) start(j *job) []string {
 		adopted, payload = p.adopted(payload), []string{initPath}
 	}
 	return slices.Concat(
-		[]string{p.path, noEvents, "run"}, p.confinement(j),
-		mountFlags(j), environmentFlags(j), adopted,
+		[]string{p.path}, quiet, []string{"run"}, p.confinement(j),
+		mountFlags(j), p.syslogFlags(profile), environmentFlags(j), adopted,
 		[]string{"--entrypoint=[]", profile.Image}, payload,
 	)
 }
@@ -107,6 +110,16 @@ func mountFlags(j *job) []string {
 	return flags
 }
 
+// syslogFlags let syslog(3) reach the journal. The socket is PID 1's and outlives
+// journald. It takes lines of text only: a payload cannot set fields such as DECISION. A
+// host that has no journald for syslog does without.
+func (p podman) syslogFlags(profile *policy.Profile) []string {
+	if _, err := os.Stat(p.syslog); err != nil || !profile.Syslog {
+		return nil
+	}
+	return []string{"--mount=" + mountOption(p.syslog, policy.Mount{Target: "/dev/log"})}
+}
+
 func environmentFlags(j *job) []string {
 	var flags []string
 	for _, assignment := range j.decision.Profile.EnvironmentOf(j.decision.User) {
@@ -147,7 +160,7 @@ func (p podman) adopted(command []string) []string {
 }
 
 func (p podman) clean(j *job) []string {
-	return []string{p.path, noEvents, "rm", "-f", "-i", "-t", "0", j.id.Container()}
+	return slices.Concat([]string{p.path}, quiet, []string{"rm", "-f", "-i", "-t", "0", j.id.Container()})
 }
 
 // stumbled knows podman by its exit code 125 (podman-run(1)). It fails so, with

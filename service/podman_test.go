@@ -32,6 +32,34 @@ func TestHardeningSeccompOfAUnit(t *testing.T) {
 	}
 }
 
+// TestSyslogOfAUnit: the journal's socket is mounted where there is one, and never for
+// writing: a payload that is the host's user 0 could change its mode.
+func TestSyslogOfAUnit(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		syslog string
+		asked  bool
+		want   []string
+	}{
+		{"/dev/null", true, []string{"--mount=type=bind,source=/dev/null,destination=/dev/log,readonly=true"}},
+		{"/dev/null", false, nil},
+		{"/nonexistent", true, nil},
+		{"", true, nil},
+	} {
+		p := podman{syslog: test.syslog, lsm: func() lsm.State { return lsm.State{} }}
+		argv := p.start(&job{decision: &policy.Decision{Profile: &policy.Profile{Image: "localhost/x:1", Syslog: test.asked}}})
+		var got []string
+		for _, word := range argv {
+			if strings.Contains(word, "/dev/log") {
+				got = append(got, word)
+			}
+		}
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("%q, syslog = %t (-want +got):\n%s", test.syslog, test.asked, diff)
+		}
+	}
+}
+
 // TestSecurityModulesOfAUnit: podman gets the AppArmor profile if the kernel has it, and the
 // agent's level if there is SELinux, as they are at the time of the launch.
 func TestSecurityModulesOfAUnit(t *testing.T) {

@@ -33,6 +33,7 @@ var attacks = map[string]func(arguments []string) map[string]string{
 	"foreign-programs": runForeignPrograms,
 	"lent-socket":      useLentSocket,
 	"links":            reachLinks,
+	"syslog":           useSyslog,
 	"system-calls":     trySystemCalls,
 	"use-files":        useFiles,
 	"use-memory":       useMemory,

@@ -6,13 +6,17 @@ import "testing"
 
 // TestProfileDnsmasq shows the life that all kinds share; TestLaunch… and
 // TestSignal… show what dnsmasq does.
-func TestProfileDnsmasq(t *testing.T) {
-	begin(t)
+func newDnsmasq(t *testing.T) kind {
+	t.Helper()
 	n := bareNetwork(t)
-	k := kind{
+	return kind{
 		agent: neutron, profile: "dnsmasq", namespace: n.namespace, processes: 1,
 		pidFiles: []string{n.file("pid")}, arguments: n.arguments(),
 		capabilities: []string{"NET_ADMIN", "NET_BIND_SERVICE", "NET_RAW"},
 	}
-	k.lives(t)
+}
+
+func TestProfileDnsmasq(t *testing.T) {
+	begin(t)
+	newDnsmasq(t).lives(t)
 }

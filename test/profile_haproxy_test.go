@@ -68,22 +68,32 @@ func metadata(t *testing.T) (*http.Server, string) {
 	return server, socket
 }
 
-func TestProfileHaproxy(t *testing.T) {
-	begin(t)
+// newHaproxy returns a metadata proxy, and what writes its configuration.
+func newHaproxy(t *testing.T) (k kind, configure func(network string)) {
+	t.Helper()
 	agent, r := withL3(t), newRouter(t)
-	server, socket := metadata(t)
 	configuration := place(t, "ns-metadata-proxy") + "/" + r.id + ".conf"
 	pid := place(t, "external/pids") + "/" + r.id + ".pid.haproxy"
-	write(t, place(t, "ha_confs")+"/secret", "of somebody else")
-	write(t, configuration, fmt.Sprintf(metadataConfiguration, pid, socket, "one"))
-	k := kind{
+	configure = func(network string) {
+		write(t, configuration, fmt.Sprintf(metadataConfiguration, pid, neutronDirectory+"/metadata_proxy", network))
+	}
+	configure("one")
+	return kind{
 		agent: agent, profile: "haproxy", namespace: r.namespace, processes: 2,
 		pidFiles: []string{pid}, arguments: []string{"-f", configuration},
 		capabilities: []string{"NET_BIND_SERVICE"},
-	}
+	}, configure
+}
+
+func TestProfileHaproxy(t *testing.T) {
+	begin(t)
+	k, configure := newHaproxy(t)
+	agent, pid := k.agent, k.pidFiles[0]
+	server, _ := metadata(t)
+	write(t, place(t, "ha_confs")+"/secret", "of somebody else")
 	asks := func() string {
 		const get = `exec 3<>/dev/tcp/127.0.0.1/80; printf 'GET / HTTP/1.0\r\n\r\n' >&3; timeout 5 tail -n 1 <&3`
-		text, err := output("ip", "netns", "exec", r.namespace, "bash", "-c", get)
+		text, err := output("ip", "netns", "exec", k.namespace, "bash", "-c", get)
 		if err != nil {
 			return err.Error()
 		}
@@ -102,7 +112,7 @@ func TestProfileHaproxy(t *testing.T) {
 		t.Errorf("the agent, started again, was asked for %q", got)
 	}
 	before := k.worker(t, pid)
-	write(t, configuration, fmt.Sprintf(metadataConfiguration, pid, socket, "two"))
+	configure("two")
 	k.reloads(t, s)
 	eventually(t, 5*time.Second, "the configuration is the new one", func() bool { return asks() == "two" })
 	eventually(t, 5*time.Second, "the old worker has gone", func() bool { return !alive(before) })

@@ -24,21 +24,26 @@ const radvdConfiguration = `interface ` + routerInterface + `
 };
 `
 
+func newRadvd(t *testing.T) kind {
+	t.Helper()
+	agent, r := withL3(t), newRouter(t)
+	configuration := place(t, "ra") + "/" + r.id + ".radvd.conf"
+	pid := place(t, "external/pids") + "/" + r.id + ".pid.radvd"
+	write(t, configuration, radvdConfiguration)
+	return kind{
+		agent: agent, profile: "radvd", namespace: r.namespace, processes: 2,
+		pidFiles:     []string{pid},
+		arguments:    []string{"-C", configuration, "-p", pid, "-m", "syslog"},
+		capabilities: []string{"NET_RAW"},
+	}
+}
+
 func TestProfileRadvd(t *testing.T) {
 	begin(t)
-	agent := withL3(t)
 	for name, user := range map[string][]string{"": nil, "asked to change its user": {"-u", "nobody"}} {
 		t.Run(name, func(t *testing.T) {
-			r := newRouter(t)
-			configuration := place(t, "ra") + "/" + r.id + ".radvd.conf"
-			pid := place(t, "external/pids") + "/" + r.id + ".pid.radvd"
-			write(t, configuration, radvdConfiguration)
-			k := kind{
-				agent: agent, profile: "radvd", namespace: r.namespace, processes: 2,
-				pidFiles:  []string{pid},
-				arguments: []string{"-C", configuration, "-p", pid, "-m", "syslog"}, ignored: user,
-				capabilities: []string{"NET_RAW"},
-			}
+			k := newRadvd(t)
+			k.ignored = user
 			if user == nil {
 				k.lives(t)
 				return

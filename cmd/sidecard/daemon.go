@@ -94,6 +94,7 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 		Launcher:    o.launcher,
 		Podman:      o.podman,
 		Seccomp:     o.seccomp,
+		Syslog:      "/run/systemd/journal/dev-log", // systemd-journald-dev-log.socket
 		Confinement: lsm.Host,
 		Starts:      o.starts,
 		Logger:      logger,

@@ -36,7 +36,7 @@ const (
 var invocationID = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
 // Output returns the last lines that the processes of a unit's invocation wrote
-// to stdout and stderr, oldest first, without control characters. It is what the
+// to stdout, stderr and syslog(3), oldest first, without control characters. It is what the
 // caller of a failed launch gets to see, so what podman and systemd log about the
 // unit is left out. nil if the journal cannot be read in time.
 //
@@ -51,7 +51,7 @@ func (j *Journal) Output(ctx context.Context, invocation string) []string {
 		j.logger.Warn("cannot sync the journal", "error", err)
 	}
 	text, err := j.journalctl(ctx, readTimeout, "--quiet", "--no-pager", "--all", "--output=cat",
-		"--lines="+strconv.Itoa(outputLines), "_TRANSPORT=stdout", "_SYSTEMD_INVOCATION_ID="+invocation)
+		"--lines="+strconv.Itoa(outputLines), "_TRANSPORT=stdout", "_TRANSPORT=syslog", "_SYSTEMD_INVOCATION_ID="+invocation)
 	if err != nil {
 		j.logger.Warn("cannot read the journal", "error", err)
 		return nil

@@ -24,6 +24,7 @@ pid-namespace = "host"
 user = "root"
 environment = ["A={uid}:{gid}"]
 ignored-arguments = ["-u {name}"]
+syslog = false
 restart = "on-failure"
 memory-max = "64M"
 tasks-max = 16
@@ -81,7 +82,7 @@ func TestPolicyLoadDefaults(t *testing.T) {
 	profile, _ := set.Profile("x")
 	want := &policy.Profile{
 		Name: "x", Description: "a test", Image: "localhost/x:1", Command: []string{"/bin/x"}, Instance: "-f",
-		Ready: policy.Ready{Process: true, Timeout: 30 * time.Second}, PIDNamespace: "private", Restart: "no",
+		Ready: policy.Ready{Process: true, Timeout: 30 * time.Second}, PIDNamespace: "private", Syslog: true, Restart: "no",
 	}
 	if diff := cmp.Diff(want, profile, cmpopts.IgnoreUnexported(policy.Profile{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

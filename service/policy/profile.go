@@ -23,6 +23,7 @@ func parseProfile(r *report, name string, document []byte) *Profile {
 		Environment:  r.environment(raw.Environment),
 		PIDNamespace: r.choice("pid-namespace", raw.PIDNamespace, "private", "host"),
 		Seccomp:      r.seccomp(raw.Seccomp),
+		Syslog:       raw.Syslog == nil || *raw.Syslog,
 		Daemonizes:   raw.Daemonizes,
 		Restart:      r.choice("restart", raw.Restart, "no", "on-failure", "always"),
 		MemoryMax:    r.memory(raw.MemoryMax),

@@ -12,6 +12,7 @@ type rawProfile struct {
 	Environment    []string  `toml:"environment"`
 	PIDNamespace   *string   `toml:"pid-namespace"`
 	Seccomp        *string   `toml:"seccomp"`
+	Syslog         *bool     `toml:"syslog"`
 	Daemonizes     bool      `toml:"daemonizes"`
 	Restart        *string   `toml:"restart"`
 	MemoryMax      *string   `toml:"memory-max"`

@@ -113,7 +113,7 @@ class Agent:
         manager = self.managers[name]
         self.monitor.unregister(manager.uuid, manager.service)
 
-    def respawned(self, name, pid, seconds=20):
+    def respawned(self, name, pid, seconds=120):
         """Waits until the monitor has started a process in place of pid."""
         end = time.time() + seconds
         while time.time() < end:
@@ -123,7 +123,7 @@ class Agent:
             eventlet.sleep(0.1)  # in Neutron 21 the monitor is a green thread
         raise TimeoutError('nothing in place of %d: %s' % (pid, state))
 
-    def all_respawned(self, pids, seconds=20):
+    def all_respawned(self, pids, seconds=120):
         """Waits until the monitor has started all that it watches anew."""
         end = time.time() + seconds
         while time.time() < end:
