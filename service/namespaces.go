@@ -11,6 +11,7 @@ import (
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/internal/bounded"
 	"tripleo.io/sidecar/service/netns"
+	"tripleo.io/sidecar/service/policy"
 )
 
 // lookTimeout is how long a look at a network namespace may take, and maxLooks how
@@ -99,11 +100,11 @@ func (h HostNamespaces) ofCaller(caller Caller) (*string, error) {
 	if host {
 		return nil, nil
 	}
-	name, ok, err := h.directory.NameOf(file)
+	name, err := h.directory.NameOf(file, policy.ValidNamespace)
 	if err != nil {
 		return nil, &interfaces.HostFailureError{Reason: "look for the namespace's name: " + err.Error()}
 	}
-	if !ok {
+	if name == "" {
 		return nil, &interfaces.NoSuchNetworkNamespaceError{Reason: "it has no name below " + netns.DefaultPath + "; name one in networkNamespace"}
 	}
 	return &name, nil

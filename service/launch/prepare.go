@@ -56,7 +56,7 @@ func (l Launcher) prepare(p Plan) error {
 func (l Launcher) prepareNamespace(name string, dir *os.File) error {
 	ns, err := l.Namespaces.Open(name)
 	if err != nil {
-		return err
+		return fmt.Errorf("network namespace %q: %w", name, err)
 	}
 	defer ns.Close()
 	return pinNamespace(ns, dir, netnsName)

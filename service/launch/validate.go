@@ -25,7 +25,7 @@ func (p Plan) Validate() error {
 	}
 	if p.NetworkNamespace != "" {
 		if err := netns.ValidName(p.NetworkNamespace); err != nil {
-			return fmt.Errorf("plan: %v", err)
+			return fmt.Errorf("plan: network namespace %.300q: %v", p.NetworkNamespace, err)
 		}
 	}
 	if p.PIDNamespace != Private && p.PIDNamespace != Host {

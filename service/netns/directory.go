@@ -38,11 +38,7 @@ func (d Directory) Open(name string) (*os.File, error) {
 		return nil, err
 	}
 	defer dir.Close()
-	f, err := d.openNamespace(dir, name)
-	if err != nil {
-		return nil, fmt.Errorf("network namespace %q: %w", name, err)
-	}
-	return f, nil
+	return d.openNamespace(dir, name)
 }
 
 // Check returns the error that [Directory.Open] would return.

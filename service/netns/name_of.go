@@ -8,29 +8,37 @@ import (
 	"strings"
 )
 
-// NameOf returns the name of the network namespace f, and false when it has
-// none. Of several names it returns the first in alphabetical order. The host's
-// own namespace never has a name, whatever it is mounted on: ask [IsHost].
+// NameOf returns the name of the network namespace f, and "" when it has none. Of several
+// names it returns the first, in alphabetical order, that is good; if none is good, the
+// first of all. The host's own namespace never has a name, whatever it is mounted on: ask
+// [IsHost].
 //
 // It looks for the name among the mounts of our mount namespace: the root of a
 // namespace's mount is "net:[INODE]" (proc_pid_mountinfo(5)). It does not read the
 // directory: an agent can fill it with other names, and mount file systems there that
 // do not answer (fuse(4)).
-func (d Directory) NameOf(f *os.File) (string, bool, error) {
+func (d Directory) NameOf(f *os.File, good func(name string) bool) (string, error) {
 	want, err := identify(f)
 	if err != nil {
-		return "", false, err
+		return "", err
 	}
 	mounted, err := d.mounted(fmt.Sprintf("net:[%d]", want.inode))
 	if err != nil {
-		return "", false, err
+		return "", err
 	}
+	first := ""
 	for name, named := range mounted {
-		if got, err := identify(named); err == nil && got == want {
-			return name, true, nil
+		if got, err := identify(named); err != nil || got != want {
+			continue
+		}
+		if good(name) {
+			return name, nil
+		}
+		if first == "" {
+			first = name
 		}
 	}
-	return "", false, nil
+	return first, nil
 }
 
 // mounted opens, in alphabetical order, the named namespaces whose mount has a root that
@@ -64,6 +72,9 @@ func (d Directory) mounted(root string) (iter.Seq2[string, *os.File], error) {
 	}, nil
 }
 
+// unescape reads what mountinfo escapes in a path.
+var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+
 // names returns, in alphabetical order, the names in the directory on which mountinfo shows
 // a mount whose root starts with root. The answer is not final: another mount can cover
 // this one, and the file below it can have been removed.
@@ -78,7 +89,7 @@ func (d Directory) names(mountinfo, root string) []string {
 			continue
 		}
 		if name, ok := strings.CutPrefix(fields[4], d.path()+"/"); ok {
-			names = append(names, name)
+			names = append(names, unescape.Replace(name))
 		}
 	}
 	slices.Sort(names)

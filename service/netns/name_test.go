@@ -10,23 +10,20 @@ func TestNetnsNameIsOneHarmlessComponent(t *testing.T) {
 	tests := map[string]struct {
 		name, want string // want is part of the error, "" for none
 	}{
-		"neutron dhcp":     {"qdhcp-4c0a6d3e-53d8-4d0e-9d9e-0f6d0d2b8f6e", ""},
-		"one letter":       {"x", ""},
-		"all kinds":        {"A.z_0-9", ""},
-		"three dots":       {"...", ""},
-		"longest":          {strings.Repeat("n", 128), ""},
-		"too long":         {strings.Repeat("n", 129), "129 bytes"},
-		"empty":            {"", "empty"},
-		"dot":              {".", "is a directory"},
-		"dot dot":          {"..", "is a directory"},
-		"slash":            {"a/b", `'/' at byte 1`},
-		"up":               {"../1/ns/net", `'/' at byte 2`},
-		"absolute":         {"/proc/1/ns/net", `'/' at byte 0`},
-		"space":            {"a b", `' ' at byte 1`},
-		"newline":          {"a\n", `'\n' at byte 1`},
-		"nul":              {"a\x00", `'\x00' at byte 1`},
-		"look-alike dash":  {"qdhcp‐1", "at byte 5"},
-		"option separator": {"ns:x", `':' at byte 2`},
+		"neutron dhcp":  {"qdhcp-4c0a6d3e-53d8-4d0e-9d9e-0f6d0d2b8f6e", ""},
+		"one letter":    {"x", ""},
+		"all kinds":     {"A.z_0-9", ""},
+		"three dots":    {"...", ""},
+		"longest":       {strings.Repeat("n", 255), ""},
+		"too long":      {strings.Repeat("n", 256), "256 bytes"},
+		"empty":         {"", "empty"},
+		"dot":           {".", "is a directory"},
+		"dot dot":       {"..", "is a directory"},
+		"slash":         {"a/b", "'/'"},
+		"up":            {"../1/ns/net", "'/'"},
+		"absolute":      {"/proc/1/ns/net", "'/'"},
+		"nul":           {"a\x00", "null byte"},
+		"what ip takes": {"a b\n@:‐", ""},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -43,12 +40,11 @@ func TestNetnsNameIsOneHarmlessComponent(t *testing.T) {
 }
 
 func FuzzNetnsName(f *testing.F) {
-	for _, s := range []string{"qdhcp-1", "", ".", "..", "a/b", "a\x00", "é", strings.Repeat("a", 129)} {
+	for _, s := range []string{"qdhcp-1", "", ".", "..", "a/b", "a\x00", "é", strings.Repeat("a", 256)} {
 		f.Add(s)
 	}
-	const allowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 	f.Fuzz(func(t *testing.T, name string) {
-		good := strings.Trim(name, allowed) == "" && name != "" && len(name) <= 128 && name != "." && name != ".."
+		good := !strings.ContainsAny(name, "/\x00") && name != "" && len(name) <= 255 && name != "." && name != ".."
 		if err := ValidName(name); (err == nil) != good {
 			t.Errorf("ValidName(%q) = %v", name, err)
 		}

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -118,8 +119,8 @@ func (a *Agent) AllowsNamespace(name *string) error {
 		}
 		return &interfaces.NamespaceNotAllowedError{Reason: "the agent's sidecars may not run in the host's own network; " + a.accepted()}
 	}
-	if reason := checkLabel(*name); reason != "" {
-		return &interfaces.InvalidParameterError{Parameter: "networkNamespace", Reason: reason}
+	if reason := checkNamespace(*name); reason != "" {
+		return &interfaces.InvalidParameterError{Parameter: "networkNamespace", Reason: fmt.Sprintf("%.300q: %s", *name, reason)}
 	}
 	if slices.ContainsFunc(a.NetworkNamespaces, func(pattern string) bool { return match(pattern, *name) }) {
 		return nil

@@ -1,6 +1,10 @@
 package policy
 
-import "tripleo.io/sidecar/interfaces"
+import (
+	"fmt"
+
+	"tripleo.io/sidecar/interfaces"
+)
 
 // Request asks whether an agent may launch a sidecar.
 type Request struct {
@@ -59,15 +63,16 @@ func checkNames(r Request) error {
 	case !interfaces.ValidName(r.Profile):
 		return &interfaces.InvalidParameterError{Parameter: "profile", Reason: want}
 	}
-	for _, label := range []struct {
+	for _, name := range []struct {
 		parameter string
 		value     *string
-	}{{"networkNamespace", r.NetworkNamespace}, {"processTag", r.ProcessTag}} {
-		if label.value == nil {
+		check     func(string) string
+	}{{"networkNamespace", r.NetworkNamespace, checkNamespace}, {"processTag", r.ProcessTag, checkTag}} {
+		if name.value == nil {
 			continue
 		}
-		if reason := checkLabel(*label.value); reason != "" {
-			return &interfaces.InvalidParameterError{Parameter: label.parameter, Reason: reason}
+		if reason := name.check(*name.value); reason != "" {
+			return &interfaces.InvalidParameterError{Parameter: name.parameter, Reason: fmt.Sprintf("%.300q: %s", *name.value, reason)}
 		}
 	}
 	return nil

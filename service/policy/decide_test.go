@@ -133,7 +133,7 @@ func TestPolicyDecisionErrorsInTheirOrder(t *testing.T) {
 	t.Parallel()
 	set := shipped(t)
 	// Each request keeps the faults of the one before that a later check finds.
-	bad := policy.Request{Agent: "Neutron", Profile: "No/Profile", NetworkNamespace: pointer("../x"), ProcessTag: pointer("a b"), Arguments: []string{"--"}}
+	bad := policy.Request{Agent: "Neutron", Profile: "No/Profile", NetworkNamespace: pointer("../x"), ProcessTag: pointer("a\nb"), Arguments: []string{"--"}}
 	for _, step := range []struct {
 		name string
 		want error

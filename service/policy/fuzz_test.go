@@ -47,7 +47,7 @@ func FuzzPolicyNamespaceName(f *testing.F) {
 	f.Add("a*b*c", "aXbXbc")
 	f.Add("*", "..")
 	f.Add("**a", "../a")
-	valid := regexp.MustCompile(`\A[A-Za-z0-9._-]{1,128}\z`)
+	valid := regexp.MustCompile(`\A[A-Za-z0-9._@:+,=%~#-]{1,255}\z`)
 	f.Fuzz(func(t *testing.T, pattern, name string) {
 		if checkPattern(pattern) != "" {
 			return

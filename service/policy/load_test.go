@@ -153,7 +153,7 @@ func TestPolicyLoadAgentProblems(t *testing.T) {
 		{`profiles = ["xx"]`, `1: profiles: there is no profile "xx"`},
 		{`profiles = ["x", "x"]`, `1: profiles[1]: x is there twice`},
 		{`network-namespaces = []`, `2: network-namespaces: is missing`},
-		{`network-namespaces = ["a/*"]`, `2: network-namespaces[0]: "a/*": it may have only`},
+		{`network-namespaces = ["a/*"]`, `2: network-namespaces[0]: "a/*": it has '/' in it; it may have only letters, digits and . _ - @ : + , = % ~ #, and '*' for any of them`},
 		{`network-namespaces = ["a", ".."]`, `2: network-namespaces[1]: "..": it would be a directory`},
 		{`network-namespaces = [""]`, `2: network-namespaces[0]: "": it is empty`},
 		{`state-directories = []`, `3: state-directories: is missing`},

@@ -3,34 +3,58 @@ package policy
 import (
 	"fmt"
 	"strings"
+	"unicode"
 )
 
-const maxName = 128 // of a namespace, of a process tag
+const (
+	maxNamespace = 255 // bytes; NAME_MAX of Linux
+	maxTag       = 512 // bytes; Neutron's longest has some 100
+)
 
-// checkLabel says what is wrong with the name of a network namespace or with a
-// process tag, and returns "" if nothing is. Such a name is safe as a file's
-// name, in an environment variable and in a log line.
-func checkLabel(s string) string {
+// checkNamespace says what is wrong with the name of a network namespace, and returns ""
+// if nothing is. Such a name is safe as a file's name, in patterns and in a log line.
+func checkNamespace(s string) string {
 	switch {
 	case s == "":
 		return "it is empty"
-	case len(s) > maxName:
-		return fmt.Sprintf("it is longer than %d bytes", maxName)
-	case !isAll(s, isNameByte):
-		return "it may have only letters, digits, '.', '_' and '-' in it"
+	case len(s) > maxNamespace:
+		return fmt.Sprintf("it is longer than %d bytes", maxNamespace)
 	case s == "." || s == "..":
 		return "it would be a directory"
+	}
+	for _, c := range s {
+		if c > unicode.MaxASCII || !isNamespaceByte(byte(c)) {
+			return fmt.Sprintf("it has %q in it; it may have only letters, digits and . _ - @ : + , = %% ~ #", c)
+		}
 	}
 	return ""
 }
 
-// checkPattern is checkLabel for a pattern, in which '*' stands for any number
+// ValidNamespace reports whether an agent's file can grant a network namespace of this
+// name.
+func ValidNamespace(name string) bool { return checkNamespace(name) == "" }
+
+func isNamespaceByte(c byte) bool { return isNameByte(c) || strings.IndexByte("@:+,=%~#", c) >= 0 }
+
+// checkTag says what is wrong with a process tag. Neutron makes it of a service and an
+// identifier, which can have '/' and ':' in it; the process sees it in its environment.
+func checkTag(s string) string {
+	switch {
+	case s == "":
+		return "it is empty"
+	case len(s) > maxTag:
+		return fmt.Sprintf("it is longer than %d bytes", maxTag)
+	}
+	return checkText(s)
+}
+
+// checkPattern is checkNamespace for a pattern, in which '*' stands for any number
 // of characters.
 func checkPattern(pattern string) string {
 	if pattern != "" && strings.Trim(pattern, "*") == "" {
 		return "" // everything; worth a warning
 	}
-	return checkLabel(strings.ReplaceAll(pattern, "*", "_"))
+	return checkNamespace(strings.ReplaceAll(pattern, "*", "_"))
 }
 
 // match reports whether the name fits the pattern. It takes time in proportion
