@@ -45,11 +45,13 @@ func runScript(targets, args []string) error {
 type killer struct {
 	processes processTable
 	connect   func() (service, error)
-	targets   []string // programs that may be signalled although they are no sidecars
+	targets   []string // programs that may be signalled although they are no sidecars; nil: any
 }
 
 // kill sends the signal to the process: a stand-in, a process of a sidecar, or one
-// of the targets from before there were sidecars here. That it is a sidecar's is
+// of the targets, which the agent runs itself or which is from before there were sidecars
+// here. Of any other it does not say that it does not exist, for Neutron would take it as
+// stopped. That it is a sidecar's is
 // read from its control group and not looked for in List: the number could be that
 // of another sidecar on the host, where the agent's own pid namespace has a process
 // of the same number.
@@ -64,10 +66,15 @@ func (k killer) kill(ctx context.Context, name string, pid int) error {
 	if id, ok := p.sidecar(); ok {
 		return k.sidecar(ctx, id, name, pid)
 	}
-	if p.runs(k.targets) {
-		return killDirectly(pid, name, func() bool { return p.runs(k.targets) })
+	started := p.startTicks()
+	isIt := func() bool { return p.startTicks() == started && (k.targets == nil || p.runs(k.targets)) }
+	if isIt() {
+		return killDirectly(pid, name, isIt)
 	}
-	return noSuchProcess(pid, fmt.Sprintf(" (there is one, but it is neither a sidecar nor %s)", strings.Join(k.targets, " or ")))
+	if !p.exists() {
+		return noSuchProcess(pid, "")
+	}
+	return fmt.Errorf("process %d is neither a sidecar's nor %s: it got no signal", pid, strings.Join(k.targets, " or "))
 }
 
 // sidecar asks the service. For all of a sidecar's processes the answer is the same:

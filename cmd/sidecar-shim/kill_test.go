@@ -181,8 +181,26 @@ func TestShimKillOfAStrangerIsRefused(t *testing.T) {
 	t.Parallel()
 	v, f := newVictim(t, nil, "cmdline", "/usr/sbin/sshd\x00")
 	err := v.kill(t.Context(), "SIGKILL", v.pid)
-	if err == nil || !strings.HasSuffix(err.Error(), "neither a sidecar nor conntrackd or keepalived): No such process") || !v.lives() || f.asked("") > 0 {
+	if err == nil || !strings.HasSuffix(err.Error(), "is neither a sidecar's nor conntrackd or keepalived: it got no signal") || errors.Is(err, errNoProcess) || !v.lives() || f.asked("") > 0 {
 		t.Errorf("%v, asked %q", err, f.calls)
+	}
+}
+
+// TestFieldDefaultServiceKill: the script of a service without a name of its own signals
+// what the agent runs itself, as kill(1) does without the script.
+func TestFieldDefaultServiceKill(t *testing.T) {
+	t.Parallel()
+	targets, ok := scripts["default-service-kill"]
+	if !ok {
+		t.Fatal("there is no such script")
+	}
+	v, f := newVictim(t, nil, "cmdline", "/usr/bin/python3\x00/usr/bin/neutron-keepalived-state-change\x00")
+	v.targets = targets
+	if err := v.kill(t.Context(), "SIGTERM", v.pid); err != nil {
+		t.Error(err)
+	}
+	if got := v.endedBy(t); got != syscall.SIGTERM || f.asked("") > 0 {
+		t.Errorf("it got %v, the service was asked %q", got, f.calls)
 	}
 }
 

@@ -38,18 +38,25 @@ func (p process) exists() bool {
 
 // started returns when the process was started, to 10 ms.
 func (p process) started() (time.Time, bool) {
-	const starttime, userHZ = 22, 100 // clock ticks since boot; USER_HZ is the same everywhere
-	fields := p.status()
-	if len(fields) <= starttime-firstField {
-		return time.Time{}, false
-	}
-	ticks, err := strconv.ParseInt(fields[starttime-firstField], 10, 64)
+	const userHZ = 100 // ticks in a second, the same everywhere
+	ticks, err := strconv.ParseInt(p.startTicks(), 10, 64)
 	var sinceBoot unix.Timespec
 	if err != nil || unix.ClockGettime(unix.CLOCK_BOOTTIME, &sinceBoot) != nil {
 		return time.Time{}, false
 	}
 	age := time.Duration(sinceBoot.Nano()) - time.Duration(ticks)*time.Second/userHZ
 	return time.Now().Add(-age), true
+}
+
+// startTicks returns when the process was started, in clock ticks since boot, and "" if it
+// is gone. Two processes that have one number after another differ in it.
+func (p process) startTicks() string {
+	const starttime = 22
+	fields := p.status()
+	if len(fields) <= starttime-firstField {
+		return ""
+	}
+	return fields[starttime-firstField]
 }
 
 // firstField is the number of the first field that status returns: the state.

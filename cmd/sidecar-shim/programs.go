@@ -55,15 +55,16 @@ var programs = map[string]program{
 
 // scripts are the names of Neutron's kill scripts, each with the programs whose
 // processes it may signal (neutron.agent.linux.external_process: the service's
-// name and "-kill"). "default-service" is who does not name one: conntrackd, and
-// keepalived's VRRP child.
+// name and "-kill"). "default-service" is the name of every process manager that names
+// none, such as conntrackd's and that of keepalived's VRRP child: its script may signal
+// any process, as kill(1) does, which Neutron takes without a script.
 var scripts = map[string][]string{
 	"dnsmasq-kill":    {"dnsmasq"},
 	"haproxy-kill":    {"haproxy"},
 	"keepalived-kill": {"keepalived"},
 	"radvd-kill":      {"radvd"},
 	"neutron-keepalived-state-change-monitor-kill": {"neutron-keepalived-state-change"},
-	"default-service-kill":                         {"conntrackd", "keepalived"},
+	"default-service-kill":                         nil,
 	"dibbler-kill":                                 {"dibbler-client"},
 }
 
