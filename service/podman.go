@@ -57,7 +57,7 @@ func (p podman) start(j *job) []string {
 	}
 	return slices.Concat(
 		[]string{p.path}, quiet, []string{"run"}, p.confinement(j),
-		mountFlags(j), p.syslogFlags(profile), environmentFlags(j), adopted,
+		mountFlags(j), tmpfsFlags(j.decision.Tmpfs()), p.syslogFlags(profile), environmentFlags(j), adopted,
 		[]string{"--entrypoint=[]", profile.Image}, payload,
 	)
 }
@@ -106,6 +106,16 @@ func mountFlags(j *job) []string {
 		if plan.Outermost(i) == i {
 			flags = append(flags, "--mount="+mountOption(launch.MountPath(j.id.String(), i), m))
 		}
+	}
+	return flags
+}
+
+// tmpfsFlags make small directories that the payload has for itself. What the image has in
+// their place is not copied, and nothing in them can be run.
+func tmpfsFlags(dirs []string) []string {
+	var flags []string
+	for _, dir := range dirs {
+		flags = append(flags, "--tmpfs="+dir+":rw,noexec,nosuid,nodev,notmpcopyup,size=1m,mode=1777")
 	}
 	return flags
 }

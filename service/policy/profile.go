@@ -31,6 +31,7 @@ func parseProfile(r *report, name string, document []byte) *Profile {
 		CPUWeight:    uint64(r.number("cpu-weight", raw.CPUWeight, 1, 10000)),
 		Mounts:       r.mounts(raw.Mounts),
 	}
+	p.Tmpfs = r.tmpfs(raw.Tmpfs)
 	if raw.OOMScoreAdjust != nil {
 		adjust := int(r.number("oom-score-adjust", raw.OOMScoreAdjust, -1000, 1000))
 		p.OOMScoreAdjust = &adjust

@@ -20,6 +20,7 @@ type rawProfile struct {
 	CPUWeight      *int64    `toml:"cpu-weight"`
 	OOMScoreAdjust *int64    `toml:"oom-score-adjust"`
 	Mounts         []string  `toml:"mounts"`
+	Tmpfs          []string  `toml:"tmpfs"`
 	Arguments      []string  `toml:"arguments"`
 	Ignored        []string  `toml:"ignored-arguments"`
 }
