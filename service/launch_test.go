@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/launch"
 	"tripleo.io/sidecar/service/lsm"
 	"tripleo.io/sidecar/service/systemd"
 )
@@ -66,10 +68,12 @@ func TestLaunchOverWhatTheEngineLeft(t *testing.T) {
 		stumbles, starts int
 		code             int32
 		result           string // systemd's, if it is another one than of the exit code
+		status           string // of the unit
 		fails            bool
 	}{
 		"it stumbles once":         {stumbles: 1, code: 125, starts: 2},
 		"it stumbles twice":        {stumbles: 2, code: 125, starts: 2, fails: true},
+		"sidecar-launch failed":    {stumbles: 1, code: 125, status: launch.FormatFailure(errors.New("no pid directory")), starts: 1, fails: true},
 		"the program fails":        {stumbles: 1, code: 1, starts: 1, fails: true},
 		"the program is missing":   {stumbles: 1, code: 127, starts: 1, fails: true},
 		"it failed in another way": {stumbles: 1, code: 125, result: "resources", starts: 1, fails: true},
@@ -84,9 +88,9 @@ func TestLaunchOverWhatTheEngineLeft(t *testing.T) {
 				o := systemd.FailedWith(c.code)
 				fail := o.Change
 				o.Change = func(u *systemd.Unit) {
-					if fail(u); c.result != "" {
-						u.Result = c.result
-					}
+					fail(u)
+					u.Result = cmp.Or(c.result, u.Result)
+					u.StatusText = c.status
 				}
 				return o
 			}

@@ -177,10 +177,10 @@ func (p podman) clean(j *job) []string {
 // --replace too, while there is a container of the name whose monitor was killed
 // and that nobody has cleaned up after: systemctl kill --signal=KILL kills conmon,
 // and with kernel 6.18 ExecStopPost as well. sidecar-launch fails with the same
-// code; there a second try costs some milliseconds. One whose time was over, which
-// shows in the result, has had its try.
+// code, and says in the unit's status that it was not the engine. One whose time was
+// over, which shows in the result, has had its try.
 func (p podman) stumbled(u systemd.Unit) bool {
-	return u.Result == "exit-code" && u.ExecMainCode == cldExited && u.ExecMainStatus == 125
+	return !launch.HasFailed(u.StatusText) && u.Result == "exit-code" && u.ExecMainCode == cldExited && u.ExecMainStatus == 125
 }
 
 func networkOf(j *job) string {

@@ -5,6 +5,7 @@ package test
 import (
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -105,6 +106,25 @@ func TestLaunchWithoutTheImageSaysWhichOne(t *testing.T) {
 	namespace(t, "t-ghost")
 	p := shaped(t, "ghost", "t-ghost")
 	checkFailure(t, tester, p, 125, "localhost/no-such-image:1")
+}
+
+// TestFieldMissingPIDDirectory: a launch that sidecar-launch cannot prepare is made once,
+// and its unit says why.
+func TestFieldMissingPIDDirectory(t *testing.T) {
+	begin(t)
+	namespace(t, "t-missing")
+	since := now()
+	p := probe(t, "t-missing")
+	p.Arguments[0] = "--pid-file=" + directory(t) + "/missing/pid"
+	id := checkFailure(t, tester, p, 125, "/missing: does not exist")
+	unit := get(t, tester, id).Runtime.Unit
+	if got := show(t, unit, "StatusText"); !strings.HasPrefix(got, "Failed: ") || !strings.Contains(got, "/missing") {
+		t.Errorf("the unit's status is %q", got)
+	}
+	starts := slices.DeleteFunc(entriesSince(t, since, "UNIT="+unit), func(e entry) bool { return !strings.HasPrefix(e.text("MESSAGE"), "Starting ") })
+	if len(starts) != 1 {
+		t.Errorf("it was started %d times", len(starts))
+	}
 }
 
 func TestLaunchNotReadyEndsInTime(t *testing.T) {

@@ -139,6 +139,11 @@ func start(plan launch.Plan, argv []string) error {
 	if err != nil && ctx.Err() != nil {
 		return &launch.ExitError{Code: 128 + int(syscall.SIGTERM)}
 	}
+	var exit *launch.ExitError
+	if err != nil && !errors.As(err, &exit) && !errors.Is(err, launch.ErrMainEnded) {
+		// Shown by systemctl status, and read by the service: it was not the engine.
+		_ = launch.Notify(os.Getenv("NOTIFY_SOCKET"), "STATUS="+launch.FormatFailure(err), time.Second)
+	}
 	return err
 }
 

@@ -1,11 +1,27 @@
 package launch
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 )
 
-const statusPrefix = "Ready: process "
+const (
+	statusPrefix  = "Ready: process "
+	failurePrefix = "Failed: "
+)
+
+// maxStatus is how much of an error is shown in a unit's status text.
+const maxStatus = 400
+
+// FormatFailure returns the status text of a unit whose launch failed before the engine had
+// a part in it, or after: not because of the engine.
+func FormatFailure(err error) string {
+	return fmt.Sprintf("%s%.*s", failurePrefix, maxStatus, strings.ReplaceAll(err.Error(), "\n", "; "))
+}
+
+// HasFailed reports whether a status text is one of [FormatFailure].
+func HasFailed(text string) bool { return strings.HasPrefix(text, failurePrefix) }
 
 // FormatStatus returns the status text of a unit whose payload is ready. pid is
 // the payload's main process in the host's pid namespace.

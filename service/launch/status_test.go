@@ -1,6 +1,21 @@
 package launch
 
-import "testing"
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestLaunchFailureText(t *testing.T) {
+	t.Parallel()
+	text := FormatFailure(errors.New("first\nsecond" + strings.Repeat("x", 1000)))
+	if !HasFailed(text) || strings.Contains(text, "\n") || len(text) > 500 {
+		t.Errorf("%q", text)
+	}
+	if HasFailed(FormatStatus(4711)) {
+		t.Error("what is ready has failed")
+	}
+}
 
 func TestLaunchStatusText(t *testing.T) {
 	t.Parallel()

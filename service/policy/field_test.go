@@ -2,6 +2,8 @@ package policy_test
 
 import (
 	"errors"
+	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -63,6 +65,88 @@ func TestFieldNamespaceNames(t *testing.T) {
 			Arguments: []string{"--pid-file=/var/lib/neutron/dhcp/1/pid"},
 		})
 		wantInvalid(t, name, "networkNamespace", err, want)
+	}
+}
+
+// TestFieldOperatorsValues: what Neutron passes on of an operator's configuration, unchecked
+// (_build_cmdline_callback of neutron/agent/linux/dhcp.py, 21.0 to 26.0): lists of
+// dnsmasq_dns_servers, dns_domain, dhcp_lease_duration, many subnets.
+func TestFieldOperatorsValues(t *testing.T) {
+	t.Parallel()
+	set := shipped(t)
+	for argument, want := range map[string]string{
+		"--server=192.0.2.53":                             "",
+		"--server=192.0.2.53#5353":                        "",
+		"--server=2001:db8::53":                           "",
+		"--server=2001:db8::53#53":                        "",
+		"--server=/corp.example/192.0.2.53":               "",
+		"--server=/corp.example/other.example/192.0.2.53": "",
+		"--server=/2.0.192.in-addr.arpa/2001:db8::53#53":  "",
+		"--server=/corp.example/":                         "",
+		"--server=/corp.example/#":                        "",
+		"--server=//192.0.2.53":                           "",
+		"--server=/*.corp.example/192.0.2.53":             "",
+		"--server=/réseau.example/192.0.2.53":             "",
+		"--server=/corp.example":                          "stands for",
+		"--server=/":                                      "stands for",
+		"--server=/-x/192.0.2.53":                         "stands for",
+		"--server=/a..b/192.0.2.53":                       "stands for",
+		"--server=ns.example":                             "stands for",
+		"--server=192.0.2.53#0":                           "",
+		"--server=/x/192.0.2.53#0":                        "stands for",
+		"--server=":                                       "stands for",
+		"--domain=openstacklocal":                         "",
+		"--domain=example.org.":                           "",
+		"--domain=réseau.example":                         "",
+		"--domain=例え.テスト":                                 "",
+		"--domain=a b":                                    "too much",
+		"--domain=é,x":                                    "too much",
+		"--domain=é..x":                                   "stands for",
+		"--domain=→.example":                              "stands for",
+		"--domain=" + strings.Repeat("é", 32):             "stands for",
+		"--dhcp-range=set:subnet-1,192.0.2.0,static,255.255.255.0,infinite": "",
+		"--dhcp-range=set:subnet-1,2001:db8::,static,64,4294967295s":        "",
+		"--dhcp-option=42,192.0.2.1":                                        "no rule of profile dnsmasq accepts --dhcp-option;",
+		"--dhcp-opt=3":                                                      "options must be written in full",
+	} {
+		_, err := decideArguments(set, "neutron-dhcp", "dnsmasq", "qdhcp-9d2c", []string{"--pid-file=/var/lib/neutron/dhcp/1/pid", argument})
+		var refused *interfaces.ArgumentNotAllowedError
+		switch {
+		case want == "" && err != nil:
+			t.Errorf("%s: %v", argument, err)
+		case want != "" && (!errors.As(err, &refused) || refused.Index != 1 || !strings.Contains(refused.Reason, want)):
+			t.Errorf("%s: error %v, want one with %q", argument, err, want)
+		}
+	}
+	many := []string{"--pid-file=/var/lib/neutron/dhcp/1/pid"}
+	for i := range 200 {
+		many = append(many, fmt.Sprintf("--dhcp-range=set:subnet-%d,192.0.2.0,static,255.255.255.0,86400s", i), fmt.Sprintf("--server=192.0.2.%d", i))
+	}
+	if _, err := decideArguments(set, "neutron-dhcp", "dnsmasq", "qdhcp-9d2c", many); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestFieldRepeatingHole: a list of values in one argument.
+func TestFieldRepeatingHole(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "profiles.d", "x.toml"), strings.Replace(goodProfile, `arguments = [`, `arguments = ["--ntp={ip,...}", "--names={name,...};{int}", `, 1))
+	write(t, filepath.Join(dir, "agents.d", "a.toml"), goodAgent)
+	set := load(t, dir)
+	for argument, good := range map[string]bool{
+		"--ntp=192.0.2.1": true, "--ntp=192.0.2.1,2001:db8::1,192.0.2.3": true, "--ntp=": false, "--ntp=,": false,
+		"--ntp=192.0.2.1,": false, "--ntp=,192.0.2.1": false, "--ntp=192.0.2.1,x": false,
+		"--names=a,b-c;7": true, "--names=a,-b;7": false, "--names=a,b;": false,
+	} {
+		_, err := set.Decide(policy.Request{Agent: "a", Profile: "x", NetworkNamespace: pointer("x-1"), Arguments: []string{"-f", "/srv/x/c/y", argument}})
+		if (err == nil) != good {
+			t.Errorf("%s: %v", argument, err)
+		}
+	}
+	write(t, filepath.Join(dir, "profiles.d", "x.toml"), strings.Replace(goodProfile, `arguments = [`, `arguments = ["--x={path:ro,...}", `, 1))
+	if _, err := policy.Load(dir); err == nil || !strings.Contains(err.Error(), "unknown hole {path:ro,...}") {
+		t.Errorf("a list of paths: %v", err)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // class tells the bytes that may stand in a hole.
@@ -22,14 +24,38 @@ type hole struct {
 	open     bool                    // a value may begin with '-'
 }
 
+// repeated stands at the end of a hole's name for several values with ',' between them.
+const repeated = ",...}"
+
 // findHole returns the hole with this name, and false for an unknown one.
 func findHole(name string) (*hole, bool) {
+	single, repeats := strings.CutSuffix(name, repeated)
 	for _, h := range holes() {
-		if h.name == name {
+		switch {
+		case h.name == name:
 			return &h, true
+		case repeats && h.name == single+"}" && !h.path && !h.open:
+			return h.repeat(), true
 		}
 	}
 	return nil, false
+}
+
+// repeat returns a hole for one or more values of h.
+func (h hole) repeat() *hole {
+	return &hole{
+		name:    strings.TrimSuffix(h.name, "}") + repeated,
+		accepts: func(c byte) bool { return c == ',' || h.accepts(c) },
+		valid: func(list string) bool {
+			for value := range strings.SplitSeq(list, ",") {
+				if value == "" || !h.valid(value) {
+					return false
+				}
+			}
+			return true
+		},
+		want: h.want + ", once or more with ',' between them",
+	}
 }
 
 func holes() []hole {
@@ -43,6 +69,8 @@ func holes() []hole {
 		{name: "{int}", accepts: isDigit, valid: isInt, want: "a decimal number without sign and leading zeros"},
 		{name: "{duration}", accepts: isAlphanumeric, valid: isDuration, want: `a number with s, m, h, d or w behind it, or "infinite"`},
 		{name: "{ip}", accepts: isIPByte, valid: isIP, want: "an IPv4 or IPv6 address"},
+		{name: "{domain}", accepts: isDomainByte, valid: isDomain, want: "the name of a DNS domain, also with letters beyond ASCII"},
+		{name: "{server}", accepts: isServerByte, valid: isServer, want: "a DNS server as dnsmasq takes it: [/DOMAIN/...]ADDRESS[#PORT]"},
 		{name: "{cidr}", accepts: isCIDRByte, valid: isCIDR, want: "an IPv4 or IPv6 address, '/' and a prefix length"},
 		{name: "{mac}", accepts: isMACByte, valid: isMAC, want: "six pairs of hexadecimal digits with ':' between them"},
 		{name: "{uuid}", accepts: isUUIDByte, valid: isUUID, want: "a UUID such as 01234567-89ab-cdef-0123-456789abcdef"},
@@ -101,6 +129,59 @@ func isDuration(s string) bool {
 func isIP(s string) bool {
 	address, err := netip.ParseAddr(s)
 	return err == nil && address.Zone() == ""
+}
+
+func isDomainByte(c byte) bool { return isNameByte(c) || c >= utf8.RuneSelf }
+
+// isDomain accepts a name of RFC 1035, with '_' and letters of any language, and with or
+// without a '.' at its end.
+func isDomain(s string) bool {
+	if len(s) > 254 {
+		return false
+	}
+	for label := range strings.SplitSeq(strings.TrimSuffix(s, "."), ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' {
+			return false
+		}
+	}
+	for _, c := range s {
+		if c >= utf8.RuneSelf && !unicode.IsLetter(c) && !unicode.IsMark(c) && !unicode.IsDigit(c) {
+			return false
+		}
+	}
+	return true
+}
+
+func isServerByte(c byte) bool { return isDomainByte(c) || strings.IndexByte(":/#*", c) >= 0 }
+
+// isServer accepts the value of dnsmasq's --server. Domains in front stand between slashes:
+// one that is empty is for names without dots, "#" is any; behind them "" is none and "#"
+// the usual servers. It takes no "@": the namespace's interfaces are Neutron's.
+func isServer(s string) bool {
+	if strings.HasPrefix(s, "/") {
+		end := strings.LastIndexByte(s, '/')
+		for domain := range strings.SplitSeq(s[1:max(1, end)], "/") {
+			if domain != "" && domain != "#" && !isDomain(strings.TrimPrefix(strings.TrimPrefix(domain, "*"), ".")) {
+				return false
+			}
+		}
+		s = s[end+1:]
+		if end == 0 || s == "" || s == "#" {
+			return end > 0
+		}
+	}
+	return isIP(withoutPort(s))
+}
+
+// withoutPort cuts "#PORT" off, and returns "" for what is no port.
+func withoutPort(s string) string {
+	address, port, ok := strings.Cut(s, "#")
+	if ok {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return ""
+		}
+	}
+	return address
 }
 
 func isCIDR(s string) bool {

@@ -69,7 +69,7 @@ func TestPolicyHostileDnsmasqArguments(t *testing.T) {
 		{"another port", "--port=5353", "", "no rule of profile dnsmasq accepts --port"},
 		{"files over TFTP", "--enable-tftp", "", "no rule of profile dnsmasq accepts --enable-tftp"},
 		{"root of TFTP", "--tftp-root=/", "", "no rule of profile dnsmasq accepts --tftp-root"},
-		{"servers for a domain", "--server=/example.org/192.0.2.1", "--server={ip}", "{ip} stands for"},
+		{"a file for a domain", "--server=/example.org/etc/shadow", "--server={ip}", "{ip} stands for"},
 		{"server with an interface", "--server=192.0.2.1@eth0", "--server={ip}", `too much: "@eth0"`},
 		{"a second value", "--domain=example.org,192.0.2.0/24", "--domain={name}", `too much: ",192.0.2.0/24"`},
 		{"an option as a value", "--domain=--conf-dir=/tmp", "--domain={name}", "{name} stands for"},
