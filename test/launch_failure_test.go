@@ -4,11 +4,15 @@ package test
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"tripleo.io/sidecar/interfaces"
 )
@@ -167,5 +171,45 @@ func TestLaunchNotReadyEndsInTime(t *testing.T) {
 				t.Errorf("listed as %s", got)
 			}
 		})
+	}
+}
+
+// TestFieldRunIsFull: the caller hears what an operator can do, and nothing stays.
+func TestFieldRunIsFull(t *testing.T) {
+	begin(t)
+	namespace(t, "t-full")
+	p := probe(t, "t-full")
+	fillUp(t, "/run")
+	err := refused(t, tester, p, interfaces.ErrHostFailure)
+	if text := err.Error(); !strings.Contains(text, "is /run full?") || strings.Contains(text, "no such unit") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// fillUp leaves no space on a tmpfs until the test ends.
+func fillUp(t *testing.T, dir string) {
+	t.Helper()
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		t.Fatal(err)
+	}
+	resize := func(blocks uint64) {
+		run(t, "mount", "-o", fmt.Sprintf("remount,size=%d", blocks*uint64(st.Bsize)), dir)
+	}
+	filler := filepath.Join(dir, "filler")
+	t.Cleanup(func() {
+		_ = os.Remove(filler)
+		resize(st.Blocks)
+	})
+	resize(st.Blocks - st.Bfree + 16)
+	file, err := os.Create(filler)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for block := make([]byte, 1<<16); len(block) > 0; {
+		if _, err := file.Write(block); err != nil {
+			block = block[:len(block)/2]
+		}
 	}
 }

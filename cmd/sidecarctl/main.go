@@ -28,7 +28,7 @@ func main() {
 
 // run carries out one command line and returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	t := &tool{version: ownVersion(version), terminal: newTerminal(), out: &printer{to: stdout, now: time.Now()}}
+	t := &tool{version: ownVersion(version), terminal: newTerminal(), out: &printer{to: stdout, now: time.Now}}
 	defer func() { t.agent.stop() }()
 	root := newRoot(t)
 	root.SetArgs(args)

@@ -39,7 +39,7 @@ import (
 // printer writes results. It remembers the first error of writing.
 type printer struct {
 	to   io.Writer
-	now  time.Time // its location is the zone in which times are shown
+	now  func() time.Time // asked when something is printed; its location is the zone in which times are shown
 	json bool
 	err  error
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"time"
 
 	"tripleo.io/sidecar/interfaces"
 )
@@ -30,7 +29,7 @@ func (p *printer) event(e *interfaces.Event) {
 		if e.Sidecar != nil {
 			pid, state = numberOr(e.Sidecar.Runtime.ProcessID), stateWords(&e.Sidecar.Runtime)
 		}
-		fmt.Fprintf(&b, eventLine, time.Now().In(p.now.Location()).Format("15:04:05.000"),
+		fmt.Fprintf(&b, eventLine, p.now().Format("15:04:05.000"),
 			printable(string(e.Kind)), printable(textOr(e.ID, none)), pid, printable(state))
 	}
 	_, p.err = p.to.Write(b.Bytes())

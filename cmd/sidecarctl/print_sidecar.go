@@ -27,7 +27,7 @@ func (p *printer) sidecarRow(w io.Writer, s *interfaces.Sidecar) {
 		namespace = textOr(s.Context.NetworkNamespace, hostNetwork)
 	}
 	if usec := since(&s.Runtime); usec != nil {
-		when = ago(p.now.Sub(time.UnixMicro(*usec)))
+		when = ago(p.now().Sub(time.UnixMicro(*usec)))
 	}
 	row(w, s.ID, namespace, numberOr(s.Runtime.ProcessID), stateWords(&s.Runtime), when, numberOr(&s.Runtime.Restarts))
 }
@@ -71,7 +71,7 @@ func (p *printer) runtime(w io.Writer, r *interfaces.Runtime) {
 
 func (p *printer) moment(w io.Writer, name string, usec *int64) {
 	if usec != nil {
-		field(w, name, moment(*usec, p.now))
+		field(w, name, moment(*usec, p.now()))
 	}
 }
 

@@ -73,8 +73,8 @@ func moment(usec int64, now time.Time) string {
 // ago shows a duration with the two units that matter, as systemd's
 // format_timestamp_relative (src/basic/time-util.c) does.
 func ago(d time.Duration) string {
-	if d < 0 { // clocks are set back
-		return "from now"
+	if d < 0 { // the clock was set back
+		return short(-d) + " from now"
 	}
 	const day, week = 24 * time.Hour, 7 * 24 * time.Hour
 	const month, year = 2629800 * time.Second, 31557600 * time.Second

@@ -31,7 +31,7 @@ func TestTimesAreShownAsSystemctlDoes(t *testing.T) {
 		14 * day:                        "2 weeks ago",
 		40 * day:                        "1 month 9 days ago",
 		2*365*day + 40*day:              "2 years 1 month ago",
-		-time.Minute:                    "from now",
+		-time.Minute:                    "1min 0s from now",
 	} {
 		if got := ago(d); got != want {
 			t.Errorf("%v: %q, want %q", d, got, want)

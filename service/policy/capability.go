@@ -20,6 +20,12 @@ func hostCapabilities() []string {
 		SYSLOG SYS_ADMIN SYS_BOOT SYS_MODULE SYS_PTRACE SYS_RAWIO SYS_TIME`)
 }
 
+// userCapabilities make a payload another user than the one it runs as, or let it use
+// another user's files.
+func userCapabilities() []string {
+	return strings.Fields(`CHOWN DAC_OVERRIDE FOWNER SETFCAP SETGID SETPCAP SETUID`)
+}
+
 func (r *report) capabilities(names []string) []string {
 	for i, name := range names {
 		key := element("capabilities", i)
@@ -29,6 +35,8 @@ func (r *report) capabilities(names []string) []string {
 			r.errorf(key, "%s is there twice", name)
 		case slices.Contains(hostCapabilities(), name):
 			r.warnf(key, "%s reaches beyond the container, to the host", name)
+		case slices.Contains(userCapabilities(), name):
+			r.warnf(key, "%s undoes sidecar-user: the process can act as another user, or on another user's files", name)
 		case slices.Contains(knownCapabilities(), name):
 		case slices.Contains(knownCapabilities(), short):
 			r.errorf(key, "%q is written %s here", name, short)

@@ -94,6 +94,9 @@ func (c *Conn) startTransient(ctx context.Context, name string, properties []Pro
 	body, err := c.call(ctx, managerPath, managerMethod+"StartTransientUnit",
 		name, "fail", properties, []auxiliary{})
 	c.cache.touch(unitPath(name))
+	if errors.Is(err, ErrNoSuchUnit) { // systemd looks for the file that it could not write
+		return 0, fmt.Errorf("%s: systemd could not write the unit's file: is /run full? See 'df /run' and 'df -i /run'", name)
+	}
 	if err != nil {
 		return 0, err
 	}
