@@ -20,6 +20,8 @@ type engine interface {
 	start(j *job) []string
 	// clean returns what removes left-overs of the payload after it ended.
 	clean(j *job) []string
+	// aside returns what gives those left-overs another name, but for that name.
+	aside(j *job) []string
 	// stumbled reports whether a unit failed because the engine itself did, which
 	// may go better the next time.
 	stumbled(u systemd.Unit) bool
@@ -171,6 +173,10 @@ func (p podman) adopted(command []string) []string {
 
 func (p podman) clean(j *job) []string {
 	return slices.Concat([]string{p.path}, quiet, []string{"rm", "-f", "-i", "-t", "0", j.id.Container()})
+}
+
+func (p podman) aside(j *job) []string {
+	return slices.Concat([]string{p.path}, quiet, []string{"rename", j.id.Container()})
 }
 
 // stumbled knows podman by its exit code 125 (podman-run(1)). It fails so, with

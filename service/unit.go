@@ -75,7 +75,7 @@ func identity(j *job, environment string) []systemd.Property {
 // and a restart by systemd waits for the same.
 func (c *Core) lifecycle(j *job, plan string) []systemd.Property {
 	exec := append([]string{c.Launcher, "exec", plan, "--"}, launch.EncodeWords(c.engine.start(j))...)
-	clean := append([]string{c.Launcher, "clean", plan, "--"}, launch.EncodeWords(c.engine.clean(j))...)
+	clean := append([]string{c.Launcher, "clean", plan, "--"}, launch.EncodeWords(slices.Concat(c.engine.clean(j), []string{"--"}, c.engine.aside(j)))...)
 	return []systemd.Property{
 		systemd.String("Type", "notify"),
 		systemd.String("NotifyAccess", "all"),

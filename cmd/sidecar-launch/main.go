@@ -2,7 +2,7 @@
 // around the container engine. People do not call it; units do:
 //
 //	sidecar-launch exec PLAN -- PROGRAM [ARGUMENT...]   ExecStart
-//	sidecar-launch clean PLAN -- PROGRAM [ARGUMENT...]  ExecStopPost
+//	sidecar-launch clean PLAN -- PROGRAM [ARGUMENT...] [-- PROGRAM [ARGUMENT...]]  ExecStopPost
 //	sidecar-launch sweep                                sidecar-clean.service
 //	sidecar-launch version
 //
@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -94,10 +95,14 @@ func run(args []string) error {
 //
 // If the removal fails, sidecar-clean.service tries again until it works.
 func clean(plan launch.Plan, argv []string) error {
+	var aside []string
+	if end := slices.Index(argv, "--"); end > 0 {
+		argv, aside = argv[:end], argv[end+1:]
+	}
 	ctx, stop := untilTold()
 	defer stop()
 	err := errors.Join(launch.Launcher{}.Clean(plan.ID), launch.ExtendTimeout(os.Getenv("NOTIFY_SOCKET"), cleanLimit))
-	removeErr := launch.Launcher{}.Remove(ctx, plan.ID, argv)
+	removeErr := launch.Launcher{}.Remove(ctx, plan.ID, argv, aside)
 	if removeErr != nil {
 		removeErr = errors.Join(removeErr, startSweep())
 	}

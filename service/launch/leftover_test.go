@@ -35,7 +35,7 @@ func stubborn(t *testing.T) (l Launcher, argv []string, allowed string, runs fun
 func TestHardeningRemovalIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	l, argv, allowed, runs := stubborn(t)
-	if err := l.Remove(t.Context(), testID, argv); err == nil || !l.HasLeftover(testID) {
+	if err := l.Remove(t.Context(), testID, argv, nil); err == nil || !l.HasLeftover(testID) {
 		t.Fatalf("error %v, note %v", err, l.HasLeftover(testID))
 	}
 	before := runs()
@@ -48,7 +48,7 @@ func TestHardeningRemovalIsTriedAgain(t *testing.T) {
 		t.Errorf("after a sweep that works: note %v, %d runs", l.HasLeftover(testID), runs())
 	}
 	must(t, l.Sweep(t.Context()))
-	must(t, l.Remove(t.Context(), testID, argv))
+	must(t, l.Remove(t.Context(), testID, argv, nil))
 	if l.HasLeftover(testID) || runs() != before+3 {
 		t.Errorf("note %v, %d runs", l.HasLeftover(testID), runs())
 	}
@@ -61,7 +61,7 @@ func TestHardeningRemovalThatWasCutShort(t *testing.T) {
 	must(t, os.WriteFile(allowed, nil, 0o600))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := l.Remove(ctx, testID, argv); err == nil {
+	if err := l.Remove(ctx, testID, argv, nil); err == nil {
 		t.Error("no error")
 	}
 	n, err := l.note(t.Context(), testID, argv)
@@ -207,11 +207,11 @@ func TestHardeningRemovalThatCannotBeNoted(t *testing.T) {
 	must(t, unix.Mount("full", l.leftovers(), "tmpfs", 0, "size=4k"))
 	t.Cleanup(func() { must(t, unix.Unmount(l.leftovers(), 0)) })
 	must(t, os.WriteFile(l.leftovers()+"/.filler", make([]byte, 4096), 0o600))
-	if err := l.Remove(t.Context(), testID, argv); err == nil || !strings.Contains(err.Error(), "no space") || l.HasLeftover(testID) {
+	if err := l.Remove(t.Context(), testID, argv, nil); err == nil || !strings.Contains(err.Error(), "no space") || l.HasLeftover(testID) {
 		t.Errorf("a removal that fails: %v, note %v", err, l.HasLeftover(testID))
 	}
 	must(t, os.WriteFile(allowed, nil, 0o600))
-	if err := l.Remove(t.Context(), testID, argv); err != nil || l.HasLeftover(testID) {
+	if err := l.Remove(t.Context(), testID, argv, nil); err != nil || l.HasLeftover(testID) {
 		t.Errorf("a removal that works: %v, note %v", err, l.HasLeftover(testID))
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -29,12 +31,15 @@ func ExtendTimeout(socket string, limit time.Duration) error {
 	return sdnotify.Send(socket, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", limit.Microseconds()), time.Second)
 }
 
-// Remove runs the program argv, which takes away what the engine left of a unit. If it
-// fails it is run once more: podman 5.4 fails to remove a container whose monitor was
-// killed, but notes that it has ended, and can remove it then. If it fails again, it is
-// left to [Launcher.Sweep]. What it prints is part of the error, and is worth nothing
+// Remove runs the program argv, which takes away what the engine left of a unit; its last
+// word is the name of that. If it fails it is run once more: podman 5.4 fails to remove a
+// container whose monitor was killed, but notes that it has ended, and can remove it then.
+// If it fails again, it is left to [Launcher.Sweep], and aside is run with a new name as
+// its last word: what cannot be removed, as a container that was paused when its processes
+// were killed (until the next boot, with podman 5.4), must not keep its name from the
+// unit's next launch. What the programs print is part of the error, and is worth nothing
 // otherwise. It takes at most [RemoveLimit] and what the program needs to exit.
-func (l Launcher) Remove(ctx context.Context, id string, argv []string) error {
+func (l Launcher) Remove(ctx context.Context, id string, argv, aside []string) error {
 	ctx, cancel := context.WithTimeout(ctx, RemoveLimit)
 	defer cancel()
 	n, noteErr := l.note(ctx, id, argv)
@@ -44,11 +49,27 @@ func (l Launcher) Remove(ctx context.Context, id string, argv []string) error {
 		return errors.Join(err, fmt.Errorf("noting what is to be removed: %w", noteErr))
 	case noteErr != nil:
 		return nil // there is nothing left to be noted
+	case err != nil && ctx.Err() == nil && len(aside) > 0:
+		return errors.Join(err, n.setAside(ctx, argv, aside))
 	case err != nil:
 		n.unlock()
 		return err
 	}
 	return n.done()
+}
+
+// setAside gives what could not be removed another name, and notes that name instead.
+func (n leftover) setAside(ctx context.Context, argv, aside []string) error {
+	suffix := "-left-" + strconv.FormatInt(time.Now().UnixNano(), 36)
+	renamed := slices.Clone(argv)
+	renamed[len(renamed)-1] += suffix
+	if err := runQuietly(ctx, append(slices.Clone(aside), renamed[len(renamed)-1])); err != nil {
+		n.unlock() // the next launch tries again to remove it
+		return err
+	}
+	left, err := newLeftover(n.path+suffix, renamed)
+	left.unlock()
+	return errors.Join(err, n.done())
 }
 
 func removeTwice(ctx context.Context, argv []string) error {

@@ -11,7 +11,7 @@ import (
 // removing returns what removes, for a unit of its own.
 func removing(t *testing.T) func(ctx context.Context, argv []string) error {
 	l := Launcher{Base: t.TempDir() + "/launch"}
-	return func(ctx context.Context, argv []string) error { return l.Remove(ctx, testID, argv) }
+	return func(ctx context.Context, argv []string) error { return l.Remove(ctx, testID, argv, nil) }
 }
 
 func TestRemoveIsTriedTwiceAndNoMore(t *testing.T) {
@@ -61,5 +61,33 @@ func TestRemoveOfAProgramThatIsNotThere(t *testing.T) {
 	t.Parallel()
 	if err := removing(t)(t.Context(), []string{"/nonexistent"}); err == nil {
 		t.Error("no error")
+	}
+}
+
+// TestRemoveSetsAside: what cannot be removed gets another name, which is noted instead, so
+// that the unit's next launch does not take the note for its own.
+func TestRemoveSetsAside(t *testing.T) {
+	t.Parallel()
+	l := Launcher{Base: t.TempDir() + "/launch"}
+	log := t.TempDir() + "/log"
+	fails := []string{"/bin/sh", "-c", "exit 3", "name"}
+	err := l.Remove(t.Context(), testID, fails, []string{"/bin/sh", "-c", `echo "$0 $1" >` + log, "name"})
+	if err == nil || !strings.Contains(err.Error(), "exit status 3") {
+		t.Errorf("error %v", err)
+	}
+	text, _ := os.ReadFile(log)
+	from, to, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
+	if from != "name" || !strings.HasPrefix(to, "name-left-") {
+		t.Errorf("renamed as %q", text)
+	}
+	if l.HasLeftover(testID) || !l.HasLeftovers() {
+		t.Errorf("noted under the old name: %t, at all: %t", l.HasLeftover(testID), l.HasLeftovers())
+	}
+	if err := l.Sweep(t.Context()); err == nil || !strings.Contains(err.Error(), testID+"-left-") {
+		t.Errorf("a sweep: %v", err)
+	}
+	err = l.Remove(t.Context(), testID, fails, []string{"/bin/false"})
+	if err == nil || !strings.Contains(err.Error(), "/bin/false") || !l.HasLeftover(testID) {
+		t.Errorf("without a new name: %v, noted: %t", err, l.HasLeftover(testID))
 	}
 }

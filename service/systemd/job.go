@@ -9,7 +9,10 @@ import (
 // pollInterval is how long a lost signal can hold up the wait for a job.
 const pollInterval = time.Second
 
-const jobDone = "done"
+const (
+	jobDone   = "done"
+	jobFrozen = "frozen" // the unit is, by systemctl freeze
+)
 
 // awaitJob waits until a job of the watched unit has ended (0: any), and returns
 // what the unit is then and the job's result, "" if that is lost. systemd's signal

@@ -21,12 +21,24 @@ const unrefAttempts = 5
 // others after it; otherwise systemd does so after the unit's own
 // TimeoutStopUSec. Errors: ErrNoSuchUnit; a *JobError if another job took the
 // place of this one; ErrDisconnected; ctx's, and then the stop goes on without the
-// caller.
+// caller. A unit that is frozen (systemctl freeze) is thawed: systemd refuses to stop it.
 func (c *Conn) Stop(ctx context.Context, name string, killAfter time.Duration) (Unit, error) {
 	w := c.watches.add(name)
 	defer w.close()
 	c.ref(ctx, name)
 	defer c.unref(ctx, name)
+	u, err := c.stopOnce(ctx, w, name, killAfter)
+	var frozen *JobError
+	if errors.As(err, &frozen) && frozen.Result == jobFrozen {
+		if _, err := c.call(ctx, managerPath, managerMethod+"ThawUnit", name); err != nil {
+			return u, fmt.Errorf("thaw %s: %w", name, err)
+		}
+		u, err = c.stopOnce(ctx, w, name, killAfter)
+	}
+	return u, err
+}
+
+func (c *Conn) stopOnce(ctx context.Context, w *watch, name string, killAfter time.Duration) (Unit, error) {
 	body, err := c.retry(ctx, managerPath, managerMethod+"StopUnit", name, "replace")
 	c.cache.touch(unitPath(name))
 	if err != nil {

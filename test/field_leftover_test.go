@@ -1,0 +1,73 @@
+//go:build testhost
+
+package test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"tripleo.io/sidecar/interfaces"
+)
+
+// TestFieldPausedContainer: a container that somebody has paused cannot be removed by
+// podman once its processes are killed. The next launch works all the same, and what is
+// left is noted.
+func TestFieldPausedContainer(t *testing.T) {
+	begin(t)
+	namespace(t, "t-paused")
+	p := probe(t, "t-paused")
+	s := start(t, tester, p)
+	container := strings.TrimSuffix(s.Runtime.Unit, ".service")
+	t.Cleanup(func() { forgetContainers(t) })
+	for range 2 {
+		run(t, "podman", "pause", container)
+		again, err := as(t, tester).Launch(minute(t), p)
+		if err != nil {
+			t.Fatalf("launch in the place of a paused one: %v", err)
+		}
+		if again.ID != s.ID || again.Runtime.State != interfaces.StateReady {
+			t.Errorf("launched %s, which is %s", again.ID, again.Runtime.State)
+		}
+	}
+	if left := run(t, "podman", "ps", "-a", "--format={{.Names}}"); strings.Count(left, container+"-left-") != 2 {
+		t.Skipf("this podman can remove a paused container: %q", left) // nothing to be set aside
+	}
+	notes, err := os.ReadDir("/run/sidecar/leftovers")
+	if err != nil || len(notes) != 2 {
+		t.Errorf("noted are %v, %v", notes, err)
+	}
+	if _, err := as(t, tester).Stop(minute(t), interfaces.StopParameters{ID: s.ID}); err != nil {
+		t.Error(err)
+	}
+}
+
+// forgetContainers has podman take the host for booted, as it does when its file
+// libpod/alive is missing: it can remove every container then.
+func forgetContainers(t *testing.T) {
+	run(t, "systemctl", "stop", "sidecar-clean.service")
+	run(t, "rm", "-f", "/run/libpod/alive", "/run/libpod/alive.lck")
+	run(t, "podman", "rm", "-f", "-a")
+	run(t, "systemctl", "start", "sidecar-clean.service")
+}
+
+// TestFieldFrozenUnit: a unit that somebody has frozen is thawed by a stop, and by a launch
+// in its place.
+func TestFieldFrozenUnit(t *testing.T) {
+	begin(t)
+	namespace(t, "t-frozen")
+	p := probe(t, "t-frozen")
+	s := start(t, tester, p)
+	run(t, "systemctl", "freeze", s.Runtime.Unit)
+	again, err := as(t, tester).Launch(minute(t), p)
+	if err != nil {
+		t.Fatalf("launch in the place of a frozen one: %v", err)
+	}
+	run(t, "systemctl", "freeze", again.Runtime.Unit)
+	if _, err := as(t, tester).Stop(minute(t), interfaces.StopParameters{ID: s.ID}); err != nil {
+		t.Errorf("stop of a frozen one: %v", err)
+	}
+	if err := becomesClean(); err != nil {
+		t.Errorf("left after the stop: %v", err)
+	}
+}
