@@ -30,6 +30,7 @@ install: ## what make build has made; needs no Go
 	install -D -m 0755 -t $(DESTDIR)/usr/libexec/sidecar bin/sidecard bin/sidecar-launch bin/sidecar-spool bin/sidecar-init bin/sidecar-shim
 	install -D -m 0755 -t $(DESTDIR)/usr/bin bin/sidecarctl
 	install -D -m 0644 -t $(DESTDIR)/usr/lib/systemd/system cmd/sidecard/sidecard.service cmd/sidecar-launch/sidecar-clean.service cmd/sidecar-spool/sidecar-spool@.path cmd/sidecar-spool/*.service
+	install -D -m 0644 -t $(DESTDIR)/usr/lib/sysctl.d cmd/sidecard/60-sidecar.conf
 	install -D -m 0644 -t $(DATA)/sidecar/profiles.d service/policy/profiles.d/*.toml
 	install -D -m 0644 -t $(DATA)/sidecar service/policy/haproxy.cfg
 	install -D -m 0644 -t $(DATA)/sidecar service/seccomp/*.json

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -35,8 +36,8 @@ func newCheck(t *tool) *cobra.Command {
 		Short: "Check the host's policy files",
 		Long: `Read profiles.d and agents.d of the directories as the service would, a file of a
 later directory replacing the one of the same name. Without a directory:
-/usr/share/sidecar and /etc/sidecar, and what AppArmor and SELinux
-do for sidecars on this host. The service is not asked. Warnings are no failure.`,
+/usr/share/sidecar and /etc/sidecar, what AppArmor and SELinux do for
+sidecars on this host, and whether its limits are enough for them. The service is not asked. Warnings are no failure.`,
 		ValidArgsFunction: directories,
 		RunE: func(_ *cobra.Command, dirs []string) error {
 			result, err := check(dirs)
@@ -65,8 +66,10 @@ func check(dirs []string) (*checked, error) {
 	if err != nil {
 		return nil, err
 	}
+	sidecars := 0
 	result := &checked{Agents: []checkedAgent{}, Warnings: append([]string{}, set.Warnings()...)}
 	for _, agent := range set.Agents() {
+		sidecars += agent.MaxSidecars
 		result.Agents = append(result.Agents, checkedAgent{
 			Name:              agent.Name,
 			Profiles:          append([]string{}, agent.Profiles...),
@@ -81,7 +84,7 @@ func check(dirs []string) (*checked, error) {
 	if host {
 		state := lsm.Host()
 		result.AppArmor, result.SELinux = state.AppArmor.String(), state.SELinux.String()
-		result.Warnings = append(result.Warnings, state.Missing()...)
+		result.Warnings = slices.Concat(result.Warnings, state.Missing(), lacks("/", sidecars), left(leftovers))
 	}
 	return result, nil
 }
