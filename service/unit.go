@@ -125,9 +125,11 @@ func planOf(j *job) launch.Plan {
 		}
 	}
 	for _, m := range j.decision.Mounts {
-		plan.Mounts = append(plan.Mounts, launch.Mount{
-			Root: m.Root, Path: m.Path, Writable: m.Writable, Private: m.Private, Optional: m.Optional, Given: m.Given(),
-		})
+		pinned := launch.Mount{Root: m.Root, Path: m.Path, Writable: m.Writable, Private: m.Private, Optional: m.Optional, Given: m.Given()}
+		if m.Root == "" && m.Target != m.Path {
+			pinned.Target = m.Target
+		}
+		plan.Mounts = append(plan.Mounts, pinned)
 	}
 	for _, f := range j.decision.PIDFiles {
 		plan.PIDFiles = append(plan.PIDFiles, launch.File{Root: f.Root, Path: f.Path})

@@ -42,6 +42,7 @@ type Plan struct {
 type Mount struct {
 	Root     string `json:"root,omitempty"`     // state directory of the agent, absolute; "" is a fixed path of the host
 	Path     string `json:"path"`               // beneath Root, "." for Root itself; absolute when Root is ""
+	Target   string `json:"target,omitempty"`   // where the container sees a fixed path, "": at the same path; needs no Root
 	Writable bool   `json:"writable,omitempty"` // else the pin is read-only
 	Private  bool   `json:"private,omitempty"`  // needs Root; the directory must exist all the same
 	Optional bool   `json:"optional,omitempty"` // when missing, an empty read-only directory stands in for it
@@ -123,7 +124,12 @@ func (p Plan) nested() []int {
 }
 
 // target is where the container sees the mount: where it is on the host.
-func (m Mount) target() string { return path.Join(m.Root, m.Path) }
+func (m Mount) target() string {
+	if m.Target != "" {
+		return m.Target
+	}
+	return path.Join(m.Root, m.Path)
+}
 
 func (m Mount) contains(other Mount) bool { return strings.HasPrefix(other.target(), m.target()+"/") }
 

@@ -68,9 +68,9 @@ func (p Plan) files() []File {
 
 func (m Mount) valid() bool {
 	if m.Root == "" {
-		return absolute(m.Path) && !m.Private
+		return absolute(m.Path) && !m.Private && (m.Target == "" || absolute(m.Target))
 	}
-	return absolute(m.Root) && beneath(m.Path)
+	return absolute(m.Root) && beneath(m.Path) && m.Target == ""
 }
 
 func absolute(s string) bool {

@@ -27,7 +27,7 @@ func parseAgent(r *report, name string, document []byte) *Agent {
 		NetworkNamespaces: r.patterns(raw.NetworkNamespaces),
 		HostNetwork:       raw.HostNetwork != nil && *raw.HostNetwork,
 		StateDirectories:  r.stateDirectories(raw.StateDirectories),
-		Subdirectories:    r.subdirectories(raw.Subdirectories),
+		Subdirectories:    r.subdirectories(raw.Subdirectories, raw.StateDirectories),
 		MaxSidecars:       defaultMaxSidecars,
 		StandIns:          raw.StandIns != nil && *raw.StandIns,
 		SpoolUser:         r.spoolUser(raw.SpoolUser),

@@ -70,9 +70,9 @@ func (c *choice) locate(u use) (instance, *refusal) {
 		if !ok {
 			continue
 		}
-		if !c.agent.mayName(rel) {
+		if !c.agent.mayName(root, rel) {
 			return instance{}, refuse(u.index, u.rule.text, "%s: it is outside of the agent's subdirectories of %s (%s)",
-				u.hole.name, root, strings.Join(c.agent.Subdirectories, ", "))
+				u.hole.name, root, strings.Join(c.agent.subdirectoriesOf(root), ", "))
 		}
 		return instance{root, u.value, dir}, nil
 	}
@@ -88,7 +88,7 @@ func (c *choice) mounts() ([]Mount, *refusal) {
 		if m.State {
 			all.addState(Mount{Root: c.instance.root, Path: m.Path, Writable: m.Writable, Private: m.Private, Optional: m.Optional})
 		} else {
-			all.add(Mount{Path: m.Path, Target: m.Path, Writable: m.Writable, Optional: m.Optional})
+			all.add(Mount{Path: m.Path, Target: m.place(), Writable: m.Writable, Optional: m.Optional})
 		}
 	}
 	for _, u := range c.uses {

@@ -150,6 +150,76 @@ func TestFieldRepeatingHole(t *testing.T) {
 	}
 }
 
+// TestFieldSubdirectoriesOfEachStateDirectory: logs in a directory of their own, of which
+// other parts are the agent's than of the state directory.
+func TestFieldSubdirectoriesOfEachStateDirectory(t *testing.T) {
+	t.Parallel()
+	for subs, want := range map[string]map[string]bool{
+		`["dhcp", "/var/log/neutron/dnsmasq"]`: {
+			"/var/lib/neutron/dhcp/1/pid": true, "/var/lib/neutron/dnsmasq/1/pid": false,
+			"/var/log/neutron/dnsmasq/1/log": true, "/var/log/neutron/dhcp/1/log": false, "/var/log/neutron/other/log": false,
+		},
+		`["/var/lib/neutron/dhcp"]`: {
+			"/var/lib/neutron/dhcp/1/pid": true, "/var/lib/neutron/x/pid": false, "/var/log/neutron/any/log": true,
+		},
+		`["dhcp", "/var/log/neutron"]`: {
+			"/var/lib/neutron/x/pid": false, "/var/log/neutron/any/log": true, "/var/log/other/log": false,
+		},
+	} {
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "profiles.d", "x.toml"), goodProfile)
+		write(t, filepath.Join(dir, "agents.d", "a.toml"), `profiles = ["x"]
+network-namespaces = ["x-*"]
+state-directories = ["/var/lib/neutron", "/var/log/neutron"]
+subdirectories = `+subs+"\n")
+		set := load(t, dir)
+		for file, good := range want {
+			_, err := set.Decide(policy.Request{Agent: "a", Profile: "x", NetworkNamespace: pointer("x-1"), Arguments: []string{"-f", file}})
+			if (err == nil) != good {
+				t.Errorf("%s, %s: %v", subs, file, err)
+			}
+		}
+	}
+}
+
+// TestFieldMountElsewhere: a file of the host that the container sees at another path.
+func TestFieldMountElsewhere(t *testing.T) {
+	t.Parallel()
+	for mount, want := range map[string]string{
+		`"/etc/kolla/neutron-dhcp-agent/dnsmasq.conf:/etc/neutron/dnsmasq.conf:ro"`: "",
+		`"-/etc/kolla/dnsmasq.conf:/etc/neutron/dnsmasq.conf:ro"`:                   "",
+		`"/etc/x:/proc/x:ro"`:                    "nothing may be mounted on or in /proc",
+		`"/etc/x:/:ro"`:                          "nothing may be mounted on or in /",
+		`"/etc/x:/dev/log:ro"`:                   "nothing may be mounted on or in /dev",
+		`"/etc/x:etc/y:ro"`:                      "it must be absolute",
+		`"/etc/x:/etc/y:/etc/z:ro"`:              "no ':' in its path",
+		`"/etc/x:/etc/y"`:                        "must end in :ro, :rw or :private",
+		`"{state}/x:/etc/y:ro"`:                  "no ':' in its path",
+		`"/etc/x:/srv/x/sub:ro"`:                 "overlaps the fixed mount /etc/x of profile x",
+		`"/etc/x:/etc/z:ro", "/etc/y:/etc/z:ro"`: "is there twice",
+		`"/root/x:/etc/y:ro"`:                    "nothing in /root may be handed out",
+	} {
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "profiles.d", "x.toml"), goodProfile+"mounts = ["+mount+"]\n")
+		write(t, filepath.Join(dir, "agents.d", "a.toml"), goodAgent)
+		set, err := policy.Load(dir)
+		if want != "" {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: error %v, want %q", mount, err, want)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", mount, err)
+			continue
+		}
+		d, err := set.Decide(policy.Request{Agent: "a", Profile: "x", NetworkNamespace: pointer("x-1"), Arguments: []string{"-f", "/srv/x/c/y"}})
+		if err != nil || d.Mounts[0].Target != "/etc/neutron/dnsmasq.conf" || !strings.HasPrefix(d.Mounts[0].Path, "/etc/kolla/") {
+			t.Errorf("%s: %+v, %v", mount, d, err)
+		}
+	}
+}
+
 // wantInvalid holds a decision to refuse a parameter for a reason, or to accept it if the
 // reason is "".
 func wantInvalid(t *testing.T, value, parameter string, err error, want string) {

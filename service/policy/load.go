@@ -89,7 +89,7 @@ func (r *report) grants(a *Agent, profiles map[string]*Profile) {
 func (r *report) fixedMounts(a *Agent, p *Profile) {
 	for _, m := range p.Mounts {
 		for _, dir := range a.StateDirectories {
-			if !m.State && overlaps(m.Path, dir) {
+			if !m.State && (overlaps(m.Path, dir) || overlaps(m.place(), dir)) {
 				r.errorf("state-directories", "%s overlaps the fixed mount %s of profile %s", dir, m.Path, p.Name)
 			}
 		}

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"path"
@@ -67,13 +68,14 @@ func (m mounts) list() []Mount {
 const stateHole = "{state}"
 
 // parseMount reads a mount of a profile: "{state}:ro", "{state}/sub:rw",
-// "{state}/sub:private" or "/fixed/path:ro", with a '-' before it if it may be
-// missing. Its error says what is wrong and what would be right.
+// "{state}/sub:private", "/fixed/path:ro" or "/fixed/path:/in/the/container:ro", with a '-'
+// before it if it may be missing. Its error says what is wrong and what would be right.
 func parseMount(s string) (ProfileMount, error) {
 	var m ProfileMount
 	rest, optional := strings.CutPrefix(s, "-")
-	source, access, ok := strings.Cut(rest, ":")
-	if !ok || access != "ro" && access != "rw" && access != "private" {
+	end := strings.LastIndexByte(rest, ':')
+	source, access := rest[:max(end, 0)], rest[end+1:]
+	if end < 0 || access != "ro" && access != "rw" && access != "private" {
 		return m, fmt.Errorf("%q must end in :ro, :rw or :private", s)
 	}
 	m = ProfileMount{Writable: access != "ro", Private: access == "private", Optional: optional, Path: source}
@@ -91,6 +93,12 @@ func parseMount(s string) (ProfileMount, error) {
 	if m.Private {
 		return m, fmt.Errorf("%q: only a directory of %s can be private", s, stateHole)
 	}
+	if from, to, ok := strings.Cut(source, ":"); ok {
+		source, m.Path, m.Target = from, from, to
+		if reason := checkTarget(to); reason != "" {
+			return m, fmt.Errorf("%q: the path in the container: %s", s, reason)
+		}
+	}
 	if reason := checkDirectory(source); reason != "" {
 		return m, fmt.Errorf("%q: %s; it begins with %s or is a fixed path", s, reason, stateHole)
 	}
@@ -98,6 +106,24 @@ func parseMount(s string) (ProfileMount, error) {
 		return m, fmt.Errorf("%q: %s", s, reason)
 	}
 	return m, nil
+}
+
+// place returns where the container sees the mount; of a state directory, where it lies in
+// it.
+func (m ProfileMount) place() string { return cmp.Or(m.Target, m.Path) }
+
+// checkTarget says what is wrong with a place in the container for a path of the host, and
+// returns "" if nothing is.
+func checkTarget(target string) string {
+	if reason := checkDirectory(target); reason != "" {
+		return reason
+	}
+	for _, tree := range []string{"/", "/dev", "/proc", "/sys"} {
+		if _, inside := beneath(tree, target); inside && tree != "/" || target == tree {
+			return "nothing may be mounted on or in " + tree
+		}
+	}
+	return ""
 }
 
 // stateAccess reports whether the profile mounts the whole state directory, and

@@ -59,8 +59,9 @@ type ProfileMount struct {
 	State    bool   // Path is relative to the instance's state directory
 	Path     string // "." is the state directory itself
 	Writable bool
-	Private  bool // an empty directory of the container's own is in its place
-	Optional bool // it may be missing
+	Private  bool   // an empty directory of the container's own is in its place
+	Optional bool   // it may be missing
+	Target   string // where the container sees a fixed path; "": at the same path
 }
 
 // Agent is a containerised service that may start sidecars.
@@ -69,7 +70,7 @@ type Agent struct {
 	Profiles          []string // granted, sorted
 	NetworkNamespaces []string // patterns with '*'
 	StateDirectories  []string // absolute
-	Subdirectories    []string // of each of them, the only ones that paths may lie in; empty: all. "." is the directory itself without its subdirectories
+	Subdirectories    []string // of each of them, or absolute ones of the one that they lie in: the only ones that paths may lie in; empty: all. "." is the directory itself without its subdirectories
 	HostNetwork       bool     // whether its sidecars may run in the host's network
 	MaxSidecars       int
 	StandIns          bool    // whether it has a pid namespace of its own, where stand-ins take the sidecars' place

@@ -134,13 +134,13 @@ func (r *report) mounts(entries []string) []ProfileMount {
 			r.errorf(element("mounts", i), "%v", err)
 			continue
 		}
-		if seen[m.Path] {
+		if seen[m.place()] {
 			r.errorf(element("mounts", i), "%q is there twice", entry)
 		}
 		if !m.State && m.Writable {
 			r.warnf(element("mounts", i), "every sidecar of this profile may write to %s", m.Path)
 		}
-		seen[m.Path] = true
+		seen[m.place()] = true
 		list = append(list, m)
 	}
 	return list

@@ -10,11 +10,21 @@ import (
 // its subdirectories.
 const ownDirectory = "."
 
-// subdirectories checks which parts of its state directories an agent may name.
-func (r *report) subdirectories(subs []string) []string {
+// subdirectories checks which parts of its state directories an agent may name. One that
+// is absolute is of the state directory that it lies in, or is it.
+func (r *report) subdirectories(subs, dirs []string) []string {
 	for i, sub := range subs {
 		key := element("subdirectories", i)
-		if sub != ownDirectory {
+		if strings.HasPrefix(sub, "/") {
+			if reason := checkDirectory(sub); reason != "" {
+				r.errorf(key, "%q: %s", sub, reason)
+				continue
+			}
+			if !slices.ContainsFunc(dirs, func(dir string) bool { _, inside := beneath(dir, sub); return inside || sub == dir }) {
+				r.errorf(key, "%q lies in none of the state-directories (%s)", sub, strings.Join(dirs, ", "))
+				continue
+			}
+		} else if sub != ownDirectory {
 			if reason := checkDirectory("/x/" + sub); reason != "" {
 				r.errorf(key, "%q: with the state directory before it, %s", sub, reason)
 				continue
@@ -29,10 +39,31 @@ func (r *report) subdirectories(subs []string) []string {
 	return subs
 }
 
+// subdirectoriesOf returns which parts of a state directory, relative to it, the agent's
+// arguments may name; none means all. Absolute ones go before those that are for every
+// state directory.
+func (a *Agent) subdirectoriesOf(root string) []string {
+	var own, common []string
+	for _, sub := range a.Subdirectories {
+		if !strings.HasPrefix(sub, "/") {
+			common = append(common, sub)
+		} else if rel, inside := beneath(root, sub); inside {
+			own = append(own, rel)
+		} else if sub == root {
+			return nil
+		}
+	}
+	if own != nil {
+		return own
+	}
+	return common
+}
+
 // mayName reports whether the agent's arguments may name a file, relative to a
 // state directory.
-func (a *Agent) mayName(rel string) bool {
-	return len(a.Subdirectories) == 0 || slices.ContainsFunc(a.Subdirectories, func(sub string) bool {
+func (a *Agent) mayName(root, rel string) bool {
+	subs := a.subdirectoriesOf(root)
+	return len(subs) == 0 || slices.ContainsFunc(subs, func(sub string) bool {
 		_, ok := beneath(sub, rel)
 		return ok || sub == ownDirectory && path.Dir(rel) == "."
 	})
@@ -50,11 +81,12 @@ type place struct {
 func (s *Set) places(a *Agent) []place {
 	var places []place
 	for _, root := range a.StateDirectories {
-		if len(a.Subdirectories) == 0 {
+		subs := a.subdirectoriesOf(root)
+		if len(subs) == 0 {
 			places = append(places, place{dir: root})
 			continue
 		}
-		for _, sub := range a.Subdirectories {
+		for _, sub := range subs {
 			places = append(places, place{path.Join(root, sub), sub == ownDirectory})
 		}
 		for _, p := range s.Granted(a.Name) {
