@@ -7,7 +7,7 @@ import (
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/polkit"
-	"tripleo.io/sidecar/service/netns"
+	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/systemd"
 )
 
@@ -134,7 +134,7 @@ func (c *Core) details(ctx context.Context, q *question) map[string]string {
 	if q.recorded != nil {
 		q.netns = c.recordedNamespace(ctx, *q.recorded)
 	}
-	if q.netns != nil && netns.ValidName(*q.netns) == nil {
+	if q.netns != nil && policy.ValidNamespace(*q.netns) {
 		details["network-namespace"] = *q.netns
 	}
 	return details

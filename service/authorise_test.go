@@ -54,6 +54,29 @@ func TestPolkitIsAskedTheSameForEveryMethod(t *testing.T) {
 	}
 }
 
+// TestPolkitIsToldNoOddNamespace: rules log and spawn with the details; names that no
+// agent's file can grant are not among them.
+func TestPolkitIsToldNoOddNamespace(t *testing.T) {
+	t.Parallel()
+	h := newFakeHost(t)
+	for name, told := range map[string]bool{"qdhcp-a@b": true, "a\nb": false, "a b": false, "\x1b[2J": false, "../1": false} {
+		asked := h.asking(polkit.Authorised, nil)
+		p := dnsmasqFor("net-1")
+		p.NetworkNamespace = &name
+		agent := "neutron-dhcp"
+		p.Agent = &agent
+		_, _ = h.core.Launch(t.Context(), somebody(), p)
+		for _, request := range *asked {
+			if _, is := request.Details["network-namespace"]; is != told {
+				t.Errorf("%q: polkit is told %v", name, request.Details)
+			}
+		}
+		if len(*asked) != 1 {
+			t.Errorf("%q: %d questions", name, len(*asked))
+		}
+	}
+}
+
 func subjectFor(who string) polkit.Subject {
 	if who == "bus" {
 		return polkit.BusName(":1.42")

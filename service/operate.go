@@ -98,8 +98,7 @@ func (c *Core) stillAsTold(ctx context.Context, id interfaces.ID, about subject)
 	return c.sameAsTold(about, unit)
 }
 
-// stopUnit stops a unit, a bounded number at once: what cleans up after a payload
-// has the unit's stop time-out, and podman takes them one by one.
+// stopUnit stops a unit, a bounded number at once: podman removes containers one by one.
 //
 // A unit that is starting is not killed before its own time-out. Its main process is
 // sidecar-launch until the container is made, and if that one is killed, the engine's

@@ -113,7 +113,8 @@ func mountFlags(j *job) []string {
 }
 
 // tmpfsFlags make small directories that the payload has for itself. What the image has in
-// their place is not copied, and nothing in them can be run.
+// their place is not copied, and nothing in them can be run. podman does not pass nr_inodes
+// on: what holds the number of files in them is the profile's memory-max.
 func tmpfsFlags(dirs []string) []string {
 	var flags []string
 	for _, dir := range dirs {

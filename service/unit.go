@@ -59,8 +59,8 @@ func identity(j *job, environment string) []systemd.Property {
 		systemd.String("Slice", sliceOf(j.id.Agent)),
 		systemd.Strings("Environment", environment),
 		systemd.String("SyslogIdentifier", j.context.Profile),
-		// A payload's "<0>" would be an emergency, which journald shows on every
-		// terminal of the host.
+		// A "<0>" on standard output would be an emergency, which journald shows on every
+		// terminal of the host. (By syslog(3) a payload can still do that, see SECURITY.md.)
 		systemd.Bool("SyslogLevelPrefix", false),
 		// One payload must not rotate everybody's journal away, the decisions above
 		// all. journald's own limit is ten times this.

@@ -4,8 +4,6 @@ package test
 
 import "testing"
 
-// TestProfileDnsmasq shows the life that all kinds share; TestLaunch… and
-// TestSignal… show what dnsmasq does.
 func newDnsmasq(t *testing.T) kind {
 	t.Helper()
 	n := bareNetwork(t)
@@ -16,6 +14,8 @@ func newDnsmasq(t *testing.T) kind {
 	}
 }
 
+// TestProfileDnsmasq shows the life that all kinds share; TestLaunch… and
+// TestSignal… show what dnsmasq does.
 func TestProfileDnsmasq(t *testing.T) {
 	begin(t)
 	newDnsmasq(t).lives(t)

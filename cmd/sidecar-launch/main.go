@@ -111,10 +111,10 @@ func clean(plan launch.Plan, argv []string) error {
 
 const (
 	// startLimit bounds what starts sidecar-clean.service.
-	startLimit = 5 * time.Second
+	startLimit = 2 * time.Second
 	// cleanLimit is the time of a clean-up until systemd kills it. What it does besides
 	// the removal and that start takes a moment.
-	cleanLimit = launch.RemoveLimit + startLimit + 5*time.Second
+	cleanLimit = launch.RemoveLimit + startLimit + time.Second
 )
 
 func startSweep() error {
@@ -145,8 +145,8 @@ func start(plan launch.Plan, argv []string) error {
 		return &launch.ExitError{Code: 128 + int(syscall.SIGTERM)}
 	}
 	var exit *launch.ExitError
-	if err != nil && !errors.As(err, &exit) && !errors.Is(err, launch.ErrMainEnded) {
-		// Shown by systemctl status, and read by the service: it was not the engine.
+	if err != nil && !errors.As(err, &exit) && !errors.Is(err, launch.ErrMainEnded) && !errors.Is(err, launch.ErrUnread) {
+		// Shown by systemctl status, and read by the service: another try would not help.
 		_ = launch.Notify(os.Getenv("NOTIFY_SOCKET"), "STATUS="+launch.FormatFailure(err), time.Second)
 	}
 	return err

@@ -50,8 +50,8 @@ type killer struct {
 
 // kill sends the signal to the process: a stand-in, a process of a sidecar, or one
 // of the targets, which the agent runs itself or which is from before there were sidecars
-// here. Of any other it does not say that it does not exist, for Neutron would take it as
-// stopped. That it is a sidecar's is
+// here. The error about any other process must not have the words of errNoProcess: Neutron
+// would take the process as stopped. That it is a sidecar's is
 // read from its control group and not looked for in List: the number could be that
 // of another sidecar on the host, where the agent's own pid namespace has a process
 // of the same number.

@@ -13,8 +13,12 @@ import (
 
 // What one sidecar takes of the host.
 const (
-	processesOfOne = 4         // podman's monitor, and up to three of a haproxy that reloads
-	runOfOne       = 100 << 10 // bytes of /run: 69 KiB with dnsmasq (20 of them, podman 5.4)
+	processesOfOne = 4 // podman's monitor, and up to three of a haproxy that reloads
+	// runOfOne is what one with the longest arguments takes of /run, in bytes. A usual
+	// dnsmasq takes 69 KiB (podman 5.4).
+	runOfOne = 360 << 10
+	// othersLocks are the locks of podman that are for other containers, volumes and pods.
+	othersLocks = 128
 	// othersInstances are the inotify instances of root that are for others: systemd,
 	// journalctl -f, path units.
 	othersInstances = 128
@@ -37,11 +41,11 @@ func lacks(root string, sidecars int) []string {
 	}
 	const sysctl = "/etc/sysctl.d"
 	if _, err := os.Stat(filepath.Join(root, "sys/fs/cgroup/system.slice/memory.max")); err == nil { // then each monitor has one
-		limit("fs.inotify.max_user_instances", number(root, "proc/sys/fs/inotify/max_user_instances"), sidecars+othersInstances,
-			"set it to %d or more in "+sysctl+", or further ones do not hear of it when they are out of memory")
+		limit("fs.inotify.max_user_instances", sysctlOf(root, "proc/sys/fs/inotify/max_user_instances"), sidecars+othersInstances,
+			"set it to %d or more in "+sysctl+"; without an instance it is not noticed that a payload is out of memory, and path units and journalctl -f have none either")
 	}
-	limit("kernel.pid_max", number(root, "proc/sys/kernel/pid_max"), sidecars*processesOfOne, "set it to %d or more in "+sysctl)
-	limit("podman's num_locks", locks(root), sidecars, "set it to %d or more in the table [engine] of /etc/containers/containers.conf, and run 'podman system renumber'; further launches fail")
+	limit("kernel.pid_max", sysctlOf(root, "proc/sys/kernel/pid_max"), sidecars*processesOfOne, "set it to %d or more in "+sysctl)
+	limit("podman's num_locks", locks(root), sidecars+othersLocks, "set it to %d or more in the table [engine] of /etc/containers/containers.conf, and run 'podman system renumber'; further launches fail")
 	var st unix.Statfs_t
 	if err := unix.Statfs(filepath.Join(root, "run"), &st); err == nil {
 		limit("the size of /run in MiB", int(st.Blocks*uint64(st.Bsize)>>20), sidecars*runOfOne>>20, "mount it with %d or more (size= of tmpfs(5)); further launches fail")
@@ -49,7 +53,7 @@ func lacks(root string, sidecars int) []string {
 	return warnings
 }
 
-func number(root, path string) int {
+func sysctlOf(root, path string) int {
 	text, err := os.ReadFile(filepath.Join(root, path))
 	if err != nil {
 		return 0

@@ -7,6 +7,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -65,7 +66,7 @@ func (l Launcher) checkLinks(p Plan, say func(error)) error {
 		return nil
 	}
 	found := fmt.Errorf("network namespace %s is linked to %s: a payload with CAP_NET_ADMIN can change links there (linked-namespaces in the agent's file)",
-		p.NetworkNamespace, strings.Join(linked, ", "))
+		p.NetworkNamespace, quoted(linked))
 	priority := priorityInfo
 	switch p.Links.Action {
 	case LinksRefuse:
@@ -282,4 +283,16 @@ func namespaceID(m netlink.Message) (int32, error) {
 		}
 	}
 	return id, d.Err()
+}
+
+// quoted lists names that agents have chosen, so that a line of the log stays one.
+func quoted(names []string) string {
+	var list []string
+	for _, name := range names {
+		if strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c > '~' }) {
+			name = strconv.Quote(name)
+		}
+		list = append(list, name)
+	}
+	return strings.Join(list, ", ")
 }

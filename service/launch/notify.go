@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -9,6 +10,9 @@ import (
 
 	"tripleo.io/sidecar/internal/sdnotify"
 )
+
+// ErrUnread means that the service manager was sent a state, and has not read it in time.
+var ErrUnread = errors.New("the service manager has not read its message in time")
 
 // Notify sends the service manager a new state, lines as in sd_notify(3), and waits until
 // the manager has read it: the manager looks up the unit that the sender belongs to, and
@@ -22,7 +26,10 @@ func Notify(socket, state string, limit time.Duration) error {
 	if err := sdnotify.Send(socket, state, limit); err != nil {
 		return err
 	}
-	return barrier(socket, deadline)
+	if err := barrier(socket, deadline); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnread, err)
+	}
+	return nil
 }
 
 // barrier sends one end of a pipe and waits until the manager has closed it. The manager

@@ -34,7 +34,7 @@ func (w *waiter) translate(f File) (Process, error) {
 	}
 	process, err := find(w.table, w.plan.PIDNamespace, number)
 	if err == nil {
-		err = w.listens(process)
+		err = w.settled(process)
 	}
 	if err != nil {
 		return Process{}, prefix(f.String(), err)

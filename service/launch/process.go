@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,6 +19,7 @@ type Process struct {
 	NSPID  []int  // its number in every namespace from ours inwards; the last one is what it sees itself
 	Name   string // as it calls itself, at most 15 bytes
 	Deaf   bool   // a SIGTERM sent to it now would be lost
+	Busy   bool   // it does not wait for events, as its main loop would
 }
 
 // Signals in the masks of proc_pid_status(5).
@@ -90,10 +92,26 @@ func readProcess(proc string, pid int) (Process, bool, error) {
 	if err != nil {
 		return Process{}, false, fmt.Errorf("process %d: %v", pid, err)
 	}
+	if where, err := os.ReadFile(proc + "/" + strconv.Itoa(pid) + "/wchan"); err == nil && !p.Busy {
+		p.Busy = !waitsForEvents(string(where))
+	}
 	return p, p.PID == pid, nil
 }
 
-// parseStatus takes Name, Pid, PPid, NSpid and the signal masks from the text of
+// waitsForEvents tells by the kernel's function in which a process sleeps
+// (proc_pid_wchan(5)) whether it waits for events, as main loops do, or for what it has
+// begun itself. "0" and "" mean that the kernel does not say.
+func waitsForEvents(where string) bool {
+	if where == "" || where == "0" {
+		return true
+	}
+	return slices.ContainsFunc([]string{
+		"poll", "select", // poll(2), select(2), epoll_wait(2)
+		"accept", "sigsuspend", "sigtimedwait", "pause", "nanosleep", "futex", "do_wait", "kernel_wait", "pipe_read", "skb_wait_for_more",
+	}, func(name string) bool { return strings.Contains(where, name) })
+}
+
+// parseStatus takes Name, State, Pid, PPid, NSpid and the signal masks from the text of
 // /proc/PID/status. A name cannot fake a line: the kernel escapes newlines in it.
 func parseStatus(status string) (Process, error) {
 	var p Process
@@ -105,6 +123,8 @@ func parseStatus(status string) (Process, error) {
 		switch key {
 		case "Name":
 			p.Name = value
+		case "State": // such as "R (running)", "Z (zombie)"
+			p.Busy = !strings.HasPrefix(value, "S")
 		case "Pid", "PPid", "NSpid":
 			err = p.set(key, strings.Fields(value))
 		case "SigBlk":

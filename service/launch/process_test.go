@@ -109,6 +109,26 @@ func FuzzLaunchProcStatus(f *testing.F) {
 	})
 }
 
+func TestLaunchBusyProcess(t *testing.T) {
+	t.Parallel()
+	for state, want := range map[string]bool{
+		"S (sleeping)": false, "R (running)": true, "D (disk sleep)": true, "Z (zombie)": true, "X (dead)": true, "T (stopped)": true,
+	} {
+		p, err := parseStatus("Name:\tdnsmasq\nState:\t" + state + "\nPid:\t9\nPPid:\t1\nNSpid:\t9\t1\n")
+		if err != nil || p.Busy != want {
+			t.Errorf("%s: busy %t, %v", state, p.Busy, err)
+		}
+	}
+	for where, want := range map[string]bool{
+		"": true, "0": true, "poll_schedule_timeout.constprop.0": true, "ep_poll": true, "do_select": true, "do_wait": true,
+		"unix_wait_for_peer": false, "folio_wait_bit_common": false, "sock_alloc_send_pskb": false,
+	} {
+		if got := waitsForEvents(where); got != want {
+			t.Errorf("in %q: waits for events %t, want %t", where, got, want)
+		}
+	}
+}
+
 func TestLaunchDeafProcess(t *testing.T) {
 	t.Parallel()
 	// The masks are haproxy's while it starts, and then.

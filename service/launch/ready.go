@@ -11,9 +11,9 @@ const (
 	shortestPause = time.Millisecond
 	longestPause  = 20 * time.Millisecond
 
-	// handlerGrace is how long a payload may take to handle SIGTERM. Then it is
-	// one that never does.
-	handlerGrace = time.Second
+	// settleGrace is how long a payload may take to handle SIGTERM and to wait for
+	// events. Then it is one that never does.
+	settleGrace = 2 * time.Second
 )
 
 // notYet is the reason why something is not ready but may become so.
@@ -46,6 +46,11 @@ func prefix(about string, err error) error {
 // anything else is done. haproxy writes its pid file before that, and an agent that
 // stops it right away would not be heard. radvd reads its pid file once more before
 // that, and ends when it has another number in it.
+//
+// A pid file says that its process exists, not that its start is over: dnsmasq writes it
+// before it drops its privileges, and ends if it cannot. So the process must also be seen
+// asleep, as it is in the main loop of every program here: on its way to an early end it
+// runs.
 //
 // mainPID is the unit's main process: when it ends, the wait ends with
 // [ErrMainEnded]. What can never become right, such as a directory in place of a
@@ -95,13 +100,13 @@ func pause(waited time.Duration) time.Duration {
 
 // waiter is what has been found so far.
 type waiter struct {
-	launcher  Launcher
-	plan      Plan
-	table     ProcessTable
-	mainPID   int
-	pending   []File    // pid files that are not translated yet
-	main      Process   // of the payload, PID 0 while unknown
-	deafSince time.Time // since when that process is there, but not for SIGTERM
+	launcher Launcher
+	plan     Plan
+	table    ProcessTable
+	mainPID  int
+	pending  []File    // pid files that are not translated yet
+	main     Process   // of the payload, PID 0 while unknown
+	seen     time.Time // when a process was first seen that has not settled
 }
 
 // look does what can be done now. Its error is a notYet when something is
@@ -125,7 +130,7 @@ func (w *waiter) look() (int, error) {
 	if w.main.PID == 0 || w.plan.Daemonizes {
 		process, err := w.plan.payload(w.table, w.main, w.mainPID)
 		if err == nil {
-			err = w.listens(process)
+			err = w.settled(process)
 		}
 		if err != nil {
 			return 0, err
@@ -135,17 +140,21 @@ func (w *waiter) look() (int, error) {
 	return w.main.PID, nil
 }
 
-// listens is a notYet as long as a SIGTERM to a process that is there would be lost,
-// but no longer than handlerGrace.
-func (w *waiter) listens(p Process) error {
-	if !p.Deaf {
+// settled is a notYet as long as a process has not settled: a SIGTERM to it would be lost,
+// or it runs. It waits no longer than settleGrace in all.
+func (w *waiter) settled(p Process) error {
+	reason := notYet("it does not handle SIGTERM yet")
+	switch {
+	case !p.Deaf && !p.Busy:
+		return nil
+	case !p.Deaf:
+		reason = "it does not wait for events yet"
+	}
+	if w.seen.IsZero() {
+		w.seen = time.Now()
+	}
+	if time.Since(w.seen) > settleGrace {
 		return nil
 	}
-	if w.deafSince.IsZero() {
-		w.deafSince = time.Now()
-	}
-	if time.Since(w.deafSince) > handlerGrace {
-		return nil
-	}
-	return notYet("it does not handle SIGTERM yet")
+	return reason
 }

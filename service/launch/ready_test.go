@@ -100,7 +100,7 @@ func TestReadyWaitsForAHandlerOfSIGTERM(t *testing.T) {
 			looks, started := 0, time.Now()
 			table := fakeTable(func() ([]Process, error) {
 				looks++
-				deaf := looks < deafFor && time.Since(started) < handlerGrace
+				deaf := looks < deafFor && time.Since(started) < settleGrace
 				if text, err := os.ReadFile(root + "/pid"); deaf && string(text) != "1\n" {
 					t.Errorf("the pid file held %q, %v before the payload listened", text, err)
 				}
@@ -112,7 +112,7 @@ func TestReadyWaitsForAHandlerOfSIGTERM(t *testing.T) {
 			if pid != 200 || err != nil {
 				t.Errorf("process %d, %v, want 200", pid, err)
 			}
-			if looks < 5 || name == "never" && time.Since(started) < handlerGrace {
+			if looks < 5 || name == "never" && time.Since(started) < settleGrace {
 				t.Errorf("ready after %d looks and %v", looks, time.Since(started))
 			}
 		})

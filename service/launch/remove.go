@@ -15,10 +15,13 @@ import (
 )
 
 const (
-	// RemoveLimit is how long [Launcher.Remove] may take, both tries together. podman
-	// takes a tenth of a second on an idle host, and its locks let one removal through
-	// at a time: it takes seconds when many sidecars are stopped at once.
-	RemoveLimit = 15 * time.Second
+	// RemoveLimit is how long [Launcher.Remove] may take in all. podman takes a tenth of
+	// a second on an idle host, and its locks let one removal through at a time: it takes
+	// seconds when many sidecars are stopped at once. A launch in the place of another
+	// waits for it, and must be over before sidecar-shim gives up (50 s).
+	RemoveLimit = 10 * time.Second
+	// maxAside is how many containers of one unit are set aside at most.
+	maxAside = 3
 	// removeGrace is what a program gets to exit after SIGTERM.
 	removeGrace = 500 * time.Millisecond
 )
@@ -31,12 +34,12 @@ func ExtendTimeout(socket string, limit time.Duration) error {
 	return sdnotify.Send(socket, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", limit.Microseconds()), time.Second)
 }
 
-// Remove runs the program argv, which takes away what the engine left of a unit; its last
-// word is the name of that. If it fails it is run once more: podman 5.4 fails to remove a
-// container whose monitor was killed, but notes that it has ended, and can remove it then.
-// If it fails again, it is left to [Launcher.Sweep], and aside is run with a new name as
-// its last word: what cannot be removed, as a container that was paused when its processes
-// were killed (until the next boot, with podman 5.4), must not keep its name from the
+// Remove runs the program argv, whose last word is the name of the container that a unit
+// left. If it fails it is run once more: podman 5.4 fails to remove a container whose
+// monitor was killed, but notes that it has ended, and can remove it then. If it fails
+// again, the container is left to [Launcher.Sweep], and the program aside gives it a new
+// name, which is added to its words: a container that was paused when its processes were
+// killed cannot be removed before the next boot (podman 5.4), and its name is needed by the
 // unit's next launch. What the programs print is part of the error, and is worth nothing
 // otherwise. It takes at most [RemoveLimit] and what the program needs to exit.
 func (l Launcher) Remove(ctx context.Context, id string, argv, aside []string) error {
@@ -49,7 +52,7 @@ func (l Launcher) Remove(ctx context.Context, id string, argv, aside []string) e
 		return errors.Join(err, fmt.Errorf("noting what is to be removed: %w", noteErr))
 	case noteErr != nil:
 		return nil // there is nothing left to be noted
-	case err != nil && ctx.Err() == nil && len(aside) > 0:
+	case err != nil && ctx.Err() == nil && len(aside) > 0 && l.setAsideSoFar(id) < maxAside:
 		return errors.Join(err, n.setAside(ctx, argv, aside))
 	case err != nil:
 		n.unlock()
@@ -58,18 +61,33 @@ func (l Launcher) Remove(ctx context.Context, id string, argv, aside []string) e
 	return n.done()
 }
 
-// setAside gives what could not be removed another name, and notes that name instead.
+// asideMark stands between a container's old name and what makes the new one different, and
+// in the same way in the name of the note.
+const asideMark = "-left-"
+
+// setAsideSoFar counts the containers of a unit that were set aside and are still there.
+func (l Launcher) setAsideSoFar(id string) int {
+	names, _ := l.notes()
+	return len(slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, id+asideMark) }))
+}
+
+// setAside gives a container that could not be removed another name, and notes that name
+// instead. The new note comes first: a kill at any moment leaves one for the container.
 func (n leftover) setAside(ctx context.Context, argv, aside []string) error {
-	suffix := "-left-" + strconv.FormatInt(time.Now().UnixNano(), 36)
+	suffix := asideMark + strconv.FormatInt(time.Now().UnixNano(), 36)
 	renamed := slices.Clone(argv)
 	renamed[len(renamed)-1] += suffix
-	if err := runQuietly(ctx, append(slices.Clone(aside), renamed[len(renamed)-1])); err != nil {
+	left, err := newLeftover(n.path+suffix, renamed)
+	if err != nil {
 		n.unlock() // the next launch tries again to remove it
 		return err
 	}
-	left, err := newLeftover(n.path+suffix, renamed)
+	if err := runQuietly(ctx, append(slices.Clone(aside), renamed[len(renamed)-1])); err != nil {
+		n.unlock()
+		return errors.Join(err, left.done())
+	}
 	left.unlock()
-	return errors.Join(err, n.done())
+	return n.done()
 }
 
 func removeTwice(ctx context.Context, argv []string) error {

@@ -90,4 +90,34 @@ func TestRemoveSetsAside(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "/bin/false") || !l.HasLeftover(testID) {
 		t.Errorf("without a new name: %v, noted: %t", err, l.HasLeftover(testID))
 	}
+	if err := os.Remove(l.leftovers() + "/" + testID); err != nil {
+		t.Fatal(err)
+	}
+	for range maxAside {
+		_ = l.Remove(t.Context(), testID, fails, []string{"/bin/true"})
+	}
+	if n := l.setAsideSoFar(testID); n != maxAside || !l.HasLeftover(testID) {
+		t.Errorf("%d were set aside, want %d at most, and the rest under its own name: %t", n, maxAside, l.HasLeftover(testID))
+	}
+}
+
+// TestRemoveSetsAsideWithoutANote: what cannot be noted keeps its name, and its old note.
+func TestRemoveSetsAsideWithoutANote(t *testing.T) {
+	t.Parallel()
+	l := Launcher{Base: t.TempDir() + "/launch"}
+	n, err := l.note(t.Context(), testID, []string{"/bin/false", "name"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := t.TempDir() + "/log"
+	n.path = t.TempDir() + "/missing/" + testID // a note cannot be made here
+	if err := n.setAside(t.Context(), []string{"/bin/false", "name"}, []string{"/usr/bin/touch", log}); err == nil {
+		t.Error("no error")
+	}
+	if _, err := os.Stat(log); err == nil {
+		t.Error("it was renamed all the same")
+	}
+	if !l.HasLeftover(testID) {
+		t.Error("the old note is gone")
+	}
 }

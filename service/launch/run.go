@@ -74,8 +74,7 @@ func (l Launcher) Run(ctx context.Context, p Plan, argv, environment []string, s
 		return errors.Join(err, l.Clean(p.ID))
 	}
 	if err := l.Clean(p.ID); err != nil {
-		// Not worth a working sidecar; ExecStopPost tries again.
-		return errors.Join(err, Notify(socket, ready(pid), notifyLimit))
+		say(err) // not worth a working sidecar; ExecStopPost tries again
 	}
 	return Notify(socket, ready(pid), notifyLimit)
 }

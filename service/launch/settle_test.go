@@ -27,12 +27,17 @@ func TestReadySettles(t *testing.T) {
 	first := Process{PID: 200, Parent: conmon.PID, NSPID: []int{200, 1}}
 	deaf, helper := first, Process{PID: 201, Parent: 200, NSPID: []int{201, 7}}
 	deaf.Deaf = true
+	busy := first
+	busy.Busy = true
 	for name, test := range map[string]struct {
 		sets  [][]Process
 		looks int // least, before it is ready
 	}{
 		"at once":          {[][]Process{{conmon, first, helper}}, 2},
 		"a handler comes":  {[][]Process{{conmon, deaf}, {conmon, deaf}, {conmon, deaf}, {conmon, first}}, 4},
+		"its start ends":   {[][]Process{{conmon, busy}, {conmon, busy}, {conmon, first}}, 3},
+		"it runs for ever": {[][]Process{{conmon, busy}}, 10},
+		"deaf, then busy":  {[][]Process{{conmon, deaf}, {conmon, busy}, {conmon, first}}, 3},
 		"no handler, ever": {[][]Process{{conmon, deaf}}, 10},
 	} {
 		t.Run(name, func(t *testing.T) {

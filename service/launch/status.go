@@ -14,8 +14,8 @@ const (
 // maxStatus is how much of an error is shown in a unit's status text.
 const maxStatus = 400
 
-// FormatFailure returns the status text of a unit whose launch failed before the engine had
-// a part in it, or after: not because of the engine.
+// FormatFailure returns the status text of a unit whose launch failed in sidecar-launch and
+// not in the engine: to make it once more would not help.
 func FormatFailure(err error) string {
 	return fmt.Sprintf("%s%.*s", failurePrefix, maxStatus, strings.ReplaceAll(err.Error(), "\n", "; "))
 }

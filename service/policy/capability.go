@@ -26,7 +26,7 @@ func userCapabilities() []string {
 	return strings.Fields(`CHOWN DAC_OVERRIDE FOWNER SETFCAP SETGID SETPCAP SETUID`)
 }
 
-func (r *report) capabilities(names []string) []string {
+func (r *report) capabilities(names []string, asRoot bool) []string {
 	for i, name := range names {
 		key := element("capabilities", i)
 		short := strings.TrimPrefix(strings.ToUpper(name), "CAP_")
@@ -35,7 +35,7 @@ func (r *report) capabilities(names []string) []string {
 			r.errorf(key, "%s is there twice", name)
 		case slices.Contains(hostCapabilities(), name):
 			r.warnf(key, "%s reaches beyond the container, to the host", name)
-		case slices.Contains(userCapabilities(), name):
+		case slices.Contains(userCapabilities(), name) && !asRoot:
 			r.warnf(key, "%s undoes sidecar-user: the process can act as another user, or on another user's files", name)
 		case slices.Contains(knownCapabilities(), name):
 		case slices.Contains(knownCapabilities(), short):

@@ -27,6 +27,9 @@
 //	{duration}           a number with s, m, h, d or w behind it, or "infinite"
 //	{ip} {cidr} {mac}    an address, an address with its prefix length
 //	{uuid} {interface}
+//	{domain} {server}    a DNS domain, also beyond ASCII; a value of dnsmasq's --server
+//	{ip,...}             one or more values of a hole with ',' between them; not of
+//	                     paths and text
 //	{text}               anything printable; only at the end of a rule
 //
 // A hole takes as much as its type allows, and what follows it in a rule cannot

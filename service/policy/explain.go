@@ -87,7 +87,7 @@ func (p *Profile) explainOption(option string, i int) *refusal {
 	var options []string
 	for _, r := range p.rules {
 		if len(option) > len("--") && strings.HasPrefix(r.option, option) {
-			return refuse(i, r.text, "no rule of profile %s accepts %s; options must be written in full, and what it begins like is %s", p.Name, cut(option), r.text)
+			return refuse(i, r.text, "no rule of profile %s accepts %s; options must be written in full (did you mean %s?)", p.Name, cut(option), r.text)
 		}
 		options = append(options, r.option)
 	}

@@ -28,7 +28,7 @@ type Profile struct {
 	User           string         // "root", or "": the agent's
 	Environment    []string       // "NAME=value" as written, with {uid} and {gid}
 	PIDNamespace   string         // "private" or "host"
-	Tmpfs          []string       // directories of the container in whose place it has empty ones of its own
+	Tmpfs          []string       // directories that are empty and writable in the container, and its own
 	Syslog         bool           // whether syslog(3) reaches the journal
 	Seccomp        string         // which system calls it may make: "" as the service says, SeccompNetfilter, SeccompDefault, or the path of a file
 	Daemonizes     bool           // it leaves the foreground

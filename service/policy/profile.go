@@ -18,7 +18,7 @@ func parseProfile(r *report, name string, document []byte) *Profile {
 		Description:  r.text("description", raw.Description),
 		Image:        r.image(raw.Image),
 		Command:      r.command(raw.Command),
-		Capabilities: r.capabilities(raw.Capabilities),
+		Capabilities: r.capabilities(raw.Capabilities, raw.User != nil),
 		User:         r.profileUser(raw.User),
 		Environment:  r.environment(raw.Environment),
 		PIDNamespace: r.choice("pid-namespace", raw.PIDNamespace, "private", "host"),
@@ -31,7 +31,7 @@ func parseProfile(r *report, name string, document []byte) *Profile {
 		CPUWeight:    uint64(r.number("cpu-weight", raw.CPUWeight, 1, 10000)),
 		Mounts:       r.mounts(raw.Mounts),
 	}
-	p.Tmpfs = r.tmpfs(raw.Tmpfs)
+	p.Tmpfs = r.tmpfs(raw.Tmpfs, raw.Command)
 	if raw.OOMScoreAdjust != nil {
 		adjust := int(r.number("oom-score-adjust", raw.OOMScoreAdjust, -1000, 1000))
 		p.OOMScoreAdjust = &adjust

@@ -8,9 +8,10 @@ import (
 // maxTmpfs is how many a profile may have.
 const maxTmpfs = 8
 
-// tmpfs checks the directories that a profile's sidecars have for themselves. Programs and
-// libraries of the image, and the kernel's own file systems, cannot be among them.
-func (r *report) tmpfs(dirs []string) []string {
+// tmpfs checks the directories that a profile's sidecars have for themselves. The profile's
+// program, the usual places of programs and libraries, and the kernel's own file systems
+// cannot be among them.
+func (r *report) tmpfs(dirs, command []string) []string {
 	const key = "tmpfs"
 	if len(dirs) > maxTmpfs {
 		r.errorf(key, "has %d entries, %d are accepted", len(dirs), maxTmpfs)
@@ -19,6 +20,11 @@ func (r *report) tmpfs(dirs []string) []string {
 		reason := checkDirectory(dir)
 		if top, _, _ := strings.Cut(strings.TrimPrefix(dir, "/"), "/"); slices.Contains([]string{"", "bin", "dev", "lib", "lib32", "lib64", "proc", "sbin", "sys", "usr"}, top) && reason == "" {
 			reason = "nothing in /" + top + " may be replaced; it is a directory such as /run or /tmp"
+		}
+		if reason == "" && len(command) > 0 {
+			if _, inside := beneath(dir, command[0]); inside {
+				reason = "the program " + command[0] + " lies in it"
+			}
 		}
 		if reason != "" {
 			r.errorf(element(key, i), "%q: %s", dir, reason)

@@ -14,6 +14,7 @@ func TestPolicyTmpfsProblems(t *testing.T) {
 	for entry, want := range map[string]string{
 		`"/usr/lib/x"`:              `7: tmpfs[0]: "/usr/lib/x": nothing in /usr may be replaced`,
 		`"/proc"`:                   `7: tmpfs[0]: "/proc": nothing in /proc may be replaced`,
+		`"/bin"`:                    `7: tmpfs[0]: "/bin": nothing in /bin may be replaced`,
 		`"/"`:                       `7: tmpfs[0]: "/": nothing in / may be replaced`,
 		`"run"`:                     `7: tmpfs[0]: "run": it must be absolute`,
 		`"/run:rw"`:                 `7: tmpfs[0]: "/run:rw": a directory that is mounted may have no ':' in its path`,
