@@ -191,3 +191,19 @@ func TestFieldSyslogAfterJournald(t *testing.T) {
 		return len(entriesSince(t, since, "_TRANSPORT=syslog", "SIDECAR_ID="+s.ID)) > 0
 	})
 }
+
+// TestFieldSyslogOfAFailure: the caller of a launch that failed hears what its program
+// logged, if it has said nothing else.
+func TestFieldSyslogOfAFailure(t *testing.T) {
+	begin(t)
+	k, configuration, _ := newKeepalived(t)
+	write(t, configuration, "vrrp_instance VR_7 {\n    state BACKUP\n")
+	_, err := as(t, k.agent).Launch(minute(t), k.parameters())
+	if err == nil {
+		t.Skip("this keepalived starts with half a configuration") // nothing to be heard of
+	}
+	stopAllAtEnd(t, k.agent)
+	if !strings.Contains(err.Error(), "(Line ") && !strings.Contains(err.Error(), "onfiguration") {
+		t.Errorf("the caller hears %v", err)
+	}
+}

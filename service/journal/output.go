@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,10 +36,11 @@ const (
 
 var invocationID = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
-// Output returns the last lines that the processes of a unit's invocation wrote
-// to stdout, stderr and syslog(3), oldest first, without control characters. It is what the
-// caller of a failed launch gets to see, so what podman and systemd log about the
-// unit is left out. nil if the journal cannot be read in time.
+// Output returns the last lines that the processes of a unit's invocation wrote to stdout
+// and stderr, oldest first, without control characters. If the payload wrote nothing there,
+// they are those that it logged with syslog(3): a program that has said why it ends does not
+// say it twice. It is what the caller of a failed launch gets to see, so what podman and
+// systemd log about the unit is left out. nil if the journal cannot be read in time.
 //
 // It runs journalctl(1): the journal's files have no reader in pure Go, and a
 // daemon linked against libsystemd would not be static.
@@ -50,13 +52,28 @@ func (j *Journal) Output(ctx context.Context, invocation string) []string {
 	if _, err := j.journalctl(ctx, syncTimeout, "--sync"); err != nil {
 		j.logger.Warn("cannot sync the journal", "error", err)
 	}
-	text, err := j.journalctl(ctx, readTimeout, "--quiet", "--no-pager", "--all", "--output=cat",
-		"--lines="+strconv.Itoa(outputLines), "_TRANSPORT=stdout", "_TRANSPORT=syslog", "_SYSTEMD_INVOCATION_ID="+invocation)
+	lines, err := j.linesOf(ctx, invocation, "stdout")
+	if err == nil && !slices.ContainsFunc(lines, func(line string) bool { return !strings.HasPrefix(line, launcherPrefix) }) {
+		var logged []string
+		logged, err = j.linesOf(ctx, invocation, "syslog")
+		lines = append(logged, lines...)
+	}
 	if err != nil {
 		j.logger.Warn("cannot read the journal", "error", err)
 		return nil
 	}
-	return split(string(text[max(0, len(text)-maxOutput):]))
+	return lines[max(0, len(lines)-outputLines):]
+}
+
+// launcherPrefix begins the lines of sidecar-launch itself.
+const launcherPrefix = "sidecar-launch: "
+
+// linesOf returns the last lines of an invocation that came to journald in one way
+// (_TRANSPORT=, systemd.journal-fields(7)).
+func (j *Journal) linesOf(ctx context.Context, invocation, transport string) ([]string, error) {
+	text, err := j.journalctl(ctx, readTimeout, "--quiet", "--no-pager", "--all", "--output=cat",
+		"--lines="+strconv.Itoa(outputLines), "_TRANSPORT="+transport, "_SYSTEMD_INVOCATION_ID="+invocation)
+	return split(string(text[max(0, len(text)-maxOutput):])), err
 }
 
 // denial is in every line with which AppArmor or SELinux tell that they denied something.
