@@ -92,7 +92,7 @@ func locks(root string) int {
 func left(dir string) []string {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil // there is none, or we are not root
+		return nil // it does not exist, or we are not root
 	}
 	var names []string
 	for _, entry := range entries {
