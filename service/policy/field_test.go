@@ -3,6 +3,7 @@ package policy_test
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -125,6 +126,69 @@ func TestFieldOperatorsValues(t *testing.T) {
 	if _, err := decideArguments(set, "neutron-dhcp", "dnsmasq", "qdhcp-9d2c", many); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestFieldOptionsOfEachRelease: every option that Neutron has written for these programs,
+// with the first and the last release that does. Read in neutron/agent/linux/dhcp.py,
+// keepalived.py, ra.py, conntrackd.py and dibbler.py at the tags 7.0.0 (Liberty) to 28.0.0,
+// in stable/2026.1 and in the master branch of August 2026. One is left out: --interface=tap*,
+// up to 13.0.0, of a driver that routes and has no namespaces.
+func TestFieldOptionsOfEachRelease(t *testing.T) {
+	t.Parallel()
+	const dhcp, router = "/var/lib/neutron/dhcp/100/0b63b2d6", "984c22fd-64b3-4fa1-8ddd-87090f401ce5" // of a segment: VLAN/network
+	const confs, pids = "/var/lib/neutron/ha_confs/", "/var/lib/neutron/external/pids/"
+	const pd = "/var/lib/neutron/pd/" + router + ":9d2c:qr-0a1b2c3d-4e"
+	for _, test := range []struct{ profile, releases, arguments string }{
+		{"dnsmasq", "7.0.0 to master", "--no-hosts --no-resolv --dhcp-hostsfile=" + dhcp + "/host --addn-hosts=" + dhcp + "/addn_hosts --dhcp-optsfile=" + dhcp + "/opts --dhcp-leasefile=" + dhcp + "/leases"},
+		{"dnsmasq", "7.0.0 to master", "--dhcp-match=set:ipxe,175 --bind-dynamic --bridge-interface=tap0a1b2c3d-4e,tap* --dhcp-option-force=option:mtu,1450 --dhcp-lease-max=16777216 --conf-file=/dev/null --conf-file= --dhcp-broadcast"},
+		{"dnsmasq", "7.0.0 to master", "--server=192.0.2.53 --domain=openstacklocal --log-queries --log-dhcp --log-facility=/var/lib/neutron/dhcp/log/0b63b2d6/dhcp_dns_log"},
+		{"dnsmasq", "7.0.0 to master", "--dhcp-range=set:subnet-0b63b2d6,2001:db8::,static,64,86400s"},
+		{"dnsmasq", "7.0.0 to 10.0.0", "--dhcp-range=set:tag0,192.0.2.0,static,86400s"},
+		{"dnsmasq", "7.0.0 to 12.0.0", "--strict-order"},
+		{"dnsmasq", "7.0.0 to 13.0.0", "--interface=tap0a1b2c3d-4e --except-interface=lo"},
+		{"dnsmasq", "7.0.0 to 14.0.0", "--bind-interfaces"},
+		{"dnsmasq", "11.0.0 to master", "--dhcp-range=set:subnet-0b63b2d6,192.0.2.0,static,255.255.255.0,infinite"},
+		{"dnsmasq", "12.0.0 to master", "--dhcp-option-force=option:T1,43200s --dhcp-option-force=option:T2,75600s"},
+		{"dnsmasq", "14.0.0 to master", "--dhcp-userclass=set:ipxe6,iPXE --local-service"},
+		{"dnsmasq", "28.0.0 to master", "--txt-record=example.org,v=spf1"},
+		{"keepalived", "7.0.0 to master", "-P -f " + confs + router + "/keepalived.conf -p " + confs + router + ".pid.keepalived -r " + confs + router + ".pid.keepalived-vrrp"},
+		{"keepalived", "11.0.0 to master", "-p " + confs + router + ".pid.keepalived -r " + confs + router + ".pid.keepalived-vrrp -D"},
+		{"radvd", "7.0.0 to master", "-C /var/lib/neutron/ra/" + router + ".radvd.conf -p " + pids + router + ".pid.radvd -m syslog"},
+		{"radvd", "13.0.0 to master", "-C /var/lib/neutron/ra/" + router + ".radvd.conf -p " + pids + router + ".pid.radvd -u neutron"},
+		{"dibbler-client", "7.0.0 to 25.0.0", "start -w " + pd},
+		{"conntrackd", "26.0.0 to master", "-d -C " + confs + router + "/conntrackd.conf"},
+	} {
+		arguments := strings.Fields(test.arguments)
+		agent, netns := "neutron-l3", "qrouter-"+router
+		if test.profile == "dnsmasq" {
+			agent, netns = "neutron-dhcp", "qdhcp-0b63b2d6"
+			arguments = append([]string{"--pid-file=" + dhcp + "/pid"}, arguments...)
+		}
+		if _, err := decideArguments(withPrefixDelegation(t), agent, test.profile, netns, arguments); err != nil {
+			t.Errorf("%s, %s: %v", test.profile, test.releases, err)
+		}
+	}
+}
+
+// withPrefixDelegation is the shipped policy, with what the L3 agent's example says to add
+// for dibbler-client.
+func withPrefixDelegation(t *testing.T) *policy.Set {
+	t.Helper()
+	dir := t.TempDir()
+	for _, pattern := range []string{"profiles.d/*.toml", "examples/agents.d/*.toml"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v", pattern, err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(t, filepath.Join(dir, strings.TrimPrefix(file, "examples/")), strings.NewReplacer(`["conntrackd",`, `["conntrackd", "dibbler-client",`, `"ra"]`, `"pd", "ra"]`).Replace(string(text)))
+		}
+	}
+	return load(t, dir)
 }
 
 // TestFieldRepeatingHole: a list of values in one argument.
