@@ -131,6 +131,9 @@ func planOf(j *job) launch.Plan {
 		}
 		plan.Mounts = append(plan.Mounts, pinned)
 	}
+	if f := j.decision.Configuration; f != nil {
+		plan.Configuration = &launch.Configuration{File: launch.File{Root: f.Root, Path: f.Path}, Refused: profile.Configuration.Refused}
+	}
 	for _, f := range j.decision.PIDFiles {
 		plan.PIDFiles = append(plan.PIDFiles, launch.File{Root: f.Root, Path: f.Path})
 	}

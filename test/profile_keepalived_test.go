@@ -4,6 +4,8 @@ package test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -99,5 +101,24 @@ func TestProfileKeepalivedEndsWithItsChild(t *testing.T) {
 		}
 		gone(t, k.agent, s.ID)
 		s = k.launch(t)
+	}
+}
+
+// TestFieldKeepalivedHealthCheck: with ha_vrrp_health_check_interval Neutron has keepalived
+// run a script. It cannot here, and would count as a success: nothing is started.
+func TestFieldKeepalivedHealthCheck(t *testing.T) {
+	begin(t)
+	k, configuration, _ := newKeepalived(t)
+	text, err := os.ReadFile(configuration)
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := filepath.Dir(configuration) + "/ha_check_script_7.sh"
+	write(t, script, "#!/bin/bash -eu\nip a | grep 169.254.0.7 || exit 0\nping -c 1 -w 1 192.0.2.254 1>/dev/null || exit 1\n")
+	write(t, configuration, strings.Replace(string(text), "vrrp_instance VR_7 {", "vrrp_script ha_health_check_7 {\n    script \""+script+"\"\n    interval 5\n    fall 2\n    rise 2\n}\nvrrp_instance VR_7 {\n    track_script {\n        ha_health_check_7\n    }", 1))
+	id := checkFailure(t, k.agent, k.parameters(), 125, configuration+":5: vrrp_script: scripts cannot be run here")
+	stopAllAtEnd(t, k.agent)
+	if found := processesWith(configuration); len(found) > 0 {
+		t.Errorf("processes %v run for %s", found, id)
 	}
 }

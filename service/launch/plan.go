@@ -34,6 +34,15 @@ type Plan struct {
 	Daemonizes       bool    `json:"daemonizes,omitempty"`       // the first process is sidecar-init; needs Private
 	TimeoutUSec      int64   `json:"timeoutUSec,omitempty"`      // the unit's TimeoutStartUSec; 0 is none
 	Links            *Links  `json:"links,omitempty"`            // nil: the payload cannot reach through links
+
+	Configuration *Configuration `json:"configuration,omitempty"` // what a configuration is looked through for before the start
+}
+
+// Configuration is a configuration file of the payload, and the words that no line of it may
+// begin with, each with the reason.
+type Configuration struct {
+	File    File              `json:"file"`
+	Refused map[string]string `json:"refused"`
 }
 
 // Mount is a directory that the container gets to see. A private one is a small

@@ -53,6 +53,9 @@ func (l Launcher) Run(ctx context.Context, p Plan, argv, environment []string, s
 	if err := l.forget(ctx, p.ID); err != nil {
 		return err
 	}
+	if err := p.Configuration.check(); err != nil {
+		return err
+	}
 	if err := l.Prepare(p); err != nil {
 		return err
 	}

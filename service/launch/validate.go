@@ -50,7 +50,11 @@ func (p Plan) validatePaths() error {
 			return fmt.Errorf("plan: mount %d: %.200q is given, so it must be writable and not private", i, m.Path)
 		}
 	}
-	for _, f := range p.files() {
+	files := p.files()
+	if p.Configuration != nil {
+		files = append(files, p.Configuration.File)
+	}
+	for _, f := range files {
 		if !absolute(f.Root) || !beneath(f.Path) || f.Path == "." {
 			return fmt.Errorf("plan: file %.200q beneath %.200q is not a clean path", f.Path, f.Root)
 		}

@@ -17,15 +17,16 @@ type Request struct {
 
 // Decision is what an accepted request comes to.
 type Decision struct {
-	Agent     *Agent
-	Profile   *Profile
-	User      User     // of the host, that the process runs as
-	Key       string   // what tells two instances apart: the value of the instance argument
-	Arguments []string // what the process gets: the request's without those that the profile ignores
-	Rules     []string // for each argument, the rule that accepted it; a rule of two words is there twice
-	Mounts    []Mount  // by target, each directory before what is in it
-	PIDFiles  []File   // what readiness waits for, the main process first
-	Socket    *File    // what readiness connects to
+	Agent         *Agent
+	Profile       *Profile
+	User          User     // of the host, that the process runs as
+	Key           string   // what tells two instances apart: the value of the instance argument
+	Arguments     []string // what the process gets: the request's without those that the profile ignores
+	Rules         []string // for each argument, the rule that accepted it; a rule of two words is there twice
+	Configuration *File    // the file that Profile.Configuration is about; nil if no argument names it
+	Mounts        []Mount  // by target, each directory before what is in it
+	PIDFiles      []File   // what readiness waits for, the main process first
+	Socket        *File    // what readiness connects to
 }
 
 // Decide accepts a request or says why not. Its errors are those of the
@@ -96,6 +97,9 @@ func decide(a *Agent, p *Profile, arguments []string) (*Decision, *refusal) {
 		return nil, refusal
 	}
 	if d.PIDFiles, refusal = c.pidFiles(); refusal != nil {
+		return nil, refusal
+	}
+	if d.Configuration, refusal = c.configuration(); refusal != nil {
 		return nil, refusal
 	}
 	if p.Ready.Socket != "" {

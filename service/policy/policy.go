@@ -28,6 +28,7 @@ type Profile struct {
 	User           string         // "root", or "": the agent's
 	Environment    []string       // "NAME=value" as written, with {uid} and {gid}
 	PIDNamespace   string         // "private" or "host"
+	Configuration  *Configuration // what its configuration file is looked through for before a start, or nil
 	Tmpfs          []string       // directories that are empty and writable in the container, and its own
 	Syslog         bool           // whether syslog(3) reaches the journal
 	Seccomp        string         // which system calls it may make: "" as the service says, SeccompNetfilter, SeccompDefault, or the path of a file
@@ -62,6 +63,12 @@ type ProfileMount struct {
 	Private  bool   // an empty directory of the container's own is in its place
 	Optional bool   // it may be missing
 	Target   string // where the container sees a fixed path; "": at the same path
+}
+
+// Configuration is what must not be in a configuration file.
+type Configuration struct {
+	Option  string            // whose value is the file
+	Refused map[string]string // words that no line may begin with, each with the reason
 }
 
 // Agent is a containerised service that may start sidecars.

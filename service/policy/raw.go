@@ -2,27 +2,28 @@ package policy
 
 // rawProfile is a profile's file as it is written.
 type rawProfile struct {
-	Description    string    `toml:"description"`
-	Image          string    `toml:"image"`
-	Command        []string  `toml:"command"`
-	Instance       string    `toml:"instance"`
-	Ready          *rawReady `toml:"ready"`
-	Capabilities   []string  `toml:"capabilities"`
-	User           *string   `toml:"user"`
-	Environment    []string  `toml:"environment"`
-	PIDNamespace   *string   `toml:"pid-namespace"`
-	Seccomp        *string   `toml:"seccomp"`
-	Syslog         *bool     `toml:"syslog"`
-	Daemonizes     bool      `toml:"daemonizes"`
-	Restart        *string   `toml:"restart"`
-	MemoryMax      *string   `toml:"memory-max"`
-	TasksMax       *int64    `toml:"tasks-max"`
-	CPUWeight      *int64    `toml:"cpu-weight"`
-	OOMScoreAdjust *int64    `toml:"oom-score-adjust"`
-	Mounts         []string  `toml:"mounts"`
-	Tmpfs          []string  `toml:"tmpfs"`
-	Arguments      []string  `toml:"arguments"`
-	Ignored        []string  `toml:"ignored-arguments"`
+	Description    string            `toml:"description"`
+	Image          string            `toml:"image"`
+	Command        []string          `toml:"command"`
+	Instance       string            `toml:"instance"`
+	Ready          *rawReady         `toml:"ready"`
+	Capabilities   []string          `toml:"capabilities"`
+	User           *string           `toml:"user"`
+	Environment    []string          `toml:"environment"`
+	PIDNamespace   *string           `toml:"pid-namespace"`
+	Seccomp        *string           `toml:"seccomp"`
+	Syslog         *bool             `toml:"syslog"`
+	Daemonizes     bool              `toml:"daemonizes"`
+	Restart        *string           `toml:"restart"`
+	MemoryMax      *string           `toml:"memory-max"`
+	TasksMax       *int64            `toml:"tasks-max"`
+	CPUWeight      *int64            `toml:"cpu-weight"`
+	OOMScoreAdjust *int64            `toml:"oom-score-adjust"`
+	Mounts         []string          `toml:"mounts"`
+	Tmpfs          []string          `toml:"tmpfs"`
+	Arguments      []string          `toml:"arguments"`
+	Configuration  *rawConfiguration `toml:"configuration"`
+	Ignored        []string          `toml:"ignored-arguments"`
 }
 
 type rawReady struct {
@@ -31,6 +32,11 @@ type rawReady struct {
 	Socket         *string `toml:"socket"`
 	Process        *bool   `toml:"process"`
 	Timeout        *string `toml:"timeout"`
+}
+
+type rawConfiguration struct {
+	File    string   `toml:"file"`
+	Refused []string `toml:"refused"`
 }
 
 // rawAgent is an agent's file as it is written.
