@@ -90,11 +90,12 @@ func TestPolicyDecisionSaysWhatTheContainerSees(t *testing.T) {
 		{
 			name: "two pid files, the main one first", agent: "neutron-l3", profile: "keepalived", namespace: pointer("snat-r"),
 			arguments: []string{"-P", "-f", state + "/ha_confs/r/keepalived.conf", "-r", state + "/ha_confs/r.vrrp", "-p", state + "/ha_confs/r.pid"},
-			want: policy.Decision{Configuration: &policy.File{Root: state, Path: "ha_confs/r/keepalived.conf"},
-				Key:      state + "/ha_confs/r.pid",
-				Rules:    []string{"-P", "-f {path:ro}", "-f {path:ro}", "-r {path:pid}", "-r {path:pid}", "-p {path:pid}", "-p {path:pid}"},
-				Mounts:   []policy.Mount{private("ha_confs", false), mount("ha_confs/r", false)},
-				PIDFiles: []policy.File{file("ha_confs/r.pid"), file("ha_confs/r.vrrp")},
+			want: policy.Decision{
+				Configuration: &policy.File{Root: state, Path: "ha_confs/r/keepalived.conf"},
+				Key:           state + "/ha_confs/r.pid",
+				Rules:         []string{"-P", "-f {path:ro}", "-f {path:ro}", "-r {path:pid}", "-r {path:pid}", "-p {path:pid}", "-p {path:pid}"},
+				Mounts:        []policy.Mount{private("ha_confs", false), mount("ha_confs/r", false)},
+				PIDFiles:      []policy.File{file("ha_confs/r.pid"), file("ha_confs/r.vrrp")},
 			},
 		},
 		{
