@@ -107,7 +107,7 @@ func waitsForEvents(where string) bool {
 	}
 	return slices.ContainsFunc([]string{
 		"poll", "select", // poll(2), select(2), epoll_wait(2)
-		"accept", "sigsuspend", "sigtimedwait", "pause", "nanosleep", "futex", "do_wait", "kernel_wait", "pipe_read", "skb_wait_for_more",
+		"accept", "sigsuspend", "sigtimedwait", "pause", "nanosleep", "futex", "do_wait", "kernel_wait", "_read", "skb_wait_for_more", "wait_woken",
 	}, func(name string) bool { return strings.Contains(where, name) })
 }
 

@@ -121,6 +121,7 @@ func TestLaunchBusyProcess(t *testing.T) {
 	}
 	for where, want := range map[string]bool{
 		"": true, "0": true, "poll_schedule_timeout.constprop.0": true, "ep_poll": true, "do_select": true, "do_wait": true,
+		"pipe_read": true, "unix_stream_read_generic": true, "wait_woken": true,
 		"unix_wait_for_peer": false, "folio_wait_bit_common": false, "sock_alloc_send_pskb": false,
 	} {
 		if got := waitsForEvents(where); got != want {
