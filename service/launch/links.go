@@ -289,7 +289,7 @@ func namespaceID(m netlink.Message) (int32, error) {
 func quoted(names []string) string {
 	var list []string
 	for _, name := range names {
-		if strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c > '~' }) {
+		if strings.ContainsFunc(name, func(c rune) bool { return c < ' ' || c > '~' }) {
 			name = strconv.Quote(name)
 		}
 		list = append(list, name)

@@ -43,7 +43,7 @@ func TestHardeningLinksValidate(t *testing.T) {
 // TestLinksQuoteNames: an agent chooses the names, and cannot begin a line of the log.
 func TestLinksQuoteNames(t *testing.T) {
 	t.Parallel()
-	if got, want := quoted([]string{"qdhcp-1", "a\nb", "\x1b[2J", "\xff"}), `qdhcp-1, "a\nb", "\x1b[2J", "\xff"`; got != want {
+	if got, want := quoted([]string{"qdhcp-1", "the host's", "a\nb", "\x1b[2J", "\xff"}), `qdhcp-1, the host's, "a\nb", "\x1b[2J", "\xff"`; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }
