@@ -56,7 +56,7 @@ var programs = map[string]program{
 // scripts are the names of Neutron's kill scripts, each with the programs whose
 // processes it may signal (neutron.agent.linux.external_process: the service's
 // name and "-kill"). "default-service" is the name of every process manager that names
-// none, such as those of conntrackd and of keepalived's VRRP child: its script may signal
+// none (conntrackd, keepalived's VRRP child): its script may signal
 // any process, as kill(1) does, which Neutron takes without a script.
 var scripts = map[string][]string{
 	"dnsmasq-kill":    {"dnsmasq"},

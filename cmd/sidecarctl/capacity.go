@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What one sidecar takes of the host.
+// The host's resources that a sidecar takes.
 const (
 	processesOfOne = 4 // podman's monitor, and up to three of a haproxy that reloads
 	// runOfOne is what one with the longest arguments takes of /run, in bytes. A usual
