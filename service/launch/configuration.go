@@ -15,10 +15,10 @@ import (
 // maxConfiguration is how much of a configuration is looked through.
 const maxConfiguration = 1 << 20
 
-// check refuses a configuration with which a start does harm that nobody hears of:
-// keepalived takes a script that it cannot run for one that succeeds. It is no boundary, and
-// an agent that wants to can write what is not recognised. A file that cannot be read is the
-// program's business, which says so.
+// check refuses a configuration that would fail silently: keepalived counts a script that it
+// cannot run as a success. It guards against mistakes only; a hostile agent can write the
+// same in a form that check does not recognise. If the file cannot be read, check accepts it,
+// and the program reports the error.
 func (c *Configuration) check() error {
 	if c == nil {
 		return nil
