@@ -67,6 +67,7 @@ type Runtime struct {
 	Image         string       `json:"image"`
 	ImageOutdated bool         `json:"imageOutdated"`
 	ProcessID     *int64       `json:"processId,omitempty"`
+	Frozen        bool         `json:"frozen"`
 	StartedUSec   *int64       `json:"startedUSec,omitempty"`
 	ReadyUSec     *int64       `json:"readyUSec,omitempty"`
 	ExitedUSec    *int64       `json:"exitedUSec,omitempty"`

@@ -69,13 +69,14 @@ type Config struct {
 	Namespaces  Namespaces
 	Journal     Journal
 	Signaller   Signaller
-	Launcher    string           // path of sidecar-launch; sidecar-init lies beside it
-	Podman      string           // path of podman
-	Seccomp     string           // path of the seccomp filter of sidecars whose profile names none
-	Syslog      string           // path of journald's socket for syslog(3); "" leaves containers without
-	Confinement func() lsm.State // what the kernel has of security modules
-	Starts      int              // how many units are started at once
-	Leftovers   launch.Launcher  // has the notes of what could not be removed; the zero value has the host's
+	Launcher    string                                // path of sidecar-launch; sidecar-init lies beside it
+	Podman      string                                // path of podman
+	Seccomp     string                                // path of the seccomp filter of sidecars whose profile names none
+	Syslog      string                                // path of journald's socket for syslog(3); "" leaves containers without
+	Confinement func() lsm.State                      // what the kernel has of security modules
+	Frozen      func(invocation string, pid int) bool // whether the payload of a run is frozen
+	Starts      int                                   // how many units are started at once
+	Leftovers   launch.Launcher                       // has the notes of what could not be removed; the zero value has the host's
 	Logger      *slog.Logger
 }
 

@@ -39,6 +39,7 @@ stand-ins          = true
 type fakeHost struct {
 	core    *Core
 	started atomic.Int64
+	frozen  atomic.Int64 // process ID, 0: none is
 	units   *systemd.Fake
 	journal *fakeJournal
 	signals *fakeSignals
@@ -71,7 +72,7 @@ func newFakeHost(t *testing.T) *fakeHost {
 	}
 	h.core = New(Config{
 		Units: h.units, Namespaces: h.netns, Journal: h.journal, Signaller: h.signals,
-		Launcher: "/usr/libexec/sidecar/sidecar-launch", Podman: "/usr/bin/podman", Seccomp: "/usr/share/sidecar/seccomp.json", Confinement: func() lsm.State { return lsm.State{} }, Starts: 4,
+		Launcher: "/usr/libexec/sidecar/sidecar-launch", Podman: "/usr/bin/podman", Seccomp: "/usr/share/sidecar/seccomp.json", Confinement: func() lsm.State { return lsm.State{} }, Frozen: func(_ string, pid int) bool { return int64(pid) == h.frozen.Load() }, Starts: 4,
 		Leftovers: launch.Launcher{Base: t.TempDir() + "/launch"},
 		Logger:    slog.New(slog.DiscardHandler),
 	}, set)

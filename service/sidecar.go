@@ -13,6 +13,7 @@ import (
 func (c *Core) sidecar(u systemd.Unit) interfaces.Sidecar {
 	id, _ := interfaces.ParseUnit(u.Name)
 	s := interfaces.Sidecar{ID: id.String(), Runtime: runtimeOf(u)}
+	s.Runtime.Frozen = s.Runtime.ProcessID != nil && c.Frozen(u.InvocationID, int(*s.Runtime.ProcessID))
 	if r, ok := c.records.of(u); ok {
 		s.Context = &r.Context
 		s.Runtime.Image = r.Image

@@ -44,18 +44,23 @@ func (PIDFDSignaller) Signal(pid int, controlGroup, signal string) error {
 	return err
 }
 
-// inControlGroup reads /proc/PID/cgroup, whose unified entry is "0::PATH"
-// (cgroups(7)).
+// inControlGroup reports whether the process is in the control group or below it.
 func inControlGroup(pid int, controlGroup string) (bool, error) {
+	path, err := controlGroupOf(pid)
+	return path == controlGroup || strings.HasPrefix(path, controlGroup+"/"), err
+}
+
+// controlGroupOf returns the control group of a process: the unified entry "0::PATH" of
+// /proc/PID/cgroup (cgroups(7)), "" if there is none.
+func controlGroupOf(pid int) (string, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	for line := range strings.Lines(string(text)) {
-		path, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::")
-		if ok {
-			return path == controlGroup || strings.HasPrefix(path, controlGroup+"/"), nil
+		if path, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::"); ok {
+			return path, nil
 		}
 	}
-	return false, nil
+	return "", nil
 }

@@ -131,8 +131,10 @@ func planOf(j *job) launch.Plan {
 		}
 		plan.Mounts = append(plan.Mounts, pinned)
 	}
-	if f := j.decision.Configuration; f != nil {
-		plan.Configuration = &launch.Configuration{File: launch.File{Root: f.Root, Path: f.Path}, Refused: profile.Configuration.Refused}
+	if look := j.decision.Configuration; look != nil {
+		plan.Configuration = &launch.Configuration{
+			File: launch.File{Root: look.File.Root, Path: look.File.Path}, Refused: look.Refused, PIDFile: look.PIDFile,
+		}
 	}
 	for _, f := range j.decision.PIDFiles {
 		plan.PIDFiles = append(plan.PIDFiles, launch.File{Root: f.Root, Path: f.Path})

@@ -22,6 +22,7 @@ func TestFieldPausedContainer(t *testing.T) {
 	t.Cleanup(func() { forgetContainers(t) })
 	for range 2 {
 		run(t, "podman", "pause", container)
+		wantFrozen(t, s.ID)
 		again, err := as(t, tester).Launch(minute(t), p)
 		if err != nil {
 			t.Fatalf("launch in the place of a paused one: %v", err)
@@ -55,6 +56,17 @@ func forgetContainers(t *testing.T) {
 	run(t, "systemctl", "start", "sidecar-clean.service")
 }
 
+// wantFrozen looks at a sidecar of tester that does nothing any more.
+func wantFrozen(t *testing.T, id string) {
+	t.Helper()
+	if now := get(t, tester, id); !now.Runtime.Frozen || now.Runtime.State != interfaces.StateReady {
+		t.Errorf("a frozen sidecar is %s, frozen: %t", now.Runtime.State, now.Runtime.Frozen)
+	}
+	if table := run(t, "sidecarctl", "list"); !strings.Contains(table, "ready, frozen") {
+		t.Errorf("sidecarctl list does not say that it is frozen:\n%s", table)
+	}
+}
+
 // TestFieldFrozenUnit: a unit that somebody has frozen is thawed by a stop, and by a launch
 // in its place.
 func TestFieldFrozenUnit(t *testing.T) {
@@ -62,7 +74,11 @@ func TestFieldFrozenUnit(t *testing.T) {
 	namespace(t, "t-frozen")
 	p := probe(t, "t-frozen")
 	s := start(t, tester, p)
+	if s.Runtime.Frozen {
+		t.Error("it is called frozen before it is")
+	}
 	run(t, "systemctl", "freeze", s.Runtime.Unit)
+	wantFrozen(t, s.ID)
 	again, err := as(t, tester).Launch(minute(t), p)
 	if err != nil {
 		t.Fatalf("launch in the place of a frozen one: %v", err)

@@ -21,24 +21,39 @@ func TestFieldNeverReadyBeforeItsEnd(t *testing.T) {
 	if testing.Short() {
 		rounds = 10
 	}
-	for name, make := range map[string]func(*testing.T) kind{
-		"dnsmasq may not drop its privileges": dnsmasqThatStaysRoot,
-		"dnsmasq's port is in use":            dnsmasqWithoutItsPort,
-		"dnsmasq's log cannot be written":     dnsmasqWithoutItsLog,
-		"haproxy's port is in use":            haproxyWithoutItsPort,
-		"conntrackd's interface is missing":   conntrackdWithoutItsInterface,
-		"radvd's configuration is wrong":      radvdWithoutAnInterface,
+	for name, test := range map[string]struct {
+		make func(*testing.T) kind
+		says string // in its output
+	}{
+		"dnsmasq may not drop its privileges": {dnsmasqThatStaysRoot, "failed to change group-id"},
+		"dnsmasq's port is in use":            {dnsmasqWithoutItsPort, "Address already in use"},
+		"dnsmasq's log cannot be written":     {dnsmasqWithoutItsLog, "cannot open log"},
+		"dnsmasq's leases cannot be written":  {dnsmasqWithoutItsLeases, "cannot open or create lease file"},
+		"haproxy's port is in use":            {haproxyWithoutItsPort, "Some protocols failed to start their listeners"},
+		"haproxy's socket cannot be made":     {haproxyWithoutItsSocket, "cannot bind UNIX socket"},
+		"keepalived's interface is missing":   {keepalivedWithoutItsInterface, "VRRP"},
+		"keepalived has no virtual router":    {keepalivedWithNonsense, "VRRP"},
+		"conntrackd's interface is missing":   {conntrackdWithoutItsInterface, "invalid interface"},
+		"conntrackd's log cannot be written":  {conntrackdWithoutItsLog, "can't open logfile"},
+		"radvd's configuration is wrong":      {radvdWithNonsense, "syntax error"},
+		"radvd's interface is missing":        {radvdWithoutAnInterface, "does not exist or is not set up"},
+		"dibbler's interface is missing":      {dibblerWithoutItsInterface, "Starting daemon"}, // the rest is in its log file
 	} {
 		t.Run(name, func(t *testing.T) {
-			k := make(t)
+			k := test.make(t)
 			stopAllAtEnd(t, k.agent)
-			dead, ready := 0, 0
+			dead, ready, said := 0, 0, 0
 			for range rounds {
 				for _, file := range slices.Concat(k.pidFiles, k.stale) {
 					_ = os.Remove(file)
 				}
 				s, err := as(t, k.agent).Launch(minute(t), k.parameters())
 				if err != nil {
+					if strings.Contains(err.Error(), test.says) {
+						said++
+					} else {
+						t.Logf("%v without %q", err, test.says)
+					}
 					continue
 				}
 				ready++
@@ -46,6 +61,11 @@ func TestFieldNeverReadyBeforeItsEnd(t *testing.T) {
 				if now := get(t, k.agent, s.ID); now.Runtime.State != interfaces.StateReady {
 					dead++
 				}
+			}
+			// Not each time: journald does not know whose a line is that it reads after the
+			// process has ended (SECURITY.md).
+			if said < rounds/2 {
+				t.Errorf("of %d launches %d failed as they should", rounds, said)
 			}
 			if dead > 0 || ready > 0 {
 				t.Errorf("of %d launches %d were answered as ready, and %d of them were dead 0.5 s later", rounds, ready, dead)
@@ -117,9 +137,108 @@ func conntrackdWithoutItsInterface(t *testing.T) kind {
 	return k
 }
 
-func radvdWithoutAnInterface(t *testing.T) kind {
+func radvdWithNonsense(t *testing.T) kind {
 	t.Helper()
 	k := newRadvd(t)
 	write(t, k.arguments[1], "interface "+routerInterface+" {\n AdvSendAdvert on;\n nonsense\n};\n")
 	return k
+}
+
+func radvdWithoutAnInterface(t *testing.T) kind {
+	t.Helper()
+	k := newRadvd(t)
+	write(t, k.arguments[1], "interface missing {\n IgnoreIfMissing off;\n AdvSendAdvert on;\n};\n")
+	return k
+}
+
+func dnsmasqWithoutItsLeases(t *testing.T) kind {
+	t.Helper()
+	k := newDnsmasq(t)
+	for i, argument := range k.arguments {
+		if file, ok := strings.CutPrefix(argument, "--dhcp-leasefile="); ok {
+			k.arguments[i] = argument + ".directory"
+			if err := os.Mkdir(file+".directory", 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return k
+}
+
+// haproxyWith adds a line to the global section of haproxy's configuration.
+func haproxyWith(t *testing.T, line string) kind {
+	t.Helper()
+	k, configure := newHaproxy(t)
+	configure(uuid())
+	text, err := os.ReadFile(k.arguments[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, k.arguments[1], strings.Replace(string(text), "global\n", "global\n    "+line+"\n", 1))
+	return k
+}
+
+func haproxyWithoutItsSocket(t *testing.T) kind {
+	t.Helper()
+	return haproxyWith(t, "stats socket /missing/stats")
+}
+
+func keepalivedWithoutItsInterface(t *testing.T) kind {
+	t.Helper()
+	k, _, r := newKeepalived(t)
+	run(t, "ip", "-n", r.namespace, "link", "delete", haInterface)
+	return k
+}
+
+func keepalivedWithNonsense(t *testing.T) kind {
+	t.Helper()
+	k, configuration, _ := newKeepalived(t)
+	write(t, configuration, "vrrp_instance VR_7 {\n    state BACKUP\n    interface "+haInterface+"\n}\n")
+	return k
+}
+
+func conntrackdWithoutItsLog(t *testing.T) kind {
+	t.Helper()
+	k, dir := newConntrackd(t)
+	text, err := os.ReadFile(dir + "/conntrackd.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir+"/conntrackd.conf", strings.Replace(string(text), "General {\n", "General {\n    LogFile /missing/log\n", 1))
+	return k
+}
+
+func dibblerWithoutItsInterface(t *testing.T) kind {
+	t.Helper()
+	k, _ := newDibbler(t)
+	run(t, "ip", "-n", k.namespace, "link", "delete", routerInterface)
+	return k
+}
+
+// TestFieldHaproxyWithoutAPIDFile: a configuration that names no pid file is refused at once,
+// where it would hold a slot until the launch's timeout.
+func TestFieldHaproxyWithoutAPIDFile(t *testing.T) {
+	begin(t)
+	k, configure := newHaproxy(t)
+	configure(uuid())
+	text, err := os.ReadFile(k.arguments[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid := k.pidFiles[0]
+	for name, test := range map[string]struct{ from, to, want string }{
+		"none":    {"pidfile ", "#pidfile ", "pidfile: no line names the pid file, which would never be there: add \"pidfile " + pid + "\""},
+		"another": {pid, pid + ".other", "pidfile: it is \"" + pid + ".other\", and \"" + pid + "\" is waited for"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			write(t, k.arguments[1], strings.Replace(string(text), test.from, test.to, 1))
+			began := time.Now()
+			checkFailure(t, k.agent, k.parameters(), 125, test.want)
+			if took := time.Since(began); took > 10*time.Second {
+				t.Errorf("it took %v", took)
+			}
+		})
+	}
+	write(t, k.arguments[1], string(text))
+	k.stops(t, k.launch(t))
 }

@@ -36,23 +36,28 @@ bind-to-address fe80::1
 }
 `
 
-func TestProfileDibblerClient(t *testing.T) {
-	begin(t)
+func newDibbler(t *testing.T) (kind, string) {
+	t.Helper()
 	agent, r := withL3(t), newRouter(t)
 	place(t, "pd")
 	dir := place(t, "pd/"+r.id+":"+uuid()+":qr-0a1b2c3d-4e")
-	other := place(t, "pd/of-another-router")
 	write(t, dir+"/client.conf", fmt.Sprintf(dibblerConfiguration, dir))
-	k := kind{
-		agent: agent, profile: "dibbler-client", namespace: r.namespace, processes: 1, deafToHUP: true,
-		pidFiles:     []string{dir + "/client.pid"},
-		arguments:    []string{"start", "-w", dir},
-		capabilities: []string{"NET_BIND_SERVICE"},
-	}
 	// The interface's address is usable once no other host has claimed it.
 	eventually(t, 5*time.Second, "the address is not tentative", func() bool {
 		return !strings.Contains(run(t, "ip", "-n", r.namespace, "-6", "address", "show", "dev", routerInterface), "tentative")
 	})
+	return kind{
+		agent: agent, profile: "dibbler-client", namespace: r.namespace, processes: 1, deafToHUP: true,
+		pidFiles:     []string{dir + "/client.pid"},
+		arguments:    []string{"start", "-w", dir},
+		capabilities: []string{"NET_BIND_SERVICE"},
+	}, dir
+}
+
+func TestProfileDibblerClient(t *testing.T) {
+	begin(t)
+	k, dir := newDibbler(t)
+	other := place(t, "pd/of-another-router")
 	s := k.launch(t)
 	if _, err := os.Stat(fmt.Sprintf("/proc/%d/root%s", *s.Runtime.ProcessID, other)); err == nil {
 		t.Error("it sees another router's directory")

@@ -26,6 +26,9 @@ func stateWords(r *interfaces.Runtime) string {
 			s += ", out of memory"
 		}
 	}
+	if r.Frozen {
+		s += ", frozen"
+	}
 	if r.ImageOutdated {
 		s += ", image outdated"
 	}

@@ -54,6 +54,7 @@ func TestStatesAreWords(t *testing.T) {
 		"starting":                  {State: interfaces.StateStarting},
 		"ready":                     {State: interfaces.StateReady, ExitCode: new(int64(1))}, // of the run before
 		"ready, image outdated":     {State: interfaces.StateReady, ImageOutdated: true},
+		"ready, frozen":             {State: interfaces.StateReady, Frozen: true},
 		"failed":                    {State: interfaces.StateFailed},
 		"failed, exit code 7":       {State: interfaces.StateFailed, ExitCode: new(int64(7))},
 		"failed, killed by SIGTERM": {State: interfaces.StateFailed, ExitCode: new(int64(143)), ExitSignal: new("SIGTERM")},

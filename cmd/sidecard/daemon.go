@@ -96,6 +96,7 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 		Seccomp:     o.seccomp,
 		Syslog:      "/run/systemd/journal/dev-log", // systemd-journald-dev-log.socket
 		Confinement: lsm.Host,
+		Frozen:      new(service.Freezer).Frozen,
 		Starts:      o.starts,
 		Logger:      logger,
 	}, set)

@@ -66,7 +66,7 @@ func TestDBusDictionaryOfASidecar(t *testing.T) {
 	}
 	if d := cmp.Diff(map[string]string{
 		"Id": "s", "Profile": "s", "Arguments": "as", "Agent": "s", "NetworkNamespace": "s", "ProcessTag": "s",
-		"State": "s", "Unit": "s", "InvocationId": "s", "Image": "s", "ImageOutdated": "b", "ProcessId": "u",
+		"State": "s", "Unit": "s", "InvocationId": "s", "Image": "s", "ImageOutdated": "b", "Frozen": "b", "ProcessId": "u",
 		"StartedUSec": "t", "ReadyUSec": "t", "ExitedUSec": "t", "Restarts": "u", "ExitCode": "i", "ExitSignal": "s",
 	}, signatures); d != "" {
 		t.Errorf("types (-want +got):\n%s", d)

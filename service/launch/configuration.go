@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"strings"
 	"unicode"
 
@@ -15,11 +16,12 @@ import (
 // maxConfiguration is how much of a configuration is looked through.
 const maxConfiguration = 1 << 20
 
-// check refuses a configuration that would fail silently: keepalived counts a script that it
-// cannot run as a success. It guards against mistakes only; a hostile agent can write the
-// same in a form that check does not recognise. If the file cannot be read, check accepts it,
-// and the program reports the error.
-func (c *Configuration) check() error {
+// check refuses a configuration with which the program would fail silently, or never be ready:
+// keepalived counts a script that it cannot run as a success, and haproxy writes no pid file
+// if its configuration names none. check guards against mistakes only; a hostile agent can write the same in a form
+// that check does not recognise. If the file cannot be read, check accepts it, and the program
+// reports the error.
+func (c *Configuration) check(pidFiles []File) error {
 	if c == nil {
 		return nil
 	}
@@ -28,7 +30,12 @@ func (c *Configuration) check() error {
 		return nil //nolint:nilerr // see above
 	}
 	defer file.Close()
-	lines := bufio.NewScanner(io.LimitReader(file, maxConfiguration))
+	named, pidFile := c.PIDFile == "", ""
+	if !named {
+		pidFile = pidFiles[0].String()
+	}
+	text := &io.LimitedReader{R: file, N: maxConfiguration}
+	lines := bufio.NewScanner(text)
 	lines.Buffer(nil, maxConfiguration)
 	for n := 1; lines.Scan(); n++ {
 		words := strings.FieldsFunc(lines.Text(), func(c rune) bool { return unicode.IsSpace(c) || c == '{' })
@@ -38,9 +45,25 @@ func (c *Configuration) check() error {
 		if reason, refused := c.Refused[words[0]]; refused {
 			return fmt.Errorf("%s:%d: %s: %s", c.File, n, words[0], reason)
 		}
+		switch word := unquote.Replace(words[0]); {
+		case named:
+		case word == c.PIDFile && len(words) > 1:
+			named = true
+			if other := unquote.Replace(words[1]); path.Base(other) != path.Base(pidFile) && !strings.Contains(other, "$") {
+				return fmt.Errorf("%s:%d: %s: it is %.300q, and %q is waited for", c.File, n, c.PIDFile, other, pidFile)
+			}
+		case strings.Contains(word, "$"): // it can stand for any word
+			named = true
+		}
+	}
+	if !named && lines.Err() == nil && text.N > 0 {
+		return fmt.Errorf("%s: %s: no line names the pid file, which would never be there: add \"%s %s\"", c.File, c.PIDFile, c.PIDFile, pidFile)
 	}
 	return nil
 }
+
+// unquote takes away what quotes a word, or a part of it.
+var unquote = strings.NewReplacer(`"`, "", `'`, "", `\`, "")
 
 // openRegular opens a plain file for reading, and returns nil for anything else, which could
 // keep us waiting.

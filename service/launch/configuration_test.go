@@ -24,7 +24,7 @@ func TestFieldConfigurationIsLookedThrough(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "conf"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		err := (&Configuration{File: File{Root: dir, Path: "conf"}, Refused: map[string]string{"vrrp_script": "because"}}).check()
+		err := (&Configuration{File: File{Root: dir, Path: "conf"}, Refused: map[string]string{"vrrp_script": "because"}}).check(nil)
 		if (err == nil) != (want == "") || err != nil && !strings.HasSuffix(err.Error(), want) {
 			t.Errorf("%.60q: %v, want %q", text, err, want)
 		}
@@ -44,8 +44,43 @@ func TestFieldConfigurationThatIsNoFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"directory", "fifo", "link", "missing"} {
-		if err := (&Configuration{File: File{Root: dir, Path: name}, Refused: map[string]string{"x": "y"}}).check(); err != nil {
+		if err := (&Configuration{File: File{Root: dir, Path: name}, Refused: map[string]string{"x": "y"}, PIDFile: "pidfile"}).check([]File{{Root: dir, Path: "p"}}); err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestFieldConfigurationNamesThePIDFile: what is certain never to write the pid file that is
+// waited for is refused, and nothing else.
+func TestFieldConfigurationNamesThePIDFile(t *testing.T) {
+	t.Parallel()
+	const none, other = `: pidfile: no line names the pid file, which would never be there: add "pidfile /s/external/x.pid"`, `/s/external/y.pid", and "/s/external/x.pid" is waited for`
+	for text, want := range map[string]string{
+		"": none,
+		"global\n\tlog /dev/log local0\n\tdaemon\n":     none,
+		"global\n    #pidfile /s/external/x.pid\n":      none,
+		"global\n    # pidfile /s/external/x.pid\n":     none,
+		"global\n  pidfiles /s/external/x.pid\n":        none,
+		"global\n  pidfile\n":                           none,
+		"global\n  pidfile /s/external/y.pid\n":         other,
+		"global\n  pidfile \"/s/external/y.pid\"\n":     other,
+		"global\n  pidfile /s/external/x.pid\n":         "",
+		"global\n\tpidfile\t/s/external/x.pid # ours\n": "",
+		"global\n\t\"pidfile\" '/s/external/x.pid'\r\n": "",
+		"global\n\tpid\\file /s/external/x.pid\n":       "",
+		"pidfile /another/spelling/x.pid\n":             "",
+		"pidfile \"${DIR}/${NAME}\"\n":                  "",
+		"\"${WORD}\" /s/external/x.pid\n":               "",
+		strings.Repeat("#\n", maxConfiguration/2):       "",
+		strings.Repeat("x", maxConfiguration+1):         "",
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "conf"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		err := (&Configuration{File: File{Root: dir, Path: "conf"}, PIDFile: "pidfile"}).check([]File{{Root: "/s", Path: "external/x.pid"}})
+		if (err == nil) != (want == "") || err != nil && !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%.60q: %v, want %q", text, err, want)
 		}
 	}
 }

@@ -38,11 +38,11 @@ type Plan struct {
 	Configuration *Configuration `json:"configuration,omitempty"` // what a configuration is looked through for before the start
 }
 
-// Configuration is a configuration file of the payload, and the words that no line of it may
-// begin with, each with the reason.
+// Configuration is a configuration file of the payload, and what it must and must not hold.
 type Configuration struct {
 	File    File              `json:"file"`
-	Refused map[string]string `json:"refused"`
+	Refused map[string]string `json:"refused,omitempty"` // words that no line may begin with, each with the reason
+	PIDFile string            `json:"pidFile,omitempty"` // word of the line that names the first pid file; "": none has to
 }
 
 // Mount is a directory that the container gets to see. A private one is a small

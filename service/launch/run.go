@@ -53,7 +53,7 @@ func (l Launcher) Run(ctx context.Context, p Plan, argv, environment []string, s
 	if err := l.forget(ctx, p.ID); err != nil {
 		return err
 	}
-	if err := p.Configuration.check(); err != nil {
+	if err := p.Configuration.check(p.PIDFiles); err != nil {
 		return err
 	}
 	if err := l.Prepare(p); err != nil {

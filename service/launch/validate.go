@@ -53,6 +53,9 @@ func (p Plan) validatePaths() error {
 	files := p.files()
 	if p.Configuration != nil {
 		files = append(files, p.Configuration.File)
+		if p.Configuration.PIDFile != "" && len(p.PIDFiles) == 0 {
+			return errors.New("plan: the configuration must name a pid file, and none is waited for")
+		}
 	}
 	for _, f := range files {
 		if !absolute(f.Root) || !beneath(f.Path) || f.Path == "." {

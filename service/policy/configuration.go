@@ -14,26 +14,49 @@ func (r *report) configuration(p *Profile, raw *rawConfiguration) {
 		r.errorf("configuration.file", "%q must be an option with exactly one rule in arguments, with a file as its value%s", raw.File, p.didYouMean(raw.File))
 	}
 	const key = "configuration.refused"
-	if len(raw.Refused) == 0 || len(raw.Refused) > maxWords {
-		r.errorf(key, "has %d entries, 1 to %d are accepted", len(raw.Refused), maxWords)
+	switch {
+	case len(raw.Refused) == 0 && raw.PIDFile == "":
+		r.errorf("configuration", "it says nothing of the file: refused or pid-file is missing")
+	case len(raw.Refused) > maxWords:
+		r.errorf(key, "has %d entries, at most %d are accepted", len(raw.Refused), maxWords)
 	}
-	p.Configuration = &Configuration{Option: raw.File, Refused: map[string]string{}}
+	switch {
+	case raw.PIDFile == "":
+	case !plainWord(raw.PIDFile):
+		r.errorf("configuration.pid-file", "%q is not a word", raw.PIDFile)
+	case p.Ready.DefaultPIDFile == "":
+		r.errorf("configuration.pid-file", "an argument always names the pid file: ready has no default-pid-file")
+	}
+	p.Configuration = &Configuration{Option: raw.File, Refused: map[string]string{}, PIDFile: raw.PIDFile}
 	for i, entry := range raw.Refused {
 		word, reason, ok := strings.Cut(entry, ": ")
-		if !ok || word == "" || reason == "" || strings.ContainsAny(word, " {") || checkText(entry) != "" {
+		if !ok || !plainWord(word) || reason == "" || checkText(entry) != "" {
 			r.errorf(element(key, i), "%q is not a word, ': ' and a reason", entry)
 		}
 		p.Configuration.Refused[word] = reason
 	}
 }
 
-// configuration returns the file that the profile's configuration is about.
-func (c *choice) configuration() (*File, *refusal) {
-	if c.profile.Configuration == nil {
+// plainWord reports whether s can be the first word of a line.
+func plainWord(s string) bool {
+	return s != "" && !strings.ContainsAny(s, " {\"'\\") && checkText(s) == ""
+}
+
+// Look is what a launch looks for in a configuration file before its start.
+type Look struct {
+	File    File
+	Refused map[string]string // as in [Configuration]
+	PIDFile string            // word of the line that must name the first pid file; "" if an argument names it
+}
+
+// look returns what the launch looks for in the file that the profile's configuration is about.
+func (c *choice) look() (*Look, *refusal) {
+	about := c.profile.Configuration
+	if about == nil {
 		return nil, nil
 	}
 	for _, u := range c.uses {
-		if u.rule.option != c.profile.Configuration.Option || !u.hole.path {
+		if u.rule.option != about.Option || !u.hole.path {
 			continue
 		}
 		at, refusal := c.locate(u)
@@ -41,7 +64,13 @@ func (c *choice) configuration() (*File, *refusal) {
 			return nil, refusal
 		}
 		rel, _ := beneath(at.root, at.path)
-		return &File{Root: at.root, Path: rel}, nil
+		look := &Look{File: File{Root: at.root, Path: rel}, Refused: about.Refused, PIDFile: about.PIDFile}
+		if look.PIDFile != "" {
+			if _, given, _ := c.once(c.profile.Ready.PIDFiles[0], ""); given {
+				look.PIDFile = ""
+			}
+		}
+		return look, nil
 	}
 	return nil, nil
 }

@@ -23,7 +23,7 @@ type Decision struct {
 	Key           string   // what tells two instances apart: the value of the instance argument
 	Arguments     []string // what the process gets: the request's without those that the profile ignores
 	Rules         []string // for each argument, the rule that accepted it; a rule of two words is there twice
-	Configuration *File    // the file that Profile.Configuration is about; nil if no argument names it
+	Configuration *Look    // what is looked for in the configuration; nil if the profile says nothing of it
 	Mounts        []Mount  // by target, each directory before what is in it
 	PIDFiles      []File   // what readiness waits for, the main process first
 	Socket        *File    // what readiness connects to
@@ -99,7 +99,7 @@ func decide(a *Agent, p *Profile, arguments []string) (*Decision, *refusal) {
 	if d.PIDFiles, refusal = c.pidFiles(); refusal != nil {
 		return nil, refusal
 	}
-	if d.Configuration, refusal = c.configuration(); refusal != nil {
+	if d.Configuration, refusal = c.look(); refusal != nil {
 		return nil, refusal
 	}
 	if p.Ready.Socket != "" {

@@ -71,27 +71,29 @@ func TestPolicyDecisionSaysWhatTheContainerSees(t *testing.T) {
 			name: "a pid file that the profile knows", agent: "neutron-l3", profile: "haproxy", namespace: pointer("qrouter-r"),
 			arguments: []string{"-f", state + "/ns-metadata-proxy/r.conf"},
 			want: policy.Decision{
-				Key:      state + "/ns-metadata-proxy/r.conf",
-				Rules:    []string{"-f {path:ro}", "-f {path:ro}"},
-				Mounts:   slices.Insert(slices.Clone(hidden), 5, mount("ns-metadata-proxy", false)),
-				PIDFiles: []policy.File{file("external/pids/r.pid.haproxy")},
+				Configuration: &policy.Look{File: file("ns-metadata-proxy/r.conf"), Refused: map[string]string{}, PIDFile: "pidfile"},
+				Key:           state + "/ns-metadata-proxy/r.conf",
+				Rules:         []string{"-f {path:ro}", "-f {path:ro}"},
+				Mounts:        slices.Insert(slices.Clone(hidden), 5, mount("ns-metadata-proxy", false)),
+				PIDFiles:      []policy.File{file("external/pids/r.pid.haproxy")},
 			},
 		},
 		{
 			name: "a pid file that the caller names, in the host's network", agent: "neutron-metadata", profile: "haproxy",
 			arguments: []string{"-f", state + "/h.example.haproxy.conf", "-p", pids + "h.example.pid.haproxy"},
 			want: policy.Decision{
-				Key:      state + "/h.example.haproxy.conf",
-				Rules:    []string{"-f {path:ro}", "-f {path:ro}", "-p {path:pid}", "-p {path:pid}"},
-				Mounts:   hidden,
-				PIDFiles: []policy.File{file("external/pids/h.example.pid.haproxy")},
+				Configuration: &policy.Look{File: file("h.example.haproxy.conf"), Refused: map[string]string{}},
+				Key:           state + "/h.example.haproxy.conf",
+				Rules:         []string{"-f {path:ro}", "-f {path:ro}", "-p {path:pid}", "-p {path:pid}"},
+				Mounts:        hidden,
+				PIDFiles:      []policy.File{file("external/pids/h.example.pid.haproxy")},
 			},
 		},
 		{
 			name: "two pid files, the main one first", agent: "neutron-l3", profile: "keepalived", namespace: pointer("snat-r"),
 			arguments: []string{"-P", "-f", state + "/ha_confs/r/keepalived.conf", "-r", state + "/ha_confs/r.vrrp", "-p", state + "/ha_confs/r.pid"},
 			want: policy.Decision{
-				Configuration: &policy.File{Root: state, Path: "ha_confs/r/keepalived.conf"},
+				Configuration: &policy.Look{File: policy.File{Root: state, Path: "ha_confs/r/keepalived.conf"}, Refused: refusedBy(t, set, "keepalived")},
 				Key:           state + "/ha_confs/r.pid",
 				Rules:         []string{"-P", "-f {path:ro}", "-f {path:ro}", "-r {path:pid}", "-r {path:pid}", "-p {path:pid}", "-p {path:pid}"},
 				Mounts:        []policy.Mount{private("ha_confs", false), mount("ha_confs/r", false)},
@@ -128,6 +130,16 @@ func TestPolicyDecisionSaysWhatTheContainerSees(t *testing.T) {
 			}
 		})
 	}
+}
+
+// refusedBy returns the words that a profile refuses in a configuration.
+func refusedBy(t *testing.T, set *policy.Set, name string) map[string]string {
+	t.Helper()
+	p, ok := set.Profile(name)
+	if !ok || p.Configuration == nil || len(p.Configuration.Refused) == 0 {
+		t.Fatalf("profile %s refuses nothing", name)
+	}
+	return p.Configuration.Refused
 }
 
 func TestPolicyDecisionErrorsInTheirOrder(t *testing.T) {

@@ -65,10 +65,11 @@ type ProfileMount struct {
 	Target   string // where the container sees a fixed path; "": at the same path
 }
 
-// Configuration is what must not be in a configuration file.
+// Configuration is what a configuration file must and must not hold.
 type Configuration struct {
 	Option  string            // whose value is the file
 	Refused map[string]string // words that no line may begin with, each with the reason
+	PIDFile string            // word of the line that names the pid file if no argument does; "": not looked for
 }
 
 // Agent is a containerised service that may start sidecars.

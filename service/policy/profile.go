@@ -46,8 +46,8 @@ func parseProfile(r *report, name string, document []byte) *Profile {
 	p.arguments, p.rules = r.rules(raw.Arguments, raw.Ignored)
 	if len(r.problems) == before { // else what refers to a rule would only be noise
 		r.instance(p, raw.Instance)
-		r.configuration(p, raw.Configuration)
 		r.ready(p, raw.Ready)
+		r.configuration(p, raw.Configuration)
 	}
 	return p
 }

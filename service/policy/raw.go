@@ -37,6 +37,7 @@ type rawReady struct {
 type rawConfiguration struct {
 	File    string   `toml:"file"`
 	Refused []string `toml:"refused"`
+	PIDFile string   `toml:"pid-file"`
 }
 
 // rawAgent is an agent's file as it is written.

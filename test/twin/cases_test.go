@@ -169,7 +169,7 @@ func listCases() []twinCase {
 		list("odd namespace", "NoSuchSidecar", p{NetworkNamespace: new("../../etc")}, running),
 		list("systemd does not answer", "HostFailure", p{}, broken("List")),
 		list("systemd does not answer in time", "HostFailure", p{}, broken("List", context.DeadlineExceeded)),
-		list("systemd does not answer about one", "HostFailure", p{ID: new(here.String())}, broken("Get")),
+		list("systemd does not answer about one", "HostFailure", p{ID: new(here.String())}, broken("List")),
 	}
 }
 

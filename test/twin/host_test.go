@@ -53,7 +53,7 @@ func newHost(t *testing.T, set *policy.Set) *host {
 	}
 	h.core = service.New(service.Config{
 		Authority: h.polkit, Units: h.units, Namespaces: h.netns, Journal: h.journal, Signaller: h.signals,
-		Launcher: "/usr/libexec/sidecar/sidecar-launch", Podman: "/usr/bin/podman", Seccomp: "/usr/share/sidecar/seccomp.json", Confinement: func() lsm.State { return lsm.State{} }, Starts: 4,
+		Launcher: "/usr/libexec/sidecar/sidecar-launch", Podman: "/usr/bin/podman", Seccomp: "/usr/share/sidecar/seccomp.json", Confinement: func() lsm.State { return lsm.State{} }, Frozen: func(string, int) bool { return false }, Starts: 4,
 		Leftovers: launch.Launcher{Base: t.TempDir() + "/launch"},
 		Logger:    slog.New(slog.DiscardHandler),
 	}, set)
