@@ -86,7 +86,8 @@ func TestDBusExplain(t *testing.T) {
 	t.Parallel()
 	want := interfaces.ExplainReply{
 		ID: anID, Unit: "u", Image: "i", Command: []string{"c"}, Rules: []string{"r"},
-		Properties: []interfaces.UnitProperty{{Name: "Type", Value: "notify"}},
+		Properties:    []interfaces.UnitProperty{{Name: "Type", Value: "notify"}},
+		EngineCommand: []string{"/usr/bin/podman", "run"}, Document: []interfaces.UnitProperty{{Name: "user", Value: "1"}},
 	}
 	b := startBus(t, &fakeCore{explain: func(p interfaces.LaunchParameters) (interfaces.ExplainReply, error) {
 		return want, nil

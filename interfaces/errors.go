@@ -125,17 +125,22 @@ func (e *TooManySidecarsError) Error() string {
 	return fmt.Sprintf("too many sidecars: the agent may have %d", e.Limit)
 }
 
-// LaunchFailedError says how the process ended, and what it wrote last.
+// LaunchFailedError says which part of the launch failed, how the process ended, and what it
+// wrote last.
 type LaunchFailedError struct {
-	ExitCode   *int64   `json:"exitCode,omitempty"`
-	ExitSignal *string  `json:"exitSignal,omitempty"`
-	Output     []string `json:"output"`
+	Phase      *LaunchPhase `json:"phase,omitempty"`  // nil: not known
+	Reason     *string      `json:"reason,omitempty"` // in words, if sidecar-launch knows it
+	ExitCode   *int64       `json:"exitCode,omitempty"`
+	ExitSignal *string      `json:"exitSignal,omitempty"`
+	Output     []string     `json:"output"`
 }
 
 func (e *LaunchFailedError) Unwrap() error { return ErrLaunchFailed }
 func (e *LaunchFailedError) Error() string {
 	how := "could not be started"
 	switch {
+	case e.Phase != nil && *e.Phase != PhasePayload && e.Reason != nil:
+		how = "in " + string(*e.Phase) + ": " + *e.Reason
 	case e.ExitSignal != nil:
 		how = "ended by " + *e.ExitSignal
 	case e.ExitCode != nil:

@@ -26,6 +26,9 @@ type ExplainReply struct {
 	Command    []string       `json:"command"`
 	Rules      []string       `json:"rules"`
 	Properties []UnitProperty `json:"properties"`
+
+	EngineCommand []string       `json:"engineCommand"`
+	Document      []UnitProperty `json:"document"` // keys and values; lists and structures as JSON
 }
 
 // ListParameters are the selectors of List; nil selects everything.

@@ -27,6 +27,20 @@ const (
 	StateFailed   SidecarState = "failed"   // ended by itself or could not be started
 )
 
+// LaunchPhase is the part of a launch that failed.
+type LaunchPhase string
+
+// Phases of a launch.
+const (
+	PhasePreparation LaunchPhase = "preparation" // sidecar-launch could not prepare what the container needs
+	PhaseEngine      LaunchPhase = "engine"      // the container could not be made
+	PhasePayload     LaunchPhase = "payload"     // the program could not be run, or ended before it was ready
+	PhaseReadiness   LaunchPhase = "readiness"   // the program ran, and could not be made ready
+)
+
+// LaunchPhases lists the phases in their order.
+var LaunchPhases = []LaunchPhase{PhasePreparation, PhaseEngine, PhasePayload, PhaseReadiness}
+
 // SidecarStates lists the states in the order of a life.
 var SidecarStates = []SidecarState{StateStarting, StateReady, StateStopping, StateFailed}
 

@@ -152,8 +152,7 @@ func (c *Core) recordedNamespace(ctx context.Context, id interfaces.ID) *string 
 	defer func() { <-over }()
 	unit, err := c.Units.Get(ctx, id.Unit())
 	if err == nil {
-		r, _ := c.records.of(unit)
-		return r.Context.NetworkNamespace
+		return c.records.of(unit).context.NetworkNamespace
 	}
 	if launch := c.locks.launching(id); launch != nil {
 		return launch.netns
@@ -173,8 +172,7 @@ func (c *Core) sameAsTold(s subject, u systemd.Unit) error {
 	if s.by.By != ByPolkit {
 		return nil
 	}
-	r, _ := c.records.of(u)
-	if text(r.Context.NetworkNamespace) != text(s.netns) {
+	if text(c.records.of(u).context.NetworkNamespace) != text(s.netns) {
 		return errMoved
 	}
 	return nil

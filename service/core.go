@@ -3,7 +3,6 @@ package service
 import (
 	"context"
 	"log/slog"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -84,7 +83,6 @@ type Config struct {
 // same time.
 type Core struct {
 	Config
-	engine    engine
 	policy    atomic.Pointer[policy.Set]
 	questions questions
 	locks     idLocks
@@ -104,7 +102,6 @@ type Core struct {
 func New(config Config, set *policy.Set) *Core {
 	c := &Core{
 		Config:  config,
-		engine:  podman{path: config.Podman, init: filepath.Join(filepath.Dir(config.Launcher), "sidecar-init"), seccomp: config.Seccomp, syslog: config.Syslog, lsm: config.Confinement},
 		starts:  newSlots(config.Starts),
 		stops:   newSlots(2 * config.Starts),
 		lists:   newSlots(config.Starts),

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/document"
+	"tripleo.io/sidecar/service/engine"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/systemd"
 )
@@ -29,6 +31,8 @@ type job struct {
 	mode     interfaces.LaunchMode
 	timeout  time.Duration // of the unit's start
 
+	document   *document.Document // of the unit
+	engine     engine.Engine      // of the document
 	properties []systemd.Property // of the unit
 	old        bool               // there is a unit to replace
 	begun      bool               // the start has begun, and may have made a unit
@@ -95,6 +99,10 @@ func (c *Core) plan(caller Caller, agent string, netns *string, p interfaces.Lau
 		}
 	}
 	j := newJob(agent, netns, p, decision)
+	j.document = c.newDocument(j)
+	if j.engine, err = engine.Of(j.document.Engine); err != nil {
+		return nil, err
+	}
 	j.properties, err = c.properties(j)
 	return j, err
 }

@@ -22,6 +22,15 @@ func (c *Core) Explain(ctx context.Context, caller Caller, p interfaces.LaunchPa
 		Image:   j.decision.Profile.Image,
 		Command: slices.Concat(j.decision.Profile.Command, p.Arguments),
 		Rules:   j.decision.Rules,
+
+		EngineCommand: j.engine.Command(j.document),
+	}
+	fields, err := j.document.Fields()
+	if err != nil {
+		return interfaces.ExplainReply{}, err
+	}
+	for _, field := range fields {
+		reply.Document = append(reply.Document, interfaces.UnitProperty{Name: field[0], Value: field[1]})
 	}
 	for _, property := range j.properties {
 		reply.Properties = append(reply.Properties, interfaces.UnitProperty{

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/launch"
 	"tripleo.io/sidecar/service/lsm"
 	"tripleo.io/sidecar/service/systemd"
@@ -65,24 +66,25 @@ func TestLaunchFailedNamesDenials(t *testing.T) {
 func TestLaunchOverWhatTheEngineLeft(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		stumbles, starts int
+		failures, starts int
 		code             int32
-		result           string // systemd's, if it is another one than of the exit code
-		status           string // of the unit
+		result           string                 // systemd's, if it is another one than of the exit code
+		phase            interfaces.LaunchPhase // that sidecar-launch has told systemd, if it did
 		fails            bool
 	}{
-		"it stumbles once":         {stumbles: 1, code: 125, starts: 2},
-		"it stumbles twice":        {stumbles: 2, code: 125, starts: 2, fails: true},
-		"sidecar-launch failed":    {stumbles: 1, code: 125, status: launch.FormatFailure(errors.New("no pid directory")), starts: 1, fails: true},
-		"the program fails":        {stumbles: 1, code: 1, starts: 1, fails: true},
-		"the program is missing":   {stumbles: 1, code: 127, starts: 1, fails: true},
-		"it failed in another way": {stumbles: 1, code: 125, result: "resources", starts: 1, fails: true},
+		"the engine fails once":      {failures: 1, phase: interfaces.PhaseEngine, code: 125, starts: 2},
+		"the engine fails twice":     {failures: 2, phase: interfaces.PhaseEngine, code: 125, starts: 2, fails: true},
+		"the preparation fails":      {failures: 1, phase: interfaces.PhasePreparation, code: 125, starts: 1, fails: true},
+		"the program is missing":     {failures: 1, phase: interfaces.PhasePayload, code: 127, starts: 1, fails: true},
+		"the program fails":          {failures: 1, code: 1, starts: 1, fails: true},
+		"the engine's time was over": {failures: 1, phase: interfaces.PhaseEngine, code: 125, result: "timeout", starts: 1, fails: true},
+		"it has no pid file":         {failures: 1, phase: interfaces.PhaseReadiness, code: 143, starts: 1, fails: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newFakeHost(t)
 			h.units.OnStart = func(string, []systemd.Property) systemd.Outcome {
-				if h.starts() > c.stumbles {
+				if h.starts() > c.failures {
 					return systemd.Outcome{}
 				}
 				o := systemd.FailedWith(c.code)
@@ -90,13 +92,19 @@ func TestLaunchOverWhatTheEngineLeft(t *testing.T) {
 				o.Change = func(u *systemd.Unit) {
 					fail(u)
 					u.Result = cmp.Or(c.result, u.Result)
-					u.StatusText = c.status
+					if c.phase != "" {
+						u.StatusText = launch.FormatFailure(c.phase, errors.New("because"))
+					}
 				}
 				return o
 			}
 			_, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor("net-1"))
-			if c.fails != errors.Is(err, interfaces.ErrLaunchFailed) || !c.fails && err != nil {
+			if c.fails != (errors.Is(err, interfaces.ErrLaunchFailed) || errors.Is(err, interfaces.ErrNotReady)) || !c.fails && err != nil {
 				t.Errorf("error %v", err)
+			}
+			var failed *interfaces.LaunchFailedError
+			if errors.As(err, &failed) && (failed.Phase == nil || *failed.Phase != cmp.Or(c.phase, interfaces.PhasePayload)) {
+				t.Errorf("it failed in %v, want %q", failed.Phase, c.phase)
 			}
 			diff(t, "starts", c.starts, h.starts())
 		})
@@ -255,7 +263,10 @@ func TestLaunchTooLongForAUnit(t *testing.T) {
 	if _, err := h.core.Explain(t.Context(), dhcpAgent(), dnsmasqFor("n", filled...)); err != nil {
 		t.Errorf("60 kB of '<': %v", err)
 	}
-	_, err := record{Context: interfaces.Context{Arguments: []string{strings.Repeat(`\`, maxString/2)}}}.environment()
+	d := document.New(interfaces.Context{Arguments: []string{strings.Repeat(`\`, 64<<10)}}, nil, document.Plan{
+		ID: "a.b.0123456789ab", PIDNamespace: document.Private,
+	})
+	_, err := h.core.properties(&job{document: d})
 	var invalid *interfaces.InvalidParameterError
 	if !errors.As(err, &invalid) || invalid.Parameter != "arguments" {
 		t.Errorf("64 kB of backslashes, which JSON doubles: %v, want invalid arguments", err)

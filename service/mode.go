@@ -3,11 +3,11 @@ package service
 import (
 	"context"
 	"errors"
-	"path"
 	"reflect"
 	"strings"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/systemd"
 )
@@ -31,7 +31,7 @@ func (j *job) standIn(adopted bool) *interfaces.StandIn {
 	}
 	s := &interfaces.StandIn{Adopted: adopted, PIDFiles: []string{}}
 	for _, file := range j.decision.PIDFiles {
-		s.PIDFiles = append(s.PIDFiles, path.Join(file.Root, file.Path))
+		s.PIDFiles = append(s.PIDFiles, document.File(file).String())
 	}
 	return s
 }
@@ -70,11 +70,11 @@ func (c *Core) leave(j *job, old systemd.Unit) (*interfaces.Sidecar, error) {
 // process is in the namespace that has the context's name by now: an agent that
 // deletes a network and makes it again gives another one the same name.
 func (c *Core) sameLaunch(u systemd.Unit, j *job) bool {
-	r, ok := recordOf(u)
-	if !ok || !reflect.DeepEqual(r.Context, j.context) {
+	r := recordOf(u)
+	if !r.ok || !reflect.DeepEqual(r.context, j.context) {
 		return false
 	}
-	pid := runtimeOf(u).ProcessID
+	pid := runtimeOf(u, r.engine).ProcessID
 	if j.context.NetworkNamespace == nil || pid == nil {
 		return true
 	}

@@ -82,7 +82,7 @@ func (c *Core) stopLocked(ctx context.Context, id interfaces.ID, about subject, 
 		return interfaces.StopReply{}, missing(ctx, id, "stop the unit", err)
 	}
 	var reply interfaces.StopReply
-	reply.ExitCode, reply.ExitSignal = exitOf(unit)
+	reply.ExitCode, reply.ExitSignal = exitOf(unit, recordOf(unit).engine)
 	return reply, nil
 }
 
@@ -147,7 +147,7 @@ func (c *Core) signal(ctx context.Context, id interfaces.ID, about subject, sign
 	if err := c.sameAsTold(about, unit); err != nil {
 		return err
 	}
-	pid := runtimeOf(unit).ProcessID
+	pid := runtimeOf(unit, c.records.of(unit).engine).ProcessID
 	if pid == nil {
 		return noSuchSidecar(id) // it has no process that could get a signal
 	}

@@ -4,6 +4,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/engine"
 	"tripleo.io/sidecar/service/launch"
 	"tripleo.io/sidecar/service/systemd"
 )
@@ -12,18 +13,19 @@ import (
 // be a sidecar's.
 func (c *Core) sidecar(u systemd.Unit) interfaces.Sidecar {
 	id, _ := interfaces.ParseUnit(u.Name)
-	s := interfaces.Sidecar{ID: id.String(), Runtime: runtimeOf(u)}
+	r := c.records.of(u)
+	s := interfaces.Sidecar{ID: id.String(), Runtime: runtimeOf(u, r.engine)}
 	s.Runtime.Frozen = s.Runtime.ProcessID != nil && c.Frozen(u.InvocationID, int(*s.Runtime.ProcessID))
-	if r, ok := c.records.of(u); ok {
-		s.Context = &r.Context
-		s.Runtime.Image = r.Image
+	if r.ok {
+		s.Context = &r.context
+		s.Runtime.Image = r.image
 		profile, ok := c.policy.Load().Profile(id.Profile)
-		s.Runtime.ImageOutdated = ok && profile.Image != r.Image
+		s.Runtime.ImageOutdated = ok && profile.Image != r.image
 	}
 	return s
 }
 
-func runtimeOf(u systemd.Unit) interfaces.Runtime {
+func runtimeOf(u systemd.Unit, e engine.Engine) interfaces.Runtime {
 	r := interfaces.Runtime{
 		State:        stateOf(u),
 		Unit:         u.Name,
@@ -37,7 +39,7 @@ func runtimeOf(u systemd.Unit) interfaces.Runtime {
 	}
 	if r.State == interfaces.StateFailed {
 		r.ExitedUSec = known(int64(u.ExitedUSec))
-		r.ExitCode, r.ExitSignal = exitOf(u)
+		r.ExitCode, r.ExitSignal = exitOf(u, e)
 		r.Result = known(u.Result)
 	}
 	return r
@@ -74,15 +76,14 @@ const (
 	cldDumped = 3
 )
 
-// exitOf says how the unit's main process ended. The main process is conmon,
-// which exits with the payload's code, or with 128 plus the signal that ended the
-// payload. Both are nil if no process ran or it runs still.
-func exitOf(u systemd.Unit) (code *int64, signal *string) {
+// exitOf says how the unit's main process ended, as its engine reads it. Both are nil if no
+// process ran or it runs still.
+func exitOf(u systemd.Unit, e engine.Engine) (code *int64, signal *string) {
 	status := int64(u.ExecMainStatus)
 	switch u.ExecMainCode {
 	case cldExited:
-		if status > 128 && status < 128+65 {
-			signal = known(unix.SignalName(unix.Signal(status - 128)))
+		if number := e.Signal(int(status)); number != 0 {
+			signal = known(unix.SignalName(unix.Signal(number)))
 		}
 		return &status, signal
 	case cldKilled, cldDumped:

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/launch"
 	"tripleo.io/sidecar/service/lsm"
 	"tripleo.io/sidecar/service/systemd"
 )
@@ -13,11 +14,13 @@ import (
 // settlePoll is how often a unit is read whose job is out of sight.
 const settlePoll = 100 * time.Millisecond
 
-// start starts the unit, and once more if the engine stumbled over what an earlier
-// one left: the failed unit has cleaned that up.
+// start starts the unit, and once more if the engine failed: it does that over what an
+// earlier unit left, and the failed unit has cleaned that up. A start that was out of time has
+// had its try.
 func (c *Core) start(ctx context.Context, j *job) (systemd.Unit, error) {
 	unit, err := c.startOnce(ctx, j)
-	if err == nil || !c.engine.stumbled(unit) || ctx.Err() != nil {
+	phase, _ := launch.ParseFailure(unit.StatusText)
+	if err == nil || phase != interfaces.PhaseEngine || unit.Result != "exit-code" || ctx.Err() != nil {
 		return unit, err
 	}
 	c.Logger.Warn("the engine failed; it is tried once more", "unit", unit.Name, "error", err)
@@ -87,8 +90,14 @@ func (c *Core) failure(ctx context.Context, j *job, unit systemd.Unit) error {
 	if unit.Result == "timeout" {
 		return &interfaces.NotReadyError{TimeoutUSec: j.timeout.Microseconds()}
 	}
-	code, signal := exitOf(unit)
-	return &interfaces.LaunchFailedError{ExitCode: code, ExitSignal: signal}
+	failed := &interfaces.LaunchFailedError{}
+	failed.ExitCode, failed.ExitSignal = exitOf(unit, j.engine)
+	phase, reason := launch.ParseFailure(unit.StatusText)
+	if phase == "" && (failed.ExitCode != nil || failed.ExitSignal != nil) {
+		phase = interfaces.PhasePayload
+	}
+	failed.Phase, failed.Reason = known(phase), known(reason)
+	return failed
 }
 
 const (

@@ -1,20 +1,21 @@
 package service
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
-	"tripleo.io/sidecar/service/launch"
+	"tripleo.io/sidecar/service/document"
+	"tripleo.io/sidecar/service/engine"
+	"tripleo.io/sidecar/service/lsm"
+	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/systemd"
 )
-
-// successStatus are the exit codes of a payload that was told to end: 128 plus
-// SIGHUP, SIGINT, SIGKILL and SIGTERM. A foreign kill is a stop, not a failure; of
-// these systemd itself takes all but SIGKILL for one (systemd.service(5)).
-var successStatus = []int32{129, 130, 137, 143}
 
 // A payload's entries in the journal beyond logBurst in logInterval are counted
 // instead of kept. journald raises that by the free disk space, some three times on
@@ -25,39 +26,26 @@ const (
 	logBurst    = 1000
 )
 
-// properties makes the unit of a job. It is pure: the same job gives the same
-// unit. The properties are those of org.freedesktop.systemd1(5), all known to
-// systemd 252.
+// properties makes the unit of a job. The properties are those of
+// org.freedesktop.systemd1(5), all known to systemd 252.
 func (c *Core) properties(j *job) ([]systemd.Property, error) {
-	plan, err := launch.Encode(planOf(j))
-	if err != nil {
-		return nil, fmt.Errorf("the launch plan: %w", err)
+	environment, err := j.document.Encode()
+	var tooLong *document.TooLongError
+	if errors.As(err, &tooLong) {
+		return nil, &interfaces.InvalidParameterError{Parameter: "arguments", Reason: err.Error()}
 	}
-	if plan = unitSafe.Replace(plan); len(plan) >= maxString {
-		return nil, tooLong(len(plan))
-	}
-	r := record{Context: j.context, Image: j.decision.Profile.Image}
-	environment, err := r.environment()
 	if err != nil {
 		return nil, err
 	}
-	return slices.Concat(
-		identity(j, environment),
-		c.lifecycle(j, plan),
-		resources(j),
-	), nil
+	return slices.Concat(identity(j, environment), c.lifecycle(j), resources(j)), nil
 }
 
-// unitSafe writes the characters of a JSON text that do not survive in a unit's
-// command before systemd 254 (see launch.EncodeWords) in the way of JSON.
-var unitSafe = strings.NewReplacer("$", `\u0024`, ";", `\u003b`, "`", `\u0060`)
-
 // identity is what people and tools see of the unit.
-func identity(j *job, environment string) []systemd.Property {
+func identity(j *job, environment []string) []systemd.Property {
 	return []systemd.Property{
 		systemd.String("Description", fmt.Sprintf("%s for %s: %s", j.context.Profile, j.context.Agent, printable(j.decision.Key))),
 		systemd.String("Slice", sliceOf(j.id.Agent)),
-		systemd.Strings("Environment", environment),
+		systemd.Strings("Environment", environment...),
 		systemd.String("SyslogIdentifier", j.context.Profile),
 		// A "<0>" on standard output would be an emergency, which journald shows on every
 		// terminal of the host. (By syslog(3) a payload can still do that, see SECURITY.md.)
@@ -73,17 +61,17 @@ func identity(j *job, environment string) []systemd.Property {
 // lifecycle is how the unit starts, becomes ready, ends and is cleaned up.
 // sidecar-launch says READY=1 when the sidecar is ready, so the start job ends then,
 // and a restart by systemd waits for the same.
-func (c *Core) lifecycle(j *job, plan string) []systemd.Property {
-	exec := append([]string{c.Launcher, "exec", plan, "--"}, launch.EncodeWords(c.engine.start(j))...)
-	clean := append([]string{c.Launcher, "clean", plan, "--"}, launch.EncodeWords(slices.Concat(c.engine.clean(j), []string{"--"}, c.engine.aside(j)))...)
+func (c *Core) lifecycle(j *job) []systemd.Property {
 	return []systemd.Property{
 		systemd.String("Type", "notify"),
 		systemd.String("NotifyAccess", "all"),
 		systemd.Bool("Delegate", true),
 		systemd.String("KillMode", "mixed"),
-		systemd.ExecStart(exec),
-		systemd.ExecStopPost(clean),
-		systemd.SuccessExitStatus(successStatus...),
+		systemd.ExecStart([]string{c.Launcher, "exec"}),
+		systemd.ExecStopPost([]string{c.Launcher, "clean"}),
+		// A kill from outside is a stop, not a failure. Of these systemd itself takes all but
+		// SIGKILL for one (systemd.service(5)).
+		systemd.SuccessExitStatus(j.engine.Stopped()...),
 		systemd.String("OOMPolicy", "stop"),
 		systemd.Duration("TimeoutStartUSec", j.timeout),
 		systemd.Duration("TimeoutStopUSec", stopTimeout),
@@ -111,39 +99,71 @@ func resources(j *job) []systemd.Property {
 	return properties
 }
 
-// planOf tells sidecar-launch what to pin and what to wait for.
-func planOf(j *job) launch.Plan {
-	user, profile := j.decision.User, j.decision.Profile
-	plan := launch.Plan{
-		ID: j.id.String(), User: user.UID, Group: user.GID,
-		PIDNamespace: profile.PIDNamespace, Daemonizes: profile.Daemonizes, TimeoutUSec: j.timeout.Microseconds(),
+// newDocument returns the document of a job's unit.
+func (c *Core) newDocument(j *job) *document.Document {
+	decision, profile := j.decision, j.decision.Profile
+	plan := document.Plan{
+		ID: j.id.String(), Engine: engine.Podman, Program: c.Podman,
+		Image: profile.Image, Command: profile.Command,
+		Environment: profile.EnvironmentOf(decision.User), User: decision.User.UID, Group: decision.User.GID,
+		Capabilities: profile.Capabilities, PIDNamespace: profile.PIDNamespace,
+		Seccomp: c.filter(profile.Seccomp), Tmpfs: decision.Tmpfs(),
+		TimeoutUSec: j.timeout.Microseconds(),
 	}
-	if j.context.NetworkNamespace != nil {
-		plan.NetworkNamespace = *j.context.NetworkNamespace
-		if slices.Contains(profile.Capabilities, "NET_ADMIN") {
-			plan.Links = &launch.Links{Action: j.decision.Agent.LinkedNamespaces, Own: j.decision.Agent.NetworkNamespaces}
-		}
-	}
-	for _, m := range j.decision.Mounts {
-		pinned := launch.Mount{Root: m.Root, Path: m.Path, Writable: m.Writable, Private: m.Private, Optional: m.Optional, Given: m.Given()}
+	for _, m := range decision.Mounts {
+		mount := document.Mount{Root: m.Root, Path: m.Path, Writable: m.Writable, Private: m.Private, Optional: m.Optional, Given: m.Given()}
 		if m.Root == "" && m.Target != m.Path {
-			pinned.Target = m.Target
+			mount.Target = m.Target
 		}
-		plan.Mounts = append(plan.Mounts, pinned)
+		plan.Mounts = append(plan.Mounts, mount)
 	}
-	if look := j.decision.Configuration; look != nil {
-		plan.Configuration = &launch.Configuration{
-			File: launch.File{Root: look.File.Root, Path: look.File.Path}, Refused: look.Refused, PIDFile: look.PIDFile,
-		}
+	if look := decision.Configuration; look != nil {
+		plan.Configuration = &document.Configuration{File: document.File(look.File), Refused: look.Refused, PIDFile: look.PIDFile}
 	}
-	for _, f := range j.decision.PIDFiles {
-		plan.PIDFiles = append(plan.PIDFiles, launch.File{Root: f.Root, Path: f.Path})
+	for _, f := range decision.PIDFiles {
+		plan.PIDFiles = append(plan.PIDFiles, document.File(f))
 	}
-	if s := j.decision.Socket; s != nil {
-		plan.Socket = &launch.File{Root: s.Root, Path: s.Path}
+	if s := decision.Socket; s != nil {
+		plan.Socket = new(document.File(*s))
 	}
-	return plan
+	if profile.Daemonizes {
+		plan.Init = filepath.Join(filepath.Dir(c.Launcher), "sidecar-init")
+	}
+	if _, err := os.Stat(c.Syslog); err == nil && profile.Syslog { // a host without journald's socket does without
+		plan.Syslog = c.Syslog
+	}
+	if j.context.NetworkNamespace != nil && slices.Contains(profile.Capabilities, "NET_ADMIN") {
+		plan.Links = &document.Links{Action: decision.Agent.LinkedNamespaces, Own: decision.Agent.NetworkNamespaces}
+	}
+	host := c.Confinement()
+	if host.AppArmor.Wanted() {
+		plan.AppArmor = lsm.Profile
+	}
+	if host.SELinux.On {
+		plan.SELinuxLevel = decision.Agent.SELinuxLevel
+	}
+	if host.SELinux.Labelled {
+		plan.SELinuxType = lsm.PayloadType
+	}
+	return document.New(j.context, decision.Arguments, plan)
 }
+
+// filter returns the path of the filter of system calls, "" for the engine's own.
+func (c *Core) filter(choice string) string {
+	switch choice {
+	case policy.SeccompDefault:
+		return ""
+	case "":
+		return c.Seccomp
+	case policy.SeccompNetfilter:
+		return SeccompNetfilter(c.Seccomp)
+	}
+	return choice
+}
+
+// SeccompNetfilter returns the path of the filter that lets NETLINK_NETFILTER through,
+// too: it lies beside the service's own.
+func SeccompNetfilter(own string) string { return strings.TrimSuffix(own, ".json") + "-netfilter.json" }
 
 func sliceOf(agent string) string { return "sidecar-" + agent + ".slice" }
 

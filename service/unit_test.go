@@ -58,7 +58,8 @@ func section(t *testing.T, archive *txtar.Archive, name string) *txtar.File {
 	return nil
 }
 
-// explained returns what Explain says of a request, one line a property.
+// explained returns what Explain says of a request: one line a property, then one line for
+// each word of the engine's command.
 func explained(t *testing.T, agent string, request []byte) string {
 	t.Helper()
 	var p interfaces.LaunchParameters
@@ -74,6 +75,10 @@ func explained(t *testing.T, agent string, request []byte) string {
 	fmt.Fprintf(&text, "[%s]\n", reply.Unit)
 	for _, property := range reply.Properties {
 		fmt.Fprintf(&text, "%s=%s\n", property.Name, property.Value)
+	}
+	text.WriteString("[engine]\n")
+	for _, word := range reply.EngineCommand {
+		text.WriteString(word + "\n")
 	}
 	return text.String()
 }

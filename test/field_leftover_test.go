@@ -4,8 +4,10 @@ package test
 
 import (
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"tripleo.io/sidecar/interfaces"
 )
@@ -52,7 +54,10 @@ func TestFieldPausedContainer(t *testing.T) {
 func forgetContainers(t *testing.T) {
 	run(t, "systemctl", "stop", "sidecar-clean.service")
 	run(t, "rm", "-f", "/run/libpod/alive", "/run/libpod/alive.lck")
-	run(t, "podman", "rm", "-f", "-a")
+	// Its first call after that makes all locks again, and can find one taken.
+	eventually(t, 10*time.Second, "podman removes every container", func() bool {
+		return exec.Command("podman", "rm", "-f", "-a").Run() == nil
+	})
 	run(t, "systemctl", "start", "sidecar-clean.service")
 }
 

@@ -122,7 +122,7 @@ func TestFieldMissingPIDDirectory(t *testing.T) {
 	p.Arguments[0] = "--pid-file=" + directory(t) + "/missing/pid"
 	id := checkFailure(t, tester, p, 125, "/missing: does not exist")
 	unit := get(t, tester, id).Runtime.Unit
-	if got := show(t, unit, "StatusText"); !strings.HasPrefix(got, "Failed: ") || !strings.Contains(got, "/missing") {
+	if got := show(t, unit, "StatusText"); !strings.HasPrefix(got, "Failed in preparation: ") || !strings.Contains(got, "/missing") {
 		t.Errorf("the unit's status is %q", got)
 	}
 	starts := slices.DeleteFunc(entriesSince(t, since, "UNIT="+unit), func(e entry) bool { return !strings.HasPrefix(e.text("MESSAGE"), "Starting ") })

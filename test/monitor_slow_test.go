@@ -24,13 +24,15 @@ func decoys(t *testing.T, n int) {
 Type=oneshot
 RemainAfterExit=yes
 ExecStart=/bin/true
-Environment="SIDECAR_RECORD={\"context\":{\"agent\":\"tester\",\"profile\":\"probe\",\"arguments\":[]},\"image\":\"` + image + `\"}"
+Environment="SIDECAR_CONTEXT={\"agent\":\"tester\",\"profile\":\"probe\",\"arguments\":[]}"
+Environment="SIDECAR_PLAN={\"id\":\"%s\",\"engine\":\"podman\",\"image\":\"` + image + `\",\"pidNamespace\":\"private\"}"
 `
 	var names []string
 	for i := range n {
-		name := fmt.Sprintf("sidecar-%s.probe.%012x.service", tester, i)
+		id := fmt.Sprintf("%s.probe.%012x", tester, i)
+		name := "sidecar-" + id + ".service"
 		file := filepath.Join("/run/systemd/system", name)
-		if err := os.WriteFile(file, []byte(unit), 0o644); err != nil {
+		if err := os.WriteFile(file, fmt.Appendf(nil, unit, id), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = os.Remove(file) })

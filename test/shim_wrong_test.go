@@ -104,7 +104,7 @@ func TestShimWithoutTheImageSaysSo(t *testing.T) {
 	s := withShimAgent(t, profileFiles()["ghost"])
 	namespace(t, "t-ghost")
 	r := wait(t, s.command(t, "t-ghost", "", "radvd", "--pid-file="+directory(t)+"/pid"))
-	checkWrong(t, "image missing", r, 125, "localhost/no-such-image:1", "radvd: sidecar: the container could not be made (exit code 125): is the profile's image on the host")
+	checkWrong(t, "image missing", r, 125, "localhost/no-such-image:1", "radvd: sidecar: the container could not be made: is the profile's image on the host")
 }
 
 func TestShimOnAFullDiskSaysSo(t *testing.T) {

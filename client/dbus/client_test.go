@@ -52,7 +52,7 @@ type methodCase struct {
 // methodCases are of every method, by its name on D-Bus.
 func methodCases() map[string]methodCase {
 	sidecar := sidecarWith(id, interfaces.StateReady, 42)
-	explained := interfaces.ExplainReply{ID: id, Unit: "u", Image: "i", Command: []string{"c"}, Rules: []string{}, Properties: []interfaces.UnitProperty{{Name: "Type", Value: "notify"}}}
+	explained := interfaces.ExplainReply{ID: id, Unit: "u", Image: "i", Command: []string{"c"}, Rules: []string{}, Properties: []interfaces.UnitProperty{{Name: "Type", Value: "notify"}}, EngineCommand: []string{"e", "c"}, Document: []interfaces.UnitProperty{{Name: "user", Value: "1"}}}
 	profile := interfaces.Profile{Name: "dnsmasq", Command: []string{}, Arguments: []string{"--x"}}
 	ended := interfaces.StopReply{ExitCode: new(int64(143)), ExitSignal: new("SIGTERM")}
 	launch := interfaces.LaunchParameters{Profile: "dnsmasq", Arguments: []string{"--a", "\xff"}, Agent: new("neutron-dhcp"), TimeoutUSec: new(int64(7))}

@@ -1,15 +1,14 @@
 // Sidecar-launch is the part of a sidecar's unit that runs as root on the host,
 // around the container engine. People do not call it; units do:
 //
-//	sidecar-launch exec PLAN -- PROGRAM [ARGUMENT...]   ExecStart
-//	sidecar-launch clean PLAN -- PROGRAM [ARGUMENT...] [-- PROGRAM [ARGUMENT...]]  ExecStopPost
-//	sidecar-launch sweep                                sidecar-clean.service
+//	sidecar-launch exec     ExecStart
+//	sidecar-launch clean    ExecStopPost
+//	sidecar-launch sweep    sidecar-clean.service
 //	sidecar-launch version
 //
-// PLAN is the JSON text that [launch.Encode] writes, itself, not a file. PROGRAM
-// and its arguments are written as [launch.EncodeWords] does. The exit status is
-// 125 when sidecar-launch fails, with one line on standard error that begins with
-// "sidecar-launch: "; exec ends with that of PROGRAM if it starts nothing.
+// exec and clean read the unit's document from the environment (package document). The exit
+// status is 125 when sidecar-launch fails, with one line on standard error that begins with
+// "sidecar-launch: "; exec ends with that of the engine's program if that starts nothing.
 package main
 
 import (
@@ -19,12 +18,13 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
-	"unsafe"
 
+	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/document"
+	"tripleo.io/sidecar/service/engine"
 	"tripleo.io/sidecar/service/launch"
 )
 
@@ -56,37 +56,37 @@ func complain(err error) {
 }
 
 func run(args []string) error {
-	if len(args) == 1 && args[0] == "version" {
+	if len(args) != 1 {
+		return errUsage
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	switch args[0] {
+	case "version":
 		fmt.Println(version)
 		return nil
-	}
-	if len(args) == 1 && args[0] == "sweep" {
-		ctx, stop := untilTold()
-		defer stop()
+	case "sweep":
 		return launch.Launcher{}.Sweep(ctx)
-	}
-	if len(args) < 2 {
-		return errors.New("usage: sidecar-launch exec PLAN -- PROGRAM [ARGUMENT...] | clean PLAN -- PROGRAM [ARGUMENT...] | sweep | version")
-	}
-	plan, err := launch.Decode(args[1])
-	if err != nil {
-		return err
-	}
-	rest := args[2:]
-	if len(rest) < 2 || rest[0] != "--" {
-		return fmt.Errorf("wrong command or arguments: %.100q", args[0])
-	}
-	argv, err := launch.DecodeWords(rest[1:])
-	if err != nil {
-		return err
-	}
-	switch args[0] {
 	case "exec":
-		return start(plan, argv)
+		return withDocument(func(d *document.Document, e engine.Engine) error { return start(ctx, d, e) })
 	case "clean":
-		return clean(plan, argv)
+		return withDocument(func(d *document.Document, e engine.Engine) error { return clean(ctx, d, e) })
 	}
-	return fmt.Errorf("wrong command or arguments: %.100q", args[0])
+	return errUsage
+}
+
+var errUsage = errors.New("usage: sidecar-launch exec | clean | sweep | version")
+
+func withDocument(do func(*document.Document, engine.Engine) error) error {
+	d, err := document.Decode(os.Environ())
+	if err != nil {
+		return err
+	}
+	e, err := engine.Of(d.Engine)
+	if err != nil {
+		return err
+	}
+	return do(&d, e)
 }
 
 // clean takes the pins away, and then what the engine left. The pins go first:
@@ -94,15 +94,9 @@ func run(args []string) error {
 // us with it when systemd's time is up.
 //
 // If the removal fails, sidecar-clean.service tries again until it works.
-func clean(plan launch.Plan, argv []string) error {
-	var aside []string
-	if end := slices.Index(argv, "--"); end > 0 {
-		argv, aside = argv[:end], argv[end+1:]
-	}
-	ctx, stop := untilTold()
-	defer stop()
-	err := errors.Join(launch.Launcher{}.Clean(plan.ID), launch.ExtendTimeout(os.Getenv("NOTIFY_SOCKET"), cleanLimit))
-	removeErr := launch.Launcher{}.Remove(ctx, plan.ID, argv, aside)
+func clean(ctx context.Context, d *document.Document, e engine.Engine) error {
+	err := errors.Join(launch.Launcher{}.Clean(d.ID), launch.ExtendTimeout(os.Getenv("NOTIFY_SOCKET"), cleanLimit))
+	removeErr := launch.Launcher{}.Remove(ctx, d.ID, e.Removal(d), e.Rename(d))
 	if removeErr != nil {
 		removeErr = errors.Join(removeErr, startSweep())
 	}
@@ -127,37 +121,24 @@ func startSweep() error {
 	return nil
 }
 
-// untilTold returns a context that ends when systemd tells us to end.
-func untilTold() (context.Context, context.CancelFunc) {
-	return signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-}
-
-// start starts the program and waits. When systemd gives up a start that has no
-// main process yet, it sends SIGTERM. So does who stops or kills the unit meanwhile:
-// that is not the engine's failure, whatever the engine makes of it, and is not to be
-// repaired by another try.
-func start(plan launch.Plan, argv []string) error {
-	ctx, stop := untilTold()
-	defer stop()
-	hideArguments()
-	err := launch.Launcher{}.Run(ctx, plan, argv, os.Environ(), complain)
+// start starts the payload and waits until it is ready. When systemd gives up a start that
+// has no main process yet, it sends SIGTERM. So does a Stop meanwhile: that is not the engine's
+// failure, whatever the engine makes of it, and must not be repaired by another try.
+func start(ctx context.Context, d *document.Document, e engine.Engine) error {
+	err := launch.Launcher{}.Run(ctx, d, e.Command(d), os.Environ(), complain)
 	if err != nil && ctx.Err() != nil {
 		return &launch.ExitError{Code: 128 + int(syscall.SIGTERM)}
 	}
 	var exit *launch.ExitError
-	if err != nil && !errors.As(err, &exit) && !errors.Is(err, launch.ErrMainEnded) && !errors.Is(err, launch.ErrUnread) {
-		// Shown by systemctl status, and read by the service: another try would not help.
-		_ = launch.Notify(os.Getenv("NOTIFY_SOCKET"), "STATUS="+launch.FormatFailure(err), time.Second)
+	var failure *launch.Failure
+	socket := os.Getenv("NOTIFY_SOCKET")
+	switch {
+	case errors.As(err, &exit) && e.Failed(exit.Code):
+		_ = launch.NotifyFailure(socket, interfaces.PhaseEngine, err)
+	case errors.As(err, &exit):
+		_ = launch.NotifyFailure(socket, interfaces.PhasePayload, err)
+	case errors.As(err, &failure):
+		_ = launch.NotifyFailure(socket, failure.Phase, err)
 	}
 	return err
-}
-
-// hideArguments blanks our command line. The payload's is in it, and callers that
-// look a process up by that must find the payload alone, also in the moment in which
-// it is ready and we are still there. The kernel shows what is in the memory that
-// os.Args points into (proc_pid_cmdline(5)); nothing else may point there any more.
-func hideArguments() {
-	for _, arg := range os.Args[1:] {
-		clear(unsafe.Slice(unsafe.StringData(arg), len(arg)))
-	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -10,7 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-	"tripleo.io/sidecar/service/launch"
+
+	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/netns/netnstest"
 )
 
@@ -69,13 +71,25 @@ func privateRun(t *testing.T) <-chan string {
 	return texts
 }
 
-func encode(t *testing.T, p launch.Plan) string {
+// unit returns the environment of a unit whose engine is a shell script.
+func unit(t *testing.T, script string, change func(*document.Document)) []string {
 	t.Helper()
-	text, err := launch.Encode(p)
+	engine := t.TempDir() + "/engine"
+	if err := os.WriteFile(engine, []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	d := &document.Document{Plan: document.Plan{
+		ID: id, Engine: "podman", Program: engine, PIDNamespace: document.Private, Image: "image", Command: []string{"/payload"},
+	}}
+	d.Context.Arguments = []string{"", "a b$X"}
+	if change != nil {
+		change(d)
+	}
+	variables, err := d.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return text
+	return variables
 }
 
 const id = "neutron-dhcp.dnsmasq.0123456789ab"
@@ -91,19 +105,17 @@ func TestLaunchExecRunsTheProgram(t *testing.T) {
 	if err := os.WriteFile(state+"/pid", []byte("1"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	plan := encode(t, launch.Plan{
-		ID: id, PIDNamespace: launch.Private,
-		Mounts:   []launch.Mount{{Root: state, Path: "."}},
-		PIDFiles: []launch.File{{Root: state, Path: "pid"}},
-	})
-	environment := []string{"PATH=/bin", "NOTIFY_SOCKET=/x", "SIDECAR_CONTEXT={}", "SIDECAR=kept"}
-	script := `env; echo "0: $0 1: $1 2: $2"; ulimit -n; test -d ` + launch.MountPath(id, 0) + ` && echo pinned; test -e ` + state + `/pid || echo removed; grep -aq "a b" /proc/$PPID/cmdline || echo hidden; exit 7`
-	out, errs, status := program(t, environment, "exec", plan, "--", "/bin/sh", "-c", script, "name", "", "a b$X")
+	const show = `env; for last; do before=$word; word=$last; done; echo "1: $1 last: $before,$word"; ulimit -n; test -d %s && echo pinned; test -e %s/pid || echo removed; exit 7`
+	environment := append(unit(t, fmt.Sprintf(show, document.MountPath(id, 0), state), func(d *document.Document) {
+		d.Mounts = []document.Mount{{Root: state, Path: "."}}
+		d.PIDFiles = []document.File{{Root: state, Path: "pid"}}
+	}), "PATH=/bin", "NOTIFY_SOCKET=/x", "SIDECAR=kept")
+	out, errs, status := program(t, environment, "exec")
 	if status != 7 || out+errs != "" {
 		t.Errorf("status %d, output %q %q", status, out, errs)
 	}
 	out = <-journal
-	for _, want := range []string{"NOTIFY_SOCKET=" + launch.Directory(id) + "/notify\n", "SIDECAR=kept\n", "hidden\n", "0: name 1:  2: a b$X\n", "pinned\n", "removed\n"} {
+	for _, want := range []string{"NOTIFY_SOCKET=" + document.Pins(id) + "/notify\n", "SIDECAR=kept\n", "1: --events-backend=none last: ,a b$X\n", "pinned\n", "removed\n"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in %q", want, out)
 		}
@@ -112,11 +124,11 @@ func TestLaunchExecRunsTheProgram(t *testing.T) {
 		t.Errorf("the service's own variables are passed on: %q", out)
 	}
 	for range 2 {
-		if out, errs, status := program(t, nil, "clean", plan, "--", "/bin/true"); out+errs != "" || status != 0 {
+		if out, errs, status := program(t, unit(t, "exit 0", nil), "clean"); out+errs != "" || status != 0 {
 			t.Errorf("clean: status %d, %q %q", status, out, errs)
 		}
 	}
-	if entries, err := os.ReadDir(launch.Base); err != nil || len(entries) != 0 {
+	if entries, err := os.ReadDir(document.PinsDirectory); err != nil || len(entries) != 0 {
 		t.Errorf("left over: %v, %v", entries, err)
 	}
 }
@@ -128,12 +140,11 @@ func TestLaunchCleanTakesThePinsAwayFirst(t *testing.T) {
 		return
 	}
 	privateRun(t)
-	plan := encode(t, launch.Plan{ID: id, PIDNamespace: launch.Private, Mounts: []launch.Mount{{Root: t.TempDir(), Path: "."}}})
-	if _, errs, status := program(t, nil, "exec", plan, "--", "/bin/sh", "-c", "test -d "+launch.MountPath(id, 0)+" && kill -KILL $PPID"); status != -1 {
+	mounted := func(d *document.Document) { d.Mounts = []document.Mount{{Root: t.TempDir(), Path: "."}} }
+	if _, errs, status := program(t, unit(t, "test -d "+document.MountPath(id, 0)+" && kill -KILL $PPID", mounted), "exec"); status != -1 {
 		t.Fatalf("exec: status %d, %q, want that it was killed", status, errs)
 	}
-	script := "test -e " + launch.Directory(id) + " && echo pinned; echo broken; exit 1"
-	_, errs, status := program(t, nil, "clean", plan, "--", "/bin/sh", "-c", script)
+	_, errs, status := program(t, unit(t, "test -e "+document.Pins(id)+" && echo pinned; echo broken; exit 1", mounted), "clean")
 	if status != exitFailure || !strings.Contains(errs, "broken") || strings.Contains(errs, "pinned") {
 		t.Errorf("clean: status %d, %q", status, errs)
 	}
@@ -144,30 +155,32 @@ func TestLaunchFailsWithOneLineAndItsOwnStatus(t *testing.T) {
 		return
 	}
 	privateRun(t)
-	plan := encode(t, launch.Plan{ID: id, PIDNamespace: launch.Private})
-	missing := encode(t, launch.Plan{ID: id, PIDNamespace: launch.Private, Mounts: []launch.Mount{{Root: t.TempDir(), Path: "dhcp/7"}}})
+	whole := unit(t, "exit 0", nil)
+	changed := func(change func(*document.Document)) []string { return unit(t, "exit 0", change) }
 	tests := map[string]struct {
-		args []string
-		want string
+		environment []string
+		args        []string
+		want        string
 	}{
-		"nothing":            {nil, "usage: "},
-		"no plan":            {[]string{"exec"}, "usage: "},
-		"bad plan":           {[]string{"exec", "{}", "--", "/bin/true"}, "plan: id"},
-		"no program":         {[]string{"exec", plan, "--"}, "wrong command"},
-		"no separator":       {[]string{"exec", plan, "/bin/true", "x"}, "wrong command"},
-		"other command":      {[]string{"run", plan}, "wrong command"},
-		"too many arguments": {[]string{"clean", plan, "x"}, "wrong command"},
-		"relative program":   {[]string{"exec", plan, "--", "true"}, "absolute path"},
-		"missing program":    {[]string{"exec", plan, "--", "/nonexistent"}, "/nonexistent: no such file"},
-		"missing directory":  {[]string{"exec", missing, "--", "/bin/true"}, "/dhcp/7: does not exist"},
-		"nothing started":    {[]string{"exec", plan, "--", "/bin/true"}, "without having started anything"},
+		"nothing":            {whole, nil, "usage: "},
+		"other command":      {whole, []string{"run"}, "usage: "},
+		"too many arguments": {whole, []string{"clean", "x"}, "usage: "},
+		"no document":        {nil, []string{"exec"}, "SIDECAR_CONTEXT is not set"},
+		"no plan":            {whole[:1], []string{"clean"}, "SIDECAR_PLAN is not set"},
+		"bad plan":           {[]string{whole[0], "SIDECAR_PLAN={}"}, []string{"exec"}, "document: id"},
+		"other engine":       {changed(func(d *document.Document) { d.Engine = "docker" }), []string{"exec"}, `engine "docker" is none of ["podman"]`},
+		"missing program":    {changed(func(d *document.Document) { d.Program = "/nonexistent" }), []string{"exec"}, "/nonexistent: no such file"},
+		"missing directory": {changed(func(d *document.Document) {
+			d.Mounts = []document.Mount{{Root: t.TempDir(), Path: "dhcp/7"}}
+		}), []string{"exec"}, "/dhcp/7: does not exist"},
+		"nothing started": {whole, []string{"exec"}, "without having started anything"},
 	}
 	for name, test := range tests {
-		out, errs, status := program(t, nil, test.args...)
+		out, errs, status := program(t, test.environment, test.args...)
 		if status != exitFailure || out != "" || !strings.HasPrefix(errs, "sidecar-launch: ") || !strings.Contains(errs, test.want) || strings.Count(errs, "\n") != 1 {
 			t.Errorf("%s: status %d, stdout %q, stderr %q, want a line with %q", name, status, out, errs, test.want)
 		}
-		if entries, err := os.ReadDir(launch.Base); err == nil && len(entries) != 0 {
+		if entries, err := os.ReadDir(document.PinsDirectory); err == nil && len(entries) != 0 {
 			t.Errorf("%s: left over: %v", name, entries)
 		}
 	}

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
-	"syscall"
 
 	"tripleo.io/sidecar/client"
 	"tripleo.io/sidecar/interfaces"
@@ -30,10 +28,10 @@ const (
 	exitSignal  = 128 // plus the signal's number, as in a shell
 )
 
-// Exit codes of podman-run(1): the container could not be made, its program could
-// not be run, its program is not there.
+// Exit codes of a launch that failed before the program could fail, as podman-run(1) has them:
+// the host's fault, the program could not be run, the program is not there.
 const (
-	podmanFailed     = 125
+	hostFailed       = 125
 	programNotRun    = 126
 	programNotFound  = 127
 	lastExitCode     = 255
@@ -90,10 +88,11 @@ func exitCode(err error) int {
 }
 
 // exitCodeOf returns the process's own exit code, or 128 plus the signal that ended
-// it. A process that ended well before it was ready has failed all the same.
+// it. A process that ended well before it was ready has failed all the same, and how a process
+// ends that the host could not make ready means nothing.
 func exitCodeOf(failed *interfaces.LaunchFailedError) int {
-	if unfinished(failed) != "" {
-		return podmanFailed
+	if phaseOf(failed) != interfaces.PhasePayload {
+		return hostFailed
 	}
 	if failed.ExitCode != nil && *failed.ExitCode > 0 && *failed.ExitCode <= lastExitCode {
 		return int(*failed.ExitCode)
@@ -106,20 +105,11 @@ func exitCodeOf(failed *interfaces.LaunchFailedError) int {
 	return exitFailure
 }
 
-// unfinished says why the host could not finish a launch whose process runs, as when
-// it cannot write the pid file; nothing if it was not that. sidecar-launch tells it
-// among the output, and systemd then tells the process to end: how that ends means
-// nothing.
-func unfinished(failed *interfaces.LaunchFailedError) string {
-	if code := failed.ExitCode; code == nil || *code != 0 && *code != exitSignal+int64(syscall.SIGTERM) {
-		return ""
+func phaseOf(failed *interfaces.LaunchFailedError) interfaces.LaunchPhase {
+	if failed.Phase == nil {
+		return interfaces.PhasePayload
 	}
-	for _, line := range failed.Output {
-		if reason, ok := strings.CutPrefix(line, "sidecar-launch: "); ok {
-			return reason
-		}
-	}
-	return ""
+	return *failed.Phase
 }
 
 // say returns the line about err: what, and what to do. Nothing means that the
@@ -146,17 +136,19 @@ func say(err error) string {
 
 // sayFailed speaks only where the output does not.
 func sayFailed(failed *interfaces.LaunchFailedError) string {
-	code := exitCodeOf(failed)
-	if reason := unfinished(failed); reason != "" {
-		return "the process ran, and was stopped again: " + reason
+	reason := "the reason is not known"
+	if failed.Reason != nil {
+		reason = *failed.Reason
 	}
-	switch {
+	switch code := exitCodeOf(failed); {
+	case phaseOf(failed) == interfaces.PhasePreparation:
+		return "the host could not prepare it: " + reason
+	case phaseOf(failed) == interfaces.PhaseReadiness:
+		return "the process ran, and was stopped again: " + reason
+	case phaseOf(failed) == interfaces.PhaseEngine:
+		return "the container could not be made: is the profile's image on the host ('podman images')? Images are never pulled at a launch; \"journalctl -u 'sidecar-*'\" on the host says more"
 	case failed.ExitCode == nil && failed.ExitSignal == nil:
 		return "the process could not be started; 'journalctl -u sidecard' and, for the unit, \"journalctl -u 'sidecar-*'\" on the host say more"
-	case code == podmanFailed && strings.Contains(strings.Join(failed.Output, "\n"), "image"):
-		return "the container could not be made (exit code 125): is the profile's image on the host ('podman images')? Images are never pulled at a launch"
-	case code == podmanFailed:
-		return "the container could not be made (exit code 125); \"journalctl -u 'sidecar-*'\" and 'systemctl list-units --failed' on the host say more"
 	case code == programNotRun || code == programNotFound:
 		return fmt.Sprintf("the program could not be run (exit code %d): is the profile's command in its image?", code)
 	case failed.ExitCode != nil && *failed.ExitCode == 0:

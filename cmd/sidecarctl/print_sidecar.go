@@ -100,6 +100,7 @@ func (p *printer) explained(e *interfaces.ExplainReply, arguments []string) {
 		field(w, "Unit", e.Unit)
 		field(w, "Image", e.Image)
 		field(w, "Command", shellWords(e.Command))
+		field(w, "Engine", shellWords(e.EngineCommand))
 		row(w)
 		row(w, "ARGUMENT", "ACCEPTED BY RULE")
 		for i, rule := range e.Rules {
@@ -108,6 +109,11 @@ func (p *printer) explained(e *interfaces.ExplainReply, arguments []string) {
 				argument = shellWord(arguments[i])
 			}
 			row(w, argument, ruleText(rule))
+		}
+		row(w)
+		row(w, "DOCUMENT", "VALUE")
+		for _, part := range e.Document {
+			row(w, part.Name, part.Value)
 		}
 		row(w)
 		row(w, "PROPERTY", "VALUE")

@@ -77,7 +77,8 @@ func TestDBusDictionaryOfAnExplanation(t *testing.T) {
 	t.Parallel()
 	want := interfaces.ExplainReply{
 		ID: "i", Unit: "u", Image: "im", Command: []string{"c", "-d"}, Rules: []string{},
-		Properties: []interfaces.UnitProperty{{Name: "Type", Value: "notify"}, {Name: "Slice", Value: "s"}},
+		Properties:    []interfaces.UnitProperty{{Name: "Type", Value: "notify"}, {Name: "Slice", Value: "s"}},
+		EngineCommand: []string{"/usr/bin/podman", "run"}, Document: []interfaces.UnitProperty{{Name: "user", Value: "1"}},
 	}
 	var got interfaces.ExplainReply
 	if err := dict.Decode(overTheWire(t, dict.Encode(&want)), &got); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/netns"
 )
 
@@ -34,7 +35,7 @@ func openBeneath(root, name string, flags uint64) (*os.File, error) {
 
 // openParent opens the directory that a file lies in. The file's own name is
 // the last component of its path.
-func openParent(f File) (*os.File, error) {
+func openParent(f document.File) (*os.File, error) {
 	return openBeneath(f.Root, path.Dir(f.Path), unix.O_PATH|unix.O_DIRECTORY)
 }
 

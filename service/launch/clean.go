@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/interfaces"
 )
 
 // Names in the directory of a unit. socketName is the engine's NOTIFY_SOCKET: only
@@ -28,8 +30,8 @@ const oomName = "oom"
 // It detaches before it deletes, never deletes with contents and never follows
 // a link, so it cannot reach what was pinned.
 func (l Launcher) Clean(id string) error {
-	if !validID(id) {
-		return fmt.Errorf("id %.100q is not AGENT.PROFILE.HASH", id)
+	if _, err := interfaces.ParseID(id); err != nil {
+		return err
 	}
 	base, err := l.openBase()
 	if err != nil {

@@ -16,7 +16,7 @@ func TestLaunchCleansUpAfterAnEarlierRun(t *testing.T) {
 	r := newRig(t)
 	netnstest.Make(t, r.Namespaces.Path+"/qdhcp-1")
 	p := r.plan()
-	p.NetworkNamespace = "qdhcp-1"
+	p.Context.NetworkNamespace = new("qdhcp-1")
 	must(t, r.Prepare(p))
 	// A mount on top of a pin, as if two runs had been at it.
 	must(t, unix.Mount(r.state, r.pin("mounts/0"), "", unix.MS_BIND, ""))

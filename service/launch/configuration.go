@@ -11,17 +11,20 @@ import (
 	"unicode"
 
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/service/document"
 )
 
 // maxConfiguration is how much of a configuration is looked through.
 const maxConfiguration = 1 << 20
 
-// check refuses a configuration with which the program would fail silently, or never be ready:
+// checkConfiguration refuses a configuration with which the program would fail silently, or never be ready:
 // keepalived counts a script that it cannot run as a success, and haproxy writes no pid file
-// if its configuration names none. check guards against mistakes only; a hostile agent can write the same in a form
-// that check does not recognise. If the file cannot be read, check accepts it, and the program
+// if its configuration names none. It guards against mistakes only; a hostile agent can write the same in a form
+// that this does not recognise. If the file cannot be read, it is accepted, and the program
 // reports the error.
-func (c *Configuration) check(pidFiles []File) error {
+func checkConfiguration(d *document.Document) error {
+	c := d.Configuration
 	if c == nil {
 		return nil
 	}
@@ -32,7 +35,7 @@ func (c *Configuration) check(pidFiles []File) error {
 	defer file.Close()
 	named, pidFile := c.PIDFile == "", ""
 	if !named {
-		pidFile = pidFiles[0].String()
+		pidFile = d.PIDFiles[0].String()
 	}
 	text := &io.LimitedReader{R: file, N: maxConfiguration}
 	lines := bufio.NewScanner(text)
@@ -67,7 +70,7 @@ var unquote = strings.NewReplacer(`"`, "", `'`, "", `\`, "")
 
 // openRegular opens a plain file for reading, and returns nil for anything else, which could
 // keep us waiting.
-func openRegular(f File) (*os.File, error) {
+func openRegular(f document.File) (*os.File, error) {
 	pinned, err := openBeneath(f.Root, f.Path, unix.O_PATH)
 	if err != nil {
 		return nil, err

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/service/document"
 )
 
 func TestFieldConfigurationIsLookedThrough(t *testing.T) {
@@ -24,7 +26,7 @@ func TestFieldConfigurationIsLookedThrough(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "conf"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		err := (&Configuration{File: File{Root: dir, Path: "conf"}, Refused: map[string]string{"vrrp_script": "because"}}).check(nil)
+		err := checkConfiguration(documentOf(document.Plan{Configuration: &document.Configuration{File: document.File{Root: dir, Path: "conf"}, Refused: map[string]string{"vrrp_script": "because"}}}))
 		if (err == nil) != (want == "") || err != nil && !strings.HasSuffix(err.Error(), want) {
 			t.Errorf("%.60q: %v, want %q", text, err, want)
 		}
@@ -44,7 +46,7 @@ func TestFieldConfigurationThatIsNoFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"directory", "fifo", "link", "missing"} {
-		if err := (&Configuration{File: File{Root: dir, Path: name}, Refused: map[string]string{"x": "y"}, PIDFile: "pidfile"}).check([]File{{Root: dir, Path: "p"}}); err != nil {
+		if err := checkConfiguration(documentOf(document.Plan{Configuration: &document.Configuration{File: document.File{Root: dir, Path: name}, Refused: map[string]string{"x": "y"}, PIDFile: "pidfile"}, PIDFiles: []document.File{{Root: dir, Path: "p"}}})); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -78,7 +80,7 @@ func TestFieldConfigurationNamesThePIDFile(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "conf"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		err := (&Configuration{File: File{Root: dir, Path: "conf"}, PIDFile: "pidfile"}).check([]File{{Root: "/s", Path: "external/x.pid"}})
+		err := checkConfiguration(documentOf(document.Plan{Configuration: &document.Configuration{File: document.File{Root: dir, Path: "conf"}, PIDFile: "pidfile"}, PIDFiles: []document.File{{Root: "/s", Path: "external/x.pid"}}}))
 		if (err == nil) != (want == "") || err != nil && !strings.HasSuffix(err.Error(), want) {
 			t.Errorf("%.60q: %v, want %q", text, err, want)
 		}

@@ -3,6 +3,8 @@ package launch
 import (
 	"os/exec"
 	"testing"
+
+	"tripleo.io/sidecar/service/document"
 )
 
 // fakeTable is a unit with the processes that its function returns.
@@ -36,7 +38,13 @@ func mainOf(t *testing.T) *exec.Cmd {
 }
 
 // translate does so outside of a wait.
-func translate(f File, table ProcessTable, pidNamespace string) (Process, error) {
-	w := waiter{plan: Plan{PIDNamespace: pidNamespace}, table: table}
+func translate(f document.File, table ProcessTable, pidNamespace string) (Process, error) {
+	w := waiter{document: documentOf(document.Plan{PIDNamespace: pidNamespace}), table: table}
 	return w.translate(f)
 }
+
+// testID is the sidecar of the tests.
+const testID = "neutron-dhcp.dnsmasq.0123456789ab"
+
+// documentOf returns a document with this plan, for a payload in the host's network.
+func documentOf(p document.Plan) *document.Document { return &document.Document{Plan: p} }

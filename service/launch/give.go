@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/service/document"
 )
 
 // maxGiven is how many names of a directory are looked at.
@@ -23,11 +25,11 @@ const (
 // as root (edpm's do) makes them so, and the payload could not write its pid file there.
 // They stay the agent's: it may be a root without CAP_DAC_OVERRIDE. Directories in it,
 // files with more than one name, and what is anybody else's stay as they are.
-func (p Plan) give(m Mount, source *os.File) error {
-	if !p.gives(m) {
+func give(d *document.Document, m document.Mount, source *os.File) error {
+	if !gives(d, m) {
 		return nil
 	}
-	if err := p.giveOne(source, groupDirectory); err != nil {
+	if err := giveOne(d, source, groupDirectory); err != nil {
 		return err
 	}
 	dir, err := os.Open(throughProc(source))
@@ -44,7 +46,7 @@ func (p Plan) give(m Mount, source *os.File) error {
 		if err != nil {
 			continue // a link, or gone by now
 		}
-		err = p.giveFile(f)
+		err = giveFile(d, f)
 		f.Close()
 		if err != nil {
 			return err
@@ -54,31 +56,31 @@ func (p Plan) give(m Mount, source *os.File) error {
 }
 
 // gives reports whether the payload must be able to write to what is mounted.
-func (p Plan) gives(m Mount) bool { return m.Given && p.User != 0 }
+func gives(d *document.Document, m document.Mount) bool { return m.Given && d.User != 0 }
 
 // giveFile leaves alone what has several names and what could be run: a program of
 // root's that others may write would be theirs.
-func (p Plan) giveFile(f *os.File) error {
+func giveFile(d *document.Document, f *os.File) error {
 	st, err := statOf(f)
 	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink != 1 || st.Mode&(unix.S_ISUID|unix.S_ISGID|0o111) != 0 {
 		return err
 	}
-	return p.giveOne(f, groupFile)
+	return giveOne(d, f, groupFile)
 }
 
 // giveOne changes the group of what f is open on, if it is root's in both respects, and
 // adds what the group may do.
-func (p Plan) giveOne(f *os.File, mode uint32) error {
+func giveOne(d *document.Document, f *os.File, mode uint32) error {
 	st, err := statOf(f)
 	if err != nil || st.Uid != 0 || st.Gid != 0 || hasAccessList(f) {
 		return err
 	}
-	err = unix.Fchownat(int(f.Fd()), "", -1, int(p.Group), unix.AT_EMPTY_PATH)
+	err = unix.Fchownat(int(f.Fd()), "", -1, int(d.Group), unix.AT_EMPTY_PATH)
 	if err == nil {
 		err = unix.Chmod(throughProc(f), st.Mode&(unix.S_ISVTX|0o777)|mode)
 	}
 	if err != nil {
-		return fmt.Errorf("giving %s to group %d: %v", f.Name(), p.Group, err)
+		return fmt.Errorf("giving %s to group %d: %v", f.Name(), d.Group, err)
 	}
 	return nil
 }
@@ -92,10 +94,10 @@ func hasAccessList(f *os.File) bool {
 
 // unwritable says which of the directories that the payload writes to are closed to
 // its user. It looks at owners and modes, not at access lists, so it is a hint only.
-func (p Plan) unwritable() error {
+func unwritable(d *document.Document) error {
 	var hints []error
-	for _, m := range p.Mounts {
-		if !p.gives(m) {
+	for _, m := range d.Mounts {
+		if !gives(d, m) {
 			continue
 		}
 		source, err := openSource(m)
@@ -104,10 +106,10 @@ func (p Plan) unwritable() error {
 		}
 		st, err := statOf(source)
 		source.Close()
-		open := st.Uid == p.User && st.Mode&0o200 != 0 || st.Gid == p.Group && st.Mode&0o020 != 0 || st.Mode&0o002 != 0
+		open := st.Uid == d.User && st.Mode&0o200 != 0 || st.Gid == d.Group && st.Mode&0o020 != 0 || st.Mode&0o002 != 0
 		if err == nil && !open {
 			hints = append(hints, fmt.Errorf("hint: %s belongs to user %d with mode %#o, and the payload runs as user %d (sidecar-user in the agent's file)",
-				m, st.Uid, st.Mode&0o777, p.User))
+				m, st.Uid, st.Mode&0o777, d.User))
 		}
 	}
 	return errors.Join(hints...)

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/netns/netnstest"
 )
 
@@ -24,10 +25,10 @@ func ownersOf(t *testing.T, path string) string {
 }
 
 // givenPlan returns a plan of a payload that is an ordinary user and writes to dhcp/1.
-func (r rig) givenPlan() Plan {
+func (r rig) givenPlan() *document.Document {
 	p := r.plan()
 	p.User, p.Group = someUser, someUser
-	p.Mounts = []Mount{{Root: r.state, Path: "dhcp/1", Writable: true, Given: true}}
+	p.Mounts = []document.Mount{{Root: r.state, Path: "dhcp/1", Writable: true, Given: true}}
 	return p
 }
 
@@ -74,18 +75,18 @@ func TestHardeningDirectoryIsNotGiven(t *testing.T) {
 		return
 	}
 	r := newRig(t)
-	for name, change := range map[string]func(p *Plan){
-		"of profile": func(p *Plan) { p.Mounts[0].Given = false },
-		"for root":   func(p *Plan) { p.User, p.Group = 0, 0 },
-		"another's":  func(*Plan) { must(t, os.Chown(r.state+"/dhcp/1", 98, 98)) },
+	for name, change := range map[string]func(p *document.Document){
+		"of profile": func(p *document.Document) { p.Mounts[0].Given = false },
+		"for root":   func(p *document.Document) { p.User, p.Group = 0, 0 },
+		"another's":  func(*document.Document) { must(t, os.Chown(r.state+"/dhcp/1", 98, 98)) },
 	} {
 		p := r.givenPlan()
-		change(&p)
+		change(p)
 		must(t, r.Prepare(p))
 		if got := ownersOf(t, r.state+"/dhcp/1"); got != "0:0 0755" && got != "98:98 0755" {
 			t.Errorf("%s: it was given: %s", name, got)
 		}
-		if hint := p.unwritable(); (hint != nil) != (name == "another's") || hint != nil && !strings.Contains(hint.Error(), "belongs to user 98") {
+		if hint := unwritable(p); (hint != nil) != (name == "another's") || hint != nil && !strings.Contains(hint.Error(), "belongs to user 98") {
 			t.Errorf("%s: hint %v", name, hint)
 		}
 		must(t, r.Clean(p.ID))

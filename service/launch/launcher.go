@@ -6,20 +6,22 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/netns"
 )
 
 // Launcher carries plans out. The zero value works on the host; the fields
 // exist for tests.
 type Launcher struct {
-	Base       string // where the pins lie; "" means the constant Base
+	Base       string // where the pins lie; "" means [document.PinsDirectory]
 	Namespaces netns.Directory
 	Journal    string // socket that journald takes streams on; "" means the host's
 }
 
 func (l Launcher) base() string {
 	if l.Base == "" {
-		return Base
+		return document.PinsDirectory
 	}
 	return l.Base
 }

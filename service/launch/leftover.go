@@ -15,6 +15,8 @@ import (
 	"github.com/gofrs/flock"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/interfaces"
 )
 
 // A removal that fails is tried again until it works: [Launcher.Remove] notes the
@@ -46,8 +48,9 @@ func (l Launcher) leftovers() string { return filepath.Join(filepath.Dir(l.base(
 
 // HasLeftover reports whether the removal of what a unit left has failed so far.
 func (l Launcher) HasLeftover(id string) bool {
+	_, invalid := interfaces.ParseID(id)
 	_, err := os.Lstat(filepath.Join(l.leftovers(), id))
-	return validID(id) && err == nil
+	return invalid == nil && err == nil
 }
 
 // HasLeftovers reports whether there is a note at all, or may be one.
@@ -59,8 +62,8 @@ func (l Launcher) HasLeftovers() bool {
 // note writes the command for Sweep. A note that an earlier removal of the unit left is
 // kept, unless it is damaged: it is about the same container.
 func (l Launcher) note(ctx context.Context, id string, argv []string) (leftover, error) {
-	if !validID(id) {
-		return leftover{}, fmt.Errorf("id %.100q is not AGENT.PROFILE.HASH", id)
+	if _, err := interfaces.ParseID(id); err != nil {
+		return leftover{}, err
 	}
 	if err := os.MkdirAll(l.leftovers(), 0o700); err != nil {
 		return leftover{}, err

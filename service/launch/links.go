@@ -14,35 +14,12 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
+	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/netns"
 )
 
-// Actions for a link from the payload's network namespace to another one.
-const (
-	LinksCheck  = "check"  // the unit's log says so
-	LinksWarn   = "warn"   // …as a warning
-	LinksRefuse = "refuse" // the launch fails
-)
-
-// Links says what to do when the payload's network namespace is linked to the host's
-// or to one that is not the agent's, mostly by a veth pair. A payload with
-// CAP_NET_ADMIN can make, move and delete links there: the kernel asks for the
-// capability in the user namespace that owns the other network namespace, and that is
-// the host's for all of them (rtnetlink(7), IFLA_TARGET_NETNSID).
-type Links struct {
-	Action string   `json:"action"` // LinksCheck, LinksWarn or LinksRefuse
-	Own    []string `json:"own"`    // patterns with '*' of names that are the agent's
-}
-
-func (l *Links) validate() error {
-	if l == nil || slices.Contains([]string{LinksCheck, LinksWarn, LinksRefuse}, l.Action) {
-		return nil
-	}
-	return fmt.Errorf("plan: links: action %.40q is none of %s, %s, %s", l.Action, LinksCheck, LinksWarn, LinksRefuse)
-}
-
 // owns reports whether a namespace of this name is the agent's.
-func (l *Links) owns(name string) bool {
+func owns(l *document.Links, name string) bool {
 	return slices.ContainsFunc(l.Own, func(pattern string) bool {
 		ok, err := path.Match(pattern, name)
 		return ok && err == nil
@@ -54,11 +31,11 @@ const linksLimit = 5 * time.Second
 
 // checkLinks carries out what the plan says of links. Links that are added later are
 // not noticed. If the journal does not take a line, say hears it.
-func (l Launcher) checkLinks(p Plan, say func(error)) error {
-	if p.Links == nil || p.NetworkNamespace == "" {
+func (l Launcher) checkLinks(d *document.Document, say func(error)) error {
+	if d.Links == nil || d.NetworkNamespace() == "" {
 		return nil
 	}
-	linked, err := l.linked(p)
+	linked, err := l.linked(d)
 	if err != nil {
 		return fmt.Errorf("looking for links to other network namespaces: %w", err)
 	}
@@ -66,23 +43,23 @@ func (l Launcher) checkLinks(p Plan, say func(error)) error {
 		return nil
 	}
 	found := fmt.Errorf("network namespace %s is linked to %s: a payload with CAP_NET_ADMIN can change links there (linked-namespaces in the agent's file)",
-		p.NetworkNamespace, quoted(linked))
+		d.NetworkNamespace(), quoted(linked))
 	priority := priorityInfo
-	switch p.Links.Action {
-	case LinksRefuse:
+	switch d.Links.Action {
+	case document.LinksRefuse:
 		return found
-	case LinksWarn:
+	case document.LinksWarn:
 		priority = priorityWarning
 	}
-	if err := l.log(p, priority, found); err != nil {
+	if err := l.log(d, priority, found); err != nil {
 		say(errors.Join(found, err))
 	}
 	return nil
 }
 
 // log writes a line to the unit's log.
-func (l Launcher) log(p Plan, priority int, line error) error {
-	output, err := l.stream(p, priority)
+func (l Launcher) log(d *document.Document, priority int, line error) error {
+	output, err := l.stream(d, priority)
 	if err != nil {
 		return err
 	}
@@ -106,8 +83,8 @@ type neighbour struct {
 // linked names the network namespaces, other than the agent's own, that a payload in the
 // plan's one reaches: those that have an ID there, or in a namespace of the agent's that
 // is reached so.
-func (l Launcher) linked(p Plan) ([]string, error) {
-	start, err := os.Open(filepath.Join(l.base(), p.ID, netnsName))
+func (l Launcher) linked(d *document.Document) ([]string, error) {
+	start, err := os.Open(filepath.Join(l.base(), d.ID, netnsName))
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +93,7 @@ func (l Launcher) linked(p Plan) ([]string, error) {
 	if err != nil || len(ids) == 0 {
 		return nil, err // nearly always: nothing else has to be opened
 	}
-	neighbours, err := l.neighbours(p)
+	neighbours, err := l.neighbours(d)
 	defer func() {
 		for _, n := range neighbours {
 			n.file.Close()
@@ -129,7 +106,7 @@ func (l Launcher) linked(p Plan) ([]string, error) {
 }
 
 // neighbours opens all namespaces that have a name, and the host's.
-func (l Launcher) neighbours(p Plan) ([]*neighbour, error) {
+func (l Launcher) neighbours(d *document.Document) ([]*neighbour, error) {
 	host, err := l.Namespaces.OpenHost()
 	if err != nil {
 		return nil, err
@@ -138,7 +115,7 @@ func (l Launcher) neighbours(p Plan) ([]*neighbour, error) {
 	err = l.Namespaces.Each(func(name string, f *os.File) error {
 		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 		if err == nil {
-			all = append(all, &neighbour{name: name, file: os.NewFile(uintptr(fd), name), own: p.Links.owns(name), seen: name == p.NetworkNamespace})
+			all = append(all, &neighbour{name: name, file: os.NewFile(uintptr(fd), name), own: owns(d.Links, name), seen: name == d.NetworkNamespace()})
 		}
 		return err
 	})

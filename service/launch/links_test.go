@@ -1,42 +1,29 @@
 package launch
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/service/document"
 )
 
 func TestHardeningLinksOwn(t *testing.T) {
 	t.Parallel()
-	l := &Links{Action: LinksWarn, Own: []string{"qrouter-*", "snat-*", "plain"}}
+	l := &document.Links{Action: document.LinksWarn, Own: []string{"qrouter-*", "snat-*", "plain"}}
 	got := map[string]bool{}
 	for _, name := range []string{"qrouter-1", "qrouter-", "qrouter", "snat-a-b", "plain", "plainer", "xqrouter-1", "", "qdhcp-1"} {
-		if l.owns(name) {
+		if owns(l, name) {
 			got[name] = true
 		}
 	}
 	if diff := cmp.Diff(map[string]bool{"qrouter-1": true, "qrouter-": true, "snat-a-b": true, "plain": true}, got); diff != "" {
 		t.Errorf("the agent's own (-want +got):\n%s", diff)
 	}
-	if (&Links{}).owns("") || (&Links{Own: []string{"["}}).owns("[") {
+	if owns(&document.Links{}, "") || owns(&document.Links{Own: []string{"["}}, "[") {
 		t.Error("without a pattern, or with a bad one, a name is the agent's")
-	}
-}
-
-func TestHardeningLinksValidate(t *testing.T) {
-	t.Parallel()
-	for _, good := range []*Links{nil, {Action: LinksCheck}, {Action: LinksWarn}, {Action: LinksRefuse}} {
-		if err := good.validate(); err != nil {
-			t.Errorf("%+v: %v", good, err)
-		}
-	}
-	for _, bad := range []string{"", "Refuse", "refuse ", strings.Repeat("x", 1000)} {
-		if err := (&Links{Action: bad}).validate(); err == nil || len(err.Error()) > 150 {
-			t.Errorf("%.20q: %v", bad, err)
-		}
 	}
 }
 

@@ -6,16 +6,17 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/netns/netnstest"
 )
 
 // nestedPlan returns a plan whose mounts lie in one another, as those of haproxy
 // do, out of order.
-func (r rig) nestedPlan(t *testing.T) Plan {
+func (r rig) nestedPlan(t *testing.T) *document.Document {
 	t.Helper()
 	must(t, os.MkdirAll(r.state+"/external/pids/deep", 0o755))
 	p := r.plan()
-	p.Mounts = []Mount{
+	p.Mounts = []document.Mount{
 		{Root: r.state, Path: "external/pids/deep"},
 		{Root: r.state, Path: "external/pids", Writable: true},
 		{Root: r.state, Path: "."},
@@ -90,9 +91,9 @@ func TestLaunchNestedMountsFollowNoLink(t *testing.T) {
 
 func TestLaunchOutermostMounts(t *testing.T) {
 	t.Parallel()
-	p := Plan{Mounts: []Mount{
+	p := documentOf(document.Plan{Mounts: []document.Mount{
 		{Root: "/s", Path: "a/b/c"}, {Root: "/s", Path: "a-b"}, {Root: "/s", Path: "a/b"}, {Root: "/s", Path: "a"}, {Path: "/s/a/x"}, {Path: "/s2"},
-	}}
+	}})
 	for i, want := range []int{3, 1, 3, 3, 3, 5} {
 		if got := p.Outermost(i); got != want {
 			t.Errorf("mount %d lies in %d, want %d", i, got, want)

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/internal/sdnotify"
 )
 
@@ -30,6 +31,12 @@ func Notify(socket, state string, limit time.Duration) error {
 		return fmt.Errorf("%w: %w", ErrUnread, err)
 	}
 	return nil
+}
+
+// NotifyFailure has systemctl status show in which phase a launch failed, and why; the core
+// reads it, too.
+func NotifyFailure(socket string, phase interfaces.LaunchPhase, reason error) error {
+	return Notify(socket, "STATUS="+FormatFailure(phase, reason), time.Second)
 }
 
 // barrier sends one end of a pipe and waits until the manager has closed it. The manager

@@ -9,6 +9,9 @@ import (
 
 	"github.com/mdlayher/socket"
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/document"
 )
 
 const (
@@ -36,9 +39,9 @@ const (
 // network namespace (SIOCGSKNS), and through it the host's links. If the journal takes
 // no stream, the output is lost and say hears why; it is an error for a payload that is
 // root, which could change the mode of the host's /dev/null.
-func (l Launcher) payloadOutput(p Plan, say func(error)) (*os.File, error) {
-	output, err := l.stream(p, priorityInfo)
-	if err == nil || p.User == 0 {
+func (l Launcher) payloadOutput(d *document.Document, say func(error)) (*os.File, error) {
+	output, err := l.stream(d, priorityInfo)
+	if err == nil || d.User == 0 {
 		return output, err
 	}
 	say(fmt.Errorf("the payload's output is lost: %w", err))
@@ -47,8 +50,8 @@ func (l Launcher) payloadOutput(p Plan, say func(error)) (*os.File, error) {
 
 // stream opens a stream to the journal under the unit's name, from the payload's
 // network namespace. What is written to it is never taken for a priority ("<0>").
-func (l Launcher) stream(p Plan, priority int) (*os.File, error) {
-	config, done, err := l.inNamespace(p)
+func (l Launcher) stream(d *document.Document, priority int) (*os.File, error) {
+	config, done, err := l.inNamespace(d)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +71,8 @@ func (l Launcher) stream(p Plan, priority int) (*os.File, error) {
 	}
 	// identifier, unit, priority, then whether to look for a priority in each line, and
 	// whether to forward to syslog, the kernel's log and the console.
-	header := fmt.Sprintf("%s\n%s\n%d\n0\n0\n0\n0\n", p.profile(), p.unit(), priority)
+	id, _ := interfaces.ParseID(d.ID) // the document is valid
+	header := fmt.Sprintf("%s\n%s\n%d\n0\n0\n0\n0\n", id.Profile, id.Unit(), priority)
 	if _, err := conn.WriteContext(ctx, []byte(header)); err != nil {
 		return nil, fmt.Errorf("writing to %s: %w", l.journal(), err)
 	}
@@ -101,11 +105,11 @@ func blocking(conn *socket.Conn) (*os.File, error) {
 }
 
 // inNamespace opens the plan's pinned network namespace for new sockets. done closes it.
-func (l Launcher) inNamespace(p Plan) (config socket.Config, done func(), err error) {
-	if p.NetworkNamespace == "" {
+func (l Launcher) inNamespace(d *document.Document) (config socket.Config, done func(), err error) {
+	if d.NetworkNamespace() == "" {
 		return socket.Config{}, func() {}, nil
 	}
-	ns, err := os.Open(filepath.Join(l.base(), p.ID, netnsName))
+	ns, err := os.Open(filepath.Join(l.base(), d.ID, netnsName))
 	if err != nil {
 		return socket.Config{}, nil, err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/netns/netnstest"
 )
 
@@ -54,7 +55,7 @@ func TestHardeningOutputBelongsToThePayloadsNamespace(t *testing.T) {
 	r.Journal = journal.path
 	netnstest.Make(t, r.Namespaces.Path+"/n")
 	p := r.plan()
-	p.NetworkNamespace = "n"
+	p.Context.NetworkNamespace = new("n")
 	must(t, r.Prepare(p))
 	output, err := r.payloadOutput(p, func(err error) { t.Error(err) })
 	must(t, err)
@@ -97,13 +98,13 @@ func sameFile(t *testing.T, a, b *os.File) bool {
 func TestHardeningOutputWithoutAJournal(t *testing.T) {
 	t.Parallel()
 	var said []string
-	output, err := Launcher{Journal: "/nonexistent/stdout"}.payloadOutput(Plan{ID: testID, User: someUser}, func(err error) { said = append(said, err.Error()) })
+	output, err := Launcher{Journal: "/nonexistent/stdout"}.payloadOutput(documentOf(document.Plan{ID: testID, User: someUser}), func(err error) { said = append(said, err.Error()) })
 	must(t, err)
 	defer output.Close()
 	if _, err := output.WriteString("lost"); err != nil || len(said) != 1 || !strings.Contains(said[0], "/nonexistent/stdout") {
 		t.Errorf("%v, said %q", err, said)
 	}
-	if _, err := (Launcher{Journal: "/nonexistent/stdout"}).payloadOutput(Plan{ID: testID}, func(err error) { t.Error(err) }); err == nil {
+	if _, err := (Launcher{Journal: "/nonexistent/stdout"}).payloadOutput(documentOf(document.Plan{ID: testID}), func(err error) { t.Error(err) }); err == nil {
 		t.Error("a payload that is root got /dev/null of the host")
 	}
 }

@@ -3,6 +3,8 @@ package launch
 import (
 	"strconv"
 	"strings"
+
+	"tripleo.io/sidecar/service/document"
 )
 
 // daemonPrefix is what sidecar-init calls itself once it knows the daemon, with
@@ -17,12 +19,12 @@ const errForeground = notYet("the program has not left the foreground")
 // daemon once its parent is sidecar-init, even if sidecar-init started it itself.
 // dibbler-client does not fork when its parent is number 1.
 func daemon(table ProcessTable, named Process) (Process, error) {
-	first, err := find(table, Private, 1)
+	first, err := find(table, document.Private, 1)
 	if err != nil {
 		return Process{}, err
 	}
 	if named.PID != 0 {
-		named, err = find(table, Private, named.own())
+		named, err = find(table, document.Private, named.own())
 		if err == nil && named.Parent != first.PID {
 			err = errForeground
 		}
@@ -33,19 +35,19 @@ func daemon(table ProcessTable, named Process) (Process, error) {
 	if !ok || err != nil {
 		return Process{}, errForeground
 	}
-	return find(table, Private, number)
+	return find(table, document.Private, number)
 }
 
 // payload returns the process that a payload is about, for a plan that names no
 // pid file or daemonizes: number 1 of its pid namespace or, if that is only there to adopt it,
 // the daemon. In the host's pid namespace it is the only child of the main
 // process, or else the main process.
-func (p Plan) payload(table ProcessTable, named Process, mainPID int) (Process, error) {
-	if p.Daemonizes {
+func payload(d *document.Document, table ProcessTable, named Process, mainPID int) (Process, error) {
+	if d.Daemonizes() {
 		return daemon(table, named)
 	}
-	if p.PIDNamespace == Private {
-		return find(table, Private, 1)
+	if d.PIDNamespace == document.Private {
+		return find(table, document.Private, 1)
 	}
 	all, err := table.Processes()
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/service/document"
 )
 
 // maxPIDFile is more than a number and its blanks ever take, in bytes.
@@ -18,8 +20,8 @@ const maxPIDFile = 64
 // translate reads the pid file that the payload wrote, finds the process that it
 // means and, once that listens, puts its number in our pid namespace into f. That
 // is the same file, unless it was written in a private mount. It returns the process.
-func (w *waiter) translate(f File) (Process, error) {
-	written := w.launcher.written(w.plan, f)
+func (w *waiter) translate(f document.File) (Process, error) {
+	written := w.launcher.written(w.document, f)
 	dir, err := openParent(written)
 	if errors.Is(err, unix.ENOENT) {
 		return Process{}, notYet(err.Error())
@@ -32,7 +34,7 @@ func (w *waiter) translate(f File) (Process, error) {
 	if err != nil {
 		return Process{}, prefix(f.String(), err)
 	}
-	process, err := find(w.table, w.plan.PIDNamespace, number)
+	process, err := find(w.table, w.document.PIDNamespace, number)
 	if err == nil {
 		err = w.settled(process)
 	}

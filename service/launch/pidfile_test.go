@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/service/document"
 )
 
 func TestLaunchParsesOneNumber(t *testing.T) {
@@ -95,7 +97,7 @@ func TestLaunchTranslateRefusesWhatIsNoPIDFile(t *testing.T) {
 			must(t, os.WriteFile(root+"/target", []byte("1\n"), 0o644))
 			must(t, test.create(root+"/pid"))
 			started := time.Now()
-			_, err := translate(File{root, "pid"}, unitOf(100, map[int]int{1: 200}), Private)
+			_, err := translate(document.File{Root: root, Path: "pid"}, unitOf(100, map[int]int{1: 200}), document.Private)
 			var reason notYet
 			if err == nil || errors.As(err, &reason) != (test.want == "") || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %v, want one with %q", err, test.want)
@@ -119,7 +121,7 @@ func TestLaunchTranslateKeepsOwnerAndPermissions(t *testing.T) {
 	must(t, os.WriteFile(root+"/pid", []byte("1\n"), 0o644))
 	must(t, os.Chown(root+"/pid", 65534, 12))
 	must(t, os.Chmod(root+"/pid", 0o640|os.ModeSetuid))
-	process, err := translate(File{root, "pid"}, unitOf(100, map[int]int{1: 200}), Private)
+	process, err := translate(document.File{Root: root, Path: "pid"}, unitOf(100, map[int]int{1: 200}), document.Private)
 	if err != nil || process.PID != 200 {
 		t.Fatalf("process %+v, %v", process, err)
 	}
@@ -161,7 +163,7 @@ func TestLaunchTranslateWritesOnlyToTheOpenDirectory(t *testing.T) {
 				must(t, swap(root, victim))
 				return unitOf(100, map[int]int{1: 200})()
 			})
-			_, err := translate(File{root, "d/pid"}, table, Private)
+			_, err := translate(document.File{Root: root, Path: "d/pid"}, table, document.Private)
 			if failed := name == "file for a directory"; (err != nil) != failed {
 				t.Errorf("error %v", err)
 			}

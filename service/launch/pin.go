@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/service/document"
 )
 
 // pinNamespace mounts an open network namespace on name in dir. It stays what
@@ -20,7 +22,7 @@ func pinNamespace(ns, dir *os.File, name string) error {
 }
 
 // pinMount mounts the source of m on the i-th name in dir.
-func (p Plan) pinMount(m Mount, dir *os.File, i int) error {
+func pinMount(d *document.Document, m document.Mount, dir *os.File, i int) error {
 	name := strconv.Itoa(i)
 	source, err := openSource(m)
 	if errors.Is(err, unix.ENOENT) && m.Optional {
@@ -37,25 +39,25 @@ func (p Plan) pinMount(m Mount, dir *os.File, i int) error {
 	if err := makeTarget(dir, name, st.Mode); err != nil {
 		return fmt.Errorf("%s: %v", m, err)
 	}
-	if err := p.give(m, source); err != nil {
+	if err := give(d, m, source); err != nil {
 		return err
 	}
-	return p.attach(m, source, dir, name)
+	return pin(d, m, source, dir, name)
 }
 
-// attach mounts the source of m on name in dir, or on dir itself if name is empty.
-func (p Plan) attach(m Mount, source, dir *os.File, name string) error {
+// pin mounts the source of m on name in dir, or on dir itself if name is empty.
+func pin(d *document.Document, m document.Mount, source, dir *os.File, name string) error {
 	if m.Private {
-		return p.attachPrivate(source, dir, name)
+		return attachPrivate(d, source, dir, name)
 	}
-	return attach(source, dir, name, m.attributes())
+	return attach(source, dir, name, attributes(m))
 }
 
 // nestMount mounts the source of the i-th mount within the pin of the mount that
 // it lies in. The mount point is looked up as all that is an agent's, and what was
 // found is mounted on, wherever it is moved. In a private mount it is made first.
-func nestMount(p Plan, pins *os.File, i int) error {
-	m := p.Mounts[i]
+func nestMount(d *document.Document, pins *os.File, i int) error {
+	m := d.Mounts[i]
 	source, err := openSource(m)
 	if errors.Is(err, unix.ENOENT) && m.Optional {
 		return nil
@@ -64,26 +66,26 @@ func nestMount(p Plan, pins *os.File, i int) error {
 		return err
 	}
 	defer source.Close()
-	if in, ok := p.innermost(m.target()); ok && p.Mounts[in].Private {
-		if err := makePath(pins, p.within(in, p.Mounts[in].target()), strings.TrimPrefix(m.target(), p.Mounts[in].target()+"/")); err != nil {
+	if in, ok := d.Innermost(m.Place()); ok && d.Mounts[in].Private {
+		if err := makePath(pins, d.Within(in, d.Mounts[in].Place()), strings.TrimPrefix(m.Place(), d.Mounts[in].Place()+"/")); err != nil {
 			return fmt.Errorf("%s: %v", m, err)
 		}
 	}
-	target, err := openat2(int(pins.Fd()), p.within(i, m.target()), m.String(), unix.O_PATH, resolveBeneath)
+	target, err := openat2(int(pins.Fd()), d.Within(i, m.Place()), m.String(), unix.O_PATH, resolveBeneath)
 	if err != nil {
 		return err
 	}
 	defer target.Close()
-	if err := p.give(m, source); err != nil {
+	if err := give(d, m, source); err != nil {
 		return err
 	}
-	return p.attach(m, source, target, "")
+	return pin(d, m, source, target, "")
 }
 
 // openSource opens what m is about. In an agent's directory that must be a
 // directory: agents replace files by rename, and a mounted file would then
 // stay the old one. A fixed path may be a file.
-func openSource(m Mount) (*os.File, error) {
+func openSource(m document.Mount) (*os.File, error) {
 	if m.Root == "" {
 		return openFixed(m.Path, unix.O_PATH)
 	}
@@ -94,15 +96,15 @@ func openSource(m Mount) (*os.File, error) {
 // whatever the engine asks for later: set-user-id bits and device nodes that
 // an agent made are worth nothing, and its files are data, not programs, as is all that
 // a payload may write.
-func (m Mount) attributes() uint64 {
-	attributes := uint64(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV)
+func attributes(m document.Mount) uint64 {
+	all := uint64(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV)
 	if m.Root != "" || m.Writable {
-		attributes |= unix.MOUNT_ATTR_NOEXEC
+		all |= unix.MOUNT_ATTR_NOEXEC
 	}
 	if !m.Writable {
-		attributes |= unix.MOUNT_ATTR_RDONLY
+		all |= unix.MOUNT_ATTR_RDONLY
 	}
-	return attributes
+	return all
 }
 
 // standIn makes an empty, read-only directory in place of something optional

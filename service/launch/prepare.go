@@ -7,45 +7,47 @@ import (
 	"path"
 
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/service/document"
 )
 
 // Prepare removes what an earlier run of the same unit left behind, pins the
 // plan's network namespace and mount sources, and removes old pid files and an
 // old socket: their numbers would pass for new ones. When a step fails, the
 // pins are taken away again.
-func (l Launcher) Prepare(p Plan) error {
-	if err := p.Validate(); err != nil {
+func (l Launcher) Prepare(d *document.Document) error {
+	if err := d.Validate(); err != nil {
 		return err
 	}
-	if err := l.Clean(p.ID); err != nil {
+	if err := l.Clean(d.ID); err != nil {
 		return fmt.Errorf("cleaning up after an earlier run: %w", err)
 	}
-	if err := l.prepare(p); err != nil {
-		return errors.Join(err, l.Clean(p.ID))
+	if err := l.prepare(d); err != nil {
+		return errors.Join(err, l.Clean(d.ID))
 	}
 	return nil
 }
 
-func (l Launcher) prepare(p Plan) error {
+func (l Launcher) prepare(d *document.Document) error {
 	base, err := l.openBase()
 	if err != nil {
 		return err
 	}
 	defer base.Close()
-	dir, err := makeDirectory(base, p.ID)
+	dir, err := makeDirectory(base, d.ID)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	if p.NetworkNamespace != "" {
-		if err := l.prepareNamespace(p.NetworkNamespace, dir); err != nil {
+	if d.NetworkNamespace() != "" {
+		if err := l.prepareNamespace(d.NetworkNamespace(), dir); err != nil {
 			return err
 		}
 	}
-	if err := prepareMounts(p, dir); err != nil {
+	if err := prepareMounts(d, dir); err != nil {
 		return err
 	}
-	for _, f := range p.files() {
+	for _, f := range d.Files() {
 		if err := remove(f); err != nil {
 			return err
 		}
@@ -62,8 +64,8 @@ func (l Launcher) prepareNamespace(name string, dir *os.File) error {
 	return pinNamespace(ns, dir, netnsName)
 }
 
-func prepareMounts(p Plan, dir *os.File) error {
-	if len(p.Mounts) == 0 {
+func prepareMounts(d *document.Document, dir *os.File) error {
+	if len(d.Mounts) == 0 {
 		return nil
 	}
 	pins, err := makeDirectory(dir, mountsName)
@@ -71,15 +73,15 @@ func prepareMounts(p Plan, dir *os.File) error {
 		return err
 	}
 	defer pins.Close()
-	for i, m := range p.Mounts {
-		if p.Outermost(i) == i {
-			if err := p.pinMount(m, pins, i); err != nil {
+	for i, m := range d.Mounts {
+		if d.Outermost(i) == i {
+			if err := pinMount(d, m, pins, i); err != nil {
 				return err
 			}
 		}
 	}
-	for _, i := range p.nested() {
-		if err := nestMount(p, pins, i); err != nil {
+	for _, i := range d.Nested() {
+		if err := nestMount(d, pins, i); err != nil {
 			return err
 		}
 	}
@@ -88,7 +90,7 @@ func prepareMounts(p Plan, dir *os.File) error {
 
 // remove removes a file that the payload will make again. A link there is
 // removed, not followed; a directory is an error, and so is a missing parent.
-func remove(f File) error {
+func remove(f document.File) error {
 	parent, err := openParent(f)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/netns"
 	"tripleo.io/sidecar/service/netns/netnstest"
 )
@@ -47,13 +48,13 @@ func must(t *testing.T, err error) {
 }
 
 // plan returns a plan with one mount and one pid file.
-func (r rig) plan() Plan {
-	return Plan{
+func (r rig) plan() *document.Document {
+	return documentOf(document.Plan{
 		ID:           testID,
-		Mounts:       []Mount{{Root: r.state, Path: "dhcp/1"}},
-		PIDFiles:     []File{{r.state, "dhcp/1/pid"}},
-		PIDNamespace: Private,
-	}
+		Mounts:       []document.Mount{{Root: r.state, Path: "dhcp/1"}},
+		PIDFiles:     []document.File{{Root: r.state, Path: "dhcp/1/pid"}},
+		PIDNamespace: document.Private,
+	})
 }
 
 func (r rig) pin(name string) string { return filepath.Join(r.Base, testID, name) }
@@ -101,8 +102,8 @@ func TestLaunchPinsNamespaceAndMounts(t *testing.T) {
 	must(t, os.WriteFile(r.state+"/fixed", []byte("x"), 0o644))
 	must(t, os.Mkdir(r.state+"/ra", 0o755))
 	p := r.plan()
-	p.NetworkNamespace = "qdhcp-1"
-	p.Mounts = []Mount{
+	p.Context.NetworkNamespace = new("qdhcp-1")
+	p.Mounts = []document.Mount{
 		{Root: r.state, Path: "dhcp/1", Writable: true},
 		{Root: r.state, Path: "ra"},
 		{Path: r.state + "/fixed"},
@@ -193,11 +194,11 @@ func TestLaunchRemovesOldFilesAndNothingElse(t *testing.T) {
 	}
 	for name, create := range make {
 		p := r.plan()
-		p.Socket = &File{r.state, "dhcp/1/ctl"}
+		p.Socket = &document.File{Root: r.state, Path: "dhcp/1/ctl"}
 		must(t, create(p.PIDFiles[0].String()))
 		must(t, create(p.Socket.String()))
 		must(t, r.Prepare(p))
-		for _, f := range p.files() {
+		for _, f := range p.Files() {
 			if _, err := os.Lstat(f.String()); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("%s: %s is still there (%v)", name, f, err)
 			}
@@ -214,37 +215,37 @@ func TestLaunchUndoesEverythingWhenAStepFails(t *testing.T) {
 		return
 	}
 	tests := map[string]struct {
-		change func(*testing.T, rig, *Plan)
+		change func(*testing.T, rig, *document.Document)
 		want   string
 	}{
-		"no namespace": {func(_ *testing.T, _ rig, p *Plan) { p.NetworkNamespace = "gone" }, `"gone"`},
-		"host's namespace": {func(t *testing.T, r rig, p *Plan) {
+		"no namespace": {func(_ *testing.T, _ rig, p *document.Document) { p.Context.NetworkNamespace = new("gone") }, `"gone"`},
+		"host's namespace": {func(t *testing.T, r rig, p *document.Document) {
 			netnstest.Bind(t, "/proc/self/ns/net", r.Namespaces.Path+"/qdhcp-9")
-			p.NetworkNamespace = "qdhcp-9"
+			p.Context.NetworkNamespace = new("qdhcp-9")
 		}, "host's own"},
-		"missing directory": {func(_ *testing.T, r rig, p *Plan) {
-			p.Mounts = append(p.Mounts, Mount{Root: r.state, Path: "dhcp/7"})
+		"missing directory": {func(_ *testing.T, r rig, p *document.Document) {
+			p.Mounts = append(p.Mounts, document.Mount{Root: r.state, Path: "dhcp/7"})
 		}, "/state/dhcp/7: does not exist"},
-		"missing root": {func(_ *testing.T, r rig, p *Plan) { p.Mounts[0].Root += "x" }, "/statex: does not exist"},
-		"link": {func(t *testing.T, r rig, p *Plan) {
+		"missing root": {func(_ *testing.T, r rig, p *document.Document) { p.Mounts[0].Root += "x" }, "/statex: does not exist"},
+		"link": {func(t *testing.T, r rig, p *document.Document) {
 			must(t, os.Symlink("/etc", r.state+"/evil"))
 			p.Mounts[0].Path = "evil"
 		}, "symbolic link"},
-		"link on the way": {func(t *testing.T, r rig, p *Plan) {
+		"link on the way": {func(t *testing.T, r rig, p *document.Document) {
 			must(t, os.Symlink("dhcp", r.state+"/evil"))
 			p.Mounts[0].Path = "evil/1"
 		}, "symbolic link"},
-		"link to the root": {func(t *testing.T, r rig, p *Plan) {
+		"link to the root": {func(t *testing.T, r rig, p *document.Document) {
 			must(t, os.Symlink(r.state, r.state+"-link"))
 			p.Mounts[0].Root = r.state + "-link"
 		}, "symbolic link"},
-		"file for a directory": {func(_ *testing.T, _ rig, p *Plan) { p.Mounts[0].Path = "dhcp/1/marker" }, "not a directory"},
-		"device as fixed path": {func(_ *testing.T, _ rig, p *Plan) { p.Mounts[0] = Mount{Path: "/dev/null"} }, "/dev/null: is neither"},
-		"directory as pid file": {func(t *testing.T, r rig, _ *Plan) {
+		"file for a directory": {func(_ *testing.T, _ rig, p *document.Document) { p.Mounts[0].Path = "dhcp/1/marker" }, "not a directory"},
+		"device as fixed path": {func(_ *testing.T, _ rig, p *document.Document) { p.Mounts[0] = document.Mount{Path: "/dev/null"} }, "/dev/null: is neither"},
+		"directory as pid file": {func(t *testing.T, r rig, _ *document.Document) {
 			must(t, os.Mkdir(r.state+"/dhcp/1/pid", 0o755))
 		}, "/dhcp/1/pid: is a directory"},
-		"missing directory of a pid file": {func(_ *testing.T, _ rig, p *Plan) { p.PIDFiles[0].Path = "x/pid" }, "/state/x: does not exist"},
-		"link to the pid file's directory": {func(t *testing.T, r rig, p *Plan) {
+		"missing directory of a pid file": {func(_ *testing.T, _ rig, p *document.Document) { p.PIDFiles[0].Path = "x/pid" }, "/state/x: does not exist"},
+		"link to the pid file's directory": {func(t *testing.T, r rig, p *document.Document) {
 			victim := t.TempDir()
 			must(t, os.WriteFile(victim+"/pid", []byte("keep"), 0o644))
 			t.Cleanup(func() {
@@ -260,7 +261,7 @@ func TestLaunchUndoesEverythingWhenAStepFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
 			p := r.plan()
-			test.change(t, r, &p)
+			test.change(t, r, p)
 			if err := r.Prepare(p); err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %v, want one with %q", err, test.want)
 			}

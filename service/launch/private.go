@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/service/document"
 )
 
 // A private mount holds pid files and mount points; a payload cannot fill the
@@ -20,7 +22,7 @@ const (
 
 // attachPrivate mounts a new, empty file system of the payload's user on name in dir,
 // or on dir itself, in place of source.
-func (p Plan) attachPrivate(source, dir *os.File, name string) error {
+func attachPrivate(d *document.Document, source, dir *os.File, name string) error {
 	fs, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return fmt.Errorf("making a private mount: %v", err)
@@ -30,8 +32,8 @@ func (p Plan) attachPrivate(source, dir *os.File, name string) error {
 		{"size", privateSize},
 		{"nr_inodes", privateInodes},
 		{"mode", "0755"},
-		{"uid", strconv.FormatUint(uint64(p.User), 10)},
-		{"gid", strconv.FormatUint(uint64(p.Group), 10)},
+		{"uid", strconv.FormatUint(uint64(d.User), 10)},
+		{"gid", strconv.FormatUint(uint64(d.Group), 10)},
 	}
 	if label := labelOf(source); label != "" {
 		options = append(options, [2]string{"context", label})
@@ -91,10 +93,10 @@ func makePath(pins *os.File, base, rel string) error {
 
 // written returns where the payload writes a file: in a private mount the host
 // sees it only in the pins, otherwise it is the file itself.
-func (l Launcher) written(p Plan, f File) File {
-	i, ok := p.innermost(f.String())
-	if !ok || !p.Mounts[i].Private {
+func (l Launcher) written(d *document.Document, f document.File) document.File {
+	i, ok := d.Innermost(f.String())
+	if !ok || !d.Mounts[i].Private {
 		return f
 	}
-	return File{Root: path.Join(l.base(), p.ID, mountsName), Path: p.within(i, f.String())}
+	return document.File{Root: path.Join(l.base(), d.ID, mountsName), Path: d.Within(i, f.String())}
 }

@@ -7,23 +7,24 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/netns/netnstest"
 )
 
 // privatePlan returns a plan like keepalived's: pid files in a directory that holds
 // those of all routers, and the router's own directory within it.
-func (r rig) privatePlan(t *testing.T) Plan {
+func (r rig) privatePlan(t *testing.T) *document.Document {
 	t.Helper()
 	must(t, os.MkdirAll(r.state+"/ha_confs/r/deep", 0o755))
 	must(t, os.WriteFile(r.state+"/ha_confs/secret", nil, 0o600))
 	p := r.plan()
-	p.Mounts = []Mount{
+	p.Mounts = []document.Mount{
 		{Root: r.state, Path: "ha_confs/r/deep", Private: true, Writable: true},
 		{Root: r.state, Path: "ha_confs/r"},
 		{Root: r.state, Path: "ha_confs", Private: true, Writable: true},
 		{Root: r.state, Path: "missing", Private: true, Optional: true},
 	}
-	p.PIDFiles = []File{{r.state, "ha_confs/r.pid"}}
+	p.PIDFiles = []document.File{{Root: r.state, Path: "ha_confs/r.pid"}}
 	return p
 }
 
@@ -95,7 +96,7 @@ func TestReadyKeepsThePayloadAwayFromTheAgentsPIDFile(t *testing.T) {
 
 func TestLaunchPrivateMountMustBeTheAgents(t *testing.T) {
 	t.Parallel()
-	p := Plan{ID: testID, PIDNamespace: Private, Mounts: []Mount{{Path: "/srv/x", Private: true}}}
+	p := documentOf(document.Plan{ID: testID, PIDNamespace: document.Private, Mounts: []document.Mount{{Path: "/srv/x", Private: true}}})
 	if err := p.Validate(); err == nil {
 		t.Error("a private mount over a fixed path was accepted")
 	}

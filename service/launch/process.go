@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/service/document"
 )
 
 // Process is one process of a unit, as /proc/PID/status (proc_pid_status(5))
@@ -59,7 +61,7 @@ func find(table ProcessTable, pidNamespace string, number int) (Process, error) 
 	}
 	var found []Process
 	for _, p := range all {
-		if p.own() != number || p.nested() != (pidNamespace == Private) {
+		if p.own() != number || p.nested() != (pidNamespace == document.Private) {
 			continue
 		}
 		if len(found) > 0 && len(p.NSPID) < len(found[0].NSPID) {

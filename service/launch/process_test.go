@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"tripleo.io/sidecar/service/document"
 )
 
 func TestLaunchFindTakesOnlyProcessesOfTheUnit(t *testing.T) {
@@ -21,20 +23,20 @@ func TestLaunchFindTakesOnlyProcessesOfTheUnit(t *testing.T) {
 		number    int
 		want      int // 0: none yet
 	}{
-		"first":                     {[]Process{conmon, first, child}, Private, 1, 200},
-		"child":                     {[]Process{conmon, first, child}, Private, 7, 201},
-		"outermost wins":            {[]Process{deeper, conmon, first}, Private, 1, 200},
-		"outermost wins, reversed":  {[]Process{first, conmon, deeper}, Private, 1, 200},
-		"two containers":            {[]Process{first, twin}, Private, 1, 0},
-		"host number, private":      {[]Process{conmon, first}, Private, 100, 0},
-		"outer number, private":     {[]Process{conmon, first}, Private, 200, 0},
-		"middle number, private":    {[]Process{conmon, deeper}, Private, 9, 0},
-		"foreign":                   {[]Process{conmon, first}, Private, 4711, 0},
-		"host":                      {[]Process{conmon, first}, Host, 100, 100},
-		"nested number, host":       {[]Process{conmon, first}, Host, 1, 0},
-		"nested outer number, host": {[]Process{conmon, first}, Host, 200, 0},
-		"foreign, host":             {[]Process{conmon}, Host, 4711, 0},
-		"empty unit":                {nil, Private, 1, 0},
+		"first":                     {[]Process{conmon, first, child}, document.Private, 1, 200},
+		"child":                     {[]Process{conmon, first, child}, document.Private, 7, 201},
+		"outermost wins":            {[]Process{deeper, conmon, first}, document.Private, 1, 200},
+		"outermost wins, reversed":  {[]Process{first, conmon, deeper}, document.Private, 1, 200},
+		"two containers":            {[]Process{first, twin}, document.Private, 1, 0},
+		"host number, private":      {[]Process{conmon, first}, document.Private, 100, 0},
+		"outer number, private":     {[]Process{conmon, first}, document.Private, 200, 0},
+		"middle number, private":    {[]Process{conmon, deeper}, document.Private, 9, 0},
+		"foreign":                   {[]Process{conmon, first}, document.Private, 4711, 0},
+		"host":                      {[]Process{conmon, first}, document.Host, 100, 100},
+		"nested number, host":       {[]Process{conmon, first}, document.Host, 1, 0},
+		"nested outer number, host": {[]Process{conmon, first}, document.Host, 200, 0},
+		"foreign, host":             {[]Process{conmon}, document.Host, 4711, 0},
+		"empty unit":                {nil, document.Private, 1, 0},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -59,18 +61,18 @@ func TestLaunchPayloadWithoutPIDFile(t *testing.T) {
 		namespace string
 		want      int
 	}{
-		"private":               {[]Process{conmon, inside}, Private, 200},
-		"private, not there":    {[]Process{conmon}, Private, 0},
-		"host, child":           {[]Process{conmon, plain}, Host, 201},
-		"host, main itself":     {[]Process{conmon}, Host, 100},
-		"host, many children":   {[]Process{conmon, plain, inside}, Host, 100},
-		"host, main is missing": {nil, Host, 0},
+		"private":               {[]Process{conmon, inside}, document.Private, 200},
+		"private, not there":    {[]Process{conmon}, document.Private, 0},
+		"host, child":           {[]Process{conmon, plain}, document.Host, 201},
+		"host, main itself":     {[]Process{conmon}, document.Host, 100},
+		"host, many children":   {[]Process{conmon, plain, inside}, document.Host, 100},
+		"host, main is missing": {nil, document.Host, 0},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			table := fakeTable(func() ([]Process, error) { return test.unit, nil })
-			got, err := Plan{PIDNamespace: test.namespace}.payload(table, Process{}, 100)
+			got, err := payload(documentOf(document.Plan{PIDNamespace: test.namespace}), table, Process{}, 100)
 			if got.PID != test.want || (err == nil) != (test.want != 0) {
 				t.Errorf("process %d, error %v, want %d", got.PID, err, test.want)
 			}

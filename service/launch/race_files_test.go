@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/netns/netnstest"
 )
 
@@ -101,7 +102,7 @@ func (r *fileRace) race(t *testing.T, swapped string, times int, act func() erro
 // files are removed and new ones translated.
 func TestLaunchRaceNeverTouchesAPIDFileBehindALink(t *testing.T) {
 	for name, swapped := range map[string]string{"last component": "dhcp/1", "inner component": "dhcp"} {
-		file := func(r *fileRace) File { return File{Root: r.state, Path: "dhcp/1/pid"} }
+		file := func(r *fileRace) document.File { return document.File{Root: r.state, Path: "dhcp/1/pid"} }
 		t.Run("removed, "+name, func(t *testing.T) {
 			r := newFileRace(t, swapped)
 			r.race(t, swapped, rounds, func() error { return remove(file(r)) }, func() bool { return r.text(t) == "" })
@@ -110,7 +111,7 @@ func TestLaunchRaceNeverTouchesAPIDFileBehindALink(t *testing.T) {
 			r := newFileRace(t, swapped)
 			table := unitOf(100, map[int]int{1: 200})
 			r.race(t, swapped, rounds/5, func() error {
-				_, err := translate(file(r), table, Private)
+				_, err := translate(file(r), table, document.Private)
 				return err
 			}, func() bool { return r.text(t) == "200\n" })
 		})
@@ -140,13 +141,13 @@ func TestLaunchRaceNeverWritesThroughAPIDFileThatBecomesALink(t *testing.T) {
 			}
 		}
 	}()
-	f, table := File{Root: r.state, Path: "dhcp/1/pid"}, unitOf(100, map[int]int{1: 200})
+	f, table := document.File{Root: r.state, Path: "dhcp/1/pid"}, unitOf(100, map[int]int{1: 200})
 	var c race
 	c.run(t, rounds, func() bool { return true }, func() error {
 		if (c.worked+c.refused)%10 == 0 {
 			must(t, remove(f))
 		}
-		_, err := translate(f, table, Private)
+		_, err := translate(f, table, document.Private)
 		return err
 	}, func() {})
 	done.Store(true)
@@ -163,11 +164,11 @@ func TestLaunchRaceOfAWholeLaunch(t *testing.T) {
 	}
 	l, r := newRig(t).Launcher, newFileRace(t, "dhcp/1")
 	own := inode(t, r.state+"/dhcp/1")
-	plan := Plan{
-		ID: testID, PIDNamespace: Private,
-		Mounts:   []Mount{{Root: r.state, Path: "dhcp/1", Writable: true}},
-		PIDFiles: []File{{Root: r.state, Path: "dhcp/1/pid"}},
-	}
+	plan := documentOf(document.Plan{
+		ID: testID, PIDNamespace: document.Private,
+		Mounts:   []document.Mount{{Root: r.state, Path: "dhcp/1", Writable: true}},
+		PIDFiles: []document.File{{Root: r.state, Path: "dhcp/1/pid"}},
+	})
 	pin := l.Base + "/" + testID + "/mounts/0"
 	r.race(t, "dhcp/1", rounds/5, func() error { return l.Prepare(plan) }, func() bool {
 		return r.text(t) == "" && inode(t, pin) == own

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/netns/netnstest"
 )
 
@@ -130,7 +131,8 @@ func TestLaunchRaceNeverPinsTheHostsNamespace(t *testing.T) {
 			}
 		}
 	}()
-	p := Plan{ID: testID, NetworkNamespace: "qdhcp-1", PIDNamespace: Private}
+	p := documentOf(document.Plan{ID: testID, PIDNamespace: document.Private})
+	p.Context.NetworkNamespace = new("qdhcp-1")
 	var c race
 	c.run(t, 400, func() bool { return true }, func() error { return r.Prepare(p) }, func() {
 		if got := inode(t, r.pin("netns")); got != own {

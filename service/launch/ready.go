@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"tripleo.io/sidecar/service/document"
 )
 
 const (
@@ -57,8 +59,8 @@ func prefix(about string, err error) error {
 // pid file, ends it too. When ctx ends, the error says what was missing last; so it
 // does when the main process ends no earlier than 2*slack before: that is systemd's
 // time-out, and the process was told to end.
-func (l Launcher) Ready(ctx context.Context, p Plan, table ProcessTable, mainPID int) (int, error) {
-	if err := p.Validate(); err != nil {
+func (l Launcher) Ready(ctx context.Context, d *document.Document, table ProcessTable, mainPID int) (int, error) {
+	if err := d.Validate(); err != nil {
 		return 0, err
 	}
 	main, err := watchMain(mainPID, table)
@@ -66,7 +68,7 @@ func (l Launcher) Ready(ctx context.Context, p Plan, table ProcessTable, mainPID
 		return 0, err
 	}
 	defer main.Close()
-	w := waiter{launcher: l, plan: p, table: table, mainPID: mainPID, pending: p.PIDFiles}
+	w := waiter{launcher: l, document: d, table: table, mainPID: mainPID, pending: d.PIDFiles}
 	started := time.Now()
 	for {
 		pid, err := w.look()
@@ -101,12 +103,12 @@ func pause(waited time.Duration) time.Duration {
 // waiter is what has been found so far.
 type waiter struct {
 	launcher Launcher
-	plan     Plan
+	document *document.Document
 	table    ProcessTable
 	mainPID  int
-	pending  []File    // pid files that are not translated yet
-	main     Process   // of the payload, PID 0 while unknown
-	seen     time.Time // when a process was first seen that has not settled
+	pending  []document.File // pid files that are not translated yet
+	main     Process         // of the payload, PID 0 while unknown
+	seen     time.Time       // when a process was first seen that has not settled
 }
 
 // look does what can be done now. Its error is a notYet when something is
@@ -122,13 +124,13 @@ func (w *waiter) look() (int, error) {
 		}
 		w.pending = w.pending[1:]
 	}
-	if w.plan.Socket != nil {
-		if err := w.launcher.connect(w.plan); err != nil {
+	if w.document.Socket != nil {
+		if err := w.launcher.connect(w.document); err != nil {
 			return 0, err
 		}
 	}
-	if w.main.PID == 0 || w.plan.Daemonizes {
-		process, err := w.plan.payload(w.table, w.main, w.mainPID)
+	if w.main.PID == 0 || w.document.Daemonizes() {
+		process, err := payload(w.document, w.table, w.main, w.mainPID)
 		if err == nil {
 			err = w.settled(process)
 		}

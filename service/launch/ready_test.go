@@ -9,13 +9,15 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"tripleo.io/sidecar/service/document"
 )
 
 func TestReadyWaitsForEveryPIDFile(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	main := mainOf(t)
-	p := Plan{ID: testID, PIDNamespace: Private, PIDFiles: []File{{root, "d/pid"}, {root, "pid2"}}}
+	p := documentOf(document.Plan{ID: testID, PIDNamespace: document.Private, PIDFiles: []document.File{{Root: root, Path: "d/pid"}, {Root: root, Path: "pid2"}}})
 	started := time.Now()
 	go func() {
 		for _, step := range []func() error{
@@ -62,7 +64,7 @@ func TestReadyWithoutPIDFileTakesTheFirstProcess(t *testing.T) {
 		}
 		return unitOf(main.Process.Pid, map[int]int{1: 200})()
 	})
-	pid, err := Launcher{}.Ready(deadline(t, time.Minute), Plan{ID: testID, PIDNamespace: Private}, table, main.Process.Pid)
+	pid, err := Launcher{}.Ready(deadline(t, time.Minute), documentOf(document.Plan{ID: testID, PIDNamespace: document.Private}), table, main.Process.Pid)
 	if pid != 200 || err != nil {
 		t.Errorf("process %d, %v, want 200", pid, err)
 	}
@@ -75,7 +77,7 @@ func TestReadyWaitsForTheSocket(t *testing.T) {
 	t.Cleanup(func() { os.RemoveAll(root) })
 	main := mainOf(t)
 	table := unitOf(main.Process.Pid, map[int]int{1: 200})
-	p := Plan{ID: testID, PIDNamespace: Private, Socket: &File{root, "ctl"}}
+	p := documentOf(document.Plan{ID: testID, PIDNamespace: document.Private, Socket: &document.File{Root: root, Path: "ctl"}})
 	_, err = Launcher{}.Ready(deadline(t, 50*time.Millisecond), p, table, main.Process.Pid)
 	if err == nil || !strings.Contains(err.Error(), "not ready after") || !strings.Contains(err.Error(), "/ctl: does not exist") {
 		t.Errorf("without the socket: %v", err)
@@ -107,7 +109,7 @@ func TestReadyWaitsForAHandlerOfSIGTERM(t *testing.T) {
 				first := Process{PID: 200, Parent: main.Process.Pid, NSPID: []int{200, 1}, Deaf: looks < deafFor}
 				return []Process{{PID: main.Process.Pid, Parent: 1, NSPID: []int{main.Process.Pid}}, first}, nil
 			})
-			p := Plan{ID: testID, PIDNamespace: Private, PIDFiles: []File{{root, "pid"}}}
+			p := documentOf(document.Plan{ID: testID, PIDNamespace: document.Private, PIDFiles: []document.File{{Root: root, Path: "pid"}}})
 			pid, err := Launcher{}.Ready(deadline(t, time.Minute), p, table, main.Process.Pid)
 			if pid != 200 || err != nil {
 				t.Errorf("process %d, %v, want 200", pid, err)
@@ -122,7 +124,7 @@ func TestReadyWaitsForAHandlerOfSIGTERM(t *testing.T) {
 func TestReadyEndsAtOnceWhenTheMainProcessDies(t *testing.T) {
 	t.Parallel()
 	main := mainOf(t)
-	p := Plan{ID: testID, PIDNamespace: Private, PIDFiles: []File{{t.TempDir(), "pid"}}}
+	p := documentOf(document.Plan{ID: testID, PIDNamespace: document.Private, PIDFiles: []document.File{{Root: t.TempDir(), Path: "pid"}}})
 	table := unitOf(main.Process.Pid, map[int]int{1: 200})
 	var killed atomic.Int64
 	go func() {
@@ -142,7 +144,7 @@ func TestReadyEndsAtOnceWhenTheMainProcessDies(t *testing.T) {
 func TestReadySaysWhatWasMissingAtTheTimeOut(t *testing.T) {
 	t.Parallel()
 	main := mainOf(t)
-	p := Plan{ID: testID, PIDNamespace: Private, PIDFiles: []File{{t.TempDir(), "pid"}}}
+	p := documentOf(document.Plan{ID: testID, PIDNamespace: document.Private, PIDFiles: []document.File{{Root: t.TempDir(), Path: "pid"}}})
 	must(t, main.Process.Kill())
 	_, err := Launcher{}.Ready(deadline(t, slack), p, unitOf(main.Process.Pid, nil), main.Process.Pid)
 	if err == nil || errors.Is(err, ErrMainEnded) || !strings.Contains(err.Error(), "/pid: ") {
@@ -153,7 +155,7 @@ func TestReadySaysWhatWasMissingAtTheTimeOut(t *testing.T) {
 func TestReadyDoesNotTrustAMainPIDOutsideOfTheUnit(t *testing.T) {
 	t.Parallel()
 	main, other := mainOf(t), mainOf(t)
-	p := Plan{ID: testID, PIDNamespace: Private}
+	p := documentOf(document.Plan{ID: testID, PIDNamespace: document.Private})
 	table := unitOf(main.Process.Pid, map[int]int{1: 200})
 	if _, err := (Launcher{}).Ready(t.Context(), p, table, other.Process.Pid); !errors.Is(err, ErrMainEnded) {
 		t.Errorf("a process of another unit: %v, want ErrMainEnded", err)
@@ -168,7 +170,7 @@ func TestReadySaysWhatIsMissing(t *testing.T) {
 	root := t.TempDir()
 	main := mainOf(t)
 	table := unitOf(main.Process.Pid, map[int]int{1: 200})
-	p := Plan{ID: testID, PIDNamespace: Private, PIDFiles: []File{{root, "pid"}}}
+	p := documentOf(document.Plan{ID: testID, PIDNamespace: document.Private, PIDFiles: []document.File{{Root: root, Path: "pid"}}})
 	for text, want := range map[string]string{
 		"":     "/pid: the pid file is empty",
 		"4711": "/pid: 4711 is no process of this unit",
@@ -187,7 +189,7 @@ func TestReadyPassesOnWhatTheTableSays(t *testing.T) {
 	main := mainOf(t)
 	broken := errors.New("no cgroup")
 	table := fakeTable(func() ([]Process, error) { return nil, broken })
-	if _, err := (Launcher{}).Ready(t.Context(), Plan{ID: testID, PIDNamespace: Private}, table, main.Process.Pid); !errors.Is(err, broken) {
+	if _, err := (Launcher{}).Ready(t.Context(), documentOf(document.Plan{ID: testID, PIDNamespace: document.Private}), table, main.Process.Pid); !errors.Is(err, broken) {
 		t.Errorf("error %v, want %v", err, broken)
 	}
 }

@@ -10,7 +10,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/internal/sdnotify"
+	"tripleo.io/sidecar/service/document"
 )
 
 const (
@@ -31,81 +33,99 @@ const (
 	notifyLimit = 30 * time.Second
 )
 
-// Run prepares what the plan says, starts the payload by the engine's program
+// Failure is the error of a launch that failed before the service manager knew the unit's
+// main process.
+type Failure struct {
+	Phase interfaces.LaunchPhase
+	Err   error
+}
+
+func (f *Failure) Error() string { return f.Err.Error() }
+func (f *Failure) Unwrap() error { return f.Err }
+
+// Run prepares what the document says, starts the payload by the engine's program
 // argv[0], an absolute path, with argv and environment, and waits until it is ready.
 // Then the pins are taken away, which nobody needs any more, and the service manager
 // is told READY=1 and the payload's process ([FormatStatus]).
 //
 // The service manager hears of the unit's main process as soon as there is one: its
 // exit status is then the unit's. If that one ends before it is ready, the error is
-// [ErrMainEnded]; if the engine's client does, an [*ExitError]; both have said why.
-// When something else goes wrong afterwards, say gets to know it first; then the main
-// process is ended, and with it the unit's start: who asked for it hears of that at
+// [ErrMainEnded]; if the engine's client does, an [*ExitError]; both have said why. Other
+// errors before the main process is known are a [*Failure]. When something goes wrong
+// afterwards, say gets to know it first, and the service manager (phase readiness); then the
+// main process is ended, and with it the unit's start: who asked for it hears of that at
 // once. On every error the pins are taken away.
 //
 // It must be called in the unit's control group, by its first process.
-func (l Launcher) Run(ctx context.Context, p Plan, argv, environment []string, say func(error)) error {
-	if len(argv) == 0 || !filepath.IsAbs(argv[0]) {
-		return fmt.Errorf("the program must be an absolute path")
-	}
-	ctx, cancel := context.WithTimeout(ctx, p.limit())
+func (l Launcher) Run(ctx context.Context, d *document.Document, argv, environment []string, say func(error)) error {
+	ctx, cancel := context.WithTimeout(ctx, limit(d))
 	defer cancel()
-	if err := l.forget(ctx, p.ID); err != nil {
-		return err
-	}
-	if err := p.Configuration.check(p.PIDFiles); err != nil {
-		return err
-	}
-	if err := l.Prepare(p); err != nil {
-		return err
-	}
-	if err := l.checkLinks(p, say); err != nil {
-		return errors.Join(err, l.Clean(p.ID))
+	if err := l.makeReady(ctx, d, say); err != nil {
+		return &Failure{interfaces.PhasePreparation, err}
 	}
 	socket, environment := split(environment)
-	e, err := l.engine(p, argv, environment, say)
+	e, err := l.engine(d, argv, environment, say)
 	if err != nil {
-		return errors.Join(err, l.Clean(p.ID))
+		return errors.Join(&Failure{interfaces.PhaseEngine, err}, l.Clean(d.ID))
 	}
 	defer e.close()
-	pid, err := l.await(ctx, p, e, socket, say)
+	pid, err := l.await(ctx, d, e, socket, say)
 	if err != nil {
-		if hint := p.unwritable(); hint != nil {
+		if hint := unwritable(d); hint != nil {
 			say(hint)
 		}
 		e.end()
-		return errors.Join(err, l.Clean(p.ID))
+		return errors.Join(err, l.Clean(d.ID))
 	}
-	if err := l.Clean(p.ID); err != nil {
+	if err := l.Clean(d.ID); err != nil {
 		say(err) // not worth a working sidecar; ExecStopPost tries again
 	}
-	return Notify(socket, ready(pid), notifyLimit)
+	return Notify(socket, "READY=1\nSTATUS="+FormatStatus(pid), notifyLimit)
+}
+
+// makeReady does everything that comes before the engine.
+func (l Launcher) makeReady(ctx context.Context, d *document.Document, say func(error)) error {
+	if err := l.forget(ctx, d.ID); err != nil {
+		return err
+	}
+	if err := checkConfiguration(d); err != nil {
+		return err
+	}
+	if err := l.Prepare(d); err != nil {
+		return err
+	}
+	if err := l.checkLinks(d, say); err != nil {
+		return errors.Join(err, l.Clean(d.ID))
+	}
+	return nil
 }
 
 // engine starts the engine's client, with the payload's output.
-func (l Launcher) engine(p Plan, argv, environment []string, say func(error)) (*engine, error) {
-	output, err := l.payloadOutput(p, say)
+func (l Launcher) engine(d *document.Document, argv, environment []string, say func(error)) (*engine, error) {
+	output, err := l.payloadOutput(d, say)
 	if err != nil {
 		return nil, err
 	}
 	defer output.Close() // the client has it
-	return startEngine(filepath.Join(l.base(), p.ID, socketName), output, argv, environment)
+	return startEngine(filepath.Join(l.base(), d.ID, socketName), output, argv, environment)
 }
 
-func ready(pid int) string { return "READY=1\nSTATUS=" + FormatStatus(pid) }
-
 // limit is how long the whole may take.
-func (p Plan) limit() time.Duration {
-	if p.TimeoutUSec == 0 {
+func limit(d *document.Document) time.Duration {
+	if d.TimeoutUSec == 0 {
 		return Safety
 	}
-	return time.Duration(p.TimeoutUSec)*time.Microsecond + slack
+	return time.Duration(d.TimeoutUSec)*time.Microsecond + slack
 }
 
 // await waits for the engine, tells the service manager of the main process, and
 // waits for the payload, whose process it returns, and for the engine's client to end.
-func (l Launcher) await(ctx context.Context, p Plan, e *engine, socket string, say func(error)) (int, error) {
+func (l Launcher) await(ctx context.Context, d *document.Document, e *engine, socket string, say func(error)) (int, error) {
 	mainPID, err := e.started(ctx)
+	var exit *ExitError
+	if err != nil && !errors.As(err, &exit) {
+		err = &Failure{interfaces.PhaseEngine, err}
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -122,12 +142,13 @@ func (l Launcher) await(ctx context.Context, p Plan, e *engine, socket string, s
 		return 0, err
 	}
 	defer main.Close()
-	pid, err := l.Ready(ctx, p, table, mainPID)
+	pid, err := l.Ready(ctx, d, table, mainPID)
 	if err == nil {
 		err = e.gone(ctx)
 	}
 	if err != nil && !errors.Is(err, ErrMainEnded) {
 		say(err)
+		_ = NotifyFailure(socket, interfaces.PhaseReadiness, err)
 		err = errors.Join(ErrMainEnded, main.end())
 	}
 	return pid, err

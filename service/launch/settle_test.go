@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tripleo.io/sidecar/service/document"
 )
 
 // unitInTurn shows one set of processes after the other, the last one for ever.
@@ -44,7 +46,7 @@ func TestReadySettles(t *testing.T) {
 			t.Parallel()
 			looks, table := 0, unitInTurn(test.sets...)
 			counted := fakeTable(func() ([]Process, error) { looks++; return table() })
-			pid, err := Launcher{}.Ready(deadline(t, 10*time.Second), Plan{ID: testID, PIDNamespace: Private}, counted, conmon.PID)
+			pid, err := Launcher{}.Ready(deadline(t, 10*time.Second), documentOf(document.Plan{ID: testID, PIDNamespace: document.Private}), counted, conmon.PID)
 			if pid != 200 || err != nil || looks < test.looks {
 				t.Errorf("process %d, %v after %d looks, want 200 after %d", pid, err, looks, test.looks)
 			}
@@ -67,7 +69,7 @@ func TestReadyFindsTheDaemon(t *testing.T) {
 		[]Process{conmon}, []Process{conmon, initial}, []Process{conmon, initial, launcher},
 		[]Process{conmon, initial, launcher, child}, []Process{conmon, initial, adopted}, []Process{conmon, settled, adopted},
 	)
-	p := Plan{ID: testID, PIDNamespace: Private, Daemonizes: true}
+	p := documentOf(document.Plan{ID: testID, PIDNamespace: document.Private, Init: "/init"})
 	if pid, err := (Launcher{}).Ready(deadline(t, 10*time.Second), p, table, conmon.PID); pid != 209 || err != nil {
 		t.Errorf("process %d, %v, want 209", pid, err)
 	}
@@ -81,13 +83,13 @@ func TestReadyFindsTheDaemon(t *testing.T) {
 		"never left":                         {launcher, []Process{conmon, initial, launcher}, 207},
 		"gone":                               {child, []Process{conmon, initial}, 0},
 	} {
-		got, err := p.payload(unitInTurn(test.unit), test.named, conmon.PID)
+		got, err := payload(p, unitInTurn(test.unit), test.named, conmon.PID)
 		var reason notYet
 		if got.PID != test.want && test.want != 0 || errors.As(err, &reason) != (test.want == 0) {
 			t.Errorf("%s: process %d, %v, want %d", name, got.PID, err, test.want)
 		}
 	}
-	p.PIDNamespace = Host
+	p.PIDNamespace = document.Host
 	if err := p.Validate(); err == nil || !strings.Contains(err.Error(), "pid namespace of its own") {
 		t.Errorf("in the host's pid namespace: %v", err)
 	}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/mdlayher/socket"
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/service/document"
 )
 
 // connect makes sure that the plan's stream socket accepts connections, and hangs up.
@@ -16,8 +18,8 @@ import (
 // It connects from the payload's network namespace: the socket that the payload gets
 // by accept(2) belongs to the namespace of whoever connects, and a payload with
 // CAP_NET_ADMIN could ask it for the host's (SIOCGSKNS).
-func (l Launcher) connect(p Plan) error {
-	f := *p.Socket
+func (l Launcher) connect(d *document.Document) error {
+	f := *d.Socket
 	dir, err := openParent(f)
 	if errors.Is(err, unix.ENOENT) {
 		return notYet(err.Error())
@@ -41,10 +43,10 @@ func (l Launcher) connect(p Plan) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
 		return fmt.Errorf("%s: is not a socket (mode %#o)", f, st.Mode)
 	}
-	if err := l.connectTo(p, throughProc(pinned)); err != nil {
+	if err := l.connectTo(d, throughProc(pinned)); err != nil {
 		return prefix(f.String(), err)
 	}
-	if st.Uid != p.User || st.Nlink != 1 {
+	if st.Uid != d.User || st.Nlink != 1 {
 		return nil // not a socket that the payload has made
 	}
 	return chownSocket(dir, pinned)
@@ -65,8 +67,8 @@ func chownSocket(dir, pinned *os.File) error {
 
 // connectTo does not wait: a full queue (EAGAIN) and a socket that nobody
 // listens on yet (ECONNREFUSED) are looked at again later (connect(2)).
-func (l Launcher) connectTo(p Plan, address string) error {
-	config, done, err := l.inNamespace(p)
+func (l Launcher) connectTo(d *document.Document, address string) error {
+	config, done, err := l.inNamespace(d)
 	if err != nil {
 		return err
 	}

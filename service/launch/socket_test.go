@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/netns/netnstest"
 )
 
@@ -51,7 +52,7 @@ func TestLaunchConnectsToStreamSocketsOnly(t *testing.T) {
 			must(t, err)
 			t.Cleanup(func() { os.RemoveAll(root) })
 			test.create(t, root+"/ctl")
-			err = Launcher{}.connect(Plan{Socket: &File{root, "ctl"}})
+			err = Launcher{}.connect(documentOf(document.Plan{Socket: &document.File{Root: root, Path: "ctl"}}))
 			var reason notYet
 			if (err == nil) != (test.want == "") || errors.As(err, &reason) != test.later || err != nil && !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %v, want one with %q", err, test.want)
@@ -71,7 +72,7 @@ func TestLaunchConnectDoesNotWaitForAFullQueue(t *testing.T) {
 	must(t, unix.Bind(fd, &unix.SockaddrUnix{Name: root + "/ctl"}))
 	must(t, unix.Listen(fd, 0))
 	var reason notYet
-	p := Plan{Socket: &File{root, "ctl"}}
+	p := documentOf(document.Plan{Socket: &document.File{Root: root, Path: "ctl"}})
 	for range 10 { // nobody accepts, so the queue is full after the first
 		if err = (Launcher{}).connect(p); errors.As(err, &reason) {
 			return
@@ -90,9 +91,9 @@ func TestHardeningReadinessConnectsFromThePayloadsNamespace(t *testing.T) {
 	r := newRig(t)
 	netnstest.Make(t, r.Namespaces.Path+"/n")
 	p := r.plan()
-	p.NetworkNamespace = "n"
+	p.Context.NetworkNamespace = new("n")
 	p.User, p.Group = someUser, someUser
-	p.Socket = &File{r.state, "dhcp/1/ctl"}
+	p.Socket = &document.File{Root: r.state, Path: "dhcp/1/ctl"}
 	must(t, r.Prepare(p))
 	must(t, os.Chdir(r.state+"/dhcp/1")) // a socket's path has 108 bytes
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: "ctl", Net: "unix"})

@@ -2,35 +2,49 @@ package launch
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+
+	"tripleo.io/sidecar/interfaces"
 )
 
+// A unit's status text (STATUS= of sd_notify(3)) is one of two lines:
+//
+//	Ready: process PID
+//	Failed in PHASE: REASON
 const (
-	statusPrefix  = "Ready: process "
-	failurePrefix = "Failed: "
+	readyPrefix  = "Ready: process "
+	failedPrefix = "Failed in "
 )
 
-// maxStatus is how much of an error is shown in a unit's status text.
-const maxStatus = 400
+// maxReason is how much of an error is shown in a unit's status text, in bytes.
+const maxReason = 400
 
-// FormatFailure returns the status text of a unit whose launch failed in sidecar-launch and
-// not in the engine: to make it once more would not help.
-func FormatFailure(err error) string {
-	return fmt.Sprintf("%s%.*s", failurePrefix, maxStatus, strings.ReplaceAll(err.Error(), "\n", "; "))
+// FormatFailure returns the status text of a unit whose launch has failed.
+func FormatFailure(phase interfaces.LaunchPhase, reason error) string {
+	return fmt.Sprintf("%s%s: %.*s", failedPrefix, phase, maxReason, strings.ReplaceAll(reason.Error(), "\n", "; "))
 }
 
-// HasFailed reports whether a status text is one of [FormatFailure].
-func HasFailed(text string) bool { return strings.HasPrefix(text, failurePrefix) }
+// ParseFailure returns the phase and the reason of a text of [FormatFailure], and no phase for
+// any other text.
+func ParseFailure(text string) (phase interfaces.LaunchPhase, reason string) {
+	rest, _ := strings.CutPrefix(text, failedPrefix)
+	word, reason, _ := strings.Cut(rest, ": ")
+	if phase = interfaces.LaunchPhase(word); rest == text || !slices.Contains(interfaces.LaunchPhases, phase) {
+		return "", ""
+	}
+	return phase, reason
+}
 
 // FormatStatus returns the status text of a unit whose payload is ready. pid is
 // the payload's main process in the host's pid namespace.
-func FormatStatus(pid int) string { return statusPrefix + strconv.Itoa(pid) }
+func FormatStatus(pid int) string { return readyPrefix + strconv.Itoa(pid) }
 
 // ParseStatus takes the process out of a unit's StatusText, and returns false
 // for any other text.
 func ParseStatus(text string) (pid int, ok bool) {
-	number, ok := strings.CutPrefix(text, statusPrefix)
+	number, ok := strings.CutPrefix(text, readyPrefix)
 	if !ok {
 		return 0, false
 	}

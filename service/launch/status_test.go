@@ -4,16 +4,25 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"tripleo.io/sidecar/interfaces"
 )
 
 func TestLaunchFailureText(t *testing.T) {
 	t.Parallel()
-	text := FormatFailure(errors.New("first\nsecond" + strings.Repeat("x", 1000)))
-	if !HasFailed(text) || strings.Contains(text, "\n") || len(text) > 500 {
-		t.Errorf("%q", text)
+	for _, want := range interfaces.LaunchPhases {
+		text := FormatFailure(want, errors.New("first\nsecond: "+strings.Repeat("x", 1000)))
+		if strings.Contains(text, "\n") || len(text) > 500 {
+			t.Errorf("%q", text)
+		}
+		if phase, reason := ParseFailure(text); phase != want || !strings.HasPrefix(reason, "first; second: xxx") {
+			t.Errorf("%q has the phase %q, the reason %q", text, phase, reason)
+		}
 	}
-	if HasFailed(FormatStatus(4711)) {
-		t.Error("what is ready has failed")
+	for _, text := range []string{"", FormatStatus(4711), "Failed in ", "Failed in : x", "Failed in sleep: x", "Failed: preparation: x"} {
+		if phase, reason := ParseFailure(text); phase != "" || reason != "" {
+			t.Errorf("%q has the phase %q, the reason %q", text, phase, reason)
+		}
 	}
 }
 

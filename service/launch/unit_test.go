@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/netns/netnstest"
 )
 
@@ -90,7 +91,7 @@ func TestReadyWithRealProcesses(t *testing.T) {
 	payload := start(t, unit+"/payload", fmt.Sprintf(write, root+"/pid"), syscall.CLONE_NEWPID)
 	table, err := OwnCgroup()
 	must(t, err)
-	p := Plan{ID: testID, PIDNamespace: Private, PIDFiles: []File{{root, "pid"}}}
+	p := documentOf(document.Plan{ID: testID, PIDNamespace: document.Private, PIDFiles: []document.File{{Root: root, Path: "pid"}}})
 	pid, err := Launcher{}.Ready(deadline(t, time.Minute), p, table, main.Process.Pid)
 	if pid != payload.Process.Pid || err != nil {
 		t.Errorf("process %d, %v, want %d", pid, err, payload.Process.Pid)
@@ -105,7 +106,7 @@ func TestReadyWithRealProcesses(t *testing.T) {
 // namespace: only processes of the unit count there too.
 func checkHost(t *testing.T, root string, table ProcessTable, mainPID int) {
 	t.Helper()
-	p := Plan{ID: testID, PIDNamespace: Host, PIDFiles: []File{{root, "host"}}}
+	p := documentOf(document.Plan{ID: testID, PIDNamespace: document.Host, PIDFiles: []document.File{{Root: root, Path: "host"}}})
 	for pid, want := range map[int]int{mainPID: mainPID, os.Getppid(): 0, os.Getpid(): 0} {
 		must(t, os.WriteFile(root+"/host", []byte(strconv.Itoa(pid)), 0o644))
 		got, err := Launcher{}.Ready(deadline(t, 50*time.Millisecond), p, table, mainPID)

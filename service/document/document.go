@@ -1,0 +1,255 @@
+// Package document is what a unit remembers: one typed document in its Environment=
+// variables. The core writes it; the core, the engines and sidecar-launch read it, so that
+// neither the daemon nor a command line has to carry it. It has two parts, each a variable
+// that holds JSON:
+//
+//   - SIDECAR_CONTEXT: the request, as asked ([interfaces.Context]);
+//   - SIDECAR_PLAN: the decision ([Plan]): which image and program, as which user, with which
+//     confinement; which directories to prepare; when the sidecar is ready.
+//
+// The package decides nothing and looks at no file.
+package document
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"tripleo.io/sidecar/interfaces"
+)
+
+// Names of the variables.
+const (
+	contextVariable = "SIDECAR_CONTEXT"
+	planVariable    = "SIDECAR_PLAN"
+)
+
+// maxString is the longest environment variable that the kernel passes on, with its NUL:
+// MAX_ARG_STRLEN, 32 pages (execve(2)).
+const maxString = 128 << 10
+
+// Kinds of pid namespaces that a payload can have.
+const (
+	Private = "private" // its own: the numbers in its pid files are translated
+	Host    = "host"    // the host's: they are only checked
+)
+
+// Document is everything that a unit knows of its sidecar.
+type Document struct {
+	Context interfaces.Context // the request
+	Plan                       // the decision
+}
+
+// Plan is the decision about a request.
+type Plan struct {
+	ID string `json:"id"` // AGENT.PROFILE.HASH
+
+	// The container.
+	Engine       string   `json:"engine"`                 // its name, as package engine knows it
+	Program      string   `json:"program"`                // path of the engine's program
+	Image        string   `json:"image"`                  // as the profile names it
+	Command      []string `json:"command"`                // program and fixed arguments, before the caller's
+	Ignored      []int    `json:"ignored,omitempty"`      // which of the context's arguments the payload does not get
+	Environment  []string `json:"environment,omitempty"`  // of the payload, NAME=value
+	User         uint32   `json:"user"`                   // of the host, that the payload runs as
+	Group        uint32   `json:"group"`                  // its group
+	Capabilities []string `json:"capabilities,omitempty"` // without "CAP_"
+	PIDNamespace string   `json:"pidNamespace"`           // Private or Host
+	Init         string   `json:"init,omitempty"`         // path of sidecar-init, for a payload that leaves the foreground; needs Private
+	Seccomp      string   `json:"seccomp,omitempty"`      // path of the filter; "": the engine's own
+	AppArmor     string   `json:"apparmor,omitempty"`     // profile; "": none, or the engine's own
+	SELinuxLevel string   `json:"selinuxLevel,omitempty"` // "": no SELinux
+	SELinuxType  string   `json:"selinuxType,omitempty"`  // "": the engine's own
+	Syslog       string   `json:"syslog,omitempty"`       // path of the socket that is /dev/log; "": none
+	Tmpfs        []string `json:"tmpfs,omitempty"`        // directories that are empty at first and the payload's own
+
+	// The preparation.
+	Mounts        []Mount        `json:"mounts,omitempty"`        // by target, each before those in it
+	Links         *Links         `json:"links,omitempty"`         // nil: the payload cannot reach through links
+	Configuration *Configuration `json:"configuration,omitempty"` // nil: the payload's configuration is not looked at
+
+	// The readiness.
+	PIDFiles    []File `json:"pidFiles,omitempty"`    // ready when each holds a process; the first is the main one
+	Socket      *File  `json:"socket,omitempty"`      // ready when it accepts connections
+	TimeoutUSec int64  `json:"timeoutUSec,omitempty"` // the unit's TimeoutStartUSec; 0 is none
+}
+
+// Configuration is a configuration file of the payload, and what it must and must not hold.
+type Configuration struct {
+	File    File              `json:"file"`
+	Refused map[string]string `json:"refused,omitempty"` // words that no line may begin with, each with the reason
+	PIDFile string            `json:"pidFile,omitempty"` // word of the line that names the first pid file; "": none has to
+}
+
+// Actions for a link from the payload's network namespace to another one.
+const (
+	LinksCheck  = "check"  // the unit's log says so
+	LinksWarn   = "warn"   // …as a warning
+	LinksRefuse = "refuse" // the launch fails
+)
+
+// Links says what to do when the payload's network namespace is linked to the host's
+// or to one that is not the agent's, mostly by a veth pair. A payload with
+// CAP_NET_ADMIN can make, move and delete links there: the kernel asks for the
+// capability in the user namespace that owns the other network namespace, and that is
+// the host's for all of them (rtnetlink(7), IFLA_TARGET_NETNSID).
+type Links struct {
+	Action string   `json:"action"` // LinksCheck, LinksWarn or LinksRefuse
+	Own    []string `json:"own"`    // patterns with '*' of names that are the agent's
+}
+
+// File is a file that the payload makes, or reads its configuration from.
+type File struct {
+	Root string `json:"root"` // state directory of the agent, absolute
+	Path string `json:"path"` // beneath Root
+}
+
+func (f File) String() string { return f.Root + "/" + f.Path }
+
+// NetworkNamespace returns the name below /run/netns, "" for the host's own.
+func (d *Document) NetworkNamespace() string {
+	if d.Context.NetworkNamespace == nil {
+		return ""
+	}
+	return *d.Context.NetworkNamespace
+}
+
+// Payload returns the command line of the payload.
+func (d *Document) Payload() []string {
+	argv := slices.Clone(d.Command)
+	for i, argument := range d.Context.Arguments {
+		if !slices.Contains(d.Ignored, i) {
+			argv = append(argv, argument)
+		}
+	}
+	return argv
+}
+
+// Daemonizes reports whether the payload leaves the foreground: the first process of its
+// container is sidecar-init then.
+func (p Plan) Daemonizes() bool { return p.Init != "" }
+
+// TooLongError says that a part of a document does not fit into a variable.
+type TooLongError struct {
+	Bytes int // of the variable
+	Limit int // the first number that is too much
+}
+
+func (e *TooLongError) Error() string {
+	return fmt.Sprintf("written as JSON they take %d bytes; the unit can carry fewer than %d", e.Bytes, e.Limit)
+}
+
+// New returns the document of a decision. arguments are those that the payload gets: the
+// context's without those that the profile ignores.
+func New(context interfaces.Context, arguments []string, plan Plan) *Document {
+	d := &Document{context, plan}
+	rest := arguments
+	for i, argument := range context.Arguments {
+		if len(rest) > 0 && rest[0] == argument {
+			rest = rest[1:]
+		} else {
+			d.Ignored = append(d.Ignored, i)
+		}
+	}
+	return d
+}
+
+// Encode returns the variables that carry the document, as NAME=value. It fails with a
+// [TooLongError], or for a document that [Document.Validate] refuses.
+func (d *Document) Encode() ([]string, error) {
+	if err := d.Validate(); err != nil {
+		return nil, err
+	}
+	var variables []string
+	for _, part := range d.parts() {
+		text, err := text(part.value)
+		if err != nil {
+			return nil, fmt.Errorf("document: %v", err)
+		}
+		variable := part.name + "=" + text
+		if len(variable) >= maxString {
+			return nil, &TooLongError{len(variable), maxString}
+		}
+		variables = append(variables, variable)
+	}
+	return variables, nil
+}
+
+// Decode reads a document from the environment. A missing part, unknown fields, anything
+// after a part and what [Document.Validate] refuses are errors.
+func Decode(environment []string) (Document, error) {
+	var d Document
+	for _, part := range d.parts() {
+		i := slices.IndexFunc(environment, func(variable string) bool { return strings.HasPrefix(variable, part.name+"=") })
+		if i < 0 {
+			return Document{}, fmt.Errorf("document: %s is not set: only the units of sidecars have it", part.name)
+		}
+		decoder := json.NewDecoder(strings.NewReader(environment[i][len(part.name)+1:]))
+		decoder.DisallowUnknownFields()
+		if err := decoder.Decode(part.value); err != nil {
+			return Document{}, fmt.Errorf("document: %s: %v", part.name, err)
+		}
+		if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+			return Document{}, fmt.Errorf("document: %s: something follows it", part.name)
+		}
+	}
+	if err := d.Validate(); err != nil {
+		return Document{}, err
+	}
+	return d, nil
+}
+
+// part is a part of a document, and its variable.
+type part struct {
+	name  string
+	value any
+}
+
+func (d *Document) parts() []part {
+	return []part{{contextVariable, &d.Context}, {planVariable, &d.Plan}}
+}
+
+// Fields returns the parts of the plan for people: each key with its value in JSON, a text
+// without its quotes.
+func (p Plan) Fields() ([][2]string, error) {
+	encoded, err := json.Marshal(p)
+	if err != nil {
+		return nil, err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(encoded))
+	if _, err := decoder.Token(); err != nil {
+		return nil, err
+	}
+	var fields [][2]string
+	for decoder.More() {
+		key, err := decoder.Token()
+		if err != nil {
+			return nil, err
+		}
+		var value any
+		if err := decoder.Decode(&value); err != nil {
+			return nil, err
+		}
+		shown, isText := value.(string)
+		if !isText {
+			if shown, err = text(value); err != nil {
+				return nil, err
+			}
+		}
+		fields = append(fields, [2]string{key.(string), shown})
+	}
+	return fields, nil
+}
+
+// text returns v as one line of JSON that people can read.
+func text(v any) (string, error) {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // would make six bytes of each '<'
+	err := e.Encode(v)
+	return strings.TrimSuffix(b.String(), "\n"), err
+}

@@ -1,0 +1,101 @@
+package document
+
+import (
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Mount is a directory that the container gets to see. A private one is a small file system
+// of its own, empty at first, in place of the directory of that path: what the payload
+// writes there stays there, but for pid files.
+type Mount struct {
+	Root     string `json:"root,omitempty"`     // state directory of the agent, absolute; "" is a fixed path of the host
+	Path     string `json:"path"`               // beneath Root, "." for Root itself; absolute when Root is ""
+	Target   string `json:"target,omitempty"`   // where the container sees a fixed path, "": at the same path; needs no Root
+	Writable bool   `json:"writable,omitempty"` // else the pin is read-only
+	Private  bool   `json:"private,omitempty"`  // needs Root; the directory must exist all the same
+	Optional bool   `json:"optional,omitempty"` // when missing, an empty read-only directory stands in for it
+	Given    bool   `json:"given,omitempty"`    // the payload's group may write to it and the files in it, if they are root's; needs Writable, and not Private
+}
+
+func (m Mount) String() string {
+	if m.Root == "" {
+		return m.Path
+	}
+	return m.Root + "/" + m.Path
+}
+
+// Place returns the absolute path at which the container sees the mount: the host's own,
+// unless Target is another one.
+func (m Mount) Place() string {
+	if m.Target != "" {
+		return m.Target
+	}
+	return path.Join(m.Root, m.Path)
+}
+
+func (m Mount) contains(other Mount) bool {
+	return strings.HasPrefix(other.Place(), m.Place()+"/")
+}
+
+// Outermost returns which mount the i-th lies in: i itself or, if its path lies
+// in that of others, the outermost of those. Only an outermost mount has a pin of
+// its own, and that one brings those in it along: an engine that mounted them
+// itself would look for their mount points in a directory that an agent can
+// change meanwhile, and could be led to the container's /etc or /dev.
+func (p Plan) Outermost(i int) int {
+	outer := i
+	for k, m := range p.Mounts {
+		if m.contains(p.Mounts[i]) && m.contains(p.Mounts[outer]) {
+			outer = k
+		}
+	}
+	return outer
+}
+
+// Innermost returns the mount that a path lies in most closely, and false if it
+// lies in none.
+func (p Plan) Innermost(target string) (int, bool) {
+	inner := -1
+	for k, m := range p.Mounts {
+		if strings.HasPrefix(target, m.Place()+"/") && (inner < 0 || len(m.Place()) > len(p.Mounts[inner].Place())) {
+			inner = k
+		}
+	}
+	return inner, inner >= 0
+}
+
+// Within returns where a path that lies in the i-th mount is, relative to the
+// directory of all pins.
+func (p Plan) Within(i int, target string) string {
+	outer := p.Outermost(i)
+	return strconv.Itoa(outer) + strings.TrimPrefix(target, p.Mounts[outer].Place())
+}
+
+// Nested lists the mounts that lie in others, each after those that it lies in.
+func (p Plan) Nested() []int {
+	var all []int
+	for i := range p.Mounts {
+		if p.Outermost(i) != i {
+			all = append(all, i)
+		}
+	}
+	slices.SortStableFunc(all, func(i, k int) int { return len(p.Mounts[i].Place()) - len(p.Mounts[k].Place()) })
+	return all
+}
+
+// PinsDirectory holds one directory of pins for each unit that is being launched.
+const PinsDirectory = "/run/sidecar/launch"
+
+// Pins returns the directory that holds the pins of a unit.
+func Pins(id string) string { return PinsDirectory + "/" + id }
+
+// NetworkNamespacePath returns the path of the pinned network namespace. It
+// exists only when the document names one.
+func NetworkNamespacePath(id string) string { return Pins(id) + "/netns" }
+
+// MountPath returns the path of the i-th mount source's pin, counted from 0. It
+// exists only for mounts that are their own [Plan.Outermost].
+func MountPath(id string, i int) string { return Pins(id) + "/mounts/" + strconv.Itoa(i) }

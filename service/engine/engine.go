@@ -1,0 +1,49 @@
+// Package engine is the seam between a decision and what runs the container. An engine makes
+// commands from the document of a unit, and reads exit statuses; nothing outside its folder
+// knows its programs. The core and sidecar-launch look engines up by the name in the document.
+package engine
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"tripleo.io/sidecar/service/document"
+	"tripleo.io/sidecar/service/engine/podman"
+)
+
+// Podman is the name of the default engine.
+const Podman = "podman"
+
+// Engine runs payloads in containers. Commands begin with the absolute path of a program.
+type Engine interface {
+	// Command returns the command that makes the container and starts the payload in it. It
+	// sends MAINPID= and READY=1 to its NOTIFY_SOCKET when the payload runs, and exits
+	// (sd_notify(3)). sidecar-launch runs it after the preparation.
+	Command(d *document.Document) []string
+	// Removal returns the command that removes what is left of the container. Its last word is
+	// the container's name.
+	Removal(d *document.Document) []string
+	// Rename returns the command that gives the container the name that is added to it.
+	Rename(d *document.Document) []string
+	// Failed reports whether Command's exit code says that the engine failed, and not the
+	// program that it had to start.
+	Failed(code int) bool
+	// Stopped lists the exit codes of the unit's main process for a payload that was told to
+	// exit: by SIGHUP, SIGINT, SIGKILL or SIGTERM.
+	Stopped() []int32
+	// Signal returns the number of the signal that ended the payload, if the exit code of the
+	// unit's main process says so, else 0.
+	Signal(code int) int
+}
+
+var engines = map[string]Engine{Podman: podman.Engine{}}
+
+// Of returns the engine of this name.
+func Of(name string) (Engine, error) {
+	e, ok := engines[name]
+	if !ok {
+		return nil, fmt.Errorf("engine %.40q is none of %q", name, slices.Sorted(maps.Keys(engines)))
+	}
+	return e, nil
+}

@@ -1,0 +1,163 @@
+// Package podman is the engine that runs the payload in a container of podman's, with conmon
+// as the unit's main process. Each flag has its reason in ARCHITECTURE.md, "The unit".
+package podman
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/document"
+)
+
+// Engine is the podman engine.
+type Engine struct{}
+
+// initPath is where a container sees sidecar-init, as podman's own --init does.
+const initPath = "/run/sidecar-init"
+
+// command returns a command of podman's. Its output is the payload's log. podman would write its
+// events to the journal, where it would wait for a journald that does not read, without an
+// end. conmon passes that flag on to podman's own clean-up, and has the log level from
+// podman: it warns of a missing memory controller at every start and end.
+func command(d *document.Document, words ...string) []string {
+	return append([]string{d.Program, "--events-backend=none", "--log-level=error"}, words...)
+}
+
+// Command runs the container detached.
+func (Engine) Command(d *document.Document) []string {
+	// The program is given as the entry point: what an image names as its own
+	// must not come before it.
+	payload := d.Payload()
+	var adopted []string
+	if d.Daemonizes() {
+		adopted, payload = adoptedFlags(d, payload), []string{initPath}
+	}
+	return slices.Concat(
+		command(d, "run"), confinementFlags(d), mountFlags(d), tmpfsFlags(d), environmentFlags(d), adopted,
+		[]string{"--entrypoint=[]", d.Image}, payload,
+	)
+}
+
+// Removal removes the container, running or not.
+func (Engine) Removal(d *document.Document) []string {
+	return command(d, "rm", "-f", "-i", "-t", "0", container(d))
+}
+
+// Rename renames the container.
+func (Engine) Rename(d *document.Document) []string {
+	return command(d, "rename", container(d))
+}
+
+// Failed knows podman by its exit code 125 (podman-run(1)). It fails so, with
+// --replace too, while there is a container of the name whose monitor was killed
+// and that nobody has cleaned up after: systemctl kill --signal=KILL kills conmon,
+// and with kernel 6.18 ExecStopPost as well.
+func (Engine) Failed(code int) bool { return code == 125 }
+
+// Stopped lists 128 plus SIGHUP, SIGINT, SIGKILL and SIGTERM: conmon exits so when the signal
+// has ended the payload.
+func (Engine) Stopped() []int32 { return []int32{129, 130, 137, 143} }
+
+// Signal knows that conmon exits with 128 plus the signal.
+func (Engine) Signal(code int) int {
+	if code > 128 && code < 128+65 {
+		return code - 128
+	}
+	return 0
+}
+
+// container returns the name of the container: the unit's without its suffix.
+func container(d *document.Document) string {
+	id, _ := interfaces.ParseID(d.ID) // the document is valid
+	return id.Container()
+}
+
+// confinementFlags say how podman runs the container, and what the payload may do in it.
+func confinementFlags(d *document.Document) []string {
+	network := "host"
+	if d.NetworkNamespace() != "" {
+		network = "ns:" + document.NetworkNamespacePath(d.ID)
+	}
+	flags := []string{
+		"-d", "--rm", "--replace",
+		"--name=" + container(d),
+		"--sdnotify=conmon", "--cgroups=split",
+		"--pull=never", "--log-driver=passthrough",
+		"--read-only", "--read-only-tmpfs=false", "--no-hosts",
+		"--no-healthcheck", "--image-volume=ignore", "--http-proxy=false",
+		"--security-opt=no-new-privileges", "--cap-drop=all",
+		fmt.Sprintf("--user=%d:%d", d.User, d.Group), "--passwd=false",
+		"--network=" + network,
+	}
+	for _, option := range []struct{ key, value string }{
+		{"seccomp=", d.Seccomp}, {"apparmor=", d.AppArmor}, {"label=level:", d.SELinuxLevel}, {"label=type:", d.SELinuxType},
+	} {
+		if option.value != "" {
+			flags = append(flags, "--security-opt="+option.key+option.value)
+		}
+	}
+	if d.PIDNamespace == document.Host {
+		flags = append(flags, "--pid=host")
+	}
+	for _, name := range d.Capabilities {
+		flags = append(flags, "--cap-add="+name)
+	}
+	return flags
+}
+
+// mountFlags mount what sidecar-launch has pinned, and the journal's socket for syslog(3). A
+// mount that lies in another one comes along with it. The socket is PID 1's and outlives
+// journald; it takes lines of text only, so a payload cannot set fields such as DECISION.
+func mountFlags(d *document.Document) []string {
+	var flags []string
+	for i, m := range d.Mounts {
+		if d.Outermost(i) == i {
+			flags = append(flags, mountFlag(document.MountPath(d.ID, i), m.Place(), m.Writable))
+		}
+	}
+	if d.Syslog != "" {
+		flags = append(flags, mountFlag(d.Syslog, "/dev/log", false))
+	}
+	return flags
+}
+
+// tmpfsFlags make small directories that the payload has for itself. What the image has in
+// their place is not copied, and nothing in them can be run. podman does not pass nr_inodes
+// on: what holds the number of files in them is the profile's memory-max.
+func tmpfsFlags(d *document.Document) []string {
+	var flags []string
+	for _, dir := range d.Tmpfs {
+		flags = append(flags, "--tmpfs="+dir+":rw,noexec,nosuid,nodev,notmpcopyup,size=1m,mode=1777")
+	}
+	return flags
+}
+
+func environmentFlags(d *document.Document) []string {
+	var flags []string
+	for _, assignment := range d.Environment {
+		flags = append(flags, "--env="+assignment)
+	}
+	if tag := d.Context.ProcessTag; tag != nil {
+		flags = append(flags, "--env=PROCESS_TAG="+*tag)
+	}
+	return flags
+}
+
+// adoptedFlags hand sidecar-init a command to start. It is not in the command line of
+// sidecar-init: callers look a daemon up by its own.
+func adoptedFlags(d *document.Document, payload []string) []string {
+	words, _ := json.Marshal(payload) // strings cannot fail
+	return []string{mountFlag(d.Init, initPath, false), "--env=SIDECAR_COMMAND=" + string(words)}
+}
+
+// mountFlag makes podman's --mount. Policy lets no path through that has a comma or a quote
+// in it.
+func mountFlag(source, target string, writable bool) string {
+	flag := "--mount=type=bind,source=" + source + ",destination=" + target
+	if writable {
+		return flag
+	}
+	return flag + ",readonly=true"
+}
