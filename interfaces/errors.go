@@ -165,7 +165,8 @@ func (e *LaunchStoppedError) Error() string {
 	return fmt.Sprintf("sidecar %s was stopped before it was ready", e.ID)
 }
 
-// OverloadedError says which limit was reached. Nothing was started.
+// OverloadedError says which limit was reached, or which wait took too long.
+// Nothing was started.
 type OverloadedError struct {
 	Reason string `json:"reason"`
 }
