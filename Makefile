@@ -1,5 +1,5 @@
-# What each target needs it installs itself (scripts/prepare); see README.md. The
-# places of installation are fixed: unit files and programs name each other by path.
+# Each target installs what it needs (scripts/prepare); see README.md. The paths of
+# installation are fixed, because unit files and programs name each other by path.
 VERSION != git describe --tags --always --dirty 2>/dev/null || echo unknown
 LDFLAGS = -s -w -X main.version=$(VERSION)
 DESTDIR =
@@ -13,19 +13,19 @@ build:
 check: ## linters, vet, known vulnerabilities
 	scripts/check
 
-test: ## unit tests, then both test hosts; RUN=regexp runs just those, verbosely; SHORT=1: shorter bursts
+test: ## unit tests, then both test hosts; RUN=regexp runs only those, verbosely; SHORT=1: shorter bursts
 	scripts/test '$(RUN)'
 
-vm-test: ## what needs a whole machine, in a virtual one with AppArmor and one with SELinux
+vm-test: ## tests in virtual machines, one with AppArmor and one with SELinux
 	scripts/vm-test
 
-demo: ## a throw-away host from nothing to a DHCP lease
+demo: ## a throw-away host, from nothing to a DHCP lease
 	scripts/demo
 
 bench: ## measurements in the test host, printed as "bench NAME VALUE UNIT"
 	scripts/bench
 
-install: ## what make build has made; needs no Go
+install: ## installs what make build made; needs no Go
 	@for p in $(PROGRAMS); do test -x bin/$$p || { echo "bin/$$p is missing: run 'make build' first" >&2; exit 1; }; done
 	install -D -m 0755 -t $(DESTDIR)/usr/libexec/sidecar bin/sidecard bin/sidecar-launch bin/sidecar-spool bin/sidecar-init bin/sidecar-shim
 	install -D -m 0755 -t $(DESTDIR)/usr/bin bin/sidecarctl

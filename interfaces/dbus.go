@@ -5,15 +5,14 @@ import "strings"
 // Names of the service on the system bus.
 const (
 	BusName          = "io.tripleo.Sidecar1"
-	ManagerPath      = "/io/tripleo/Sidecar1" // the one object with the methods of the varlink interface
+	ManagerPath      = "/io/tripleo/Sidecar1" // the object with the methods of the varlink interface
 	SidecarPrefix    = ManagerPath + "/sidecar/"
 	ManagerInterface = BusName + ".Manager"
-	SidecarInterface = BusName + ".Sidecar" // of the object that every sidecar has
+	SidecarInterface = BusName + ".Sidecar" // of each sidecar's object
 )
 
-// Path returns the object path of the sidecar. The two characters of an ID that
-// an object path cannot have are written as systemd writes them in those of its
-// units: an underscore and two hexadecimal digits; so is a digit in front.
+// Path returns the object path of the sidecar. It escapes '.', '-' and a leading
+// digit as systemd does for units: an underscore and two hexadecimal digits.
 func (id ID) Path() string {
 	var b strings.Builder
 	b.WriteString(SidecarPrefix)
@@ -43,7 +42,7 @@ func ParsePath(path string) (ID, bool) {
 	return id, err == nil && id.Path() == path
 }
 
-// firstDigit undoes the escaping of a digit in front: _30 to _39.
+// firstDigit unescapes a leading digit, _30 to _39.
 func firstDigit(label string) string {
 	if len(label) >= 3 && label[:2] == "_3" && label[2] >= '0' && label[2] <= '9' {
 		return label[2:]

@@ -1,19 +1,18 @@
 // Package interfaces is the contract of the service: the varlink interface
 // io.tripleo.Sidecar, the Go types of its parameters, and the one table of its
-// errors. It imports nothing of this project, and every transport, client and
-// tool speaks in its types.
+// errors. It imports nothing of this project; every transport, client and tool
+// uses its types.
 //
 // A new method needs a written reason here:
 //
-//   - Launch, Stop, Signal: what an agent did itself before it was put into a
-//     container.
-//   - Explain: a refusal must be understood without trial and error, and a
-//     reviewer wants to see a unit before it runs.
-//   - List, ListProfiles: what runs, and what could.
-//   - Monitor: whoever has to act on a sidecar's end or readiness would ask List
-//     without pause otherwise, and miss what comes and goes in between.
+//   - Launch, Stop, Signal: an agent outside a container does these itself.
+//   - Explain: a caller understands a refusal without trial and error, and a
+//     reviewer sees a unit before it runs.
+//   - List, ListProfiles: an operator sees what runs, and what could run.
+//   - Monitor: a program that acts on a sidecar's end or readiness would otherwise
+//     poll List, and miss sidecars that start and end in between.
 //
-// The field comments are in the .varlink file; a test holds the Go types to it.
+// The .varlink file documents the fields; a test compares the Go types with it.
 package interfaces
 
 import _ "embed"

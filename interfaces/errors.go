@@ -6,9 +6,8 @@ import (
 	"strings"
 )
 
-// The errors of the interface, to be asked for with errors.Is. Where an error
-// has parameters, errors.As gets them from the type of the same name with
-// "Error" behind it.
+// The errors of the interface, for errors.Is. If an error has parameters,
+// errors.As finds them in the type NAMEError.
 var (
 	ErrNoSuchSidecar          = errors.New("no such sidecar")
 	ErrNoSuchAgent            = errors.New("no such agent")
@@ -16,12 +15,12 @@ var (
 	ErrNoSuchNetworkNamespace = errors.New("no such network namespace")
 	ErrNamespaceNotAllowed    = errors.New("network namespace not allowed")
 	ErrArgumentNotAllowed     = errors.New("argument not allowed")
-	ErrSidecarExists          = errors.New("the sidecar is there already")
+	ErrSidecarExists          = errors.New("the sidecar already exists")
 	ErrTooManySidecars        = errors.New("too many sidecars")
 	ErrLaunchFailed           = errors.New("launch failed")
 	ErrNotReady               = errors.New("not ready in time")
 	ErrLaunchStopped          = errors.New("the launch was stopped")
-	ErrOverloaded             = errors.New("the service has too much to do")
+	ErrOverloaded             = errors.New("the service is overloaded")
 	ErrHostFailure            = errors.New("the host failed")
 
 	// The generic errors of org.varlink.service.
@@ -30,9 +29,9 @@ var (
 	ErrExpectedMore     = errors.New("the call needs the 'more' flag")
 	ErrMethodNotFound   = errors.New("no such method")
 
-	// ErrInteractiveAuthenticationRequired: a person would have to authenticate,
-	// and the caller did not allow that (allowInteractiveAuthentication), or there
-	// is nobody to ask. systemd's varlink services have the same error.
+	// ErrInteractiveAuthenticationRequired: a person must authenticate, but the
+	// caller does not allow asking (allowInteractiveAuthentication), or nobody can be
+	// asked. systemd's varlink services have the same error.
 	ErrInteractiveAuthenticationRequired = errors.New("interactive authentication required")
 )
 
@@ -107,13 +106,13 @@ func (e *ArgumentNotAllowedError) Error() string {
 	return fmt.Sprintf("argument %d (%q) not allowed: %s", e.Index, e.Argument, e.Reason)
 }
 
-// SidecarExistsError names the sidecar that is there already.
+// SidecarExistsError names the sidecar that already exists.
 type SidecarExistsError struct {
 	ID string `json:"id"`
 }
 
 func (e *SidecarExistsError) Unwrap() error { return ErrSidecarExists }
-func (e *SidecarExistsError) Error() string { return fmt.Sprintf("sidecar %s is there already", e.ID) }
+func (e *SidecarExistsError) Error() string { return fmt.Sprintf("sidecar %s already exists", e.ID) }
 
 // TooManySidecarsError says how many sidecars the agent may have.
 type TooManySidecarsError struct {
@@ -149,7 +148,7 @@ func (e *LaunchFailedError) Error() string {
 	return "launch failed: " + how + lines(e.Output)
 }
 
-// NotReadyError says how long the process was given, and what it wrote last.
+// NotReadyError has the time-out of the start, and the process's last lines.
 type NotReadyError struct {
 	TimeoutUSec int64    `json:"timeoutUSec"`
 	Output      []string `json:"output"`
@@ -161,7 +160,7 @@ func (e *NotReadyError) Error() string {
 }
 
 // LaunchStoppedError names the sidecar that was stopped while its launch waited for
-// its turn or was under way. Nothing of the launch is left.
+// its turn or was under way. The launch left nothing behind.
 type LaunchStoppedError struct {
 	ID string `json:"id"`
 }
@@ -171,7 +170,8 @@ func (e *LaunchStoppedError) Error() string {
 	return fmt.Sprintf("sidecar %s was stopped before it was ready", e.ID)
 }
 
-// OverloadedError says what there is too much of. Nothing was started.
+// OverloadedError says which limit was reached, or which wait took too long.
+// Nothing was started.
 type OverloadedError struct {
 	Reason string `json:"reason"`
 }
@@ -184,8 +184,8 @@ type HostFailureError struct {
 	Reason string `json:"reason"`
 }
 
-// Unexpected is the host failure that callers learn of for an error that is not one
-// of the interface: on every transport the same, and nothing of what it was.
+// Unexpected is the error that callers get for every error outside the interface.
+// It hides the cause, which is in the service's log.
 func Unexpected() *HostFailureError {
 	return &HostFailureError{Reason: "internal error; the service's log on the host has the details"}
 }
@@ -193,9 +193,8 @@ func Unexpected() *HostFailureError {
 func (e *HostFailureError) Unwrap() error { return ErrHostFailure }
 func (e *HostFailureError) Error() string { return "host failure: " + e.Reason }
 
-// InvalidParameterError names the parameter and says what would be right. The
-// reason goes beyond what org.varlink.service.InvalidParameter defines; clients
-// that do not know it ignore it.
+// InvalidParameterError names the parameter and says what would be right. Reason
+// is an addition to org.varlink.service.InvalidParameter, which other clients ignore.
 type InvalidParameterError struct {
 	Parameter string `json:"parameter"`
 	Reason    string `json:"reason,omitempty"`
@@ -209,8 +208,8 @@ func (e *InvalidParameterError) Error() string {
 	return fmt.Sprintf("invalid parameter %s: %s", e.Parameter, e.Reason)
 }
 
-// PermissionDeniedError says why, if there is more to say. The reason goes beyond
-// what org.varlink.service.PermissionDenied defines, as InvalidParameter's does.
+// PermissionDeniedError says why, if a reason is known. Reason is an addition to
+// org.varlink.service.PermissionDenied.
 type PermissionDeniedError struct {
 	Reason string `json:"reason,omitempty"`
 }

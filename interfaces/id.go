@@ -27,21 +27,21 @@ var (
 // unit's name, a file's name and a container's name.
 func ValidName(s string) bool { return validName.MatchString(s) }
 
-// ID tells one sidecar from all others on a host.
+// ID identifies a sidecar on a host.
 type ID struct {
 	Agent   string
 	Profile string
 	Hash    string // 12 hexadecimal digits
 }
 
-// NewID returns the ID of the instance of a profile that key tells apart. The
-// names must be valid.
+// NewID returns the ID of the profile's instance with this key. The names must be
+// valid.
 func NewID(agent, profile, key string) ID {
 	sum := sha256.Sum256([]byte(key))
 	return ID{agent, profile, hex.EncodeToString(sum[:6])}
 }
 
-// ParseID takes AGENT.PROFILE.HASH apart. Its error says what is wrong.
+// ParseID parses AGENT.PROFILE.HASH.
 func ParseID(s string) (ID, error) {
 	parts := strings.Split(s, ".")
 	if len(parts) != 3 || !ValidName(parts[0]) || !ValidName(parts[1]) || !validHash.MatchString(parts[2]) {
@@ -78,6 +78,6 @@ func (id ID) String() string { return id.Agent + "." + id.Profile + "." + id.Has
 // Unit returns the name of the sidecar's systemd unit.
 func (id ID) Unit() string { return unitPrefix + id.String() + unitSuffix }
 
-// Container returns the name of the sidecar's container: the unit's without its
-// suffix.
+// Container returns the name of the sidecar's container: the unit's name without
+// its suffix.
 func (id ID) Container() string { return unitPrefix + id.String() }

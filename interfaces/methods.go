@@ -40,7 +40,7 @@ type ListParameters struct {
 	AllowInteractiveAuthentication *bool   `json:"allowInteractiveAuthentication,omitempty"`
 }
 
-// Selects reports whether there is any selector.
+// Selects reports whether any selector is set.
 func (p ListParameters) Selects() bool {
 	p.AllowInteractiveAuthentication = nil
 	return p != ListParameters{}
@@ -58,11 +58,15 @@ type StopParameters struct {
 	AllowInteractiveAuthentication *bool  `json:"allowInteractiveAuthentication,omitempty"`
 }
 
-// StopReply is the answer to Stop: how the process ended, if it is known.
+// StopReply is the answer to Stop: how the process ended, if known.
 type StopReply struct {
 	ExitCode   *int64  `json:"exitCode,omitempty"`
 	ExitSignal *string `json:"exitSignal,omitempty"`
 }
+
+// Signals lists the names that the method Signal takes, as signal(7) writes them.
+// SIGSTOP is missing because a stopped payload looks like an outage.
+var Signals = []string{"SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGTERM", "SIGKILL", "SIGWINCH"}
 
 // SignalParameters are the parameters of Signal.
 type SignalParameters struct {

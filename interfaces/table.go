@@ -23,7 +23,7 @@ type ErrorRow struct {
 
 const (
 	genericVarlink = "org.varlink.service."
-	systemdVarlink = "io.systemd." // what systemd has and varlink has not
+	systemdVarlink = "io.systemd." // systemd's addition to varlink's generic errors
 	ownDBus        = "io.tripleo.Sidecar1.Error."
 	genericDBus    = "org.freedesktop.DBus.Error."
 )
@@ -54,8 +54,8 @@ func own(err error, name string, detail func() Detail) ErrorRow {
 	return ErrorRow{err, Name + "." + name, ownDBus + name, detail}
 }
 
-// ToWire finds the row of err, and the value whose JSON are its parameters
-// (nil: none). An error that is not of the interface has no row.
+// ToWire finds the row of err, and the value whose JSON is its parameters (nil:
+// none). An error outside the interface has no row.
 func ToWire(err error) (row ErrorRow, parameters any, ok bool) {
 	for _, row := range Errors {
 		if !errors.Is(err, row.Err) {
@@ -69,8 +69,8 @@ func ToWire(err error) (row ErrorRow, parameters any, ok bool) {
 	return ErrorRow{}, nil, false
 }
 
-// detailOf finds in err's tree the value that carries the row's parameters; a
-// bare sentinel gets empty ones.
+// detailOf finds the row's parameters in err's tree; a bare sentinel gets empty
+// ones.
 func detailOf(err error, row ErrorRow) Detail {
 	detail := row.New()
 	found := reflect.New(reflect.TypeOf(detail))
@@ -96,9 +96,9 @@ func FromVarlink(name string, parameters []byte) (error, bool) {
 	return nil, false
 }
 
-// FromDBus returns the Go error for an error reply whose parameters decode sets.
-// Of several errors with the same name it is the first of the table. A name that
-// is not in the table gives false.
+// FromDBus returns the Go error for an error reply whose parameters decode sets,
+// and of errors with the same name the first one. A name that is not in the table
+// gives false.
 func FromDBus(name string, decode func(Detail) error) (error, bool) {
 	for _, row := range Errors {
 		if row.DBus == name {
@@ -108,8 +108,8 @@ func FromDBus(name string, decode func(Detail) error) (error, bool) {
 	return nil, false
 }
 
-// with returns the row's error with its parameters, or the sentinel if there are
-// none or they are malformed.
+// with returns the row's error with its parameters, or the sentinel if they are
+// missing or malformed.
 func (row ErrorRow) with(decode func(Detail) error) error {
 	if row.New == nil {
 		return row.Err

@@ -1,22 +1,21 @@
 package interfaces
 
-// LaunchMode says what to do when the instance that a launch asks for is there
-// already.
+// LaunchMode says what a launch does if its instance already exists.
 type LaunchMode string
 
 // The launch modes.
 const (
 	ModeReplace LaunchMode = "replace" // stop it, then start the new one
-	ModeFail    LaunchMode = "fail"    // refuse with ErrSidecarExists
-	ModeKeep    LaunchMode = "keep"    // answer the running one if it was asked for in the same way, else refuse
-	ModeAdopt   LaunchMode = "adopt"   // answer the running one if it was asked for in the same way, else replace it
+	ModeFail    LaunchMode = "fail"    // refuse with ErrSidecarExists, unless it failed
+	ModeKeep    LaunchMode = "keep"    // return the running one if its request was the same, else refuse
+	ModeAdopt   LaunchMode = "adopt"   // return the running one if its request was the same, else replace it
 )
 
 // LaunchModes lists the modes. The default is the first, for agents that have
 // stand-ins the last.
 var LaunchModes = []LaunchMode{ModeReplace, ModeFail, ModeKeep, ModeAdopt}
 
-// SidecarState says where a sidecar is in its life.
+// SidecarState is the state of a sidecar.
 type SidecarState string
 
 // The states.
@@ -41,7 +40,7 @@ const (
 // LaunchPhases lists the phases in their order.
 var LaunchPhases = []LaunchPhase{PhasePreparation, PhaseEngine, PhasePayload, PhaseReadiness}
 
-// SidecarStates lists the states in the order of a life.
+// SidecarStates lists the states in their usual order.
 var SidecarStates = []SidecarState{StateStarting, StateReady, StateStopping, StateFailed}
 
 // EventKind says what an Event is about.
@@ -53,10 +52,10 @@ const (
 	EventSynchronized EventKind = "synchronized" // the state is complete, changes follow
 	EventStarted      EventKind = "started"      // its unit is being started
 	EventReady        EventKind = "ready"        // the process has shown that it is ready
-	EventChanged      EventKind = "changed"      // something else about it is different
-	EventStopped      EventKind = "stopped"      // it is gone
+	EventChanged      EventKind = "changed"      // another field of it has changed
+	EventStopped      EventKind = "stopped"      // it no longer exists
 	EventFailed       EventKind = "failed"       // ended by itself or could not be started
-	EventOverrun      EventKind = "overrun"      // events were dropped, the state follows anew
+	EventOverrun      EventKind = "overrun"      // events were dropped, the state follows again
 )
 
 // EventKinds lists the kinds of events.
@@ -64,7 +63,7 @@ var EventKinds = []EventKind{
 	EventPresent, EventSynchronized, EventStarted, EventReady, EventChanged, EventStopped, EventFailed, EventOverrun,
 }
 
-// Context is what was asked for; the same values launch the same sidecar again.
+// Context is the request of a launch; the same values launch the same sidecar again.
 type Context struct {
 	Profile          string   `json:"profile"`
 	Arguments        []string `json:"arguments"`
@@ -73,7 +72,7 @@ type Context struct {
 	ProcessTag       *string  `json:"processTag,omitempty"`
 }
 
-// Runtime is what is the case now. Times are microseconds since the epoch.
+// Runtime is the present state of a sidecar. Times are microseconds since the epoch.
 type Runtime struct {
 	State         SidecarState `json:"state"`
 	Unit          string       `json:"unit"`
@@ -105,12 +104,11 @@ type Event struct {
 	Sidecar *Sidecar  `json:"sidecar,omitempty"` // nil in stopped, synchronized and overrun
 }
 
-// StandIn is what an agent in a pid namespace of its own needs to know beside the
-// sidecar: the stand-in is a process of the agent's, whose number it finds in the
-// pid files instead of the host's.
+// StandIn has the facts for a stand-in: a process of an agent in a pid namespace of
+// its own, whose number replaces the host's in the pid files.
 type StandIn struct {
 	Adopted  bool     `json:"adopted"`  // it was running already and was left as it is
-	PIDFiles []string `json:"pidFiles"` // absolute paths, that of the main process first; may be empty
+	PIDFiles []string `json:"pidFiles"` // absolute paths, the main process's first; may be empty
 }
 
 // Profile is a kind of side process that may be launched.
@@ -123,8 +121,8 @@ type Profile struct {
 	Arguments   []string `json:"arguments"`
 }
 
-// UnitProperty is a property of a systemd unit, its value as systemctl show
-// would print it.
+// UnitProperty is a property of a systemd unit, its value as systemctl show prints
+// it.
 type UnitProperty struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`

@@ -1,26 +1,26 @@
 #!/usr/bin/env bash
-# Sidecars with nothing but busctl and jq.
+# Sidecars with only busctl and jq.
 #
 #   busctl.sh launch AGENT PROFILE NETNS [ARGUMENT...]   prints the ID
 #   busctl.sh list [AGENT]                               ID, state, process
 #   busctl.sh wait ID STATE [SECONDS]                    STATE as list prints it, or gone
 #   busctl.sh stop ID
 #
-# Who may do what, polkit says (io.tripleo.sidecar.policy). wait listens with busctl of
-# systemd 257 or, as root, with any; otherwise it asks every second.
+# polkit decides about each call (io.tripleo.sidecar.policy). wait listens for signals
+# with busctl of systemd 257 or, as root, with any; otherwise it polls every second.
 set -euo pipefail
 
 service=io.tripleo.Sidecar1
 manager=/io/tripleo/Sidecar1
 
-# call prints the answer's values as a JSON array. The two dashes keep busctl from
-# taking our arguments for its options. A launch can take as long as its profile says.
+# call prints the answer's values as a JSON array. The -- keeps busctl from reading our
+# arguments as options. A launch can take as long as its profile says.
 call() { # OBJECT INTERFACE METHOD [SIGNATURE ARGUMENT...]
 	busctl --json=short --timeout=600 -- call "$service" "$@" | jq -c .data
 }
 
-# path_of ID is the sidecar's object: what is no letter or digit, and a digit in
-# front, is an underscore and two hexadecimal digits.
+# path_of ID prints the path of the sidecar's object: it escapes '.', '-' and a leading
+# digit as an underscore and two hexadecimal digits.
 path_of() {
 	local label=${1//./_2e}
 	label=${label//-/_2d}
@@ -45,8 +45,8 @@ list() {
 		sort
 }
 
-# state ID prints the state. No such property, no such sidecar: gone. Other errors
-# end the script.
+# state ID prints the state, or gone if the sidecar does not exist. Other errors end
+# the script.
 state() {
 	local answer
 	if answer=$(busctl --json=short get-property "$service" "$(path_of "$1")" "$service.Sidecar" State 2>&1); then
@@ -59,9 +59,9 @@ state() {
 	fi
 }
 
-# next_signal PATH INTERFACE MEMBER waits for the next such signal, for two seconds at
-# most: one that came before we listened is not missed for longer. Where it cannot
-# listen it waits for one second.
+# next_signal PATH INTERFACE MEMBER waits for the next such signal, at most two seconds:
+# a signal that came too early delays the script no longer than that. If it cannot
+# listen it waits one second.
 next_signal() {
 	if busctl --help | grep '^  wait ' >/dev/null; then
 		busctl --timeout=2 --quiet wait "$@" >/dev/null 2>&1 || true
@@ -73,8 +73,8 @@ next_signal() {
 	[ "$ended" != 1 ] || sleep 1
 }
 
-# wait_for ID STATE SECONDS. Anybody on the bus can send a signal: it only says when
-# to look again.
+# wait_for ID STATE SECONDS reads the state after every signal, because anybody on the
+# bus can send one.
 wait_for() {
 	local id=$1 wanted=$2 end=$((SECONDS + ${3:-60})) now
 	while now=$(state "$id") && [ "$now" != "$wanted" ]; do
