@@ -110,7 +110,11 @@ func TestDocumentFields(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range [][2]string{
-		{"id", testID}, {"user", "1"}, {"ignored", "[2,3]"}, {"links", `{"action":"warn","own":["qdhcp-*"]}`}, {"tmpfs", `["/run"]`},
+		{"id", testID},
+		{"user", "1"},
+		{"ignored", "[2,3]"},
+		{"links", `{"action":"warn","own":["qdhcp-*"]}`},
+		{"tmpfs", `["/run"]`},
 		{"pidFiles", `[{"path":"dhcp/<1>/pid","root":"/var/lib/neutron"}]`},
 	} {
 		if !slices.Contains(fields, want) {

@@ -26,7 +26,7 @@ func (d *Document) Validate() error {
 			return fmt.Errorf("document: network namespace %.300q: %v", name, err)
 		}
 	}
-	return d.Plan.validate()
+	return d.validate()
 }
 
 func (p Plan) validate() error {
