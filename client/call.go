@@ -22,7 +22,7 @@ const (
 	// sd-varlink.c).
 	maxReply = 16 << 20
 	// maxRequest is the largest call in bytes that the service takes; it hangs up on
-	// a larger one (service/varlink's Limits). Here it only explains that.
+	// a larger call (service/varlink's Limits). The limit here only explains that.
 	maxRequest = 256 << 10
 	// ours begins the names of the service's own methods.
 	ours = interfaces.Name + "."

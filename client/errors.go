@@ -43,7 +43,7 @@ func (e *UnreachableError) Hint() string {
 	onBus := strings.HasPrefix(e.Address, "unix:path=")
 	switch {
 	case onBus && (errors.Is(e.Err, os.ErrNotExist) || errors.Is(e.Err, syscall.ECONNREFUSED)):
-		return "there is no bus; the service's socket needs none"
+		return "there is no bus; the service's socket does not need it"
 	case onBus:
 		return "is sidecard running, and on the bus? See 'systemctl status sidecard'"
 	case errors.Is(e.Err, os.ErrNotExist):
@@ -74,7 +74,7 @@ func (e *UnknownError) Error() string {
 	return s
 }
 
-// replyError returns the error that a frame carries, or the one of decoding it.
+// replyError returns the error in a frame, or the error of decoding the frame.
 func replyError(frame []byte, decoding error) error {
 	var r reply[json.RawMessage]
 	if err := json.Unmarshal(frame, &r); err != nil {

@@ -21,7 +21,7 @@ type processTable string
 // ownProcesses is the process table of our own container.
 const ownProcesses processTable = "/proc"
 
-// process is one that /proc shows.
+// process is an entry of a process table.
 type process struct {
 	directory string // /proc/PID
 }

@@ -45,7 +45,7 @@ var programs = map[string]program{
 	"haproxy":    {real: []string{"-v", "-vv", "-c", "-cc", "-h", "--help", "--version"}, reloads: true},
 	"keepalived": {real: []string{"-v", "--version", "-h", "--help", "-t", "--config-test", "--signum"}, reloads: true},
 	"radvd":      {real: []string{"-v", "--version", "-h", "--help", "-c", "--configtest"}, reloads: true},
-	// Without -d it is a client of a running one's control socket, or an error.
+	// Without -d it is a client of the control socket of a running conntrackd, or an error.
 	"conntrackd": {
 		only: "-d",
 		real: []string{"-n", "-k", "-c", "-f", "-F", "-R", "-B", "-t", "-s", "-i", "-e", "-x", "-v", "-V", "-h"},

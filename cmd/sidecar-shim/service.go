@@ -114,8 +114,9 @@ func connect() (service, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, noSocket := os.Lstat(strings.TrimPrefix(c.Address(), "unix:"))
-	if requests, err := os.Stat(filepath.Join(s.Spool, spool.Requests)); err == nil && requests.IsDir() && errors.Is(noSocket, fs.ErrNotExist) {
+	_, err = os.Lstat(strings.TrimPrefix(c.Address(), "unix:"))
+	requests, noSpool := os.Stat(filepath.Join(s.Spool, spool.Requests))
+	if errors.Is(err, fs.ErrNotExist) && noSpool == nil && requests.IsDir() {
 		return spooled{&spool.Client{Directory: s.Spool}}, nil
 	}
 	return c, nil
