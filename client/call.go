@@ -6,85 +6,87 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
 )
 
-// The framing is done here and not by varlink/go v0.4.0, because its client
-// reads replies of any size into memory, drops the errors of decoding them, and
-// turns the generic errors into types of its own. It is these few lines.
+// The framing is done here because the client of varlink/go v0.4.0 reads replies of
+// any size into memory, drops the errors of decoding them, and turns the generic
+// errors into types of its own.
 
-// request and reply are the messages of https://varlink.org/Method-Call.
+const (
+	// maxReply is the largest reply in bytes, as in systemd (VARLINK_BUFFER_MAX in
+	// sd-varlink.c).
+	maxReply = 16 << 20
+	// maxRequest is the largest call in bytes that the service takes; it hangs up on
+	// a larger call (service/varlink's Limits). The limit here only explains that.
+	maxRequest = 256 << 10
+	// ours begins the names of the service's own methods.
+	ours = interfaces.Name + "."
+)
+
+// request is a call (https://varlink.org/Method-Call).
 type request struct {
 	Method     string `json:"method"`
 	Parameters any    `json:"parameters,omitempty"`
 	More       bool   `json:"more,omitempty"`
 }
 
-type reply struct {
-	Parameters json.RawMessage `json:"parameters"`
-	Continues  bool            `json:"continues"`
-	Error      string          `json:"error"`
-}
-
-// one makes a call of our interface that has one reply.
-func one[T any](ctx context.Context, c *Client, method string, parameters any) (*T, error) {
-	var out T
-	r := request{Method: interfaces.Name + "." + method, Parameters: parameters}
-	if err := c.call(ctx, r, into(func(t T) { out = t })); err != nil {
-		return nil, err
-	}
-	return &out, nil
-}
-
-// each makes a call of our interface that can have many replies.
-func each[T any](ctx context.Context, c *Client, method string, parameters any, take func(T)) error {
-	r := request{Method: interfaces.Name + "." + method, Parameters: parameters, More: true}
-	return c.call(ctx, r, into(take))
-}
-
-// typed is a reply whose parameters are known: they are decoded in one go with
-// the rest, since a List has hundreds of replies.
-type typed[T any] struct {
+// reply is a reply. Its parameters are decoded in one go with the rest, since a List
+// has hundreds of replies.
+type reply[T any] struct {
 	Parameters T      `json:"parameters"`
 	Continues  bool   `json:"continues"`
 	Error      string `json:"error"`
 }
 
+// one makes a call that has one reply.
+func one[T any](ctx context.Context, c *Client, method string, timeoutUSec *int64, parameters any) (*T, error) {
+	var out T
+	r := request{Method: method, Parameters: parameters}
+	if err := c.call(ctx, timeoutUSec, r, into(func(t T) { out = t })); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// each makes a call that can have many replies, and returns the item of each.
+func each[T, I any](ctx context.Context, c *Client, method string, parameters any, item func(T) I) ([]I, error) {
+	all := []I{}
+	r := request{Method: method, Parameters: parameters, More: true}
+	if err := c.call(ctx, nil, r, into(func(t T) { all = append(all, item(t)) })); err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
 // decoder takes a reply's frame and says whether more replies follow.
 type decoder func(frame []byte) (continues bool, err error)
 
-// into decodes replies and hands their parameters on. Unknown fields are let
-// pass: a newer service may answer more.
+// into decodes replies and hands their parameters on. Unknown fields are ignored: a
+// newer service may answer more.
 func into[T any](take func(T)) decoder {
 	return func(frame []byte) (bool, error) {
-		var r typed[T]
+		var r reply[T]
 		if err := json.Unmarshal(frame, &r); err != nil || r.Error != "" {
-			return false, errorIn(frame, err)
+			return false, replyError(frame, err)
 		}
 		take(r.Parameters)
 		return r.Continues, nil
 	}
 }
 
-// errorIn returns the error that a frame carries, or the one of decoding it.
-func errorIn(frame []byte, decoding error) error {
-	r, err := parseReply(frame)
-	switch {
-	case err != nil:
-		return err
-	case r.Error != "":
-		return replyError(r)
-	}
-	return fmt.Errorf("%w: parameters: %v", ErrProtocol, decoding)
-}
-
-// call makes one call, when it is its turn, and hands each reply to decode.
-func (c *Client) call(ctx context.Context, r request, decode decoder) error {
-	if err := c.enter(ctx); err != nil {
-		return err
+// call makes one call within its deadline, when a slot is free.
+func (c *Client) call(ctx context.Context, timeoutUSec *int64, r request, decode decoder) error {
+	ctx, cancel := WithDeadline(ctx, timeoutUSec)
+	defer cancel()
+	select {
+	case c.slots <- struct{}{}:
+	case <-ctx.Done():
+		return timedOut(ctx)
 	}
 	defer func() { <-c.slots }()
 	return c.converse(ctx, r, decode)
@@ -111,20 +113,10 @@ func (c *Client) converse(ctx context.Context, r request, decode decoder) error 
 	return err
 }
 
-// enter waits until the call may begin.
-func (c *Client) enter(ctx context.Context) error {
-	select {
-	case c.slots <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return timedOut(ctx)
-	}
-}
-
 // exchange sends the frame and reads replies until the last one.
 func exchange(conn net.Conn, frame []byte, more bool, decode decoder) error {
-	// A service that refuses a call may answer and hang up before it has read all
-	// of it. So a failed write is told only if there is no answer either.
+	// A service that refuses a call may answer and hang up before it has read all of
+	// the call. So a failed write is an error only without an answer.
 	_, writeErr := conn.Write(frame)
 	in := bufio.NewReader(conn)
 	for {
@@ -141,6 +133,30 @@ func exchange(conn net.Conn, frame []byte, more bool, decode decoder) error {
 			return err
 		case !more:
 			return fmt.Errorf("%w: more replies than were asked for", ErrProtocol)
+		}
+	}
+}
+
+// readFrame reads up to the next NUL and returns the bytes before it. It never holds
+// more than limit bytes. io.ErrUnexpectedEOF: the stream ended within a frame.
+func readFrame(in *bufio.Reader, limit int) ([]byte, error) {
+	var frame []byte
+	for {
+		part, err := in.ReadSlice(0)
+		if err == nil {
+			part = part[:len(part)-1]
+		}
+		if len(frame)+len(part) > limit {
+			return nil, fmt.Errorf("%w: a reply of more than %d bytes", ErrProtocol, limit)
+		}
+		frame = append(frame, part...)
+		switch {
+		case err == nil:
+			return frame, nil
+		case errors.Is(err, io.EOF):
+			return nil, io.ErrUnexpectedEOF
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return nil, err
 		}
 	}
 }

@@ -9,14 +9,13 @@ import (
 	"tripleo.io/sidecar/interfaces"
 )
 
-// DefaultTimeout is how long a call may take whose context has no deadline, on
-// top of the time-out that its parameters ask for.
+// DefaultTimeout bounds a call whose context has no deadline. The time-out in the
+// call's parameters is added to it.
 const DefaultTimeout = 5 * time.Minute
 
 // maxCalls is how many calls of one Client are under way at once. The service
-// serves 64 connections of an agent at a time and lets more wait (service/varlink's
-// Limits); on the host's socket it hangs up on a user's 65th. So a burst of hundreds
-// waits here, and leaves room for other programs of the same agent.
+// serves 64 connections of an agent at a time, and hangs up on a user's 65th on the
+// host's socket (service/varlink's Limits); the rest is for other programs.
 const maxCalls = 32
 
 // Client asks one service. It is safe for use by many goroutines, and needs no
@@ -27,9 +26,8 @@ type Client struct {
 	interactive bool          // calls that do not say otherwise may wait for a person
 }
 
-// New returns a client of the service at the address: unix:/PATH, /PATH, or
-// nothing for DefaultAddress. It does not connect; only a malformed address is
-// an error.
+// New returns a client of the service at the address: unix:/PATH, /PATH, or "" for
+// DefaultAddress. It does not connect; only a malformed address is an error.
 func New(address string) (*Client, error) {
 	path, err := parseAddress(address)
 	if err != nil {
@@ -41,9 +39,9 @@ func New(address string) (*Client, error) {
 // Address returns the service's address in the form unix:/PATH.
 func (c *Client) Address() string { return "unix:" + c.path }
 
-// WithInteractiveAuthentication returns the same client, whose calls say that a
-// person may be asked to authenticate (allowInteractiveAuthentication), unless
-// their parameters say that none may. It is for programs that a person uses.
+// WithInteractiveAuthentication returns a client whose calls let the service ask a
+// person to authenticate (allowInteractiveAuthentication), unless their parameters
+// forbid it. It is for programs that a person uses.
 func (c *Client) WithInteractiveAuthentication() *Client {
 	interactive := *c
 	interactive.interactive = true
@@ -58,6 +56,15 @@ func (c *Client) allow(asked *bool) *bool {
 	return asked
 }
 
+// complete adds what the caller left out. Arguments must not be null.
+func (c *Client) complete(p interfaces.LaunchParameters) interfaces.LaunchParameters {
+	if p.Arguments == nil {
+		p.Arguments = []string{}
+	}
+	p.AllowInteractiveAuthentication = c.allow(p.AllowInteractiveAuthentication)
+	return p
+}
+
 // Launch starts a side process and returns when it is ready. Errors: any of
 // package interfaces, among them *ArgumentNotAllowedError and
 // *LaunchFailedError, which carries the process's exit code and last output.
@@ -69,50 +76,35 @@ func (c *Client) Launch(ctx context.Context, p interfaces.LaunchParameters) (*in
 	return &reply.Sidecar, nil
 }
 
-// LaunchReply is Launch for those who leave a stand-in: it returns all of the
-// service's answer.
+// LaunchReply is Launch with the service's whole answer, for callers that leave a
+// stand-in.
 func (c *Client) LaunchReply(ctx context.Context, p interfaces.LaunchParameters) (*interfaces.LaunchReply, error) {
-	ctx, cancel := WithDeadline(ctx, p.TimeoutUSec)
-	defer cancel()
-	p.AllowInteractiveAuthentication = c.allow(p.AllowInteractiveAuthentication)
-	return one[interfaces.LaunchReply](ctx, c, "Launch", complete(p))
+	return one[interfaces.LaunchReply](ctx, c, ours+"Launch", p.TimeoutUSec, c.complete(p))
 }
 
-// Explain says what Launch would do with the same parameters, or returns the
-// error that it would be refused with. Nothing is started.
+// Explain says what Launch would do with the same parameters, or returns the error
+// that Launch would return. Nothing is started.
 func (c *Client) Explain(ctx context.Context, p interfaces.LaunchParameters) (*interfaces.ExplainReply, error) {
-	ctx, cancel := WithDeadline(ctx, nil)
-	defer cancel()
-	p.AllowInteractiveAuthentication = c.allow(p.AllowInteractiveAuthentication)
-	return one[interfaces.ExplainReply](ctx, c, "Explain", complete(p))
+	return one[interfaces.ExplainReply](ctx, c, ours+"Explain", nil, c.complete(p))
 }
 
 // List returns the sidecars that every given selector matches, in the service's
-// order. If none does, the slice is empty; but an ID that does not exist is
+// order. If none matches, the slice is empty; but an ID that does not exist is
 // interfaces.ErrNoSuchSidecar.
 func (c *Client) List(ctx context.Context, p interfaces.ListParameters) ([]interfaces.Sidecar, error) {
-	ctx, cancel := WithDeadline(ctx, nil)
-	defer cancel()
 	p.AllowInteractiveAuthentication = c.allow(p.AllowInteractiveAuthentication)
-	sidecars := []interfaces.Sidecar{}
-	err := each(ctx, c, "List", p, func(r interfaces.ListReply) { sidecars = append(sidecars, r.Sidecar) })
-	// A varlink call has at least one reply: "none" can only be said as an error.
+	all, err := each(ctx, c, ours+"List", p, func(r interfaces.ListReply) interfaces.Sidecar { return r.Sidecar })
+	// A varlink call has at least one reply: an empty list can only be an error.
 	if p.ID == nil && errors.Is(err, interfaces.ErrNoSuchSidecar) {
 		return []interfaces.Sidecar{}, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	return sidecars, nil
+	return all, err
 }
 
 // Get returns the sidecar with this ID, or interfaces.ErrNoSuchSidecar.
 func (c *Client) Get(ctx context.Context, id string) (*interfaces.Sidecar, error) {
-	ctx, cancel := WithDeadline(ctx, nil)
-	defer cancel()
-	reply, err := one[interfaces.ListReply](ctx, c, "List", interfaces.ListParameters{
-		ID: &id, AllowInteractiveAuthentication: c.allow(nil),
-	})
+	p := interfaces.ListParameters{ID: &id, AllowInteractiveAuthentication: c.allow(nil)}
+	reply, err := one[interfaces.ListReply](ctx, c, ours+"List", nil, p)
 	if err != nil {
 		return nil, err
 	}
@@ -122,37 +114,27 @@ func (c *Client) Get(ctx context.Context, id string) (*interfaces.Sidecar, error
 // Stop stops a sidecar and returns when it is gone, with how its process ended
 // as far as that is known.
 func (c *Client) Stop(ctx context.Context, p interfaces.StopParameters) (*interfaces.StopReply, error) {
-	ctx, cancel := WithDeadline(ctx, p.TimeoutUSec)
-	defer cancel()
 	p.AllowInteractiveAuthentication = c.allow(p.AllowInteractiveAuthentication)
-	return one[interfaces.StopReply](ctx, c, "Stop", p)
+	return one[interfaces.StopReply](ctx, c, ours+"Stop", p.TimeoutUSec, p)
 }
 
 // Signal sends a signal, by its name such as SIGHUP, to a sidecar's process.
 func (c *Client) Signal(ctx context.Context, p interfaces.SignalParameters) error {
-	ctx, cancel := WithDeadline(ctx, nil)
-	defer cancel()
 	p.AllowInteractiveAuthentication = c.allow(p.AllowInteractiveAuthentication)
-	_, err := one[interfaces.SignalReply](ctx, c, "Signal", p)
+	_, err := one[interfaces.SignalReply](ctx, c, ours+"Signal", nil, p)
 	return err
 }
 
-// ListProfiles returns the profiles that may be launched: those granted to the
-// agent, or if it is nil every one that the caller may see.
+// ListProfiles returns the profiles that are granted to the agent, or if agent is
+// nil every profile that the caller may see.
 func (c *Client) ListProfiles(ctx context.Context, agent *string) ([]interfaces.Profile, error) {
-	ctx, cancel := WithDeadline(ctx, nil)
-	defer cancel()
-	profiles := []interfaces.Profile{}
 	p := interfaces.ListProfilesParameters{Agent: agent, AllowInteractiveAuthentication: c.allow(nil)}
-	err := each(ctx, c, "ListProfiles", p, func(r interfaces.ListProfilesReply) { profiles = append(profiles, r.Profile) })
-	// The call names no profile, so this can only mean that there is none.
+	all, err := each(ctx, c, ours+"ListProfiles", p, func(r interfaces.ListProfilesReply) interfaces.Profile { return r.Profile })
+	// The call names no profile, so this error means an empty list.
 	if errors.Is(err, interfaces.ErrNoSuchProfile) {
 		return []interfaces.Profile{}, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	return profiles, nil
+	return all, err
 }
 
 // Info is what a service says about itself.
@@ -166,34 +148,46 @@ type Info struct {
 
 // Info asks the service what it is (org.varlink.service.GetInfo).
 func (c *Client) Info(ctx context.Context) (*Info, error) {
-	ctx, cancel := WithDeadline(ctx, nil)
-	defer cancel()
-	var info Info
-	err := c.call(ctx, request{Method: "org.varlink.service.GetInfo"}, into(func(i Info) { info = i }))
-	if err != nil {
-		return nil, err
-	}
-	return &info, nil
+	return one[Info](ctx, c, "org.varlink.service.GetInfo", nil, nil)
 }
 
-// complete gives a launch without arguments an empty list: null is not one.
-func complete(p interfaces.LaunchParameters) interfaces.LaunchParameters {
-	if p.Arguments == nil {
-		p.Arguments = []string{}
-	}
-	return p
+// Launcher makes the call Launch, as a Client does.
+type Launcher interface {
+	LaunchReply(ctx context.Context, p interfaces.LaunchParameters) (*interfaces.LaunchReply, error)
 }
 
-// WithDeadline gives a context without a deadline one that leaves the service
-// the time-out that it was asked for: that of every call of this package and of
-// package client/dbus.
+// LaunchAgain repeats a launch whose answer was lost, and starts nothing twice: a
+// sidecar that runs with the same parameters and was started since the time, which
+// is that of the first call, was started by that call and is the answer. Otherwise
+// the launch is made as p says.
+func LaunchAgain(ctx context.Context, l Launcher, p interfaces.LaunchParameters, since time.Time) (*interfaces.LaunchReply, error) {
+	keep := p
+	keep.Mode = new(interfaces.ModeKeep)
+	reply, err := l.LaunchReply(ctx, keep)
+	switch {
+	case errors.Is(err, interfaces.ErrSidecarExists), err == nil && !StartedSince(reply.Sidecar, since):
+		return l.LaunchReply(ctx, p)
+	case err == nil && reply.StandIn != nil:
+		reply.StandIn.Adopted = false // it did not run before the first call
+	}
+	return reply, err
+}
+
+// StartedSince reports whether the sidecar's start began at t or later. The host
+// and its containers have one clock.
+func StartedSince(s interfaces.Sidecar, t time.Time) bool {
+	return s.Runtime.StartedUSec != nil && *s.Runtime.StartedUSec >= t.UnixMicro()
+}
+
+// WithDeadline bounds a context that has no deadline by DefaultTimeout plus the
+// time-out that the service is asked for (nil: none).
 func WithDeadline(ctx context.Context, timeoutUSec *int64) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {
 		return ctx, func() {}
 	}
 	timeout := DefaultTimeout
 	if timeoutUSec != nil && *timeoutUSec > 0 {
-		// An absurd time-out is for the service to refuse; here it must not overflow.
+		// The service refuses a time-out that is too long; here it must not overflow.
 		const longest = math.MaxInt64/int64(time.Microsecond) - int64(DefaultTimeout/time.Microsecond)
 		timeout += time.Duration(min(*timeoutUSec, longest)) * time.Microsecond
 	}

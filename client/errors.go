@@ -15,17 +15,17 @@ import (
 
 var (
 	// ErrInterrupted means that the service hung up before it answered, as it
-	// does when it is restarted. Whether it did what it was asked is not known.
+	// does when it is restarted. Whether the call was carried out is not known.
 	ErrInterrupted = errors.New("the service hung up before it answered")
 
-	// ErrProtocol means that what came back is not an answer of this interface.
+	// ErrProtocol means that the reply is not an answer of this interface.
 	ErrProtocol = errors.New("not an answer of the service")
 )
 
-// UnreachableError means that no connection could be made. Nothing was asked.
+// UnreachableError means that no connection could be made. No call was made.
 type UnreachableError struct {
 	Address string // in the form unix:/PATH, or that of a bus: unix:path=/PATH
-	Err     error  // what the kernel said, such as ENOENT or ECONNREFUSED
+	Err     error  // the kernel's, such as ENOENT or ECONNREFUSED
 }
 
 func (e *UnreachableError) Unwrap() error { return e.Err }
@@ -38,12 +38,12 @@ func (e *UnreachableError) Error() string {
 	return s
 }
 
-// Hint says what to do about it, or nothing if that is not known.
+// Hint says what to do about the error, or "" if that is not known.
 func (e *UnreachableError) Hint() string {
 	onBus := strings.HasPrefix(e.Address, "unix:path=")
 	switch {
 	case onBus && (errors.Is(e.Err, os.ErrNotExist) || errors.Is(e.Err, syscall.ECONNREFUSED)):
-		return "there is no bus; the service's socket needs none"
+		return "there is no bus; the service's socket does not need it"
 	case onBus:
 		return "is sidecard running, and on the bus? See 'systemctl status sidecard'"
 	case errors.Is(e.Err, os.ErrNotExist):
@@ -74,15 +74,23 @@ func (e *UnknownError) Error() string {
 	return s
 }
 
-func replyError(r reply) error {
+// replyError returns the error in a frame, or the error of decoding the frame.
+func replyError(frame []byte, decoding error) error {
+	var r reply[json.RawMessage]
+	if err := json.Unmarshal(frame, &r); err != nil {
+		return fmt.Errorf("%w: %v", ErrProtocol, err)
+	}
+	if r.Error == "" {
+		return fmt.Errorf("%w: parameters: %v", ErrProtocol, decoding)
+	}
 	if err, known := interfaces.FromVarlink(r.Error, r.Parameters); known {
 		return err
 	}
 	return &UnknownError{Name: r.Error, Parameters: r.Parameters}
 }
 
-// translate turns what the kernel says about a broken exchange into what it
-// means here. Other errors pass.
+// translate turns the kernel's errors about a broken exchange into those of this
+// package. Other errors pass.
 func translate(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded): // only the end of ctx sets a deadline

@@ -10,13 +10,13 @@ import (
 	"tripleo.io/sidecar/interfaces"
 )
 
-// errNoState is the cause of a monitor's end that was never told anything.
+// errNoState is the cause of the end of a monitor that got no event in time.
 var errNoState = errors.New("no state")
 
 // Monitor returns the events of the sidecars that every given selector matches:
 // their state first, present for each of them and then synchronized, and from then
 // on every change, until ctx ends or the loop is left. After overrun the state
-// comes anew; forget what is known then.
+// comes again: forget what was known before.
 //
 //	for event, err := range c.Monitor(ctx, interfaces.MonitorParameters{}) {
 //		if err != nil {
@@ -26,13 +26,13 @@ var errNoState = errors.New("no state")
 //	}
 //
 // An error is the last element; a monitor never ends without one, unless the loop
-// is left. It is ErrInterrupted when the service ends or restarts: begin anew
+// is left. It is ErrInterrupted when the service ends or restarts: begin again
 // then, and the state tells what was missed. Only the first event has to come
 // within DefaultTimeout.
 //
-// Each loop has a connection of its own, and is not one of the calls that wait for
-// each other. The service lets an agent, or a user on the host's socket, have 16 at
-// a time and refuses more with interfaces.ErrOverloaded. Events that are not taken
+// Each loop has a connection of its own, and does not count as one of the 32 calls
+// at once. The service lets an agent, or a user on the host's socket, have 16 at a
+// time and refuses more with interfaces.ErrOverloaded. Events that are not taken
 // wait in the service.
 func (c *Client) Monitor(ctx context.Context, p interfaces.MonitorParameters) iter.Seq2[interfaces.Event, error] {
 	return func(yield func(interfaces.Event, error) bool) {
@@ -55,7 +55,7 @@ func (c *Client) monitor(ctx context.Context, p interfaces.MonitorParameters, ta
 		left = !take(r.Event)
 	})
 	p.AllowInteractiveAuthentication = c.allow(p.AllowInteractiveAuthentication)
-	r := request{Method: interfaces.Name + ".Monitor", Parameters: p, More: true}
+	r := request{Method: ours + "Monitor", Parameters: p, More: true}
 	err = c.converse(ctx, r, func(frame []byte) (bool, error) {
 		continues, err := decode(frame)
 		return continues && !left, err
@@ -64,7 +64,7 @@ func (c *Client) monitor(ctx context.Context, p interfaces.MonitorParameters, ta
 	case errors.Is(context.Cause(ctx), errNoState):
 		err = fmt.Errorf("no answer from the service in time: %w", context.DeadlineExceeded)
 	case err == nil:
-		err = ErrInterrupted // a service that says of an event that it is the last one
+		err = ErrInterrupted // the service said that no more events follow
 	}
 	return left, err
 }

@@ -5,9 +5,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
 
 	"tripleo.io/sidecar/interfaces"
 )
+
+// pollBeside is the time between two looks for a result that the kernel watches for,
+// in case an event was lost.
+const pollBeside = 500 * time.Millisecond
 
 // Client asks through one spool. It is safe for use by many goroutines and many
 // processes, and needs no closing.
@@ -16,7 +24,7 @@ type Client struct {
 }
 
 // Launch starts a side process and returns when it is ready. Errors: any of
-// package interfaces; *UnreachableError, ErrWithdrawn if nothing was done,
+// package interfaces; *UnreachableError and ErrWithdrawn if nothing was done,
 // ErrUnanswered if that is not known. No call lasts longer than MaxAge.
 func (c *Client) Launch(ctx context.Context, p interfaces.LaunchParameters) (*interfaces.Sidecar, error) {
 	reply, err := c.LaunchReply(ctx, p)
@@ -26,16 +34,16 @@ func (c *Client) Launch(ctx context.Context, p interfaces.LaunchParameters) (*in
 	return &reply.Sidecar, nil
 }
 
-// LaunchReply is Launch for those who leave a stand-in: it returns all of the
-// service's answer.
+// LaunchReply is Launch with the service's whole answer, for callers that leave a
+// stand-in.
 func (c *Client) LaunchReply(ctx context.Context, p interfaces.LaunchParameters) (*interfaces.LaunchReply, error) {
 	if p.Arguments == nil {
-		p.Arguments = []string{} // null is no list
+		p.Arguments = []string{} // null is not a list
 	}
 	return call[interfaces.LaunchReply](ctx, c, MethodLaunch, p)
 }
 
-// List returns the sidecars that every given selector matches. If none does, the
+// List returns the sidecars that every given selector matches. If none matches, the
 // slice is empty; but an ID that does not exist is interfaces.ErrNoSuchSidecar.
 func (c *Client) List(ctx context.Context, p interfaces.ListParameters) ([]interfaces.Sidecar, error) {
 	reply, err := call[ListReply](ctx, c, MethodList, p)
@@ -51,8 +59,8 @@ func (c *Client) Stop(ctx context.Context, p interfaces.StopParameters) (*interf
 	return call[interfaces.StopReply](ctx, c, MethodStop, p)
 }
 
-// Signal sends a signal, by its name such as SIGHUP, to a sidecar's process. If
-// the host's side was killed in the middle of it, the signal is sent again.
+// Signal sends a signal, by its name such as SIGHUP, to a sidecar's process. If the
+// host's side of the spool is killed meanwhile, the signal may be sent twice.
 func (c *Client) Signal(ctx context.Context, p interfaces.SignalParameters) error {
 	_, err := call[interfaces.SignalReply](ctx, c, MethodSignal, p)
 	return err
@@ -73,7 +81,7 @@ func call[T any](ctx context.Context, c *Client, method string, parameters any) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, MaxAge)
 	defer cancel()
-	text, err = c.exchange(ctx, text)
+	text, err = newRequest(c.Directory).exchange(ctx, text)
 	if err != nil {
 		return nil, err
 	}
@@ -99,19 +107,24 @@ func decode[T any](text []byte) (*T, error) {
 }
 
 // exchange hands the text in and returns the text of the result.
-func (c *Client) exchange(ctx context.Context, text []byte) ([]byte, error) {
-	r := newRequest(c.Directory)
-	w, err := r.watch()
-	if err != nil {
+func (r request) exchange(ctx context.Context, text []byte) ([]byte, error) {
+	results := filepath.Join(r.directory, Results)
+	if _, err := os.Stat(results); err != nil {
 		return nil, r.unreachable(err)
 	}
-	defer w.close()
+	watcher := Watch(results)
+	defer watcher.Close()
 	if err := r.submit(text); err != nil {
 		return nil, r.unreachable(err)
 	}
-	result, err := w.wait(ctx)
-	if errors.Is(err, errGaveUp) {
-		return r.giveUp(ctx)
+	for {
+		result, err := r.result()
+		switch {
+		case !errors.Is(err, fs.ErrNotExist):
+			return result, err
+		case ctx.Err() != nil:
+			return r.withdraw(ctx)
+		}
+		watcher.Wait(ctx, pollBeside, r.file, nil)
 	}
-	return result, err
 }

@@ -9,8 +9,8 @@ import (
 	"tripleo.io/sidecar/interfaces"
 )
 
-// DefaultDirectory is where an agent's container has its spool. On the host it
-// holds the spools of all agents, by their names.
+// DefaultDirectory is the spool in an agent's container. On the host it holds the
+// spools of all agents, by their names.
 const DefaultDirectory = "/var/lib/sidecar/spool"
 
 // The directories of a spool, relative to it.
@@ -24,12 +24,12 @@ const (
 )
 
 const (
-	// MaxRequest is the largest request in bytes, that of a call over varlink
+	// MaxRequest is the largest request in bytes, as of a call over varlink
 	// (service/varlink's Limits).
 	MaxRequest = 256 << 10
-	// MaxResult is the largest result in bytes, that of a varlink reply.
+	// MaxResult is the largest result in bytes, as of a varlink reply.
 	MaxResult = 16 << 20
-	// MaxAge is how long somebody waits for the answer to a request.
+	// MaxAge is how long a Client waits for the answer to a request.
 	MaxAge = 60 * time.Second
 )
 
@@ -53,7 +53,7 @@ type Reply struct {
 	Error      string          `json:"error,omitempty"` // full name; empty: none
 }
 
-// ListReply is what List answers over a spool: everything at once.
+// ListReply is the answer to List over a spool: all sidecars at once.
 type ListReply struct {
 	Sidecars []interfaces.Sidecar `json:"sidecars"`
 }
@@ -65,7 +65,7 @@ var validName = regexp.MustCompile(`^[0-9a-f]{32}$`)
 // File returns the name of the file of a request or a result.
 func File(name string) string { return name + suffix }
 
-// ParseFile returns the NAME of a request's or a result's file, and false for any
+// ParseFile returns the NAME of the file of a request or a result, and false for any
 // other file.
 func ParseFile(file string) (name string, ok bool) {
 	name, ok = strings.CutSuffix(file, suffix)

@@ -134,7 +134,7 @@ func TestHardeningStopHUPWaitsForTheStart(t *testing.T) {
 	launch := launched(t, p)
 	pid := awaitPayload(t, idOf(tester, p), pidFileOf(p.Arguments))
 	r := shimsOf(t, tester).kill(t, "dnsmasq-kill", "HUP", pid)
-	if r.code != 1 || !strings.Contains(r.err, "is starting still") {
+	if r.code != 1 || !strings.Contains(r.err, "is still starting") {
 		t.Errorf("HUP: %v, want that it got no signal", r)
 	}
 	openGate(t, p)

@@ -14,7 +14,7 @@ import (
 	"tripleo.io/sidecar/interfaces"
 )
 
-// TestSpoolConcurrentLaunches kills the drain five times in the middle of many
+// TestSpoolConcurrentLaunches kills the spool's server five times in the middle of many
 // launches through shims by 30 callers.
 func TestSpoolConcurrentLaunches(t *testing.T) {
 	begin(t)
@@ -42,14 +42,14 @@ func TestSpoolConcurrentLaunches(t *testing.T) {
 	killed := 0
 	for i := range int64(5) {
 		eventually(t, 2*time.Minute, "launches go on", func() bool { return answered.Load() >= (i+1)*int64(len(all)/8) })
-		if killDrain(t) {
+		if killServer(t) {
 			killed++
 		}
 	}
 	callers.Wait()
-	t.Logf("%d launches took %v, the drain was killed %d times", len(all), time.Since(began).Round(time.Millisecond), killed)
+	t.Logf("%d launches took %v, the server was killed %d times", len(all), time.Since(began).Round(time.Millisecond), killed)
 	if killed != 5 {
-		t.Errorf("the drain was killed %d times", killed)
+		t.Errorf("the server was killed %d times", killed)
 	}
 	for i, a := range answers {
 		if a.err != nil {
@@ -60,10 +60,10 @@ func TestSpoolConcurrentLaunches(t *testing.T) {
 	checkEachStartedOnce(t, since, answers)
 }
 
-// killDrain kills the drain with SIGKILL, and reports whether it ran.
-func killDrain(t *testing.T) bool {
+// killServer kills the server of the spool with SIGKILL, and reports whether it ran.
+func killServer(t *testing.T) bool {
 	t.Helper()
-	pid, err := strconv.Atoi(show(t, drainUnit, "MainPID"))
+	pid, err := strconv.Atoi(show(t, serverUnit, "MainPID"))
 	return err == nil && pid > 0 && syscall.Kill(pid, syscall.SIGKILL) == nil
 }
 

@@ -19,7 +19,7 @@ import (
 )
 
 // TestSpoolHostileEntries shows that what is no request is moved aside with a
-// reason, by the confined drain, while good requests are carried out.
+// reason, by the confined server, while good requests are carried out.
 func TestSpoolHostileEntries(t *testing.T) {
 	begin(t)
 	namespace(t, "t-spool")
@@ -59,14 +59,14 @@ func TestSpoolHostileEntries(t *testing.T) {
 			t.Errorf("result %d: %s, %v", n, text, err)
 		}
 	}
-	eventually(t, 10*time.Second, "the drain has ended", func() bool { return show(t, drainUnit, "ActiveState") == "inactive" })
+	eventually(t, 10*time.Second, "the server has exited", func() bool { return show(t, serverUnit, "ActiveState") == "inactive" })
 	if state := show(t, watchUnit, "ActiveState"); state != "active" {
 		t.Errorf("%s is %s", watchUnit, state)
 	}
 }
 
 // TestSpoolEntryThatStays shows that an entry which nobody can move does not make
-// systemd start the drain for ever, and does not keep others waiting.
+// systemd start the server for ever, and does not keep others waiting.
 func TestSpoolEntryThatStays(t *testing.T) {
 	begin(t)
 	namespace(t, "t-spool")
@@ -83,15 +83,15 @@ func TestSpoolEntryThatStays(t *testing.T) {
 	if _, err := c.Launch(minute(t), probe(t, "t-spool")); err != nil {
 		t.Error(err)
 	}
-	pid := show(t, drainUnit, "MainPID")
+	pid := show(t, serverUnit, "MainPID")
 	time.Sleep(2 * time.Second)
-	if now := show(t, drainUnit, "MainPID"); now != pid || pid == "0" {
-		t.Errorf("the drain was process %s and is %s", pid, now)
+	if now := show(t, serverUnit, "MainPID"); now != pid || pid == "0" {
+		t.Errorf("the server was process %s and is %s", pid, now)
 	}
 }
 
 // TestSpoolHostileSocket shows that an agent which can write into its socket's
-// directory cannot lead the drain to the host's socket, where root may do anything,
+// directory cannot lead the server to the host's socket, where root may do anything,
 // nor to another agent's.
 func TestSpoolHostileSocket(t *testing.T) {
 	begin(t)
@@ -143,9 +143,9 @@ func TestSpoolHardeningScore(t *testing.T) {
 	if _, err := c.List(minute(t), interfaces.ListParameters{}); err != nil {
 		t.Fatal(err)
 	}
-	pid, err := strconv.Atoi(show(t, drainUnit, "MainPID"))
+	pid, err := strconv.Atoi(show(t, serverUnit, "MainPID"))
 	if err != nil || pid == 0 {
-		t.Fatalf("the drain has ended before it was looked at: %v", err)
+		t.Fatalf("the server has exited before it was looked at: %v", err)
 	}
 	const dacOverride, fowner = 1, 3 // linux/capability.h
 	for field, want := range map[string]string{"CapEff": fmt.Sprintf("%016x", 1<<dacOverride|1<<fowner), "NoNewPrivs": "1", "Seccomp": "2"} {
@@ -156,9 +156,9 @@ func TestSpoolHardeningScore(t *testing.T) {
 	mounts := mountsOf(t, pid)
 	for target, want := range map[string]string{"/": "ro", spoolOnHost: "rw", "/run/sidecar-spool": "rw"} {
 		if got, _, _ := strings.Cut(mounts[target], ","); got != want {
-			t.Errorf("%s is mounted %q for the drain, want %s", target, mounts[target], want)
+			t.Errorf("%s is mounted %q for the server, want %s", target, mounts[target], want)
 		}
 	}
-	checkScore(t, drainUnit)
+	checkScore(t, serverUnit)
 	checkScore(t, "sidecar-spool-directory@"+spooled+".service")
 }

@@ -56,7 +56,7 @@ func TestSpoolFileSystemOfItsOwn(t *testing.T) {
 	withPolicy(t, "agents.d", spooled, spooledAgent)
 	run(t, "systemctl", "start", watchUnit)
 	t.Cleanup(func() {
-		run(t, "systemctl", "stop", watchUnit, drainUnit, "sidecar-spool-directory@"+spooled+".service")
+		run(t, "systemctl", "stop", watchUnit, serverUnit, "sidecar-spool-directory@"+spooled+".service")
 	})
 	stopAllAtEnd(t, spooled)
 	c := &spool.Client{Directory: spoolOnHost}

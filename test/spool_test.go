@@ -21,7 +21,7 @@ const (
 	spooled     = "spooled"
 	spoolUser   = 4242
 	spoolOnHost = "/var/lib/sidecar/spool/" + spooled
-	drainUnit   = "sidecar-spool@" + spooled + ".service"
+	serverUnit  = "sidecar-spool@" + spooled + ".service"
 	watchUnit   = "sidecar-spool@" + spooled + ".path"
 )
 
@@ -44,7 +44,7 @@ func withSpoolAs(t testing.TB, agentFile string) *spool.Client {
 	withPolicy(t, "agents.d", spooled, agentFile)
 	run(t, "systemctl", "start", watchUnit)
 	t.Cleanup(func() {
-		run(t, "systemctl", "stop", watchUnit, drainUnit, "sidecar-spool-directory@"+spooled+".service")
+		run(t, "systemctl", "stop", watchUnit, serverUnit, "sidecar-spool-directory@"+spooled+".service")
 		run(t, "rm", "-rf", spoolOnHost)
 	})
 	return &spool.Client{Directory: spoolOnHost}
@@ -124,7 +124,7 @@ func TestSpoolWhileTheDaemonIsDown(t *testing.T) {
 	namespace(t, "t-spool")
 	c := withSpool(t)
 	stopAllAtEnd(t, spooled)
-	run(t, "systemctl", "mask", "--runtime", "sidecard") // or the drain starts it
+	run(t, "systemctl", "mask", "--runtime", "sidecard") // or the server starts it
 	t.Cleanup(func() { run(t, "systemctl", "unmask", "--runtime", "sidecard") })
 	run(t, "systemctl", "stop", "sidecard")
 	done := make(chan error, 1)

@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// Exchange is one call and what is answered to it.
+// Exchange is one call and its replies.
 type Exchange struct {
 	Request any      // the call's JSON, decoded
 	Replies []string // frames without their NUL, sent in this order
 	HangUp  bool     // close the connection after the replies
 }
 
-// Script is what a Server answers. A call is answered by the first exchange
-// whose request is equal as JSON, however often it comes.
+// Script is the list of a Server's exchanges. Every call is answered by the first
+// exchange whose request is equal as JSON.
 type Script []Exchange
 
 // ParseScript reads a script:
@@ -42,7 +42,7 @@ func ParseScript(text string) (Script, error) {
 		case kind == "<" && len(script) > 0:
 			err = script[len(script)-1].addReply(rest)
 		default:
-			err = fmt.Errorf("neither a request nor the reply to one")
+			err = fmt.Errorf("neither a request nor a reply")
 		}
 		if err != nil {
 			return nil, fmt.Errorf("item %d of the script: %w", n+1, err)

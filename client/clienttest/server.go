@@ -1,7 +1,6 @@
 // Package clienttest is a varlink service that answers from a script, for the
-// tests of programs that use package client. It knows calls and answers only: it
-// starts nothing, keeps no state, and is no substitute for a test against the
-// real service.
+// tests of programs that use package client. It starts nothing and keeps no state,
+// and so does not replace a test against the real service.
 package clienttest
 
 import (
@@ -13,8 +12,7 @@ import (
 	"sync"
 )
 
-// UnexpectedCall is the name of the error that answers a call that is not in
-// the script.
+// UnexpectedCall is the name of the error of a call that is not in the script.
 const UnexpectedCall = "test.UnexpectedCall"
 
 // Server answers calls on a unix socket until it is closed.
@@ -45,8 +43,8 @@ func Listen(path string, script Script) (*Server, error) {
 	return s, nil
 }
 
-// Close ends every connection and returns an error if a call came that was not
-// in the script, or one of the script never came.
+// Close ends every connection. The error names the calls that came and are not in the
+// script, and those in the script that never came.
 func (s *Server) Close() error {
 	_ = s.listener.Close()
 	s.mu.Lock()
@@ -56,10 +54,6 @@ func (s *Server) Close() error {
 	s.conns = nil
 	s.mu.Unlock()
 	s.work.Wait()
-	return s.verdict()
-}
-
-func (s *Server) verdict() error {
 	var errs []error
 	for _, call := range s.unexpected {
 		errs = append(errs, fmt.Errorf("a call that is not in the script: %s", call))

@@ -1,21 +1,21 @@
-// Sidecar-init is the first process in the container of a program that leaves
-// the foreground. Without it the container, which lasts as long as its first
-// process, would end with the program's launch. It takes no arguments:
+// Sidecar-init is the first process in the container of a program that leaves the
+// foreground. Without it the container would end with the program's launch, because it
+// lasts as long as its first process. It takes no arguments:
 //
 //	SIDECAR_COMMAND='["/usr/sbin/conntrackd","-d"]' sidecar-init
 //
-// It starts the command, whose words are a JSON array, without that variable in
-// its environment: callers look a daemon up by its command line, so that must not
-// show anywhere else. It adopts the daemon, passes on every signal that can be
-// caught, collects what ends, and ends as the daemon does: with its exit status,
-// or with 128 plus the number of the signal that ended it. A command that fails
-// before it has left the foreground ends it in the same way. When sidecar-init
-// itself fails, the status is 125, with one line on standard error.
+// It starts the command, whose words are a JSON array, without that variable in its
+// environment: callers look a daemon up by its command line, so the words must not show
+// anywhere else. It adopts the daemon, passes on every signal that can be caught,
+// collects children, and exits with the daemon's exit status, or with 128 plus the
+// number of the signal that ended the daemon. If the command fails before it has left
+// the foreground, sidecar-init exits with the command's status. When sidecar-init itself
+// fails, it writes one line on standard error and exits with 125.
 //
-// Once it knows the daemon it takes the name "daemon N", N being the daemon's
-// process ID in the container: that is how the host learns it (proc_pid_comm(5)).
+// Once it knows the daemon it takes the name "daemon N", N being the daemon's process ID
+// in the container, from which the host learns it (proc_pid_comm(5)).
 //
-// The container sees this program as the only file of the host. So it is one of
+// The container sees this program as the only file of the host. So it is a program of
 // its own, and can do nothing else.
 package main
 
@@ -29,7 +29,7 @@ import (
 // commandVariable names the command to start.
 const commandVariable = "SIDECAR_COMMAND"
 
-// exitFailure is what podman and docker use too when they fail themselves.
+// exitFailure is also podman's and docker's exit status for failures of their own.
 const exitFailure = 125
 
 func main() {

@@ -4,27 +4,30 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// supervisor is what is known of the processes. Only [supervise] collects
-// children, so a number that it holds cannot have become another process.
+// supervisor knows the processes. Only [supervise] collects children, so a number in it
+// cannot have become that of another process.
 type supervisor struct {
-	current  int  // the process that counts: the first one, later the daemon
-	first    int  // what was started
-	orphan   int  // exit status of the last one that was left to us and failed
-	told     bool // it was told to end: when it does, nobody takes its place
+	current  int  // the supervised process: the first one, later the daemon
+	first    int  // the process that was started
+	orphan   int  // exit status of the last adopted process that failed
+	told     bool // it was told to end: no other process takes its place
 	status   int  // once current is 0
 	announce func(pid int) error
 }
 
-// supervise starts a program and returns its exit status or, if it leaves a
-// daemon behind, that of the daemon. announce is told the daemon's process.
+// supervise starts a program and returns its exit status or, if it leaves a daemon
+// behind, the daemon's. announce gets the daemon's process ID.
 func supervise(argv, environment []string, announce func(pid int) error) (int, error) {
 	signals := make(chan os.Signal, 64)
-	signal.Notify(signals) // before the start: no child's end goes unnoticed
+	signal.Notify(signals) // before the start, so that no child's end is missed
 	pid, err := syscall.ForkExec(argv[0], argv, &syscall.ProcAttr{Env: environment, Files: []uintptr{0, 1, 2}})
 	if err != nil {
 		return 0, fmt.Errorf("starting %s: %w", argv[0], err)
@@ -34,7 +37,7 @@ func supervise(argv, environment []string, announce func(pid int) error) (int, e
 		if err := s.pass(received.(syscall.Signal)); err != nil {
 			return 0, err
 		}
-		// After any signal: a child's end may have been lost in a crowd of them.
+		// After any signal: when the channel is full, SIGCHLD is dropped.
 		if err := s.collect(); err != nil || s.current == 0 {
 			return s.status, err
 		}
@@ -42,8 +45,8 @@ func supervise(argv, environment []string, announce func(pid int) error) (int, e
 	return s.status, nil
 }
 
-// pass passes a signal on. SIGCHLD is for us, and SIGURG is what the Go runtime
-// sends itself.
+// pass passes a signal on, except SIGCHLD, which is for the supervisor, and SIGURG,
+// which the Go runtime sends itself.
 func (s *supervisor) pass(received syscall.Signal) error {
 	switch received {
 	case unix.SIGCHLD, unix.SIGURG:
@@ -58,17 +61,18 @@ func (s *supervisor) pass(received syscall.Signal) error {
 	return nil
 }
 
-// collect takes note of all that has ended, and only then of what that means.
+// collect collects all children that have ended, before it looks for a successor.
 func (s *supervisor) collect() error {
-	var last *unix.WaitStatus // of the process that counted
+	var last *unix.WaitStatus // of the supervised process
 	for {
 		var status unix.WaitStatus
 		pid, err := unix.Wait4(-1, &status, unix.WNOHANG, nil)
 		switch {
 		case err == unix.EINTR:
-		case (err == unix.ECHILD || err == nil && pid == 0) && last != nil:
-			return s.succeed(*last)
 		case err == unix.ECHILD || err == nil && pid == 0:
+			if last != nil {
+				return s.succeed(*last)
+			}
 			return nil
 		case err != nil:
 			return fmt.Errorf("waiting for a process: %v", err)
@@ -80,10 +84,10 @@ func (s *supervisor) collect() error {
 	}
 }
 
-// succeed finds who takes the place of the process that counted. One that leaves
-// the foreground forks, once or twice, and ends with 0. What it has left is our
-// child by now (prctl(2), PR_SET_CHILD_SUBREAPER: "reparented"). A daemon that has
-// failed already may have been collected before the one that started it.
+// succeed finds the successor of the supervised process. A program that leaves the
+// foreground forks, once or twice, and exits with 0; its daemon is our child by now
+// (prctl(2), PR_SET_CHILD_SUBREAPER: "reparented"). A daemon that has failed already
+// may have been collected before the program that started it.
 func (s *supervisor) succeed(status unix.WaitStatus) error {
 	ended := s.current
 	s.current, s.status = 0, exitStatus(status)
@@ -109,4 +113,44 @@ func exitStatus(status unix.WaitStatus) int {
 		return 128 + int(status.Signal())
 	}
 	return status.ExitStatus()
+}
+
+// children lists the living children of a process, the smallest number first; proc is
+// where procfs is mounted.
+func children(proc string, parent int) ([]int, error) {
+	entries, err := os.ReadDir(proc)
+	if err != nil {
+		return nil, err
+	}
+	var found []int
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		text, err := os.ReadFile(proc + "/" + entry.Name() + "/stat")
+		if err != nil {
+			continue // it has ended
+		}
+		state, ppid, err := parseStat(string(text))
+		if err != nil {
+			return nil, fmt.Errorf("process %d: %v", pid, err)
+		}
+		if ppid == parent && state != "Z" {
+			found = append(found, pid)
+		}
+	}
+	slices.Sort(found)
+	return found, nil
+}
+
+// parseStat takes the state and the parent out of /proc/PID/stat. The name may hold
+// anything, so its end is the last ')' (proc_pid_stat(5)).
+func parseStat(text string) (state string, parent int, err error) {
+	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
+	if len(fields) < 2 {
+		return "", 0, fmt.Errorf("no state and parent in %.100q", text)
+	}
+	parent, err = strconv.Atoi(fields[1])
+	return fields[0], parent, err
 }

@@ -11,12 +11,12 @@ import (
 	"tripleo.io/sidecar/spool"
 )
 
-// How the shim speaks: nothing at all when it did what it was asked. Otherwise the
-// program's own last lines as they are, if it has written any, and then one line:
+// The shim prints nothing if it succeeds. Otherwise it prints the last lines of the
+// program's own output, if there are any, and then one line:
 //
-//	NAME: sidecar: what is the matter, and what to do
+//	NAME: sidecar: what failed, and what to do
 //
-// Who reads it is in the agent's container or its log; sidecarctl and journalctl
+// Its reader is in the agent's container or reads its log; sidecarctl and journalctl
 // are on the host.
 
 // Exit codes beside the program's own.
@@ -38,7 +38,7 @@ const (
 	noOutputOfItsOwn = "it has written nothing"
 )
 
-// usageError is a call of one of our own commands that is malformed.
+// usageError is a malformed call of a kill script or of the shim itself.
 type usageError struct{ text string }
 
 func (e *usageError) Error() string { return e.text }

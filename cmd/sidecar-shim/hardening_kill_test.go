@@ -27,7 +27,7 @@ func TestHardeningShimKillDoesNotSendHUPDirectlyToAStartingSidecar(t *testing.T)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	err := v.kill(ctx, "SIGHUP", v.pid)
-	if err == nil || !strings.Contains(err.Error(), "is starting still") || f.asked("Signal") < 2 || !v.lives() {
+	if err == nil || !strings.Contains(err.Error(), "is still starting") || f.asked("Signal") < 2 || !v.lives() {
 		t.Errorf("%v, asked %q", err, f.calls)
 	}
 }

@@ -38,7 +38,7 @@ func newVictim(t *testing.T, answer func(string) string, files ...string) (*vict
 	v.targets = []string{"conntrackd", "keepalived"}
 	v.connect = func() (service, error) {
 		c, err := client.New(f.path)
-		return socket{c}, err
+		return c, err
 	}
 	return v, f
 }
@@ -127,7 +127,7 @@ func TestShimKillOfASidecarThatIsStarting(t *testing.T) {
 		return gone
 	})
 	err := v.kill(ctx, "SIGHUP", v.pid)
-	if err == nil || errors.Is(err, errNoProcess) || !strings.Contains(err.Error(), "is starting still") || !v.lives() {
+	if err == nil || errors.Is(err, errNoProcess) || !strings.Contains(err.Error(), "is still starting") || !v.lives() {
 		t.Errorf("one that does not become ready: %v", err)
 	}
 }

@@ -14,14 +14,14 @@ import (
 	"tripleo.io/sidecar/interfaces"
 )
 
-// processTable is a mount of proc(5). Its numbers are those of the pid namespace that
-// it was made in.
+// processTable is a mount of proc(5). Its numbers are those of the pid namespace in
+// which it was mounted.
 type processTable string
 
 // ownProcesses is the process table of our own container.
 const ownProcesses processTable = "/proc"
 
-// process is one that /proc shows.
+// process is an entry of a process table.
 type process struct {
 	directory string // /proc/PID
 }
@@ -30,7 +30,7 @@ func (t processTable) process(pid int) process {
 	return process{filepath.Join(string(t), strconv.Itoa(pid))}
 }
 
-// exists reports whether there is such a process, one that has not ended yet.
+// exists reports whether the process exists and has not ended yet.
 func (p process) exists() bool {
 	fields := p.status()
 	return len(fields) > 0 && fields[0] != "Z" && fields[0] != "X"
@@ -48,8 +48,8 @@ func (p process) started() (time.Time, bool) {
 	return time.Now().Add(-age), true
 }
 
-// startTicks returns when the process was started, in clock ticks since boot, and "" if it
-// is gone. Two processes that have one number after another differ in it.
+// startTicks returns when the process was started, in clock ticks since boot, and "" if
+// it does not exist. Two processes that use one number in turn differ in it.
 func (p process) startTicks() string {
 	const starttime = 22
 	fields := p.status()
@@ -62,12 +62,11 @@ func (p process) startTicks() string {
 // firstField is the number of the first field that status returns: the state.
 const firstField = 3
 
-// status returns the fields of /proc/PID/stat behind the name, which stands in
-// parentheses and may hold anything (proc_pid_stat(5)).
+// status returns the fields of /proc/PID/stat after the name, which is in parentheses
+// and may hold anything, so that its end is the last ')' (proc_pid_stat(5)).
 func (p process) status() []string {
 	text, _ := os.ReadFile(filepath.Join(p.directory, "stat"))
-	_, rest, _ := cutLast(string(text), ") ")
-	return strings.Fields(rest)
+	return strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 }
 
 // commandLine returns the arguments of the process, its program's name first.
@@ -82,8 +81,8 @@ func (p process) words(file string) []string {
 	return strings.Split(string(bytes.TrimSuffix(text, []byte{0})), "\x00")
 }
 
-// runs reports whether the process is one of these programs, by its own name or as
-// the script that an interpreter runs.
+// runs reports whether the process runs one of these programs, itself or as the script
+// of an interpreter.
 func (p process) runs(names []string) bool {
 	argv := p.commandLine()
 	return slices.ContainsFunc(argv[:min(2, len(argv))], func(word string) bool {
@@ -118,7 +117,7 @@ func sidecarIn(text string) (string, bool) {
 	return "", false
 }
 
-// standIn returns whose stand-in the process is.
+// standIn returns the run of a sidecar that the process stands in for.
 func (p process) standIn() (identity, bool) {
 	for _, assignment := range p.words("environ") {
 		if text, ok := strings.CutPrefix(assignment, standInVariable+"="); ok {
@@ -130,13 +129,10 @@ func (p process) standIn() (identity, bool) {
 
 // standInsOf returns the process IDs of the stand-ins for this sidecar.
 func (t processTable) standInsOf(id string) []int {
-	names, err := readNames(string(t))
-	if err != nil {
-		return nil
-	}
+	entries, _ := os.ReadDir(string(t))
 	var found []int
-	for _, name := range names {
-		pid, err := strconv.Atoi(name)
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
@@ -145,21 +141,4 @@ func (t processTable) standInsOf(id string) []int {
 		}
 	}
 	return found
-}
-
-func readNames(directory string) ([]string, error) {
-	d, err := os.Open(directory)
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	return d.Readdirnames(-1)
-}
-
-func cutLast(s, separator string) (before, after string, found bool) {
-	i := strings.LastIndex(s, separator)
-	if i < 0 {
-		return s, "", false
-	}
-	return s[:i], s[i+len(separator):], true
 }

@@ -19,35 +19,34 @@ import (
 )
 
 const (
-	// lookInterval is how often a stand-in looks for its sidecar, more or less a
-	// fifth, so that hundreds do not ask at once. Through the spool each look costs
-	// the host a process: spoolInterval.
+	// lookInterval is how often a stand-in looks for its sidecar, give or take a fifth,
+	// so that hundreds do not ask at once. Through the spool, where each look costs the
+	// host a process, it is spoolInterval.
 	lookInterval  = 5 * time.Second
 	spoolInterval = 60 * time.Second
 	// hurryInterval is how often it looks for hurryTime after a signal that should
 	// end the sidecar. Neutron waits 5 s for that.
 	hurryInterval = 100 * time.Millisecond
 	hurryTime     = 6 * time.Second
-	// lookDeadline is how long one question to the service may take.
+	// lookDeadline is how long one call of the service may take.
 	lookDeadline = 3 * time.Second
-	// maxReceived is how many signals are received while a question is under way.
+	// maxReceived is how many signals are kept while a call is under way.
 	maxReceived = 16
+	// lookSignal makes a stand-in look at once, and for a while often.
+	lookSignal = "SIGALRM"
 )
-
-// lookSignal makes a stand-in look at once, and for a while often.
-const lookSignal = "SIGALRM"
 
 // standIn passes signals on to a sidecar until that has ended.
 type standIn struct {
 	svc      service
 	who      identity
 	interval time.Duration
-	pending  []string // names of signals that are not passed on yet
+	pending  []string // names of signals to pass on
 	hurry    time.Time
 }
 
-// beStandIn is the main function of a stand-in. Its standard streams are /dev/null:
-// whoever started it hears through a pipe that it is ready, or that it has ended.
+// beStandIn is the main function of a stand-in. Its standard streams are /dev/null; a
+// pipe tells its parent that it is ready, or that it has ended.
 func beStandIn(name, text string) error {
 	who, ok := parseIdentity(text)
 	var st unix.Stat_t
@@ -66,7 +65,7 @@ func beStandIn(name, text string) error {
 	}
 	signals := make(chan os.Signal, maxReceived)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGTERM, syscall.SIGALRM)
-	// ps shows the name of the program, not that of the link that was executed.
+	// ps then shows the program's name and not that of /proc/self/exe.
 	_ = os.WriteFile("/proc/self/comm", []byte(name), 0o600)
 	if _, err := unix.Write(readyFD, []byte{1}); err != nil {
 		return err
@@ -94,8 +93,8 @@ func (s *standIn) serve(signals <-chan os.Signal) {
 	}
 }
 
-// take notes a signal. Of the same one, as with the kernel's own, one is enough: so
-// none has to give way, however long the service is away.
+// take notes a signal, each only once, as the kernel does: so none is dropped, however
+// long the service is away.
 func (s *standIn) take(received os.Signal) {
 	number, _ := received.(syscall.Signal)
 	name := unix.SignalName(number)
@@ -107,8 +106,8 @@ func (s *standIn) take(received os.Signal) {
 	}
 }
 
-// pass sends what is pending to the sidecar. What the service cannot be asked for
-// now is tried again.
+// pass sends the pending signals to the sidecar. While the service cannot be asked, they
+// stay pending.
 func (s *standIn) pass() {
 	for len(s.pending) > 0 {
 		ctx, cancel := context.WithTimeout(context.Background(), lookDeadline)
@@ -121,8 +120,7 @@ func (s *standIn) pass() {
 	}
 }
 
-// over reports whether there is nothing left to stand in for. Where that is not
-// known, there is.
+// over reports whether the sidecar is known to have ended or to have been replaced.
 func (s *standIn) over() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), lookDeadline)
 	defer cancel()

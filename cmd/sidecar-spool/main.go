@@ -1,8 +1,8 @@
-// Sidecar-spool is the host's side of the spools: what an agent asks for by files,
-// it asks the agent's own socket for. See sidecar-spool(8).
+// Sidecar-spool is the host's side of the spools: it makes the calls of an agent's
+// request files over the agent's own socket. See sidecar-spool(8).
 //
 //	sidecar-spool prepare AGENT   makes the agent's spool
-//	sidecar-spool drain AGENT     carries out what is in it, and ends
+//	sidecar-spool drain AGENT     carries out the requests in it, and exits
 //	sidecar-spool version
 //
 // This package is wiring only.
@@ -16,12 +16,30 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
+	"github.com/gofrs/flock"
+
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/internal/backlog"
+	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/spool"
+	"tripleo.io/sidecar/spool/server"
+)
+
+const (
+	// errorPause is the time between an error and the exit. systemd starts the server
+	// again at once for as long as its directory is not empty, and an agent may be
+	// able to spoil its own spool.
+	errorPause = 10 * time.Second
+	// flushTimeout is how long journald may take for the last lines of the log.
+	flushTimeout = 2 * time.Second
+	// lockTimeout is how long to wait for another server of the same spool, which
+	// exits by itself. The unit runs only one; a person can start another one.
+	lockTimeout = 5 * time.Minute
+	lockPause   = 100 * time.Millisecond
 )
 
 // version is stamped by the linker.
@@ -29,7 +47,7 @@ var version = "unknown"
 
 var errUsage = errors.New("usage: sidecar-spool [OPTION...] prepare AGENT | drain AGENT | version")
 
-// options are the places where things are.
+// options are the directories of the host.
 type options struct {
 	directory        string
 	runtimeDirectory string
@@ -59,16 +77,13 @@ func main() {
 	err := run(ctx, os.Args[1:], logger)
 	failed := err != nil && !errors.Is(err, flag.ErrHelp)
 	if failed {
-		logger.Error("sidecar-spool ends", "error", err)
+		logger.Error("sidecar-spool exits", "error", err)
 	}
 	log.Flush(flushTimeout)
 	if failed {
 		os.Exit(1)
 	}
 }
-
-// flushTimeout is how long journald may take for the last lines of the log.
-const flushTimeout = 2 * time.Second
 
 func run(ctx context.Context, args []string, logger *slog.Logger) error {
 	o, words, err := parseOptions(args)
@@ -87,28 +102,62 @@ func run(ctx context.Context, args []string, logger *slog.Logger) error {
 	case "prepare":
 		return prepare(o, words[1])
 	case "drain":
-		err := drainAgent(ctx, o, words[1], logger)
+		err := drain(ctx, o, words[1], logger)
 		if err != nil {
 			logger.Error("the spool cannot be drained", "agent", words[1], "error", err)
-			pause(ctx, errorPause)
+			select {
+			case <-time.After(errorPause):
+			case <-ctx.Done():
+			}
 		}
 		return err
 	}
 	return errUsage
 }
 
-// errorPause is the time between an error and the end. systemd starts a drain again
-// at once for as long as there is something in its directory, and an agent may be
-// able to spoil its own spool.
-const errorPause = 10 * time.Second
-
-func pause(ctx context.Context, length time.Duration) {
-	timer := time.NewTimer(length)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
+// prepare makes the spool of an agent whose file names a spool-user.
+func prepare(o options, agent string) error {
+	set, err := policy.Load(o.vendorDirectory, o.hostDirectory)
+	if err != nil {
+		return fmt.Errorf("policy files (sidecarctl check shows the same):\n%w", err)
 	}
+	a, ok := set.Agent(agent)
+	switch {
+	case !ok:
+		return fmt.Errorf("there is no agent %s: it has no file in agents.d", agent)
+	case a.SpoolUser == nil:
+		return fmt.Errorf("agent %s has no spool: its file has no spool-user", agent)
+	}
+	return server.Prepare(o.directory, agent, *a.SpoolUser)
+}
+
+// drain carries out the requests in the spool of an agent.
+func drain(ctx context.Context, o options, agent string, logger *slog.Logger) error {
+	unlock, err := lock(ctx, o.lockDirectory, agent)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return server.Run(ctx, server.Config{
+		Directory: filepath.Join(o.directory, agent),
+		Service:   server.Socket(filepath.Join(o.runtimeDirectory, "agents", agent)),
+		Logger:    logger,
+	})
+}
+
+// lock waits until no other server of the agent's spool runs. The agent cannot reach
+// the file: by locking it, it could stop the server.
+func lock(ctx context.Context, directory, agent string) (unlock func(), err error) {
+	if err := os.MkdirAll(directory, 0o700); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, lockTimeout)
+	defer cancel()
+	l := flock.New(filepath.Join(directory, agent+".lock"))
+	if _, err := l.TryLockContext(ctx, lockPause); err != nil {
+		return nil, fmt.Errorf("another drain of this spool holds %s: %w", l.Path(), err)
+	}
+	return func() { l.Close() }, nil
 }
 
 // withoutTime drops the time of a log line: the journal has its own.

@@ -1,4 +1,4 @@
-package drain
+package server
 
 import (
 	"context"
@@ -12,13 +12,14 @@ import (
 	"testing"
 	"time"
 
+	"tripleo.io/sidecar/client"
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/spool"
 )
 
-// TestSpoolDrainKilledAtEveryStep shows each state that a killed drain can leave,
+// TestSpoolServerKilledAtEveryStep shows each state that a killed server can leave,
 // and that the next one makes of it one start and one answer.
-func TestSpoolDrainKilledAtEveryStep(t *testing.T) {
+func TestSpoolServerKilledAtEveryStep(t *testing.T) {
 	t.Parallel()
 	name := nameOf(1)
 	file := spool.File(name)
@@ -77,8 +78,8 @@ func TestSpoolDrainKilledAtEveryStep(t *testing.T) {
 			if c.after != nil {
 				c.after(t, dir, fake)
 			}
-			drainOnce(t, dir, fake)
-			drainOnce(t, dir, fake) // finds nothing more to do
+			serveOnce(t, dir, fake)
+			serveOnce(t, dir, fake) // finds nothing more to do
 			r := resultOf(t, dir, name)
 			if r == nil || r.Error != "" || !strings.Contains(string(r.Parameters), c.answer) {
 				t.Errorf("result %+v", r)
@@ -91,26 +92,26 @@ func TestSpoolDrainKilledAtEveryStep(t *testing.T) {
 	}
 }
 
-// TestSpoolDrainServiceAway shows that requests wait for a service that is down,
+// TestSpoolServerServiceAway shows that requests wait for a service that is down,
 // and that a call that was cut off is not carried out twice.
-func TestSpoolDrainServiceAway(t *testing.T) {
+func TestSpoolServerServiceAway(t *testing.T) {
 	t.Parallel()
 	dir, fake := newSpool(t), newFake()
 	var asked atomic.Int64
 	fake.before = func(_ string, p any) error {
 		switch asked.Add(1) {
 		case 1, 2:
-			return ErrUnreachable
+			return &client.UnreachableError{}
 		case 3: // it is done, and the answer is lost
 			if _, err := fake.start(p.(interfaces.LaunchParameters)); err != nil {
 				t.Error(err)
 			}
-			return fmt.Errorf("reset: %w", ErrInterrupted)
+			return fmt.Errorf("reset: %w", client.ErrInterrupted)
 		}
 		return nil
 	}
 	put(t, dir, spool.New, spool.File(nameOf(1)), launchText("/k"))
-	drainOnce(t, dir, fake)
+	serveOnce(t, dir, fake)
 	if r := resultOf(t, dir, nameOf(1)); r == nil || r.Error != "" {
 		t.Errorf("result %+v", r)
 	}
@@ -120,9 +121,9 @@ func TestSpoolDrainServiceAway(t *testing.T) {
 	checkEmpty(t, dir)
 }
 
-// keepDraining drains whenever there is something, as systemd has it done, until
-// stop is called. A drain ends at once, with all that it does, when cut gets a value.
-func keepDraining(t *testing.T, dir string, service Service, cut <-chan struct{}) (stop func()) {
+// keepServing runs servers whenever there is something, as systemd has it done, until
+// stop is called. A server ends at once, with all that it does, when cut gets a value.
+func keepServing(t *testing.T, dir string, service Service, cut <-chan struct{}) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wait sync.WaitGroup
 	wait.Go(func() {
@@ -135,7 +136,7 @@ func keepDraining(t *testing.T, dir string, service Service, cut <-chan struct{}
 			select {
 			case err := <-done:
 				if err != nil {
-					t.Errorf("drain: %v", err)
+					t.Errorf("Run: %v", err)
 				}
 			case <-cut:
 				end()
@@ -153,7 +154,7 @@ func TestSpoolConcurrent300Requests(t *testing.T) {
 	dir, fake := newSpool(t), newFake()
 	fake.delay = time.Millisecond
 	cut := make(chan struct{})
-	stop := keepDraining(t, dir, fake, cut)
+	stop := keepServing(t, dir, fake, cut)
 	var wait sync.WaitGroup
 	var answered atomic.Int64
 	for thread := range threads {

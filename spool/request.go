@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,7 +15,7 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// request is one request on its way.
+// request is one request that waits for its result.
 type request struct {
 	directory string
 	file      string
@@ -34,11 +35,11 @@ func (r request) path(directory string) string {
 }
 
 // submit hands the request in. After an error nothing of it is left, and nobody has
-// taken it.
+// claimed it.
 func (r request) submit(text []byte) error {
 	lock, err := r.write(text)
 	if lock != nil {
-		// Until the request is handed in: what is not locked counts as left over.
+		// Until the request is handed in: a file that is not locked counts as left over.
 		defer lock.Close()
 	}
 	if err == nil {
@@ -81,9 +82,9 @@ func syncDirectory(path string) error {
 	return dir.Sync()
 }
 
-// giveUp takes the request back. If it was claimed meanwhile, its result may be
-// there by now.
-func (r request) giveUp(ctx context.Context) ([]byte, error) {
+// withdraw takes the request back. If it was claimed meanwhile, its result may exist
+// by now.
+func (r request) withdraw(ctx context.Context) ([]byte, error) {
 	err := os.Remove(r.path(New))
 	if err == nil {
 		return nil, fmt.Errorf("%w: %w", ErrWithdrawn, context.Cause(ctx))
@@ -94,8 +95,22 @@ func (r request) giveUp(ctx context.Context) ([]byte, error) {
 	return nil, fmt.Errorf("%w: %w", ErrUnanswered, context.Cause(ctx))
 }
 
-// unreachable says that the request could not be handed in. What the kernel said
-// is told without the path, of which the caller knows nothing.
+// result reads the result. The error is fs.ErrNotExist as long as it does not exist.
+func (r request) result() ([]byte, error) {
+	f, err := os.OpenFile(r.path(Results), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, MaxResult+1))
+	if len(text) > MaxResult {
+		return nil, fmt.Errorf("%w: a result of more than %d bytes", ErrProtocol, MaxResult)
+	}
+	return text, err
+}
+
+// unreachable is the error of a request that could not be handed in. It leaves the
+// path out, because the caller does not know it.
 func (r request) unreachable(err error) error {
 	var number syscall.Errno
 	if errors.As(err, &number) {

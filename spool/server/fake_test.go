@@ -1,4 +1,4 @@
-package drain
+package server
 
 import (
 	"context"
@@ -152,7 +152,7 @@ func newSpool(t testing.TB) string {
 	return filepath.Join(parent, "agent")
 }
 
-// quick is a drain's configuration for tests.
+// quick is a server's configuration for tests.
 func quick(dir string, service Service) Config {
 	return Config{
 		Directory: dir, Service: service, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
@@ -160,16 +160,16 @@ func quick(dir string, service Service) Config {
 	}
 }
 
-// drainOnce drains a spool until it is empty.
-func drainOnce(t testing.TB, dir string, service Service) {
+// serveOnce runs a server until it is empty.
+func serveOnce(t testing.TB, dir string, service Service) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	if err := Run(ctx, quick(dir, service)); err != nil {
-		t.Fatalf("drain: %v", err)
+		t.Fatalf("Run: %v", err)
 	}
 	if ctx.Err() != nil {
-		t.Fatal("the drain does not end")
+		t.Fatal("the server does not end")
 	}
 }
 

@@ -1,18 +1,21 @@
-package drain
+package server
 
 import (
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"tripleo.io/sidecar/client"
 	"tripleo.io/sidecar/interfaces"
 )
 
 // TestSpoolSocketIsTheAgentsOwn shows that an agent which can write into its own
-// directory cannot lead the drain to somebody else's socket.
+// directory cannot lead the server to somebody else's socket.
 func TestSpoolSocketIsTheAgentsOwn(t *testing.T) {
 	t.Parallel()
 	base := t.TempDir()
@@ -42,7 +45,7 @@ func TestSpoolSocketIsTheAgentsOwn(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			dir := filepath.Join(base, "agent "+what)
 			c.make(t, dir)
-			socket, err := OpenSocket(dir)
+			socket, err := Socket(dir).open()
 			if (err == nil) != c.ok {
 				t.Fatalf("error %v", err)
 			}
@@ -57,4 +60,43 @@ func linked(t *testing.T, dir, target string) {
 	t.Helper()
 	must(t, os.Mkdir(dir, 0o755))
 	must(t, os.Symlink(target, filepath.Join(dir, interfaces.Name)))
+}
+
+// TestSpoolServiceUnreachable shows that the server can tell a call that was not made,
+// whatever is in the socket's place, and that its caller is told the socket's path.
+func TestSpoolServiceUnreachable(t *testing.T) {
+	t.Parallel()
+	other := filepath.Join(t.TempDir(), "other")
+	l, err := net.Listen("unix", other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for what, make := range map[string]func(path string) error{
+		"nothing":      func(string) error { return nil },
+		"a link":       func(path string) error { return os.Symlink(other, path) },
+		"a file":       func(path string) error { return os.WriteFile(path, nil, 0o600) },
+		"nobody there": deserted,
+	} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, interfaces.Name)
+		if err := make(path); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Socket(dir).List(t.Context(), interfaces.ListParameters{})
+		var unreachable *client.UnreachableError
+		if !errors.As(err, &unreachable) || !strings.Contains(err.Error(), "unix:"+path) || strings.Contains(err.Error(), "/proc/") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// deserted makes a socket on which nobody listens any more.
+func deserted(path string) error {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return err
+	}
+	l.SetUnlinkOnClose(false)
+	return l.Close()
 }

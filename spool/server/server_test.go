@@ -1,4 +1,4 @@
-package drain
+package server
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 	"tripleo.io/sidecar/spool"
 )
 
-func TestSpoolDrainCarriesOutEveryMethod(t *testing.T) {
+func TestSpoolServerCarriesOutEveryMethod(t *testing.T) {
 	t.Parallel()
 	dir, fake := newSpool(t), newFake()
 	id := interfaces.NewID("agent", "p", "/k").String()
@@ -26,7 +26,7 @@ func TestSpoolDrainCarriesOutEveryMethod(t *testing.T) {
 		`{"method":"io.tripleo.Sidecar.List","parameters":null}`,
 	} {
 		put(t, dir, spool.New, spool.File(nameOf(i)), text)
-		drainOnce(t, dir, fake)
+		serveOnce(t, dir, fake)
 	}
 	for i, want := range []string{`"id":"` + id + `"`, `"sidecars":[{"id":"` + id, `{}`, `{"exitCode":0}`, `{"sidecars":[]}`} {
 		r := resultOf(t, dir, nameOf(i))
@@ -44,7 +44,7 @@ func TestSpoolDrainCarriesOutEveryMethod(t *testing.T) {
 	}
 }
 
-func TestSpoolDrainTellsErrors(t *testing.T) {
+func TestSpoolServerTellsErrors(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		err  error
@@ -61,7 +61,7 @@ func TestSpoolDrainTellsErrors(t *testing.T) {
 			dir, fake := newSpool(t), newFake()
 			fake.before = func(string, any) error { return c.err }
 			put(t, dir, spool.New, spool.File(nameOf(1)), launchText("/k"))
-			drainOnce(t, dir, fake)
+			serveOnce(t, dir, fake)
 			got := resultOf(t, dir, nameOf(1))
 			if got == nil || got.Error != c.want.Error || string(got.Parameters) != string(c.want.Parameters) {
 				t.Errorf("result %+v, want %+v", got, c.want)
@@ -71,7 +71,7 @@ func TestSpoolDrainTellsErrors(t *testing.T) {
 	}
 }
 
-func TestSpoolDrainExpiredRequests(t *testing.T) {
+func TestSpoolServerExpiredRequests(t *testing.T) {
 	t.Parallel()
 	for what, c := range map[string]struct {
 		in   string
@@ -91,7 +91,7 @@ func TestSpoolDrainExpiredRequests(t *testing.T) {
 			if err := os.Chtimes(path, then, then); err != nil {
 				t.Fatal(err)
 			}
-			drainOnce(t, dir, fake)
+			serveOnce(t, dir, fake)
 			r := resultOf(t, dir, nameOf(1))
 			if r == nil || strings.TrimPrefix(r.Error, "io.tripleo.Sidecar.") != c.want || fake.started("/k") != map[bool]int{true: 1}[c.want == ""] {
 				t.Errorf("%d starts, result %+v", fake.started("/k"), r)
@@ -101,11 +101,11 @@ func TestSpoolDrainExpiredRequests(t *testing.T) {
 	}
 }
 
-// TestSpoolDrainAnswersAClient shows both sides together.
-func TestSpoolDrainAnswersAClient(t *testing.T) {
+// TestSpoolServerAnswersAClient shows both sides together.
+func TestSpoolServerAnswersAClient(t *testing.T) {
 	t.Parallel()
 	dir, fake := newSpool(t), newFake()
-	stop := keepDraining(t, dir, fake, nil)
+	stop := keepServing(t, dir, fake, nil)
 	defer stop()
 	c := &spool.Client{Directory: dir}
 	s, err := c.Launch(t.Context(), interfaces.LaunchParameters{Profile: "p", Arguments: []string{"/k"}})
@@ -121,7 +121,7 @@ func TestSpoolDrainAnswersAClient(t *testing.T) {
 	}
 }
 
-func TestSpoolDrainBoundsItsCalls(t *testing.T) {
+func TestSpoolServerBoundsItsCalls(t *testing.T) {
 	t.Parallel()
 	dir, fake := newSpool(t), newFake()
 	fake.before = func(string, any) error { time.Sleep(50 * time.Millisecond); return nil }
@@ -136,9 +136,9 @@ func TestSpoolDrainBoundsItsCalls(t *testing.T) {
 	checkEmpty(t, dir)
 }
 
-// TestSpoolDrainSignalsBesideABurst shows that a signal does not wait for the launches
+// TestSpoolServerSignalsBesideABurst shows that a signal does not wait for the launches
 // of thirty threads.
-func TestSpoolDrainSignalsBesideABurst(t *testing.T) {
+func TestSpoolServerSignalsBesideABurst(t *testing.T) {
 	t.Parallel()
 	dir, fake := newSpool(t), newFake()
 	release := make(chan struct{})
@@ -151,7 +151,7 @@ func TestSpoolDrainSignalsBesideABurst(t *testing.T) {
 	for i := range 30 {
 		put(t, dir, spool.New, spool.File(nameOf(i)), launchText(fmt.Sprint("/", i)))
 	}
-	stop := keepDraining(t, dir, fake, nil)
+	stop := keepServing(t, dir, fake, nil)
 	defer stop()
 	defer close(release)
 	c := &spool.Client{Directory: dir}
@@ -165,7 +165,7 @@ func TestSpoolDrainSignalsBesideABurst(t *testing.T) {
 	}
 }
 
-func TestSpoolDrainEndsWithItsContext(t *testing.T) {
+func TestSpoolServerEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	dir, fake := newSpool(t), newFake()
 	begun, release := make(chan struct{}), make(chan struct{})

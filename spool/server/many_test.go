@@ -1,4 +1,4 @@
-package drain
+package server
 
 import (
 	"fmt"
@@ -12,9 +12,9 @@ import (
 	"tripleo.io/sidecar/spool"
 )
 
-// TestSpoolDrainMany shows that many entries are a matter of time only, and that few
+// TestSpoolServerMany shows that many entries are a matter of time only, and that few
 // of them are kept.
-func TestSpoolDrainMany(t *testing.T) {
+func TestSpoolServerMany(t *testing.T) {
 	t.Parallel()
 	dir, fake := newSpool(t), newFake()
 	n := 20_000
@@ -26,7 +26,7 @@ func TestSpoolDrainMany(t *testing.T) {
 	}
 	put(t, dir, spool.New, spool.File(nameOf(1)), launchText("/good"))
 	began := time.Now()
-	drainOnce(t, dir, fake)
+	serveOnce(t, dir, fake)
 	t.Logf("%d entries took %v", n, time.Since(began).Round(time.Millisecond))
 	checkEmpty(t, dir)
 	if fake.started("/good") != 1 || resultOf(t, dir, nameOf(1)) == nil {
@@ -37,9 +37,9 @@ func TestSpoolDrainMany(t *testing.T) {
 	}
 }
 
-// TestSpoolDrainStuck shows that an entry that cannot be moved keeps the drain
+// TestSpoolServerStuck shows that an entry that cannot be moved keeps the server
 // awake, but not busy, and the others go on.
-func TestSpoolDrainStuck(t *testing.T) {
+func TestSpoolServerStuck(t *testing.T) {
 	t.Parallel()
 	dir, fake := newSpool(t), newFake()
 	stuckFile := filepath.Join(dir, spool.New, "stuck")
@@ -49,7 +49,7 @@ func TestSpoolDrainStuck(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = setImmutable(stuckFile, false) }) // or nobody can remove it
 	done := make(chan struct{})
-	go func() { defer close(done); drainOnce(t, dir, fake) }()
+	go func() { defer close(done); serveOnce(t, dir, fake) }()
 	for i := range 3 {
 		put(t, dir, spool.New, spool.File(nameOf(i)), launchText(fmt.Sprint("/", i)))
 		for end := time.Now().Add(time.Minute); resultOf(t, dir, nameOf(i)) == nil; time.Sleep(time.Millisecond) {
@@ -60,7 +60,7 @@ func TestSpoolDrainStuck(t *testing.T) {
 	}
 	select {
 	case <-done:
-		t.Fatal("the drain has ended although the directory is not empty: systemd would start it at once, for ever")
+		t.Fatal("the server has ended although the directory is not empty: systemd would start it at once, for ever")
 	case <-time.After(300 * time.Millisecond):
 	}
 	must(t, setImmutable(stuckFile, false))
@@ -82,9 +82,9 @@ func setImmutable(path string, on bool) error {
 	return unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags)
 }
 
-// TestSpoolDrainDeepDirectories shows that refused directories go away in the end,
+// TestSpoolServerDeepDirectories shows that refused directories go away in the end,
 // however deep they are.
-func TestSpoolDrainDeepDirectories(t *testing.T) {
+func TestSpoolServerDeepDirectories(t *testing.T) {
 	t.Parallel()
 	dir, fake := newSpool(t), newFake()
 	deep := filepath.Join(dir, spool.New, "deep")
@@ -100,11 +100,11 @@ func TestSpoolDrainDeepDirectories(t *testing.T) {
 		at = next
 	}
 	at.Close()
-	drainOnce(t, dir, fake)
+	serveOnce(t, dir, fake)
 	for i := range 3 * refusedCount {
 		put(t, dir, spool.New, fmt.Sprint("junk", i), "")
 	}
-	drainOnce(t, dir, fake)
+	serveOnce(t, dir, fake)
 	if got := len(entries(t, dir, spool.Refused)); got != 2*refusedCount {
 		t.Errorf("%d refused files are kept, want %d", got, 2*refusedCount)
 	}

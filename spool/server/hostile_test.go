@@ -1,4 +1,4 @@
-package drain
+package server
 
 import (
 	"encoding/json"
@@ -21,10 +21,10 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// TestSpoolDrainHostileEntries puts beside each hostile entry a good one. The good
+// TestSpoolServerHostileEntries puts beside each hostile entry a good one. The good
 // one is carried out, the hostile one is moved aside with the reason, and if it has
 // the name of a request, its writer hears why.
-func TestSpoolDrainHostileEntries(t *testing.T) {
+func TestSpoolServerHostileEntries(t *testing.T) {
 	t.Parallel()
 	file := spool.File(nameOf(7))
 	write := func(text string) func(*testing.T, string) {
@@ -81,7 +81,7 @@ func TestSpoolDrainHostileEntries(t *testing.T) {
 			dir, fake := newSpool(t), newFake()
 			c.make(t, filepath.Join(dir, spool.New, c.name))
 			put(t, dir, spool.New, spool.File(nameOf(1)), launchText("/good"))
-			drainOnce(t, dir, fake)
+			serveOnce(t, dir, fake)
 			checkEmpty(t, dir)
 			if fake.started("/good") != 1 || fake.started("/bad") != 0 {
 				t.Errorf("starts %v", fake.starts)
@@ -113,7 +113,7 @@ func checkTold(t *testing.T, dir, file, want string) {
 	}
 }
 
-func TestSpoolDrainForeignOwner(t *testing.T) {
+func TestSpoolServerForeignOwner(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give files away")
@@ -125,7 +125,7 @@ func TestSpoolDrainForeignOwner(t *testing.T) {
 		path := put(t, dir, spool.New, spool.File(nameOf(i)), launchText(fmt.Sprintf("/%d", user)))
 		must(t, os.Chown(path, user, user))
 	}
-	drainOnce(t, dir, fake)
+	serveOnce(t, dir, fake)
 	if fake.started("/4242") != 1 || fake.started("/0") != 1 || fake.started("/4243") != 0 {
 		t.Errorf("starts %v", fake.starts)
 	}
@@ -134,16 +134,16 @@ func TestSpoolDrainForeignOwner(t *testing.T) {
 	}
 }
 
-// TestSpoolDrainSameName shows that a name is good for one request.
-func TestSpoolDrainSameName(t *testing.T) {
+// TestSpoolServerSameName shows that a name is good for one request.
+func TestSpoolServerSameName(t *testing.T) {
 	t.Parallel()
 	dir, fake := newSpool(t), newFake()
 	file := spool.File(nameOf(1))
 	put(t, dir, spool.New, file, launchText("/first"))
-	drainOnce(t, dir, fake)
+	serveOnce(t, dir, fake)
 	first := resultOf(t, dir, nameOf(1))
 	put(t, dir, spool.New, file, launchText("/second"))
-	drainOnce(t, dir, fake)
+	serveOnce(t, dir, fake)
 	if fake.started("/second") != 0 || string(resultOf(t, dir, nameOf(1)).Parameters) != string(first.Parameters) {
 		t.Errorf("starts %v", fake.starts)
 	}
@@ -152,9 +152,9 @@ func TestSpoolDrainSameName(t *testing.T) {
 	}
 }
 
-// TestSpoolDrainLease shows that a file that its owner holds a lease on keeps
+// TestSpoolServerLease shows that a file that its owner holds a lease on keeps
 // nobody waiting: opening it would, for up to 45 seconds (fcntl(2)).
-func TestSpoolDrainLease(t *testing.T) {
+func TestSpoolServerLease(t *testing.T) {
 	t.Parallel()
 	dir, fake := newSpool(t), newFake()
 	f, err := os.OpenFile(put(t, dir, spool.New, spool.File(nameOf(7)), launchText("/bad")), os.O_RDWR, 0)
@@ -165,7 +165,7 @@ func TestSpoolDrainLease(t *testing.T) {
 	}
 	put(t, dir, spool.New, spool.File(nameOf(1)), launchText("/good"))
 	began := time.Now()
-	drainOnce(t, dir, fake)
+	serveOnce(t, dir, fake)
 	if took := time.Since(began); took > 30*time.Second {
 		t.Errorf("it took %v", took)
 	}
@@ -175,9 +175,9 @@ func TestSpoolDrainLease(t *testing.T) {
 	checkTold(t, dir, spool.File(nameOf(7)), "InvalidParameter")
 }
 
-// TestSpoolDrainReplacedDirectories shows that an agent which can write the whole
-// spool cannot lead the drain out of it.
-func TestSpoolDrainReplacedDirectories(t *testing.T) {
+// TestSpoolServerReplacedDirectories shows that an agent which can write the whole
+// spool cannot lead the server out of it.
+func TestSpoolServerReplacedDirectories(t *testing.T) {
 	t.Parallel()
 	for _, sub := range []string{spool.Requests, spool.New, spool.Temporary, spool.Claimed, spool.Results, spool.Refused} {
 		t.Run(sub, func(t *testing.T) {

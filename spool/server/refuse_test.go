@@ -1,4 +1,4 @@
-package drain
+package server
 
 import (
 	"log/slog"
@@ -15,10 +15,10 @@ import (
 	"tripleo.io/sidecar/spool"
 )
 
-// later is a drain whose clock is ahead.
-func later(t *testing.T, dir string, ahead time.Duration) *drain {
+// later is a server whose clock is ahead.
+func later(t *testing.T, dir string, ahead time.Duration) *server {
 	t.Helper()
-	d, err := newDrain(quick(dir, newFake()))
+	d, err := newServer(quick(dir, newFake()))
 	must(t, err)
 	t.Cleanup(d.tree.close)
 	d.now = func() time.Time { return time.Now().Add(ahead) }
@@ -96,9 +96,9 @@ func TestSpoolTidyLargeResults(t *testing.T) {
 	}
 }
 
-// TestSpoolDrainLogsOnlySoMuch: how much there is to tell is the agent's choice, who
+// TestSpoolServerLogsOnlySoMuch: how much there is to tell is the agent's choice, who
 // can fill the disk.
-func TestSpoolDrainLogsOnlySoMuch(t *testing.T) {
+func TestSpoolServerLogsOnlySoMuch(t *testing.T) {
 	t.Parallel()
 	dir := newSpool(t)
 	d := later(t, dir, 0)
