@@ -88,10 +88,9 @@ func New(units Units, logger *slog.Logger) *Observer {
 func (o *Observer) Run(ctx context.Context) {
 	changes := o.units.Changes()
 	defer changes.Close()
-	names, _ := o.begin(changes)
 	all := true // nothing is known yet
 	for ctx.Err() == nil {
-		if err := o.look(ctx, names, all); err != nil {
+		if err := o.look(ctx, changes, all); err != nil {
 			if ctx.Err() == nil {
 				o.logger.Warn("events: cannot read the units", "error", err, "again_in", RetryPause)
 			}
@@ -99,10 +98,10 @@ func (o *Observer) Run(ctx context.Context) {
 			all = true
 			continue
 		}
+		all = false
 		pause(ctx, lookPause)
 		if changes.Wait(ctx) == nil {
 			pause(ctx, settlePause)
-			names, all = o.begin(changes)
 		}
 	}
 }
@@ -114,19 +113,9 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// begin begins a look at the units that have changed. A change is either pending or part
-// of a look whenever somebody subscribes.
-func (o *Observer) begin(changes *systemd.Changes) (names []string, all bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.changes = changes
-	o.looks++
-	return changes.Take()
-}
-
-// look reads all units, or the units of these names, and tells what is different. A panic
-// is an error of this look only: nobody else watches the units.
-func (o *Observer) look(ctx context.Context, names []string, all bool) (err error) {
+// look reads all units, or those that have changed, and tells what is different. A panic is
+// an error of this look only: nobody else watches the units.
+func (o *Observer) look(ctx context.Context, changes *systemd.Changes, all bool) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
 			o.logger.Error("panic", "in", "a look at the units", "panic", value, "stack", string(debug.Stack()))
@@ -135,10 +124,7 @@ func (o *Observer) look(ctx context.Context, names []string, all bool) (err erro
 	}()
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	if all {
-		o.outdate()
-	}
-	ids := sidecarsAmong(names)
+	ids, all := o.begin(changes, all)
 	whole := all || len(ids) > maxSingle
 	units, err := o.list(ctx, ids, whole)
 	if err != nil {
@@ -148,22 +134,25 @@ func (o *Observer) look(ctx context.Context, names []string, all bool) (err erro
 	return nil
 }
 
-// outdate makes new subscribers wait until all units have been read.
-func (o *Observer) outdate() {
+// begin returns the sidecars whose units have changed, and whether all units must be read.
+// Subscribe finds each change either pending or in a look that has begun.
+func (o *Observer) begin(changes *systemd.Changes, all bool) ([]interfaces.ID, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.synced = false
-}
-
-// sidecarsAmong returns the sidecars among units of any kind and owner.
-func sidecarsAmong(names []string) []interfaces.ID {
+	o.changes = changes
+	o.looks++
+	names, missed := changes.Take()
+	all = all || missed
+	if all {
+		o.synced = false
+	}
 	var ids []interfaces.ID
-	for _, name := range names {
+	for _, name := range names { // units of any kind and owner
 		if id, ok := interfaces.ParseUnit(name); ok {
 			ids = append(ids, id)
 		}
 	}
-	return ids
+	return ids, all
 }
 
 // list reads the units of these sidecars, or of all. It lists them by pattern: systemd
@@ -264,7 +253,13 @@ func (o *Observer) tell(id interfaces.ID, now seen) {
 func (o *Observer) Subscribe(reader string, wants func(interfaces.ID) bool) (*Subscription, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if reader != "" && o.count(reader) >= MaxPerReader {
+	open := 0
+	for s := range o.subscribers {
+		if s.reader == reader {
+			open++
+		}
+	}
+	if reader != "" && open >= MaxPerReader {
 		return nil, &interfaces.OverloadedError{Reason: fmt.Sprintf("%s has %d monitors already", reader, MaxPerReader)}
 	}
 	s := &Subscription{source: o, reader: reader, wants: wants, wake: make(chan struct{}, 1), stale: true, since: o.looks}
@@ -273,17 +268,6 @@ func (o *Observer) Subscribe(reader string, wants func(interfaces.ID) bool) (*Su
 	}
 	o.subscribers[s] = struct{}{}
 	return s, nil
-}
-
-// count returns how many subscriptions the reader has. o.mu must be held.
-func (o *Observer) count(reader string) int {
-	n := 0
-	for s := range o.subscribers {
-		if s.reader == reader {
-			n++
-		}
-	}
-	return n
 }
 
 // Alive returns when the Observer's lock can be had, for a watchdog.
