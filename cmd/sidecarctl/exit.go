@@ -92,7 +92,7 @@ func find(err error) outcome {
 // exitCode returns the code for an error; for joined errors, the code of the first.
 func exitCode(err error) int { return find(parts(err)[0]).code }
 
-// parts returns the errors that stopAll has joined, or the only one.
+// parts returns the errors that stop has joined, or the only error.
 func parts(err error) []error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return joined.Unwrap()

@@ -16,7 +16,7 @@ func newLaunch(t *tool) *cobra.Command {
 		Long: "Start a side process of the profile with these arguments, and return when it is ready. If it ends before," +
 			" its exit code and the last lines of its output are shown.",
 		Example: "  sidecarctl launch dnsmasq --agent neutron-dhcp --netns qdhcp-1 -- --no-hosts --pid-file=/var/lib/neutron/dhcp/1/pid",
-		RunE: t.calling(func(cmd *cobra.Command, s service, args []string) error {
+		RunE: t.calling(0, func(cmd *cobra.Command, s service, args []string) error {
 			sidecar, err := s.Launch(cmd.Context(), o.parameters(cmd, args))
 			if err == nil {
 				t.out.sidecar(sidecar)
@@ -35,7 +35,7 @@ func newExplain(t *tool) *cobra.Command {
 		Short: "Show what launch would do, or why it would be refused",
 		Long: "Show the rule that accepts each argument, the command, and the exact unit of a launch with the same options." +
 			" Nothing is started.",
-		RunE: t.calling(func(cmd *cobra.Command, s service, args []string) error {
+		RunE: t.calling(0, func(cmd *cobra.Command, s service, args []string) error {
 			explained, err := s.Explain(cmd.Context(), o.parameters(cmd, args))
 			if err == nil {
 				t.out.explained(explained, args[1:])
@@ -110,7 +110,7 @@ func newProfiles(t *tool) *cobra.Command {
 		Long:              "List the profiles that may be launched. With a name, show that profile with the rules for its arguments.",
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: t.completeProfile,
-		RunE: t.calling(func(cmd *cobra.Command, s service, args []string) error {
+		RunE: t.calling(0, func(cmd *cobra.Command, s service, args []string) error {
 			profiles, err := s.ListProfiles(cmd.Context(), given(cmd, "agent", agent))
 			if err != nil {
 				return err

@@ -49,15 +49,19 @@ func (t *tool) service() (service, error) {
 func (t *tool) connect(interactive bool) (service, error) {
 	if t.transport == transportDBus {
 		c, err := dbus.New(t.address)
-		switch {
-		case err != nil:
-			return nil, &usageError{err.Error()}
-		case interactive:
-			return c.WithInteractiveAuthentication(), nil
-		}
-		return c, nil
+		return connected(c, err, interactive)
 	}
 	c, err := client.New(t.address)
+	return connected(c, err, interactive)
+}
+
+// transport is the client of one transport.
+type transport[C any] interface {
+	service
+	WithInteractiveAuthentication() C
+}
+
+func connected[C transport[C]](c C, err error, interactive bool) (service, error) {
 	switch {
 	case err != nil:
 		return nil, &usageError{err.Error()}
@@ -67,9 +71,17 @@ func (t *tool) connect(interactive bool) (service, error) {
 	return c, nil
 }
 
-// calling returns a command's RunE that calls the service.
-func (t *tool) calling(do func(cmd *cobra.Command, s service, args []string) error) func(*cobra.Command, []string) error {
+// calling returns a command's RunE that calls the service. The first arguments, as many as
+// ids, are IDs; all of them are checked before the service is called.
+func (t *tool) calling(ids int, do func(cmd *cobra.Command, s service, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
+		for i := range min(ids, len(args)) {
+			id, err := sidecarID(args[i])
+			if err != nil {
+				return err
+			}
+			args[i] = id
+		}
 		s, err := t.service()
 		if err != nil {
 			return err

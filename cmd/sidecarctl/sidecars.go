@@ -32,7 +32,7 @@ func newList(t *tool) *cobra.Command {
 		Short:   "List sidecars",
 		Long:    "List the sidecars that every given option matches. If none matches, the list is empty; that is no failure.",
 		Args:    cobra.NoArgs,
-		RunE: t.calling(func(cmd *cobra.Command, s service, _ []string) error {
+		RunE: t.calling(0, func(cmd *cobra.Command, s service, _ []string) error {
 			sidecars, err := s.List(cmd.Context(), interfaces.ListParameters{
 				Agent:            given(cmd, "agent", o.agent),
 				Profile:          given(cmd, "profile", o.profile),
@@ -69,7 +69,7 @@ overrun       too much happened at once, and events were dropped; the state is s
 
 With -o json each line is one object of the interface's type Event.`,
 		Args: cobra.NoArgs,
-		RunE: t.calling(func(cmd *cobra.Command, s service, _ []string) error {
+		RunE: t.calling(0, func(cmd *cobra.Command, s service, _ []string) error {
 			return t.monitor(cmd.Context(), s, interfaces.MonitorParameters{
 				Agent:   given(cmd, "agent", o.agent),
 				Profile: given(cmd, "profile", o.profile),
@@ -105,21 +105,13 @@ func newShow(t *tool) *cobra.Command {
 		Long:              "Show the request that started the sidecar, and its state now. ID can be the name of its unit, too.",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: t.completeIDs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			id, err := sidecarID(args[0])
-			if err != nil {
-				return err
-			}
-			s, err := t.service()
-			if err != nil {
-				return err
-			}
-			sidecar, err := s.Get(cmd.Context(), id)
+		RunE: t.calling(1, func(cmd *cobra.Command, s service, args []string) error {
+			sidecar, err := s.Get(cmd.Context(), args[0])
 			if err == nil {
 				t.out.sidecar(sidecar)
 			}
 			return err
-		},
+		}),
 	}
 }
 
@@ -131,21 +123,14 @@ func newSignal(t *tool) *cobra.Command {
 			strings.Join(interfaces.Signals, ", ") + ".",
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: t.completeIDs(1, interfaces.Signals...),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			id, err := sidecarID(args[0])
-			if err != nil {
-				return err
-			}
-			s, err := t.service()
-			if err != nil {
-				return err
-			}
+		RunE: t.calling(1, func(cmd *cobra.Command, s service, args []string) error {
 			name := "SIG" + strings.TrimPrefix(strings.ToUpper(args[1]), "SIG")
-			if err = s.Signal(cmd.Context(), interfaces.SignalParameters{ID: id, Signal: name}); err == nil {
+			err := s.Signal(cmd.Context(), interfaces.SignalParameters{ID: args[0], Signal: name})
+			if err == nil {
 				t.out.signalled()
 			}
 			return err
-		},
+		}),
 	}
 }
 
@@ -164,37 +149,20 @@ func newStop(t *tool) *cobra.Command {
 			" and the exit code is that of the first failure.",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: t.completeIDs(math.MaxInt),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ids := make([]string, len(args)) // all are checked first: a typing error stops nothing
-			for i, arg := range args {
-				var err error
-				if ids[i], err = sidecarID(arg); err != nil {
-					return err
+		RunE: t.calling(math.MaxInt, func(cmd *cobra.Command, s service, ids []string) error {
+			stopped := []ended{}
+			var errs []error
+			for _, id := range ids {
+				reply, err := s.Stop(cmd.Context(), interfaces.StopParameters{ID: id, TimeoutUSec: limit.usec})
+				if err == nil {
+					stopped = append(stopped, ended{id, *reply})
 				}
+				errs = append(errs, err)
 			}
-			s, err := t.service()
-			if err != nil {
-				return err
-			}
-			stopped, err := stopAll(cmd.Context(), s, ids, limit.usec)
 			t.out.stopped(stopped)
-			return err
-		},
+			return errors.Join(errs...)
+		}),
 	}
 	cmd.Flags().Var(&limit, "timeout", "how long a process may take to end before it is killed, such as 5s (default: the unit's limit)")
 	return cmd
-}
-
-func stopAll(ctx context.Context, s service, ids []string, timeoutUSec *int64) ([]ended, error) {
-	stopped := []ended{}
-	var errs []error
-	for _, id := range ids {
-		reply, err := s.Stop(ctx, interfaces.StopParameters{ID: id, TimeoutUSec: timeoutUSec})
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		stopped = append(stopped, ended{id, *reply})
-	}
-	return stopped, errors.Join(errs...)
 }
