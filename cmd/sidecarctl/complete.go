@@ -11,51 +11,31 @@ import (
 
 const noFiles = cobra.ShellCompDirectiveNoFileComp
 
-// complete has an option's values suggested by a function. The tests know that the option
-// exists.
-func complete(cmd *cobra.Command, option string, suggest func(*cobra.Command) []string) {
-	_ = cmd.RegisterFlagCompletionFunc(option, func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-		return suggest(cmd), noFiles
-	})
-}
-
-func completeWords(cmd *cobra.Command, option string, words []string) {
-	_ = cmd.RegisterFlagCompletionFunc(option, cobra.FixedCompletions(words, noFiles))
-}
-
 // completeIDs suggests IDs for the first arguments, and words for the next one.
 func (t *tool) completeIDs(first int, words ...string) cobra.CompletionFunc {
-	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return func(cmd *cobra.Command, args []string, _ string) (ids []string, _ cobra.ShellCompDirective) {
 		switch {
-		case len(args) < first:
-			return t.ids(cmd), noFiles
 		case len(args) == first:
 			return words, noFiles
+		case len(args) > first:
+			return nil, noFiles
 		}
-		return nil, noFiles
+		t.ask(cmd, func(ctx context.Context, s service) {
+			sidecars, _ := s.List(ctx, interfaces.ListParameters{})
+			for _, sidecar := range sidecars {
+				ids = append(ids, sidecar.ID+"\t"+printable(stateWords(&sidecar.Runtime)))
+			}
+		})
+		return ids, noFiles
 	}
 }
 
-// completeProfile suggests profiles. The arguments after it are the program's, and may be
-// files.
-func (t *tool) completeProfile(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+// completeProfile suggests profiles. The arguments after a profile are the program's, and
+// may be files.
+func (t *tool) completeProfile(cmd *cobra.Command, args []string, _ string) (names []string, _ cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveDefault
 	}
-	return t.profileNames(cmd), noFiles
-}
-
-func (t *tool) ids(cmd *cobra.Command) (ids []string) {
-	t.ask(cmd, func(ctx context.Context, s service) {
-		sidecars, _ := s.List(ctx, interfaces.ListParameters{})
-		for _, sidecar := range sidecars {
-			ids = append(ids, sidecar.ID+"\t"+printable(stateWords(&sidecar.Runtime)))
-		}
-	})
-	return ids
-}
-
-func (t *tool) profileNames(cmd *cobra.Command) (names []string) {
 	var agent *string
 	if flag := cmd.Flags().Lookup("agent"); flag != nil && flag.Changed {
 		agent = new(flag.Value.String())
@@ -66,7 +46,7 @@ func (t *tool) profileNames(cmd *cobra.Command) (names []string) {
 			names = append(names, p.Name+"\t"+printable(p.Description))
 		}
 	})
-	return names
+	return names, noFiles
 }
 
 // ask asks the service for suggestions. Errors are dropped: a shell cannot show them.
@@ -78,14 +58,19 @@ func (t *tool) ask(cmd *cobra.Command, call func(ctx context.Context, s service)
 	}
 }
 
-func namespaces(*cobra.Command) (names []string) {
+func completeNamespace(*cobra.Command, []string, string) (names []string, _ cobra.ShellCompDirective) {
 	entries, _ := os.ReadDir("/run/netns") // it exists when the first namespace does
 	for _, entry := range entries {
 		names = append(names, entry.Name())
 	}
-	return names
+	return names, noFiles
 }
 
-func directories(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	return nil, cobra.ShellCompDirectiveFilterDirs
+// complete has an option's values suggested. The tests know that the option exists.
+func complete(cmd *cobra.Command, option string, suggest cobra.CompletionFunc) {
+	_ = cmd.RegisterFlagCompletionFunc(option, suggest)
+}
+
+func completeWords(cmd *cobra.Command, option string, words []string) {
+	complete(cmd, option, cobra.FixedCompletions(words, noFiles))
 }

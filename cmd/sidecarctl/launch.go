@@ -70,7 +70,7 @@ func (o *launchOptions) addTo(t *tool, cmd *cobra.Command) {
 		return &usageError{err.Error() + "; the program's own arguments come after '--'"}
 	})
 	cmd.ValidArgsFunction = t.completeProfile
-	complete(cmd, "netns", namespaces)
+	complete(cmd, "netns", completeNamespace)
 	completeWords(cmd, "mode", modes)
 }
 

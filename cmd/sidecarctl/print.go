@@ -31,7 +31,6 @@ import (
 	"unicode/utf16"
 
 	"tripleo.io/sidecar/client"
-	"tripleo.io/sidecar/interfaces"
 )
 
 // printer writes results. It remembers the first error of writing.
@@ -123,9 +122,4 @@ func message(err error) string {
 		return fmt.Sprintf("cannot reach the service at %s: %v", unreachable.Address, unreachable.Err)
 	}
 	return err.Error()
-}
-
-// signalled prints the interface's empty reply.
-func (p *printer) signalled() {
-	p.result(interfaces.SignalReply{}, func(io.Writer) {})
 }

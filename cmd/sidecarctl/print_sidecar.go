@@ -31,45 +31,33 @@ func (p *printer) sidecars(sidecars []interfaces.Sidecar) {
 }
 
 func (p *printer) sidecar(s *interfaces.Sidecar) {
+	r, now := &s.Runtime, p.now()
 	p.result(s, func(w io.Writer) {
 		field(w, "ID", s.ID)
-		field(w, "State", stateWords(&s.Runtime))
-		printContext(w, s.Context)
-		p.runtime(w, &s.Runtime)
-		field(w, "Journal", "journalctl -u "+s.Runtime.Unit)
-	})
-}
-
-func printContext(w io.Writer, c *interfaces.Context) {
-	if c == nil {
-		field(w, "Request", "not known: the unit has no readable record of it")
-		return
-	}
-	field(w, "Agent", c.Agent)
-	field(w, "Profile", c.Profile)
-	field(w, "Network namespace", textOr(c.NetworkNamespace, hostNetwork))
-	field(w, "Process tag", textOr(c.ProcessTag, ""))
-	field(w, "Arguments", shellWords(c.Arguments))
-}
-
-func (p *printer) runtime(w io.Writer, r *interfaces.Runtime) {
-	field(w, "Image", r.Image)
-	if r.ProcessID != nil {
-		field(w, "Process ID", numberOr(r.ProcessID))
-	}
-	for _, m := range []struct {
-		name string
-		usec *int64
-	}{{"Started", r.StartedUSec}, {"Ready", r.ReadyUSec}, {"Ended", r.ExitedUSec}} {
-		if m.usec != nil {
-			field(w, m.name, moment(*m.usec, p.now()))
+		field(w, "State", stateWords(r))
+		if c := s.Context; c != nil {
+			field(w, "Agent", c.Agent)
+			field(w, "Profile", c.Profile)
+			field(w, "Network namespace", textOr(c.NetworkNamespace, hostNetwork))
+			field(w, "Process tag", textOr(c.ProcessTag, ""))
+			field(w, "Arguments", shellWords(c.Arguments))
+		} else {
+			field(w, "Request", "not known: the unit has no readable record of it")
 		}
-	}
-	field(w, "End", endWords(r.ExitCode, r.ExitSignal))
-	field(w, "Result", textOr(r.Result, ""))
-	field(w, "Restarts", numberOr(&r.Restarts))
-	field(w, "Unit", r.Unit)
-	field(w, "Invocation ID", textOr(r.InvocationID, ""))
+		field(w, "Image", r.Image)
+		if r.ProcessID != nil {
+			field(w, "Process ID", numberOr(r.ProcessID))
+		}
+		field(w, "Started", moment(r.StartedUSec, now))
+		field(w, "Ready", moment(r.ReadyUSec, now))
+		field(w, "Ended", moment(r.ExitedUSec, now))
+		field(w, "End", endWords(r.ExitCode, r.ExitSignal))
+		field(w, "Result", textOr(r.Result, ""))
+		field(w, "Restarts", numberOr(&r.Restarts))
+		field(w, "Unit", r.Unit)
+		field(w, "Invocation ID", textOr(r.InvocationID, ""))
+		field(w, "Journal", "journalctl -u "+r.Unit)
+	})
 }
 
 // stopped prints how each sidecar that was stopped ended.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"math"
 	"strings"
 
@@ -20,7 +21,7 @@ type selectors struct {
 func (o *selectors) addTo(t *tool, cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.agent, "agent", "", "only sidecars of this agent")
 	cmd.Flags().StringVar(&o.profile, "profile", "", "only sidecars of this profile")
-	complete(cmd, "profile", t.profileNames)
+	complete(cmd, "profile", t.completeProfile)
 }
 
 func newList(t *tool) *cobra.Command {
@@ -46,7 +47,7 @@ func newList(t *tool) *cobra.Command {
 	}
 	o.addTo(t, cmd)
 	cmd.Flags().StringVar(&netns, "netns", "", "only sidecars in this network namespace, by its name in /run/netns")
-	complete(cmd, "netns", namespaces)
+	complete(cmd, "netns", completeNamespace)
 	return cmd
 }
 
@@ -127,7 +128,7 @@ func newSignal(t *tool) *cobra.Command {
 			name := "SIG" + strings.TrimPrefix(strings.ToUpper(args[1]), "SIG")
 			err := s.Signal(cmd.Context(), interfaces.SignalParameters{ID: args[0], Signal: name})
 			if err == nil {
-				t.out.signalled()
+				t.out.result(interfaces.SignalReply{}, func(io.Writer) {})
 			}
 			return err
 		}),

@@ -67,9 +67,12 @@ func numberOr[N int64 | uint32](n *N) string {
 	return strconv.FormatInt(int64(*n), 10)
 }
 
-// moment shows a time as systemctl does: when, and how long ago.
-func moment(usec int64, now time.Time) string {
-	t := time.UnixMicro(usec).In(now.Location())
+// moment shows a time as systemctl does: when, and how long ago. nil is "".
+func moment(usec *int64, now time.Time) string {
+	if usec == nil {
+		return ""
+	}
+	t := time.UnixMicro(*usec).In(now.Location())
 	return t.Format("Mon 2006-01-02 15:04:05 MST") + "; " + ago(now.Sub(t))
 }
 

@@ -44,7 +44,7 @@ func TestTimesAreShownAsSystemctlDoes(t *testing.T) {
 func TestTimesAreInTheLocalZone(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.FixedZone("CET", 3600))
-	got := moment(now.Add(-90*time.Second).UnixMicro(), now)
+	got := moment(new(now.Add(-90*time.Second).UnixMicro()), now)
 	if want := "Sun 2026-03-01 11:58:30 CET; 1min 30s ago"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}

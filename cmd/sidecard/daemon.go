@@ -13,7 +13,6 @@ import (
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/gofrs/flock"
-	"golang.org/x/sys/unix"
 
 	"tripleo.io/sidecar/dbus"
 	"tripleo.io/sidecar/internal/sdnotify"
@@ -268,15 +267,6 @@ func (d *daemon) status() string {
 		text += "; the last reload failed: see the log"
 	}
 	return text
-}
-
-// monotonicUSec is the time that systemd wants with RELOADING=1.
-func monotonicUSec() string {
-	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
-		return ""
-	}
-	return fmt.Sprintf("MONOTONIC_USEC=%d", now.Nano()/int64(time.Microsecond))
 }
 
 // watchdogTicks ticks twice within the watchdog's time (sd_watchdog_enabled(3)), or never

@@ -38,6 +38,7 @@ var errLate = fmt.Errorf("it was bound after more than %v", directoryTimeout)
 // daemon's main loop uses them.
 type listeners struct {
 	runtimeDirectory string
+	agents           string // the directory of the agents' directories
 	server           *varlink.Server
 	store            *varlink.FDStore
 	logger           *slog.Logger
@@ -56,14 +57,11 @@ type listener struct {
 	ended chan struct{} // closed when serving has ended
 }
 
-func newListener(l *net.UnixListener, inode uint64) listener {
-	return listener{l, inode, make(chan struct{})}
-}
-
 // openListeners takes over what systemd kept from the daemon before.
 func openListeners(runtimeDirectory string, server *varlink.Server, logger *slog.Logger) (*listeners, error) {
 	l := &listeners{
 		runtimeDirectory: runtimeDirectory,
+		agents:           filepath.Join(runtimeDirectory, "agents"),
 		server:           server,
 		store:            varlink.NewFDStore(os.Getenv),
 		logger:           logger,
@@ -73,7 +71,7 @@ func openListeners(runtimeDirectory string, server *varlink.Server, logger *slog
 		reopening:        map[string]bool{},
 		due:              make(chan failed),
 	}
-	if err := os.MkdirAll(l.agents(), 0o700); err != nil {
+	if err := os.MkdirAll(l.agents, 0o700); err != nil {
 		return nil, err
 	}
 	var err error
@@ -87,13 +85,11 @@ func openListeners(runtimeDirectory string, server *varlink.Server, logger *slog
 	return l, nil
 }
 
-func (l *listeners) agents() string { return filepath.Join(l.runtimeDirectory, "agents") }
-
 func (l *listeners) path(name string) string {
 	if name == hostName {
 		return filepath.Join(l.runtimeDirectory, "io.tripleo.Sidecar")
 	}
-	return varlink.AgentSocket(l.agents(), name)
+	return varlink.AgentSocket(l.agents, name)
 }
 
 // set serves the host's socket and the agents' sockets, and closes all others. It returns
@@ -112,7 +108,7 @@ func (l *listeners) set(ctx context.Context, agents []*policy.Agent) (err error)
 			err = failure
 			l.openLater(ctx, failed{name: hostName, pause: reopenPauseMin})
 		default:
-			l.logger.Error("an agent's socket", "agent", found.name, "error", failure)
+			l.logger.Error("cannot serve an agent's socket", "agent", found.name, "error", failure)
 			l.openLater(ctx, failed{name: found.name, pause: reopenPauseMax})
 		}
 	}
@@ -136,7 +132,6 @@ type look struct {
 	name   string
 	intact bool // it is served, and its file exists
 	next   listener
-	kept   bool // systemd has kept next
 	err    error
 }
 
@@ -161,7 +156,7 @@ func (l *listeners) look(ctx context.Context, name string) look {
 		return look{name: name, intact: true}
 	}
 	if kept, ok := l.restored[name]; ok && err == nil {
-		return look{name: name, next: newListener(kept, inode), kept: true}
+		return look{name: name, next: listener{kept, inode, make(chan struct{})}}
 	}
 	next, err := l.bind(ctx, name)
 	return look{name: name, next: next, err: err}
@@ -189,11 +184,8 @@ func (l *listeners) open(ctx context.Context, found look) error {
 		return fmt.Errorf("socket of %s: %w", found.name, errors.Join(found.err, l.store.Unstore(found.name)))
 	case found.err != nil:
 		return fmt.Errorf("socket of %s: %w", found.name, found.err)
-	case found.kept:
-		delete(l.restored, found.name)
-	default:
-		l.keep(found)
 	}
+	l.keep(found)
 	if isServed {
 		l.logger.Warn("the file of a socket was removed or replaced, and has been made again", "listener", found.name)
 		before.Close()
@@ -203,11 +195,14 @@ func (l *listeners) open(ctx context.Context, found look) error {
 	return nil
 }
 
-// keep has systemd keep a new listener, in the place of the one before.
+// keep has systemd keep a listener, in the place of the one before, unless it does already.
 func (l *listeners) keep(found look) {
-	if old, ok := l.restored[found.name]; ok { // its file does not exist any more
-		old.Close()
+	if old, ok := l.restored[found.name]; ok {
 		delete(l.restored, found.name)
+		if old == found.next.UnixListener {
+			return
+		}
+		old.Close() // its file does not exist any more
 	}
 	if err := l.store.Store(found.name, found.next.UnixListener, found.next.inode); err != nil {
 		l.logger.Warn("systemd does not keep a listener; calls are refused while the daemon restarts", "listener", found.name, "error", err)
@@ -226,7 +221,7 @@ func (l *listeners) inodeOf(name string) (uint64, error) {
 	if name == hostName {
 		return varlink.InodeOf(l.path(name))
 	}
-	return varlink.AgentInode(l.agents(), name)
+	return varlink.AgentInode(l.agents, name)
 }
 
 // bind makes a socket, in time. A socket that is bound late is in the place of the one that
@@ -237,7 +232,7 @@ func (l *listeners) bind(ctx context.Context, name string) (listener, error) {
 		return l.bound(name, made, err)
 	}
 	return bounded.Do(l.calls, name, func() (listener, error) {
-		made, err := varlink.BindAgent(l.agents(), name)
+		made, err := varlink.BindAgent(l.agents, name)
 		return l.bound(name, made, err)
 	}, func(late listener) {
 		late.Close()
@@ -254,7 +249,7 @@ func (l *listeners) bound(name string, made *net.UnixListener, err error) (liste
 	if err != nil {
 		made.Close()
 	}
-	return newListener(made, inode), err
+	return listener{made, inode, make(chan struct{})}, err
 }
 
 // drop ends the sockets of agents that were removed. Their sidecars go on: stopping them is
@@ -273,7 +268,7 @@ func (l *listeners) drop(names []string) {
 // unbind removes the socket of an agent that was removed, and its directory. It logs its
 // error and an earlier one.
 func (l *listeners) unbind(name string, earlier error) {
-	err := bounded.Err(l.calls, name, func() error { return varlink.UnbindAgent(l.agents(), name) })
+	err := bounded.Err(l.calls, name, func() error { return varlink.UnbindAgent(l.agents, name) })
 	if err = errors.Join(earlier, err); err != nil {
 		l.logger.Error("cannot remove the socket of a removed agent", "agent", name, "error", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	sd "github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
 )
 
@@ -106,7 +107,7 @@ func hasEnded(pidfd int) bool {
 
 // reload takes all policy files as they are now, or none of them, and writes the verdict.
 func (d *daemon) reload(ctx context.Context) {
-	d.notify("RELOADING=1\n" + monotonicUSec())
+	d.notify("RELOADING=1\n" + sd.SdNotifyMonotonicUsec())
 	begun := d.tellBegin()
 	err := d.takePolicy(ctx)
 	if err != nil {

@@ -15,11 +15,10 @@ type Subscription struct {
 	wake   chan struct{}
 
 	// guarded by source.mu
-	since   int  // the look that the first state needs
-	stale   bool // the state comes first, and contains what happens until then
-	overrun bool // an overrun is to be told
-	state   []interfaces.Event
-	queue   []interfaces.Event
+	since int                // the look that the first state needs
+	stale bool               // the state is read when the reader comes for it
+	state []interfaces.Event // comes first: the rest of the state, or an overrun while stale
+	queue []interfaces.Event
 }
 
 // Next waits for the next event. The first ones are the state: present for each sidecar,
@@ -49,11 +48,7 @@ func (s *Subscription) Close() {
 func (s *Subscription) take() (interfaces.Event, bool) {
 	s.source.mu.Lock()
 	defer s.source.mu.Unlock()
-	if s.overrun {
-		s.overrun = false
-		return interfaces.Event{Kind: interfaces.EventOverrun}, true
-	}
-	if s.stale && s.source.synced && s.source.done >= s.since {
+	if s.stale && len(s.state) == 0 && s.source.synced && s.source.done >= s.since {
 		s.state, s.stale = s.snapshot(), false
 	}
 	if event, ok := shift(&s.state); ok {
@@ -93,8 +88,7 @@ func (s *Subscription) offer(event interfaces.Event) {
 		return
 	}
 	if len(s.queue) >= MaxQueue {
-		s.state, s.queue = nil, nil
-		s.stale, s.overrun = true, true
+		s.stale, s.state, s.queue = true, []interfaces.Event{{Kind: interfaces.EventOverrun}}, nil
 	} else {
 		s.queue = append(s.queue, event)
 	}
