@@ -13,15 +13,18 @@ import (
 // stateTimeout bounds the wait for the state of the units, as when the bus restarts.
 const stateTimeout = 15 * time.Second
 
-// observedUnits is the core as package events needs it.
+// observedUnits is the core as package events needs it: an events.Units.
 type observedUnits struct{ core *Core }
 
+// Changes announces units that may have changed.
 func (u observedUnits) Changes() *systemd.Changes { return u.core.Units.Changes() }
 
+// List reads all units whose names match the pattern.
 func (u observedUnits) List(ctx context.Context, pattern string) ([]systemd.Unit, error) {
 	return u.core.listUnits(ctx, "", pattern)
 }
 
+// Sidecar describes the unit of a sidecar.
 func (u observedUnits) Sidecar(unit systemd.Unit) interfaces.Sidecar { return u.core.sidecar(unit) }
 
 // Observe watches the units, which feeds Watch and Events and starts sweeps, until ctx

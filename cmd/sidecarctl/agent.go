@@ -15,7 +15,7 @@ import (
 // agentTimeout bounds how long the authentication agent may take to register, and to end.
 const agentTimeout = 5 * time.Second
 
-// terminal is where a person may be who can authenticate.
+// terminal is where a person may authenticate.
 type terminal struct {
 	uid     int
 	input   *os.File

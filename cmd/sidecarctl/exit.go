@@ -31,28 +31,26 @@ type outcome struct {
 // errMonitorEnded ends a stream of events.
 var errMonitorEnded = errors.New("the service has ended, or restarts")
 
-const hintUnknown = "the call may have been carried out: 'sidecarctl list' shows it"
+const (
+	hintAuthenticate = "polkit wants authentication: use a terminal (without --no-ask-password), be root," +
+		" or add a polkit rule that allows it"
+	hintNotReady = "'timeout' under 'ready' in the profile is the limit, --timeout only makes it shorter;" +
+		" 'sidecarctl explain' with the same arguments shows what the launch waits for"
+	hintUnknown = "the call may have been carried out: 'sidecarctl list' shows it"
+)
 
 var outcomes = []outcome{
 	{interfaces.ErrInvalidParameter, exitUsage, "'sidecarctl COMMAND --help' says what is expected"},
-	{interfaces.ErrArgumentNotAllowed, exitRefused,
-		"'sidecarctl profiles NAME' shows the rules, 'sidecarctl explain' tries without starting anything"},
+	{interfaces.ErrArgumentNotAllowed, exitRefused, "'sidecarctl profiles NAME' shows the rules, 'sidecarctl explain' tries without starting anything"},
 	{interfaces.ErrNamespaceNotAllowed, exitRefused, "network-namespaces in the agent's file lists the agent's namespaces"},
-	{interfaces.ErrNoSuchProfile, exitRefused,
-		"'sidecarctl profiles' lists the profiles, 'sidecarctl check' the profiles of each agent"},
+	{interfaces.ErrNoSuchProfile, exitRefused, "'sidecarctl profiles' lists the profiles, 'sidecarctl check' the profiles of each agent"},
 	{interfaces.ErrNoSuchAgent, exitRefused, "an agent is a file in /etc/sidecar/agents.d; 'sidecarctl check' lists them"},
-	{interfaces.ErrTooManySidecars, exitRefused,
-		"max-sidecars in the agent's file is the limit; 'sidecarctl list --agent AGENT' lists the agent's sidecars"},
-	{interfaces.ErrPermissionDenied, exitRefused,
-		"the host's socket is for root and for users whom polkit allows; an agent uses its own socket"},
-	{interfaces.ErrInteractiveAuthenticationRequired, exitRefused,
-		"polkit wants authentication: use a terminal (without --no-ask-password), be root, or add a polkit rule that allows it"},
+	{interfaces.ErrTooManySidecars, exitRefused, "max-sidecars in the agent's file is the limit; 'sidecarctl list --agent AGENT' lists its sidecars"},
+	{interfaces.ErrPermissionDenied, exitRefused, "the host's socket is for root and for users whom polkit allows; an agent uses its own socket"},
+	{interfaces.ErrInteractiveAuthenticationRequired, exitRefused, hintAuthenticate},
 	{interfaces.ErrNoSuchSidecar, exitNoSuchSidecar, "'sidecarctl list' lists the sidecars"},
-	{interfaces.ErrLaunchFailed, exitLaunchFailed,
-		"'sidecarctl explain' with the same arguments shows the unit, 'sidecarctl list' the failed sidecar"},
-	{interfaces.ErrNotReady, exitLaunchFailed,
-		"'timeout' under 'ready' in the profile is the limit, --timeout only makes it shorter;" +
-			" 'sidecarctl explain' with the same arguments shows what the launch waits for"},
+	{interfaces.ErrLaunchFailed, exitLaunchFailed, "'sidecarctl explain' with the same arguments shows the unit, 'sidecarctl list' the failed sidecar"},
+	{interfaces.ErrNotReady, exitLaunchFailed, hintNotReady},
 	{interfaces.ErrLaunchStopped, exitLaunchFailed, "'journalctl SIDECAR_ID=ID METHOD=Stop' says who stopped it"},
 	{interfaces.ErrNoSuchNetworkNamespace, exitFailure, "'ip netns list' lists the host's network namespaces"},
 	{interfaces.ErrSidecarExists, exitFailure, "--mode replace stops it first"},

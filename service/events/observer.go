@@ -113,8 +113,8 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// look reads all units, or those that have changed, and tells what is different. A panic is
-// an error of this look only: nobody else watches the units.
+// look reads all units, or the changed ones, and tells subscribers the differences. A panic
+// is an error of this look only: nobody else watches the units.
 func (o *Observer) look(ctx context.Context, changes *systemd.Changes, all bool) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
@@ -181,8 +181,8 @@ func (o *Observer) list(ctx context.Context, ids []interfaces.ID, whole bool) (m
 	return units, nil
 }
 
-// update takes what a look has found, of all sidecars or of these, and returns those of
-// ids that have ended.
+// update takes the units that a look has read, of all sidecars (whole) or of ids. It returns
+// the IDs among ids whose sidecars have ended.
 func (o *Observer) update(ids []interfaces.ID, units map[interfaces.ID]systemd.Unit, whole bool) []interfaces.ID {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -219,13 +219,13 @@ func (o *Observer) Refresh() {
 	}
 }
 
-// see tells what is different about a unit. o.mu must be held.
+// see describes a unit and tells the differences. o.mu must be held.
 func (o *Observer) see(id interfaces.ID, u systemd.Unit) {
 	sidecar := o.units.Sidecar(u)
 	o.tell(id, seen{u, &sidecar})
 }
 
-// tell tells all subscribers what is different. o.mu must be held.
+// tell sends all subscribers the difference to now. o.mu must be held.
 func (o *Observer) tell(id interfaces.ID, now seen) {
 	name := id.String()
 	for _, kind := range transition(o.known[id].sidecar, now.sidecar) {

@@ -6,8 +6,8 @@ import (
 	"tripleo.io/sidecar/interfaces"
 )
 
-// transition returns what happened to a sidecar between two looks; nil: it did not exist.
-// What no look has seen is told as far as it follows: a sidecar that is ready has been
+// transition returns the events of a sidecar between two looks; nil: it did not exist.
+// Events that no look has seen are included if they follow: a sidecar that is ready has been
 // started, and another invocation has replaced the one before.
 func transition(before, after *interfaces.Sidecar) []interfaces.EventKind {
 	switch {
