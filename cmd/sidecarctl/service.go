@@ -34,17 +34,6 @@ type service interface {
 	Info(ctx context.Context) (*client.Info, error)
 }
 
-// service returns the service that the options name, for a command that a person may
-// have to authenticate for.
-func (t *tool) service() (service, error) {
-	asks := !t.noAskPassword && t.terminal.asks()
-	s, err := t.connect(asks)
-	if err == nil && asks && t.agent == nil {
-		t.agent = t.terminal.startAgent()
-	}
-	return s, err
-}
-
 // connect returns the service that the options name.
 func (t *tool) connect(interactive bool) (service, error) {
 	if t.transport == transportDBus {
@@ -71,8 +60,8 @@ func connected[C transport[C]](c C, err error, interactive bool) (service, error
 	return c, nil
 }
 
-// calling returns a command's RunE that calls the service. The first arguments, as many as
-// ids, are IDs; all of them are checked before the service is called.
+// calling returns a command's RunE that calls the service, for which a person may have to
+// authenticate. The first arguments, as many as ids, are IDs and checked before.
 func (t *tool) calling(ids int, do func(cmd *cobra.Command, s service, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		for i := range min(ids, len(args)) {
@@ -82,9 +71,13 @@ func (t *tool) calling(ids int, do func(cmd *cobra.Command, s service, args []st
 			}
 			args[i] = id
 		}
-		s, err := t.service()
+		asks := !t.noAskPassword && t.terminal.asks()
+		s, err := t.connect(asks)
 		if err != nil {
 			return err
+		}
+		if asks {
+			t.agent = t.terminal.startAgent()
 		}
 		return do(cmd, s, args)
 	}
