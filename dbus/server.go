@@ -31,7 +31,7 @@ type Core interface {
 	Keeper
 }
 
-// Events is a subscription to what happens to all sidecars: *service.Subscription.
+// Events is a subscription to what happens to all sidecars: *events.Subscription.
 type Events interface {
 	// Next waits for the next event: the state first, then every change.
 	Next(ctx context.Context) (interfaces.Event, error)

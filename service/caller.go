@@ -38,7 +38,7 @@ func (c Caller) limitKey() string {
 func (c Caller) agentFor(named *string) (string, error) {
 	switch {
 	case c.Agent == "" && named == nil:
-		return "", &interfaces.InvalidParameterError{Parameter: "agent", Reason: "who is not an agent must name one"}
+		return "", &interfaces.InvalidParameterError{Parameter: "agent", Reason: "required on the host socket and on the bus; name one with --agent"}
 	case c.Agent == "":
 		return *named, nil
 	case named != nil && *named != c.Agent:

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tripleo.io/sidecar/service/events"
 	"tripleo.io/sidecar/service/launch"
 	"tripleo.io/sidecar/service/lsm"
 	"tripleo.io/sidecar/service/policy"
@@ -92,8 +93,7 @@ type Core struct {
 	outputs   *slots
 	limits    *limits
 	records   records
-	events    events
-	watchers  watchers
+	events    *events.Observer
 	detached  sync.WaitGroup // launches that are being carried through
 	sweepDue  chan struct{}  // a sweep is asked for
 }
@@ -110,6 +110,7 @@ func New(config Config, set *policy.Set) *Core {
 
 		sweepDue: make(chan struct{}, 1),
 	}
+	c.events = events.New(observedUnits{c}, config.Logger)
 	c.policy.Store(set)
 	return c
 }
@@ -118,7 +119,7 @@ func New(config Config, set *policy.Set) *Core {
 // already go on; calls that are under way end by the old set.
 func (c *Core) SetPolicy(set *policy.Set) {
 	c.policy.Store(set)
-	c.events.again(c.sidecar)
+	c.events.Refresh()
 }
 
 // Drain waits until the launches whose callers have gone are through, or for
@@ -140,8 +141,9 @@ func (c *Core) Drain(ctx context.Context) error {
 // Alive returns when the locks that every call needs can be had. It hangs if one
 // is never given back: that is for a watchdog to find.
 func (c *Core) Alive() {
-	for _, mu := range []*sync.Mutex{&c.questions.mu, &c.locks.mu, &c.starts.mu, &c.stops.mu, &c.lists.mu, &c.outputs.mu, &c.limits.mu, &c.records.mu, &c.events.mu, &c.watchers.mu} {
+	for _, mu := range []*sync.Mutex{&c.questions.mu, &c.locks.mu, &c.starts.mu, &c.stops.mu, &c.lists.mu, &c.outputs.mu, &c.limits.mu, &c.records.mu} {
 		mu.Lock()
 		mu.Unlock() //nolint:staticcheck // one after the other: who held two could wait for one who takes them in another order
 	}
+	c.events.Alive()
 }

@@ -13,6 +13,7 @@ import (
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/polkit"
+	"tripleo.io/sidecar/service/events"
 	"tripleo.io/sidecar/service/launch"
 	"tripleo.io/sidecar/service/systemd"
 )
@@ -246,10 +247,15 @@ func (h *fakeHost) nothingHeld(ctx context.Context, t *testing.T) {
 		held["questions"] = fmt.Sprint(n)
 	}
 	c.questions.mu.Unlock()
-	c.watchers.mu.Lock()
-	if len(c.watchers.counts) > 0 {
-		held["watchers"] = fmt.Sprint(c.watchers.counts)
+	for _, reader := range []Caller{dhcpAgent(), operator(), somebody()} {
+		for n := range events.MaxPerReader {
+			s, err := c.events.Subscribe(reader.limitKey(), func(interfaces.ID) bool { return false })
+			if err != nil {
+				held["subscriptions of "+reader.limitKey()] = fmt.Sprint(events.MaxPerReader - n)
+				break
+			}
+			defer s.Close()
+		}
 	}
-	c.watchers.mu.Unlock()
 	diff(t, "held", map[string]string{}, held)
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -13,34 +12,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// agentProgram asks at the terminal for what polkit wants to know: pkttyagent(1).
-	agentProgram = "pkttyagent"
-	// agentTimeout bounds how long it may take until it is there, and until it is gone.
-	agentTimeout = 5 * time.Second
-)
+// agentTimeout bounds how long the authentication agent may take to register, and to end.
+const agentTimeout = 5 * time.Second
 
-// terminal is where a person may be who can authenticate.
+// terminal is where a person may authenticate.
 type terminal struct {
 	uid     int
 	input   *os.File
-	program string // of the agent
-	session bool   // logind knows this process, which may have an agent of its session
+	program string // the agent: pkttyagent(1)
+	session bool   // the process is in a session of logind, which may have an agent of its own
 }
 
 func newTerminal() terminal {
-	return terminal{uid: os.Geteuid(), input: os.Stdin, program: agentProgram, session: inSession("/proc/self/cgroup")}
+	return terminal{uid: os.Geteuid(), input: os.Stdin, program: "pkttyagent", session: inSession("/proc/self/cgroup")}
 }
 
-// inSession reports whether a process belongs to a user's session by its control
-// group (proc_pid_cgroup(5), and pam_systemd(8) for where sessions are).
+// inSession reports whether a process is in a user's session, by its control group
+// (proc_pid_cgroup(5), pam_systemd(8)).
 func inSession(file string) bool {
 	groups, err := os.ReadFile(file)
 	return err == nil && strings.Contains(string(groups), "/user.slice/user-")
 }
 
-// asks reports whether there may be somebody to ask. Root is never asked. What counts
-// is the input: a script whose output is read by a person is not that person.
+// asks reports whether a person may be asked for a password: not root, and only if the
+// standard input is a terminal.
 func (t terminal) asks() bool {
 	if t.uid == 0 || t.input == nil {
 		return false
@@ -55,37 +50,36 @@ type textAgent struct {
 	ended   chan struct{}
 }
 
-// startAgent starts an agent as systemctl does: for its parent process, and in a
-// session only for the case that it has none of its own. Without a session, as after
-// su(1), polkit would not ask such an agent at all. It returns when polkit knows of
-// it. Without one, nil, polkit says that somebody would have to authenticate.
+// startAgent starts an agent for this process, as systemctl does, and returns when polkit
+// knows the agent. In a session it is only used if the session has no agent of its own
+// (--fallback); polkit does not ask a fallback agent outside of a session, as after su(1).
+// If the agent cannot be started, startAgent returns nil, and polkit refuses.
 func (t terminal) startAgent() *textAgent {
 	registered, notify, err := os.Pipe()
 	if err != nil {
 		return nil
 	}
 	defer registered.Close()
-	const descriptor = 3 // the first of ExtraFiles
-	cmd := exec.Command(t.program, "--notify-fd", fmt.Sprint(descriptor))
+	cmd := exec.Command(t.program, "--notify-fd", "3") // the first of ExtraFiles
 	if t.session {
 		cmd.Args = append(cmd.Args, "--fallback")
 	}
 	cmd.ExtraFiles = []*os.File{notify}
-	// If we are killed, it must not stay and go on asking.
+	// The agent must not outlive this process and go on asking.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	agent := start(cmd)
 	_ = notify.Close()
 	if agent == nil {
 		return nil
 	}
-	// The agent closes its end when it is registered, or ends.
+	// The agent closes the descriptor when it is registered, and when it ends.
 	_ = registered.SetReadDeadline(time.Now().Add(agentTimeout))
 	_, _ = io.Copy(io.Discard, registered)
 	return agent
 }
 
-// start starts the process from a thread that lives as long as it: the kernel takes
-// the thread's end for the parent's (PR_SET_PDEATHSIG in prctl(2)).
+// start starts the process from a thread that lives as long as the process: to the kernel
+// the end of the thread is the end of the parent (PR_SET_PDEATHSIG in prctl(2)).
 func start(cmd *exec.Cmd) *textAgent {
 	started := make(chan error, 1)
 	ended := make(chan struct{})
@@ -105,13 +99,13 @@ func start(cmd *exec.Cmd) *textAgent {
 	return &textAgent{cmd.Process, ended}
 }
 
-// stop ends the agent. It puts the terminal in order first, if it was asking.
+// stop ends the agent, which restores the terminal first.
 func (a *textAgent) stop() {
 	if a == nil {
 		return
 	}
 	_ = a.process.Signal(syscall.SIGTERM)
-	_ = a.process.Signal(syscall.SIGCONT) // it may have been stopped, as a background job is that reads
+	_ = a.process.Signal(syscall.SIGCONT) // a background job that reads the terminal is stopped
 	select {
 	case <-a.ended:
 	case <-time.After(agentTimeout):

@@ -3,15 +3,20 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 
+	"github.com/pelletier/go-toml/v2"
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"tripleo.io/sidecar/service/lsm"
 	"tripleo.io/sidecar/service/policy"
 )
 
-// checked is what the policy files say, by and large.
+// checked is a summary of the policy files.
 type checked struct {
 	Agents   []checkedAgent `json:"agents"`
 	AppArmor string         `json:"appArmor,omitempty"` // of this host, if its own directories are checked
@@ -34,28 +39,27 @@ func newCheck(t *tool) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check [DIRECTORY…]",
 		Short: "Check the host's policy files",
-		Long: `Read profiles.d and agents.d of the directories as the service would, a file of a
-later directory replacing the one of the same name. Without a directory:
-/usr/share/sidecar and /etc/sidecar, what AppArmor and SELinux do for
-sidecars on this host, and whether its limits are enough for them. The service is not asked. Warnings are no failure.`,
-		ValidArgsFunction: directories,
+		Long: `Read profiles.d and agents.d of the directories as the service would; a file of a
+later directory replaces the file of the same name. Without a directory, read
+/usr/share/sidecar and /etc/sidecar, and show what AppArmor and SELinux do for
+sidecars on this host, and which limits of the host are too low for them. The
+service is not called. Warnings are no failure.`,
+		ValidArgsFunction: cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs),
 		RunE: func(_ *cobra.Command, dirs []string) error {
 			result, err := check(dirs)
-			if err != nil {
-				return err
+			if err == nil {
+				t.out.checked(result)
 			}
-			t.out.checked(result)
-			return nil
+			return err
 		},
 	}
 }
 
 func check(dirs []string) (*checked, error) {
 	for _, dir := range dirs {
-		// To the policy a directory that is not there is an empty one; whoever names
-		// it means it to be there.
+		// policy.Load takes a directory that does not exist for an empty one.
 		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-			return nil, &usageError{fmt.Sprintf("%q is no directory", dir)}
+			return nil, &usageError{fmt.Sprintf("%q is not a directory", dir)}
 		}
 	}
 	host := len(dirs) == 0
@@ -87,4 +91,89 @@ func check(dirs []string) (*checked, error) {
 		result.Warnings = slices.Concat(result.Warnings, state.Missing(), lacks("/", sidecars), left(leftovers))
 	}
 	return result, nil
+}
+
+// The host's resources that one sidecar takes, and that others take.
+const (
+	processesOfOne  = 4         // podman's monitor, and up to three of a haproxy that reloads
+	runOfOne        = 360 << 10 // bytes of /run with the longest arguments; 69 KiB for a usual dnsmasq (podman 5.4)
+	othersLocks     = 128       // podman's locks of other containers, volumes and pods
+	othersInstances = 128       // root's inotify instances of systemd, journalctl -f and path units
+	defaultLocks    = 2048      // num_locks of containers.conf(5)
+)
+
+const leftovers = "/run/sidecar/leftovers"
+
+// lacks says which limits of the host whose root directory is root are too low for as many
+// sidecars, and which values would do. Limits that cannot be read are left out.
+func lacks(root string, sidecars int) []string {
+	if sidecars == 0 {
+		return nil
+	}
+	var warnings []string
+	limit := func(name string, have, want int, set string) {
+		if have > 0 && have < want {
+			warnings = append(warnings, fmt.Sprintf("%s is %d, and the agents' files grant %d sidecars: "+set, name, have, sidecars, want))
+		}
+	}
+	if _, err := os.Stat(filepath.Join(root, "sys/fs/cgroup/system.slice/memory.max")); err == nil { // one for each monitor
+		limit("fs.inotify.max_user_instances", sysctl(root, "fs/inotify/max_user_instances"), sidecars+othersInstances,
+			"set it to %d or more in /etc/sysctl.d; without an instance nothing notices that a payload is out of memory,"+
+				" and path units and journalctl -f fail")
+	}
+	limit("kernel.pid_max", sysctl(root, "kernel/pid_max"), sidecars*processesOfOne, "set it to %d or more in /etc/sysctl.d")
+	limit("podman's num_locks", locks(root), sidecars+othersLocks, "set it to %d or more in the table [engine] of"+
+		" /etc/containers/containers.conf, and run 'podman system renumber'; further launches fail")
+	var st unix.Statfs_t
+	if err := unix.Statfs(filepath.Join(root, "run"), &st); err == nil {
+		limit("the size of /run in MiB", int(st.Blocks*uint64(st.Bsize)>>20), sidecars*runOfOne>>20,
+			"mount it with %d or more (size= of tmpfs(5)); further launches fail")
+	}
+	return warnings
+}
+
+// sysctl returns a number of the kernel, or 0.
+func sysctl(root, name string) int {
+	text, _ := os.ReadFile(filepath.Join(root, "proc/sys", name))
+	n, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+	return n
+}
+
+// locks reads podman's num_locks: the last file that has it counts (containers.conf(5)).
+func locks(root string) int {
+	var files []string
+	for _, pattern := range []string{
+		"usr/share/containers/containers.conf", "etc/containers/containers.conf",
+		"usr/share/containers/containers.conf.d/*.conf", "etc/containers/containers.conf.d/*.conf",
+	} {
+		found, _ := filepath.Glob(filepath.Join(root, pattern))
+		files = append(files, found...)
+	}
+	number := defaultLocks
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		var conf struct {
+			Engine struct {
+				NumLocks int `toml:"num_locks"`
+			} `toml:"engine"`
+		}
+		if err == nil && toml.Unmarshal(text, &conf) == nil && conf.Engine.NumLocks > 0 {
+			number = conf.Engine.NumLocks
+		}
+	}
+	return number
+}
+
+// left warns of containers that podman could not remove so far. Only root can see them.
+func left(dir string) []string {
+	var names []string
+	entries, _ := os.ReadDir(dir)
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return []string{"containers that could not be removed yet: " + strings.Join(names, ", ") +
+		"; 'journalctl -u sidecar-clean' says why"}
 }

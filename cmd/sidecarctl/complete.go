@@ -3,115 +3,74 @@ package main
 import (
 	"context"
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"tripleo.io/sidecar/interfaces"
 )
 
-// completeTimeout is how long a shell waits for suggestions.
-const completeTimeout = 2 * time.Second
-
 const noFiles = cobra.ShellCompDirectiveNoFileComp
 
-// complete ties an option to a function that suggests values. That the option
-// exists is tested.
-func (t *tool) complete(cmd *cobra.Command, option string, suggest func(*cobra.Command) []string) {
-	_ = cmd.RegisterFlagCompletionFunc(option, func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-		return suggest(cmd), noFiles
-	})
-}
-
-// fixed ties an option to a few words.
-func fixed(cmd *cobra.Command, option string, words ...string) {
-	_ = cmd.RegisterFlagCompletionFunc(option, cobra.FixedCompletions(words, noFiles))
-}
-
-func (t *tool) firstID(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, noFiles
+// completeIDs suggests IDs for the first arguments, and words for the next one.
+func (t *tool) completeIDs(first int, words ...string) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, _ string) (ids []string, _ cobra.ShellCompDirective) {
+		switch {
+		case len(args) == first:
+			return words, noFiles
+		case len(args) > first:
+			return nil, noFiles
+		}
+		t.ask(cmd, func(ctx context.Context, s service) {
+			sidecars, _ := s.List(ctx, interfaces.ListParameters{})
+			for _, sidecar := range sidecars {
+				ids = append(ids, sidecar.ID+"\t"+printable(stateWords(&sidecar.Runtime)))
+			}
+		})
+		return ids, noFiles
 	}
-	return t.ids(cmd), noFiles
 }
 
-func (t *tool) everyID(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-	return t.ids(cmd), noFiles
-}
-
-func (t *tool) idAndSignal(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	switch len(args) {
-	case 0:
-		return t.ids(cmd), noFiles
-	case 1:
-		return interfaces.Signals, noFiles
-	}
-	return nil, noFiles
-}
-
-// firstProfile suggests profiles; what comes after belongs to the program, and
-// may well be a file.
-func (t *tool) firstProfile(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+// completeProfile suggests profiles. The arguments after a profile are the program's, and
+// may be files.
+func (t *tool) completeProfile(cmd *cobra.Command, args []string, _ string) (names []string, _ cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveDefault
 	}
-	return t.profileNames(cmd), noFiles
-}
-
-// ids asks the service. A shell wants no errors, so there are no suggestions then.
-func (t *tool) ids(cmd *cobra.Command) []string {
-	c, err := t.connect(false)
-	if err != nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
-	defer cancel()
-	sidecars, err := c.List(ctx, interfaces.ListParameters{})
-	if err != nil {
-		return nil
-	}
-	ids := make([]string, len(sidecars))
-	for i, s := range sidecars {
-		ids[i] = s.ID + "\t" + printable(stateWords(&s.Runtime))
-	}
-	return ids
-}
-
-func (t *tool) profileNames(cmd *cobra.Command) []string {
-	c, err := t.connect(false)
-	if err != nil {
-		return nil
-	}
 	var agent *string
 	if flag := cmd.Flags().Lookup("agent"); flag != nil && flag.Changed {
-		value := flag.Value.String()
-		agent = &value
+		agent = new(flag.Value.String())
 	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
+	t.ask(cmd, func(ctx context.Context, s service) {
+		profiles, _ := s.ListProfiles(ctx, agent)
+		for _, p := range profiles {
+			names = append(names, p.Name+"\t"+printable(p.Description))
+		}
+	})
+	return names, noFiles
+}
+
+// ask asks the service for suggestions. Errors are dropped: a shell cannot show them.
+func (t *tool) ask(cmd *cobra.Command, call func(ctx context.Context, s service)) {
+	ctx, cancel := context.WithTimeout(cmd.Context(), infoTimeout)
 	defer cancel()
-	profiles, err := c.ListProfiles(ctx, agent)
-	if err != nil {
-		return nil
+	if s, err := t.connect(false); err == nil {
+		call(ctx, s)
 	}
-	names := make([]string, len(profiles))
-	for i, p := range profiles {
-		names[i] = p.Name + "\t" + printable(p.Description)
-	}
-	return names
 }
 
-func namespaces(*cobra.Command) []string {
-	entries, err := os.ReadDir("/run/netns")
-	if err != nil {
-		return nil
+func completeNamespace(*cobra.Command, []string, string) (names []string, _ cobra.ShellCompDirective) {
+	entries, _ := os.ReadDir("/run/netns") // it exists when the first namespace does
+	for _, entry := range entries {
+		names = append(names, entry.Name())
 	}
-	names := make([]string, len(entries))
-	for i, entry := range entries {
-		names[i] = entry.Name()
-	}
-	return names
+	return names, noFiles
 }
 
-func directories(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	return nil, cobra.ShellCompDirectiveFilterDirs
+// complete has an option's values suggested. The tests know that the option exists.
+func complete(cmd *cobra.Command, option string, suggest cobra.CompletionFunc) {
+	_ = cmd.RegisterFlagCompletionFunc(option, suggest)
+}
+
+func completeWords(cmd *cobra.Command, option string, words []string) {
+	complete(cmd, option, cobra.FixedCompletions(words, noFiles))
 }

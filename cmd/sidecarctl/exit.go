@@ -9,8 +9,8 @@ import (
 	"tripleo.io/sidecar/interfaces"
 )
 
-// The exit codes. They are part of the interface of the tool: sidecarctl(1) and
-// the long help list them.
+// The exit codes are part of the tool's interface: sidecarctl(1) and the long help list
+// them.
 const (
 	exitOK            = 0
 	exitFailure       = 1 // any other reason
@@ -21,54 +21,63 @@ const (
 	exitUnreachable   = 6 // no service, or no answer
 )
 
-// outcome says how the tool ends with an error, and what can be done about it.
+// outcome is the exit code of an error, and what can be done about the error.
 type outcome struct {
 	err  error
 	code int
 	hint string
 }
 
-// errMonitorEnded says that there are no more events.
+// errMonitorEnded ends a stream of events.
 var errMonitorEnded = errors.New("the service has ended, or restarts")
+
+const (
+	hintAuthenticate = "polkit wants authentication: use a terminal (without --no-ask-password), be root," +
+		" or add a polkit rule that allows it"
+	hintNotReady = "'timeout' under 'ready' in the profile is the limit, --timeout only makes it shorter;" +
+		" 'sidecarctl explain' with the same arguments shows what the launch waits for"
+	hintUnknown = "the call may have been carried out: 'sidecarctl list' shows it"
+)
 
 var outcomes = []outcome{
 	{interfaces.ErrInvalidParameter, exitUsage, "'sidecarctl COMMAND --help' says what is expected"},
 	{interfaces.ErrArgumentNotAllowed, exitRefused, "'sidecarctl profiles NAME' shows the rules, 'sidecarctl explain' tries without starting anything"},
-	{interfaces.ErrNamespaceNotAllowed, exitRefused, "network-namespaces in the agent's file says which ones are the agent's"},
-	{interfaces.ErrNoSuchProfile, exitRefused, "'sidecarctl profiles' shows what may be launched, 'sidecarctl check' what each agent is granted"},
-	{interfaces.ErrNoSuchAgent, exitRefused, "an agent is a file in /etc/sidecar/agents.d; 'sidecarctl check' shows them"},
-	{interfaces.ErrTooManySidecars, exitRefused, "max-sidecars in the agent's file is the limit; 'sidecarctl list --agent' shows what there is"},
-	{interfaces.ErrPermissionDenied, exitRefused, "the host's socket is for root and for those whom polkit lets in; an agent uses its own socket"},
-	{interfaces.ErrInteractiveAuthenticationRequired, exitRefused, "polkit lets in those who authenticate: do so on a terminal (without --no-ask-password), run it as root, or let a rule of polkit allow it"},
-	{interfaces.ErrNoSuchSidecar, exitNoSuchSidecar, "'sidecarctl list' shows what there is"},
-	{interfaces.ErrLaunchFailed, exitLaunchFailed, "'sidecarctl explain' with the same arguments shows the unit, 'sidecarctl list' the failed one"},
-	{interfaces.ErrNotReady, exitLaunchFailed, "'timeout' under 'ready' in the profile is the limit, --timeout only makes it shorter; 'sidecarctl explain' with the same arguments shows what it waits for"},
+	{interfaces.ErrNamespaceNotAllowed, exitRefused, "network-namespaces in the agent's file lists the agent's namespaces"},
+	{interfaces.ErrNoSuchProfile, exitRefused, "'sidecarctl profiles' lists the profiles, 'sidecarctl check' the profiles of each agent"},
+	{interfaces.ErrNoSuchAgent, exitRefused, "an agent is a file in /etc/sidecar/agents.d; 'sidecarctl check' lists them"},
+	{interfaces.ErrTooManySidecars, exitRefused, "max-sidecars in the agent's file is the limit; 'sidecarctl list --agent AGENT' lists its sidecars"},
+	{interfaces.ErrPermissionDenied, exitRefused, "the host's socket is for root and for users whom polkit allows; an agent uses its own socket"},
+	{interfaces.ErrInteractiveAuthenticationRequired, exitRefused, hintAuthenticate},
+	{interfaces.ErrNoSuchSidecar, exitNoSuchSidecar, "'sidecarctl list' lists the sidecars"},
+	{interfaces.ErrLaunchFailed, exitLaunchFailed, "'sidecarctl explain' with the same arguments shows the unit, 'sidecarctl list' the failed sidecar"},
+	{interfaces.ErrNotReady, exitLaunchFailed, hintNotReady},
 	{interfaces.ErrLaunchStopped, exitLaunchFailed, "'journalctl SIDECAR_ID=ID METHOD=Stop' says who stopped it"},
-	{interfaces.ErrNoSuchNetworkNamespace, exitFailure, "'ip netns list' shows what there is on the host"},
+	{interfaces.ErrNoSuchNetworkNamespace, exitFailure, "'ip netns list' lists the host's network namespaces"},
 	{interfaces.ErrSidecarExists, exitFailure, "--mode replace stops it first"},
 	{interfaces.ErrOverloaded, exitFailure, "nothing was started; try again later"},
 	{interfaces.ErrHostFailure, exitFailure, "'journalctl -u sidecard' has more"},
 	{interfaces.ErrMethodNotFound, exitFailure, "the service is older than this tool: 'sidecarctl version' shows both"},
 	{client.ErrProtocol, exitFailure, "is another service at this address? 'sidecarctl version' asks it"},
-	{errMonitorEnded, exitUnreachable, "sidecars go on; begin anew, and the state tells what was missed"},
-	{client.ErrInterrupted, exitUnreachable, "what became of the call is not known: 'sidecarctl list' shows it"},
-	{context.DeadlineExceeded, exitUnreachable, "what became of the call is not known: 'sidecarctl list' shows it"},
+	{errMonitorEnded, exitUnreachable, "sidecars go on; start the monitor again: the state shows what was missed"},
+	{client.ErrInterrupted, exitUnreachable, hintUnknown},
+	{context.DeadlineExceeded, exitUnreachable, hintUnknown},
 }
 
-// find returns what is known about the error.
+// find returns the outcome of an error.
 func find(err error) outcome {
+	var usage *usageError
 	var unreachable *client.UnreachableError
 	var invalid *interfaces.InvalidParameterError
 	var denied *interfaces.PermissionDeniedError
 	switch {
-	case isUsage(err):
+	case errors.As(err, &usage):
 		return outcome{err, exitUsage, "'sidecarctl --help' and 'sidecarctl COMMAND --help' say what is expected"}
 	case errors.As(err, &unreachable):
 		return outcome{err, exitUnreachable, unreachable.Hint()}
 	case errors.As(err, &invalid) && invalid.Parameter == "agent":
-		return outcome{err, exitUsage, "--agent says for which agent; only on an agent's own socket is it implied"}
+		return outcome{err, exitUsage, "--agent names the agent; only an agent's own socket implies it"}
 	case errors.As(err, &denied) && strings.Contains(denied.Reason, interfaces.BusName):
-		return outcome{err, exitRefused, "'sidecarctl --transport dbus' asks over the system bus, on which polkit knows who you are"}
+		return outcome{err, exitRefused, "'sidecarctl --transport dbus' calls over the system bus, where polkit knows who you are"}
 	}
 	for _, o := range outcomes {
 		if errors.Is(err, o.err) {
@@ -78,12 +87,12 @@ func find(err error) outcome {
 	return outcome{err, exitFailure, ""}
 }
 
-// exitCode returns the code for an error; for several, that of the first.
+// exitCode returns the code for an error; for joined errors, the code of the first.
 func exitCode(err error) int { return find(parts(err)[0]).code }
 
-// parts takes joined errors apart.
+// parts returns the errors that stop has joined, or the only error.
 func parts(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { // only the outermost is taken apart
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return joined.Unwrap()
 	}
 	return []error{err}

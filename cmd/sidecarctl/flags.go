@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,13 +9,23 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"tripleo.io/sidecar/interfaces"
 )
 
-// The forms of a result.
 const (
 	outputTable = "table"
 	outputJSON  = "json"
 )
+
+var outputs = []string{outputTable, outputJSON}
+
+// usageError is a command line that cannot be carried out.
+type usageError struct {
+	message string
+}
+
+func (e *usageError) Error() string { return e.message }
 
 // choice is the value of an option that takes one of a few words.
 type choice struct {
@@ -39,8 +50,23 @@ func (c *choice) Set(s string) error {
 	return nil
 }
 
-// given returns the option's value, or nil if the option was not used: an empty
-// value is not the same as none.
+// timeout is the value of the option --timeout, in the interface's unit; nil: not given.
+type timeout struct{ usec *int64 }
+
+func (*timeout) String() string { return "" } // no default
+func (*timeout) Type() string   { return "duration" }
+
+func (t *timeout) Set(s string) error {
+	d, err := time.ParseDuration(s)
+	if err == nil && d < time.Microsecond {
+		err = errors.New("must be longer than nothing")
+	}
+	t.usec = new(d.Microseconds())
+	return err
+}
+
+// given returns the option's value, or nil if the option was not used: an empty value is
+// not the same as no value.
 func given[T any](cmd *cobra.Command, name string, value T) *T {
 	if !cmd.Flags().Changed(name) {
 		return nil
@@ -48,14 +74,14 @@ func given[T any](cmd *cobra.Command, name string, value T) *T {
 	return &value
 }
 
-// timeoutUSec returns the option --timeout in the interface's unit, or nil.
-func timeoutUSec(cmd *cobra.Command, timeout time.Duration) (*int64, error) {
-	if !cmd.Flags().Changed("timeout") {
-		return nil, nil
+// sidecarID returns the ID that s is, or the ID of the unit that s names.
+func sidecarID(s string) (string, error) {
+	if id, ok := interfaces.ParseUnit(s); ok {
+		return id.String(), nil
 	}
-	if timeout < time.Microsecond {
-		return nil, &usageError{fmt.Sprintf("--timeout %s: must be longer than nothing", timeout)}
+	id, err := interfaces.ParseID(s)
+	if err != nil {
+		return "", &usageError{err.Error() + "; 'sidecarctl list' shows the IDs"}
 	}
-	usec := timeout.Microseconds()
-	return &usec, nil
+	return id.String(), nil
 }

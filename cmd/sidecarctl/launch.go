@@ -1,7 +1,7 @@
 package main
 
 import (
-	"time"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -11,27 +11,18 @@ import (
 func newLaunch(t *tool) *cobra.Command {
 	var o launchOptions
 	cmd := &cobra.Command{
-		Use:     "launch PROFILE [OPTIONS] -- [ARGUMENT…]",
-		Short:   "Start a sidecar and wait until it is ready",
-		Long:    "Start a side process of the profile with these arguments. The command returns when it is ready; if it ends before that, with its exit code and the last lines that it wrote.",
+		Use:   "launch PROFILE [OPTIONS] -- [ARGUMENT…]",
+		Short: "Start a sidecar and wait until it is ready",
+		Long: "Start a side process of the profile with these arguments, and return when it is ready. If it ends before," +
+			" its exit code and the last lines of its output are shown.",
 		Example: "  sidecarctl launch dnsmasq --agent neutron-dhcp --netns qdhcp-1 -- --no-hosts --pid-file=/var/lib/neutron/dhcp/1/pid",
-		Args:    profileAndArguments,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			parameters, err := o.parameters(cmd, args)
-			if err != nil {
-				return err
+		RunE: t.calling(0, func(cmd *cobra.Command, s service, args []string) error {
+			sidecar, err := s.Launch(cmd.Context(), o.parameters(cmd, args))
+			if err == nil {
+				t.out.sidecar(sidecar)
 			}
-			c, err := t.service()
-			if err != nil {
-				return err
-			}
-			sidecar, err := c.Launch(cmd.Context(), parameters)
-			if err != nil {
-				return err
-			}
-			t.out.sidecar(sidecar)
-			return nil
-		},
+			return err
+		}),
 	}
 	o.addTo(t, cmd)
 	return cmd
@@ -42,24 +33,15 @@ func newExplain(t *tool) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain PROFILE [OPTIONS] -- [ARGUMENT…]",
 		Short: "Show what launch would do, or why it would be refused",
-		Long:  "Show the rule that accepts each argument, the command, and the exact unit of a launch with the same options. Nothing is started.",
-		Args:  profileAndArguments,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			parameters, err := o.parameters(cmd, args)
-			if err != nil {
-				return err
+		Long: "Show the rule that accepts each argument, the command, and the exact unit of a launch with the same options." +
+			" Nothing is started.",
+		RunE: t.calling(0, func(cmd *cobra.Command, s service, args []string) error {
+			explained, err := s.Explain(cmd.Context(), o.parameters(cmd, args))
+			if err == nil {
+				t.out.explained(explained, args[1:])
 			}
-			c, err := t.service()
-			if err != nil {
-				return err
-			}
-			explained, err := c.Explain(cmd.Context(), parameters)
-			if err != nil {
-				return err
-			}
-			t.out.explained(explained, parameters.Arguments)
-			return nil
-		},
+			return err
+		}),
 	}
 	o.addTo(t, cmd)
 	return cmd
@@ -68,31 +50,31 @@ func newExplain(t *tool) *cobra.Command {
 // launchOptions are the options of launch and of explain.
 type launchOptions struct {
 	netns, agent, tag, mode string
-	timeout                 time.Duration
+	limit                   timeout
 }
 
 func (o *launchOptions) addTo(t *tool, cmd *cobra.Command) {
-	modes := make([]string, len(interfaces.LaunchModes))
-	for i, mode := range interfaces.LaunchModes {
-		modes[i] = string(mode)
+	var modes []string
+	for _, mode := range interfaces.LaunchModes {
+		modes = append(modes, string(mode))
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.netns, "netns", "", "network namespace, by its name below /run/netns (default: the one that sidecarctl runs in)")
+	flags.StringVar(&o.netns, "netns", "", "network namespace, by its name in /run/netns (default: the one that sidecarctl runs in)")
 	flags.StringVar(&o.agent, "agent", "", "agent for which to start it; implied on an agent's socket")
 	flags.StringVar(&o.tag, "tag", "", "PROCESS_TAG in the environment of the process")
-	flags.Var(newChoice(&o.mode, modes...), "mode", "if it is there already: replace it, fail, keep it or fail, or adopt it or replace it")
-	flags.DurationVar(&o.timeout, "timeout", 0, "how long it may take, such as 10s (default, and at most: the profile's limit)")
+	flags.Var(newChoice(&o.mode, modes...), "mode", "if the sidecar exists: replace it, fail, keep it or fail, or adopt it or replace it")
+	flags.Var(&o.limit, "timeout", "how long it may take, such as 10s (default, and at most: the profile's limit)")
+	cmd.Args = profileAndArguments
 	cmd.DisableFlagsInUseLine = true
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		return &usageError{err.Error() + "; the program's own arguments come after '--'"}
 	})
-	cmd.ValidArgsFunction = t.firstProfile
-	t.complete(cmd, "netns", namespaces)
-	fixed(cmd, "mode", modes...)
+	cmd.ValidArgsFunction = t.completeProfile
+	complete(cmd, "netns", completeNamespace)
+	completeWords(cmd, "mode", modes)
 }
 
-func (o *launchOptions) parameters(cmd *cobra.Command, args []string) (interfaces.LaunchParameters, error) {
-	timeout, err := timeoutUSec(cmd, o.timeout)
+func (o *launchOptions) parameters(cmd *cobra.Command, args []string) interfaces.LaunchParameters {
 	return interfaces.LaunchParameters{
 		Profile:          args[0],
 		Arguments:        args[1:],
@@ -100,12 +82,12 @@ func (o *launchOptions) parameters(cmd *cobra.Command, args []string) (interface
 		NetworkNamespace: given(cmd, "netns", o.netns),
 		ProcessTag:       given(cmd, "tag", o.tag),
 		Mode:             given(cmd, "mode", interfaces.LaunchMode(o.mode)),
-		TimeoutUSec:      timeout,
-	}, err
+		TimeoutUSec:      o.limit.usec,
+	}
 }
 
-// profileAndArguments wants one word before "--": what follows it belongs to the
-// program, and is not looked at here.
+// profileAndArguments wants one word before "--"; the words after it are the program's
+// arguments.
 func profileAndArguments(cmd *cobra.Command, args []string) error {
 	before := cmd.ArgsLenAtDash()
 	if before < 0 {
@@ -118,4 +100,33 @@ func profileAndArguments(cmd *cobra.Command, args []string) error {
 		return &usageError{"the program's own arguments come after '--'"}
 	}
 	return nil
+}
+
+func newProfiles(t *tool) *cobra.Command {
+	var agent string
+	cmd := &cobra.Command{
+		Use:               "profiles [NAME]",
+		Short:             "List the profiles, or show one profile with its rules",
+		Long:              "List the profiles that may be launched. With a name, show that profile with the rules for its arguments.",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: t.completeProfile,
+		RunE: t.calling(0, func(cmd *cobra.Command, s service, args []string) error {
+			profiles, err := s.ListProfiles(cmd.Context(), given(cmd, "agent", agent))
+			if err != nil {
+				return err
+			}
+			if len(args) == 0 {
+				t.out.profiles(profiles)
+				return nil
+			}
+			i := slices.IndexFunc(profiles, func(p interfaces.Profile) bool { return p.Name == args[0] })
+			if i < 0 {
+				return &interfaces.NoSuchProfileError{Profile: args[0]}
+			}
+			t.out.profile(&profiles[i])
+			return nil
+		}),
+	}
+	cmd.Flags().StringVar(&agent, "agent", "", "only profiles granted to this agent; implied on an agent's socket")
+	return cmd
 }

@@ -1,8 +1,8 @@
 // Command sidecarctl is the operator's tool: it lists, watches, launches, explains,
 // signals and stops sidecars, and checks the policy files. See sidecarctl(1).
 //
-// Each command has a file of its own. Only print.go and the files named print_*
-// write tables, only exit.go knows exit codes and hints.
+// Only the files named print* write to the terminal, only exit.go knows exit codes and
+// hints.
 package main
 
 import (
@@ -14,6 +14,10 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/spf13/cobra"
+
+	"tripleo.io/sidecar/client"
 )
 
 // version is stamped by the linker (-X main.version=…).
@@ -48,13 +52,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitCode(err)
 }
 
-// oneLine turns cobra's suggestions, which come in lines of their own, into one.
+// oneLine joins the lines of cobra's suggestions.
 func oneLine(s string) string {
 	s = strings.Replace(s, "\n\nDid you mean this?\n", "; did you mean: ", 1)
 	return strings.Join(strings.Fields(s), " ")
 }
 
-// ownVersion falls back to what the go command recorded in the binary.
+// ownVersion falls back to the version that the go command recorded in the binary.
 func ownVersion(stamped string) string {
 	if stamped != "" {
 		return stamped
@@ -63,4 +67,60 @@ func ownVersion(stamped string) string {
 		return info.Main.Version
 	}
 	return "unknown"
+}
+
+// tool is what every command needs.
+type tool struct {
+	address       string
+	transport     string
+	noAskPassword bool
+	output        string
+	version       string
+	begun         bool // the command line was understood, and a command runs
+	terminal      terminal
+	agent         *textAgent // nil: nobody is asked to authenticate
+	out           *printer
+}
+
+const longHelp = `sidecarctl asks the sidecar service for side processes: it shows what runs, tells
+why a launch is refused, and starts, signals and stops.
+
+Results go to stdout, everything else to stderr. With -o json a result is one
+JSON array or object, in the terms of the interface io.tripleo.Sidecar.
+
+Exit codes:
+  0  success
+  1  any other failure
+  2  the command line is wrong, or the service refused a value as malformed
+  3  refused by the host's policy
+  4  the sidecar does not exist
+  5  the launch failed or was stopped, or the process was not ready in time
+  6  the service cannot be reached, or does not answer`
+
+func newRoot(t *tool) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "sidecarctl",
+		Short:         "Show and control the side processes of containerised services",
+		Long:          longHelp,
+		SilenceErrors: true, // run prints them, with a hint
+		SilenceUsage:  true,
+		PersistentPreRun: func(*cobra.Command, []string) {
+			t.begun = true
+			t.out.json = t.output == outputJSON
+		},
+	}
+	flags := root.PersistentFlags()
+	flags.StringVar(&t.address, "address", "", "socket of the service, unix:/PATH or /PATH; with --transport dbus"+
+		" the address of the bus, unix:path=/PATH (default: "+client.DefaultAddress+", or the system bus)")
+	flags.BoolVar(&t.noAskPassword, "no-ask-password", false,
+		"do not ask for the password that polkit wants; without a terminal sidecarctl never asks")
+	flags.Var(newChoice(&t.transport, transports...), "transport", "how the service is called: over its varlink socket, or over D-Bus")
+	flags.VarP(newChoice(&t.output, outputs...), "output", "o", "form of the result: table or json")
+	completeWords(root, "transport", transports)
+	completeWords(root, "output", outputs)
+	root.AddCommand(
+		newList(t), newShow(t), newMonitor(t), newLaunch(t), newExplain(t), newStop(t),
+		newSignal(t), newProfiles(t), newCheck(t), newVersion(t),
+	)
+	return root
 }

@@ -1,24 +1,22 @@
 package main
 
-// The rules of the user interface. This file and print_*.go are the only ones
-// that print.
+// The rules of the user interface. This file and print_*.go are the only ones that print.
 //
-//   - Results go to stdout, everything else to stderr. A failure is one line
-//     "error: …" that says what and why, and one line "hint: …" that says what to
-//     do, if that is known. Output of a program that failed stands between them.
-//   - A table has a header in capitals, one line for each thing, and no borders;
-//     nothing is cut, and nothing is coloured. A table without a thing is its
-//     header. One thing is shown as "Name: value" lines; what is not known is left
-//     out there, and is "-" in a table.
-//   - States are words. Times are in the local zone, with how long ago; durations
-//     are as systemctl shows them.
-//   - What comes from agents and programs never reaches the terminal raw: all that
-//     is not printable is shown as an escape, in JSON too.
-//   - With -o json the result is one array or object of the interface's own types;
-//     a list is never null. Failures are the same lines as ever.
-//   - What goes on (monitor) is one line for each event as it comes, in columns of
-//     fixed width; with -o json one object on each line.
-//   - What was done as asked and has nothing to tell (signal) prints nothing.
+//   - Results go to stdout, everything else to stderr. A failure is one line "error: …" that
+//     says what and why, and one line "hint: …" that says what to do, if that is known. The
+//     output of a program that failed stands between them.
+//   - A table has a header in capitals, one line for each thing, and no borders, cuts or
+//     colours. One thing is shown as "Name: value" lines. An unknown value is "-" in a table;
+//     its "Name: value" line is left out.
+//   - States are words. Times are in the local zone, with how long ago; durations are as
+//     systemctl shows them.
+//   - Text from agents and programs is never printed raw: everything that is not printable
+//     is an escape, in JSON too.
+//   - With -o json the result is one array or object of the interface's own types; a list is
+//     never null. Failures are the same lines.
+//   - monitor prints one line for each event when it comes, in columns of fixed width; with
+//     -o json one object on each line.
+//   - A success that has nothing to tell (signal) prints nothing.
 
 import (
 	"bytes"
@@ -33,13 +31,12 @@ import (
 	"unicode/utf16"
 
 	"tripleo.io/sidecar/client"
-	"tripleo.io/sidecar/interfaces"
 )
 
 // printer writes results. It remembers the first error of writing.
 type printer struct {
 	to   io.Writer
-	now  func() time.Time // asked when something is printed; its location is the zone in which times are shown
+	now  func() time.Time // its location is the zone in which times are shown
 	json bool
 	err  error
 }
@@ -59,8 +56,8 @@ func (p *printer) result(value any, table func(w io.Writer)) {
 	_, p.err = p.to.Write(b.Bytes())
 }
 
-// encode writes JSON in which everything that is not printable is an escape; such
-// runes can stand within strings only. Without an indent it is one line.
+// encode writes JSON with escapes for all runes that are not printable, which JSON allows
+// within strings only. Without an indent it is one line.
 func encode(b *bytes.Buffer, value any, indent string) error {
 	var raw bytes.Buffer
 	encoder := json.NewEncoder(&raw)
@@ -125,9 +122,4 @@ func message(err error) string {
 		return fmt.Sprintf("cannot reach the service at %s: %v", unreachable.Address, unreachable.Err)
 	}
 	return err.Error()
-}
-
-// signalled prints the interface's empty reply.
-func (p *printer) signalled() {
-	p.result(interfaces.SignalReply{}, func(io.Writer) {})
 }

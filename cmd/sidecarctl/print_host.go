@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -32,13 +33,8 @@ func (p *printer) profile(profile *interfaces.Profile) {
 	})
 }
 
-// ruleText shows the rule of the empty argument, which has no text of its own.
-func ruleText(rule string) string {
-	if rule == "" {
-		return "''"
-	}
-	return rule
-}
+// ruleText shows the rule of the empty argument, whose text is empty.
+func ruleText(rule string) string { return cmp.Or(rule, "''") }
 
 func (p *printer) checked(c *checked) {
 	p.result(c, func(w io.Writer) {
@@ -52,7 +48,8 @@ func (p *printer) checked(c *checked) {
 			if a.StandIns {
 				standIns = "yes"
 			}
-			row(w, a.Name, listOr(a.Profiles), listOr(namespaces), fmt.Sprint(a.MaxSidecars), standIns, numberOr(a.SpoolUser))
+			row(w, a.Name, cmp.Or(strings.Join(a.Profiles, " "), none), cmp.Or(strings.Join(namespaces, " "), none),
+				fmt.Sprint(a.MaxSidecars), standIns, numberOr(a.SpoolUser))
 		}
 		if c.AppArmor != "" {
 			row(w)
@@ -68,21 +65,14 @@ func (p *printer) checked(c *checked) {
 	})
 }
 
-func listOr(words []string) string {
-	if len(words) == 0 {
-		return none
-	}
-	return strings.Join(words, " ")
-}
-
-// versions prints the tool's version and the service's, or why that is not known.
+// versions prints the tool's version and the service's, or why the latter is not known.
 func (p *printer) versions(v versions, err error) {
 	p.result(v, func(w io.Writer) {
 		field(w, "sidecarctl", v.Sidecarctl)
-		if v.Service != nil {
-			field(w, "Service", strings.TrimSpace(v.Service.Product+" "+v.Service.Version))
-		} else {
+		if v.Service == nil {
 			field(w, "Service", "not known: "+message(err))
+			return
 		}
+		field(w, "Service", strings.TrimSpace(v.Service.Product+" "+v.Service.Version))
 	})
 }

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
+	"fmt"
 	"io"
 	"strings"
 	"time"
@@ -8,92 +11,68 @@ import (
 	"tripleo.io/sidecar/interfaces"
 )
 
-// hostNetwork stands for the host's own network. It cannot be the name of a
-// namespace.
+// hostNetwork stands for the host's own network. No namespace can have this name.
 const hostNetwork = "(host)"
 
 func (p *printer) sidecars(sidecars []interfaces.Sidecar) {
 	p.result(sidecars, func(w io.Writer) {
 		row(w, "ID", "NAMESPACE", "PID", "STATE", "SINCE", "RESTARTS")
-		for i := range sidecars {
-			p.sidecarRow(w, &sidecars[i])
+		for _, s := range sidecars {
+			namespace, when := none, none
+			if s.Context != nil {
+				namespace = textOr(s.Context.NetworkNamespace, hostNetwork)
+			}
+			if usec := since(&s.Runtime); usec != nil {
+				when = ago(p.now().Sub(time.UnixMicro(*usec)))
+			}
+			row(w, s.ID, namespace, numberOr(s.Runtime.ProcessID), stateWords(&s.Runtime), when, numberOr(&s.Runtime.Restarts))
 		}
 	})
-}
-
-func (p *printer) sidecarRow(w io.Writer, s *interfaces.Sidecar) {
-	namespace, when := none, none
-	if s.Context != nil {
-		namespace = textOr(s.Context.NetworkNamespace, hostNetwork)
-	}
-	if usec := since(&s.Runtime); usec != nil {
-		when = ago(p.now().Sub(time.UnixMicro(*usec)))
-	}
-	row(w, s.ID, namespace, numberOr(s.Runtime.ProcessID), stateWords(&s.Runtime), when, numberOr(&s.Runtime.Restarts))
 }
 
 func (p *printer) sidecar(s *interfaces.Sidecar) {
+	r, now := &s.Runtime, p.now()
 	p.result(s, func(w io.Writer) {
 		field(w, "ID", s.ID)
-		field(w, "State", stateWords(&s.Runtime))
-		printContext(w, s.Context)
-		p.runtime(w, &s.Runtime)
-		field(w, "Journal", "journalctl -u "+s.Runtime.Unit)
+		field(w, "State", stateWords(r))
+		if c := s.Context; c != nil {
+			field(w, "Agent", c.Agent)
+			field(w, "Profile", c.Profile)
+			field(w, "Network namespace", textOr(c.NetworkNamespace, hostNetwork))
+			field(w, "Process tag", textOr(c.ProcessTag, ""))
+			field(w, "Arguments", shellWords(c.Arguments))
+		} else {
+			field(w, "Request", "not known: the unit has no readable record of it")
+		}
+		field(w, "Image", r.Image)
+		if r.ProcessID != nil {
+			field(w, "Process ID", numberOr(r.ProcessID))
+		}
+		field(w, "Started", moment(r.StartedUSec, now))
+		field(w, "Ready", moment(r.ReadyUSec, now))
+		field(w, "Ended", moment(r.ExitedUSec, now))
+		field(w, "End", endWords(r.ExitCode, r.ExitSignal))
+		field(w, "Result", textOr(r.Result, ""))
+		field(w, "Restarts", numberOr(&r.Restarts))
+		field(w, "Unit", r.Unit)
+		field(w, "Invocation ID", textOr(r.InvocationID, ""))
+		field(w, "Journal", "journalctl -u "+r.Unit)
 	})
 }
 
-func printContext(w io.Writer, c *interfaces.Context) {
-	if c == nil {
-		field(w, "Asked for", "not known: the unit carries no readable record of it")
-		return
-	}
-	field(w, "Agent", c.Agent)
-	field(w, "Profile", c.Profile)
-	field(w, "Network namespace", textOr(c.NetworkNamespace, hostNetwork))
-	field(w, "Process tag", textOr(c.ProcessTag, ""))
-	field(w, "Arguments", shellWords(c.Arguments))
-}
-
-func (p *printer) runtime(w io.Writer, r *interfaces.Runtime) {
-	field(w, "Image", r.Image)
-	if r.ProcessID != nil {
-		field(w, "Process ID", numberOr(r.ProcessID))
-	}
-	p.moment(w, "Started", r.StartedUSec)
-	p.moment(w, "Ready", r.ReadyUSec)
-	p.moment(w, "Ended", r.ExitedUSec)
-	field(w, "End", endWords(r.ExitCode, r.ExitSignal))
-	field(w, "Result", textOr(r.Result, ""))
-	field(w, "Restarts", numberOr(&r.Restarts))
-	field(w, "Unit", r.Unit)
-	field(w, "Invocation ID", textOr(r.InvocationID, ""))
-}
-
-func (p *printer) moment(w io.Writer, name string, usec *int64) {
-	if usec != nil {
-		field(w, name, moment(*usec, p.now()))
-	}
-}
-
-// stopped prints what was stopped, which can be less than what was asked for.
+// stopped prints how each sidecar that was stopped ended.
 func (p *printer) stopped(all []ended) {
 	p.result(all, func(w io.Writer) {
-		if len(all) == 0 {
-			return
+		if len(all) > 0 {
+			row(w, "ID", "END")
 		}
-		row(w, "ID", "END")
 		for _, e := range all {
-			how := endWords(e.ExitCode, e.ExitSignal)
-			if how == "" {
-				how = none
-			}
-			row(w, e.ID, how)
+			row(w, e.ID, cmp.Or(endWords(e.ExitCode, e.ExitSignal), none))
 		}
 	})
 }
 
-// explained prints what a launch would do. The reply has one rule for each
-// argument.
+// explained prints what a launch would do. The reply has one rule for each argument.
 func (p *printer) explained(e *interfaces.ExplainReply, arguments []string) {
 	p.result(e, func(w io.Writer) {
 		field(w, "ID", e.ID)
@@ -121,4 +100,32 @@ func (p *printer) explained(e *interfaces.ExplainReply, arguments []string) {
 			row(w, property.Name, strings.TrimSpace(property.Value))
 		}
 	})
+}
+
+// eventLine has columns of fixed width: the widths of later lines are not known yet.
+const eventLine = "%-12s  %-12s  %-36s  %-7s  %s\n"
+
+func (p *printer) eventHeader() {
+	if !p.json {
+		_, p.err = fmt.Fprintf(p.to, eventLine, "TIME", "EVENT", "ID", "PID", "STATE")
+	}
+}
+
+// event prints one line, at once. The time in a table is the time of printing: an event has
+// no time of its own.
+func (p *printer) event(e *interfaces.Event) {
+	var b bytes.Buffer
+	if p.json {
+		if p.err = encode(&b, e, ""); p.err != nil {
+			return
+		}
+	} else {
+		pid, state := none, none
+		if e.Sidecar != nil {
+			pid, state = numberOr(e.Sidecar.Runtime.ProcessID), stateWords(&e.Sidecar.Runtime)
+		}
+		fmt.Fprintf(&b, eventLine, p.now().Format("15:04:05.000"),
+			printable(string(e.Kind)), printable(textOr(e.ID, none)), pid, printable(state))
+	}
+	_, p.err = p.to.Write(b.Bytes())
 }

@@ -13,11 +13,11 @@ import (
 // none stands for a value that is not known or does not apply.
 const none = "-"
 
-// outOfMemory is systemd's result of a unit whose process the kernel killed because the unit
-// needed more memory than it may have (systemd.service(5), OOMPolicy=).
+// outOfMemory is systemd's result of a unit that needed more memory than it may have
+// (systemd.service(5), OOMPolicy=).
 const outOfMemory = "oom-kill"
 
-// stateWords says in words where a sidecar is in its life.
+// stateWords describes a sidecar's state.
 func stateWords(r *interfaces.Runtime) string {
 	s := string(r.State)
 	if how := endWords(r.ExitCode, r.ExitSignal); how != "" && r.State == interfaces.StateFailed {
@@ -67,21 +67,25 @@ func numberOr[N int64 | uint32](n *N) string {
 	return strconv.FormatInt(int64(*n), 10)
 }
 
-// moment shows a time as systemctl does: when, and how long ago.
-func moment(usec int64, now time.Time) string {
-	t := time.UnixMicro(usec).In(now.Location())
+// moment shows a time as systemctl does: when, and how long ago. nil is "".
+func moment(usec *int64, now time.Time) string {
+	if usec == nil {
+		return ""
+	}
+	t := time.UnixMicro(*usec).In(now.Location())
 	return t.Format("Mon 2006-01-02 15:04:05 MST") + "; " + ago(now.Sub(t))
 }
 
 // ago shows a duration with the two units that matter, as systemd's
 // format_timestamp_relative (src/basic/time-util.c) does.
 func ago(d time.Duration) string {
-	if d < 0 { // the clock was set back
-		return short(-d) + " from now"
-	}
 	const day, week = 24 * time.Hour, 7 * 24 * time.Hour
 	const month, year = 2629800 * time.Second, 31557600 * time.Second
 	switch {
+	case d.Abs() < time.Second:
+		return "just now"
+	case d < 0: // the clock was set back
+		return short(-d) + " from now"
 	case d >= year:
 		return span(d, year, "year", month, "month") + " ago"
 	case d >= month:
@@ -98,7 +102,7 @@ func ago(d time.Duration) string {
 	return short(d) + " ago"
 }
 
-// short shows a duration of less than a day: 5h 3min, 7min, 2min 5s, 12s, 243ms.
+// short shows a duration with at most two units: 5h 3min, 7min, 2min 5s, 12s.
 func short(d time.Duration) string {
 	switch {
 	case d >= time.Hour:
@@ -107,10 +111,8 @@ func short(d time.Duration) string {
 		return fmt.Sprintf("%dmin", d/time.Minute)
 	case d >= time.Minute:
 		return fmt.Sprintf("%dmin %ds", d/time.Minute, d%time.Minute/time.Second)
-	case d >= time.Second:
-		return fmt.Sprintf("%ds", d/time.Second)
 	}
-	return fmt.Sprintf("%dms", d/time.Millisecond)
+	return fmt.Sprintf("%ds", d/time.Second)
 }
 
 func span(d, large time.Duration, largeName string, small time.Duration, smallName string) string {
@@ -128,26 +130,22 @@ func count(n time.Duration, name string) string {
 	return fmt.Sprintf("%d %s", n, name)
 }
 
-// printable replaces what a terminal could take for a command, or show in a
-// misleading way. Arguments and output come from agents and are hostile.
+// printable replaces everything that a terminal could take for a command, or show in a
+// misleading way: arguments and output come from agents, which may be hostile.
 func printable(s string) string {
 	var b strings.Builder
 	for _, r := range s {
-		b.WriteString(printableRune(r))
+		if unicode.IsPrint(r) {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
 	}
 	return b.String()
 }
 
-func printableRune(r rune) string {
-	if unicode.IsPrint(r) {
-		return string(r)
-	}
-	quoted := strconv.QuoteRune(r)
-	return quoted[1 : len(quoted)-1]
-}
-
-// shellWords joins the words so that a shell (bash, zsh, ksh) takes them apart
-// again into the same ones. Empty words stay visible.
+// shellWords joins the words so that a shell (bash, zsh, ksh) splits them into the same
+// words again.
 func shellWords(words []string) string {
 	quoted := make([]string, len(words))
 	for i, word := range words {

@@ -16,8 +16,10 @@ func TestTimesAreShownAsSystemctlDoes(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
 	for d, want := range map[time.Duration]string{
-		0:                               "0ms ago",
-		243 * time.Millisecond:          "243ms ago",
+		0:                               "just now",
+		243 * time.Millisecond:          "just now",
+		-999 * time.Millisecond:         "just now",
+		time.Second:                     "1s ago",
 		59 * time.Second:                "59s ago",
 		4*time.Minute + 5*time.Second:   "4min 5s ago",
 		59*time.Minute + 59*time.Second: "59min ago",
@@ -42,7 +44,7 @@ func TestTimesAreShownAsSystemctlDoes(t *testing.T) {
 func TestTimesAreInTheLocalZone(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.FixedZone("CET", 3600))
-	got := moment(now.Add(-90*time.Second).UnixMicro(), now)
+	got := moment(new(now.Add(-90*time.Second).UnixMicro()), now)
 	if want := "Sun 2026-03-01 11:58:30 CET; 1min 30s ago"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}

@@ -11,8 +11,11 @@ import (
 	"syscall"
 	"time"
 
+	sd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/gofrs/flock"
 
+	"tripleo.io/sidecar/dbus"
+	"tripleo.io/sidecar/internal/sdnotify"
 	"tripleo.io/sidecar/polkit"
 	"tripleo.io/sidecar/service"
 	"tripleo.io/sidecar/service/journal"
@@ -23,22 +26,25 @@ import (
 )
 
 const (
-	// connectTimeout is how long the bus may take to be there, looked for every
-	// connectPause.
+	// connectTimeout bounds the wait for the bus, which is tried every connectPause.
 	connectTimeout = 30 * time.Second
 	connectPause   = 250 * time.Millisecond
-	// jobTimeout is the last bound on waiting for a job. The core's own
-	// deadlines come before it, also for the longest start that it allows.
+	// jobTimeout is the last bound on waiting for a job, longer than the core's own
+	// deadlines.
 	jobTimeout = 30 * time.Minute
-	// shutdownTimeout is how long calls that are being carried out may take
-	// when the daemon stops, and drainTimeout how long launches whose callers
-	// have gone may take after that: together less than TimeoutStopSec= of its
-	// unit. Sidecars go on in any case.
+	// busTimeout bounds the wait for a place on the bus before the daemon is ready: callers
+	// on the bus wait anyway, agents must not.
+	busTimeout = 5 * time.Second
+	// notifyTimeout bounds one notification of systemd. The main loop waits for it, and
+	// must still come to its watchdog.
+	notifyTimeout = 2 * time.Second
+	// When the daemon stops, calls may take shutdownTimeout, and launches whose callers
+	// have left drainTimeout after that: together less than TimeoutStopSec= of its unit.
 	shutdownTimeout = 10 * time.Second
-	// flushTimeout is how long journald may take for the last decisions, and then
-	// for the last lines of the log.
+	drainTimeout    = 10 * time.Second
+	// flushTimeout is how long journald may take for the last decisions, and then for the
+	// last lines of the log.
 	flushTimeout = time.Second
-	drainTimeout = 10 * time.Second
 )
 
 // daemon is what is wired together.
@@ -48,9 +54,9 @@ type daemon struct {
 	core      *service.Core
 	server    *varlink.Server
 	listeners *listeners
-	verdict   verdict // of the reloads, as sidecard -reload may read it
+	verdict   verdict // of the reloads, for sidecard -reload
 	failed    bool    // the last reload
-	agents    int     // how many the policy in force has
+	agents    int     // of the policy in force
 	profiles  int
 }
 
@@ -75,8 +81,7 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	return wire(ctx, o, logger, set, units)
 }
 
-// wire makes the core, with its collaborators and its transports, and serves until ctx
-// ends.
+// wire makes the core, its collaborators and its transports, and serves until ctx ends.
 func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, units *systemd.Conn) error {
 	authority := polkit.New(polkit.Config{})
 	defer authority.Close()
@@ -84,7 +89,7 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 	decisions := journal.New(logger)
 	defer decisions.Flush(flushTimeout)
 
-	d := &daemon{options: o, logger: logger}
+	d := &daemon{options: o, logger: logger, agents: len(set.Agents()), profiles: len(set.Profiles())}
 	d.core = service.New(service.Config{
 		Authority:   authority,
 		Units:       units,
@@ -101,26 +106,23 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 		Logger:      logger,
 	}, set)
 	var err error
-	if d.server, err = newServer(d.core, logger); err != nil {
+	d.server, err = varlink.NewServer(varlink.Config{
+		Vendor:    "TripleO",
+		Product:   "sidecar",
+		Version:   version,
+		URL:       "https://tripleo.io/sidecar",
+		Interface: d.core.Varlink(),
+		Logger:    logger,
+	})
+	if err != nil {
 		return err
 	}
 	go d.core.Observe(ctx)
 	return d.serve(ctx, set)
 }
 
-func newServer(core *service.Core, logger *slog.Logger) (*varlink.Server, error) {
-	return varlink.NewServer(varlink.Config{
-		Vendor:    "TripleO",
-		Product:   "sidecar",
-		Version:   version,
-		URL:       "https://tripleo.io/sidecar",
-		Interface: core.Varlink(),
-		Logger:    logger,
-	})
-}
-
-// checkSeccomp warns of a filter that is not there. podman reads it at each launch,
-// so it may still come; until then podman refuses to start anything without it.
+// checkSeccomp warns of a filter that does not exist. It may still be installed: podman
+// reads it at each launch, and starts nothing without it.
 func checkSeccomp(path string, logger *slog.Logger) {
 	if _, err := os.Stat(path); err != nil {
 		logger.Warn("the seccomp filter of sidecars is missing: launches will fail", "error", err)
@@ -158,10 +160,9 @@ func (d *daemon) serve(ctx context.Context, set *policy.Set) error {
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(reload)
 	watchdog := watchdogTicks(d.logger)
-	twin := d.startTwin(ctx)
-	d.agents, d.profiles = len(set.Agents()), len(set.Profiles())
+	busEnded := d.serveBus(ctx)
 	if err := forgetVerdict(d.options.runtimeDirectory); err != nil {
-		d.logger.Error("sidecard -reload may take what the daemon before said for an answer", "error", err)
+		d.logger.Error("sidecard -reload may return a result of the daemon before", "error", err)
 	}
 	d.tell()
 	d.notify("READY=1\nSTATUS=" + d.status())
@@ -174,30 +175,48 @@ func (d *daemon) serve(ctx context.Context, set *policy.Set) error {
 		case <-watchdog:
 			d.core.Alive()
 			d.notify("WATCHDOG=1")
-		case err := <-twin:
+		case err := <-busEnded:
 			return errors.Join(err, d.shutdown(nil))
 		case <-ctx.Done():
-			return d.shutdown(twin)
+			return d.shutdown(busEnded)
 		}
 	}
 }
 
-// shutdown lets the calls that are being carried out end, and then the launches
-// whose callers have gone: a sidecar that is being replaced is not left stopped.
-// twin has an element when that has ended; nil: it has.
-func (d *daemon) shutdown(twin <-chan error) error {
+// serveBus serves the core on the bus until ctx ends, and then sends on the channel. An
+// error means that the daemon must end.
+func (d *daemon) serveBus(ctx context.Context) <-chan error {
+	twin := dbus.New(dbus.Config{
+		Core:      d.core,
+		Subscribe: func() dbus.Events { return d.core.Events() },
+		Logger:    d.logger,
+		Version:   version,
+	})
+	ended := make(chan error, 1)
+	go func() { ended <- twin.Run(ctx) }()
+	select {
+	case <-twin.Ready():
+	case <-ctx.Done():
+	case <-time.After(busTimeout):
+	}
+	return ended
+}
+
+// shutdown lets calls end, and then launches whose callers have left: a sidecar that is
+// being replaced is not left stopped. It waits for busEnded, unless that is nil.
+func (d *daemon) shutdown(busEnded <-chan error) error {
 	d.notify("STOPPING=1")
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
 	err := d.server.Shutdown(ctx)
-	if twin != nil { // it has a time-out of its own
-		err = errors.Join(err, <-twin)
+	if busEnded != nil { // it has a time-out of its own
+		err = errors.Join(err, <-busEnded)
 	}
 	draining, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	err = errors.Join(err, d.core.Drain(draining))
 	if errors.Is(err, context.DeadlineExceeded) {
-		d.logger.Warn("some calls were cut off; what systemd was told goes on")
+		d.logger.Warn("some calls were cut off; jobs that systemd has accepted go on")
 		return nil
 	}
 	return err
@@ -217,8 +236,8 @@ func loadPolicy(o options, logger *slog.Logger) (*policy.Set, error) {
 	return set, nil
 }
 
-// singleInstance takes the lock that a second daemon would need. The kernel
-// drops it when the process ends, however it ends.
+// singleInstance takes the lock that a second daemon would need. The kernel drops it when
+// the process ends.
 func singleInstance(directory string) (unlock func(), err error) {
 	if err := os.MkdirAll(directory, 0o755); err != nil {
 		return nil, err
@@ -232,4 +251,33 @@ func singleInstance(directory string) (unlock func(), err error) {
 		return nil, fmt.Errorf("another sidecard runs: it holds %s", lock.Path())
 	}
 	return func() { lock.Close() }, nil
+}
+
+// notify tells systemd the daemon's state (sd_notify(3)), if systemd has started it.
+func (d *daemon) notify(state string) {
+	if err := sdnotify.Send(os.Getenv("NOTIFY_SOCKET"), state, notifyTimeout); err != nil {
+		d.logger.Warn("sd_notify", "error", err)
+	}
+}
+
+// status is what systemctl status shows.
+func (d *daemon) status() string {
+	text := fmt.Sprintf("%d agents, %d profiles", d.agents, d.profiles)
+	if d.failed {
+		text += "; the last reload failed: see the log"
+	}
+	return text
+}
+
+// watchdogTicks ticks twice within the watchdog's time (sd_watchdog_enabled(3)), or never
+// if the unit has no watchdog.
+func watchdogTicks(logger *slog.Logger) <-chan time.Time {
+	interval, err := sd.SdWatchdogEnabled(false)
+	if err != nil {
+		logger.Warn("watchdog", "error", err)
+	}
+	if interval <= 0 {
+		return nil
+	}
+	return time.NewTicker(interval / 2).C
 }

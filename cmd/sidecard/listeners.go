@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -19,25 +20,25 @@ import (
 )
 
 const (
-	// hostName is the host's socket in systemd's file descriptor store. No
-	// agent's name has a capital letter.
+	// hostName is the host's socket in systemd's file descriptor store. No agent's name
+	// has a capital letter.
 	hostName = "HOST"
-	// hostMode lets everybody connect; who may do what is decided by call.
+	// hostMode lets everybody connect; each call is authorised.
 	hostMode fs.FileMode = 0o666
-	// directoryTimeout is how long the kernel may take for what is done in an
-	// agent's directory, whose lock the agent can hold. Of each agent one such call
-	// may hang, of all of them maxHanging.
+	// directoryTimeout bounds a call in an agent's directory, whose lock the agent can hold.
+	// One call of each agent may hang, and maxHanging of all agents.
 	directoryTimeout = 2 * time.Second
 	maxHanging       = 64
 )
 
-// errLate: the socket was bound after directoryTimeout.
+// errLate is the error of a socket that was bound after directoryTimeout.
 var errLate = fmt.Errorf("it was bound after more than %v", directoryTimeout)
 
-// listeners are the sockets that are served: the host's, and one for each agent.
-// They are for the goroutine of the daemon's main loop.
+// listeners are the sockets that are served: the host's, and one for each agent. Only the
+// daemon's main loop uses them.
 type listeners struct {
 	runtimeDirectory string
+	agents           string // the directory of the agents' directories
 	server           *varlink.Server
 	store            *varlink.FDStore
 	logger           *slog.Logger
@@ -45,25 +46,22 @@ type listeners struct {
 	restored         map[string]*net.UnixListener // kept by systemd, not served yet
 	served           map[string]listener
 	wanted           map[string]bool
-	reopening        map[string]bool // those that are going to be opened again
-	due              chan failed     // what is to be opened again now
+	reopening        map[string]bool // not served, and waiting to be opened again
+	due              chan failed     // to be opened again now
 }
 
 // listener is a socket, and its file's inode number.
 type listener struct {
 	*net.UnixListener
 	inode uint64
-	ended chan struct{} // closed when it is not served any more
-}
-
-func newListener(l *net.UnixListener, inode uint64) listener {
-	return listener{l, inode, make(chan struct{})}
+	ended chan struct{} // closed when serving has ended
 }
 
 // openListeners takes over what systemd kept from the daemon before.
 func openListeners(runtimeDirectory string, server *varlink.Server, logger *slog.Logger) (*listeners, error) {
 	l := &listeners{
 		runtimeDirectory: runtimeDirectory,
+		agents:           filepath.Join(runtimeDirectory, "agents"),
 		server:           server,
 		store:            varlink.NewFDStore(os.Getenv),
 		logger:           logger,
@@ -73,7 +71,7 @@ func openListeners(runtimeDirectory string, server *varlink.Server, logger *slog
 		reopening:        map[string]bool{},
 		due:              make(chan failed),
 	}
-	if err := os.MkdirAll(l.agents(), 0o700); err != nil {
+	if err := os.MkdirAll(l.agents, 0o700); err != nil {
 		return nil, err
 	}
 	var err error
@@ -87,27 +85,31 @@ func openListeners(runtimeDirectory string, server *varlink.Server, logger *slog
 	return l, nil
 }
 
-func (l *listeners) agents() string { return filepath.Join(l.runtimeDirectory, "agents") }
-
 func (l *listeners) path(name string) string {
 	if name == hostName {
 		return filepath.Join(l.runtimeDirectory, "io.tripleo.Sidecar")
 	}
-	return varlink.AgentSocket(l.agents(), name)
+	return varlink.AgentSocket(l.agents, name)
 }
 
 // set serves the host's socket and the agents' sockets, and closes all others. It returns
-// an error only if the host's socket fails. If an agent's socket fails, it logs that and
-// tries again after a pause and at the next reload: the agent may have caused it, by
-// putting something else in the socket's place.
-func (l *listeners) set(ctx context.Context, agents []*policy.Agent) error {
+// the error of the host's socket only; an agent may have caused the error of its own, by
+// putting something else in the socket's place. Sockets that fail are opened again after a
+// pause, and at the next reload.
+func (l *listeners) set(ctx context.Context, agents []*policy.Agent) (err error) {
 	l.wanted = map[string]bool{hostName: true}
 	for _, agent := range agents {
 		l.wanted[agent.Name] = true
 	}
-	for _, look := range l.lookAtAll(ctx) {
-		if err := l.open(ctx, look); err != nil {
-			l.report(ctx, look.name, err)
+	for _, found := range l.lookAtAll(ctx) {
+		switch failure := l.open(ctx, found); {
+		case failure == nil:
+		case found.name == hostName:
+			err = failure
+			l.openLater(ctx, failed{name: hostName, pause: reopenPauseMin})
+		default:
+			l.logger.Error("cannot serve an agent's socket", "agent", found.name, "error", failure)
+			l.openLater(ctx, failed{name: found.name, pause: reopenPauseMax})
 		}
 	}
 	var gone []string
@@ -115,10 +117,6 @@ func (l *listeners) set(ctx context.Context, agents []*policy.Agent) error {
 		if !l.wanted[name] {
 			gone = append(gone, name)
 		}
-	}
-	err := l.open(ctx, l.look(ctx, hostName))
-	if err != nil {
-		l.openLater(ctx, failed{name: hostName, pause: reopenPauseMin})
 	}
 	for name, listener := range l.restored {
 		listener.Close()
@@ -129,25 +127,18 @@ func (l *listeners) set(ctx context.Context, agents []*policy.Agent) error {
 	return err
 }
 
-// look is what a look at a socket has found.
+// look is the result of a look at a socket.
 type look struct {
 	name   string
-	intact bool // it is served, and its file is there
+	intact bool // it is served, and its file exists
 	next   listener
-	kept   bool // next is one that systemd has kept
 	err    error
 }
 
-// lookAtAll looks at the agents' sockets at the same time: those that hang together
-// take no longer than one.
+// lookAtAll looks at all sockets at the same time: looks that hang together take no longer
+// than one.
 func (l *listeners) lookAtAll(ctx context.Context) []look {
-	var names []string
-	for name := range l.wanted {
-		if name != hostName {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
+	names := slices.Sorted(maps.Keys(l.wanted))
 	looks := make([]look, len(names))
 	var all sync.WaitGroup
 	for i, name := range names {
@@ -157,15 +148,15 @@ func (l *listeners) lookAtAll(ctx context.Context) []look {
 	return looks
 }
 
-// look finds out whether a socket is served and its file still there, and otherwise
-// finds or makes the listener that is to be served.
+// look finds out whether a socket is served and its file still exists, and otherwise finds
+// or makes the listener to be served.
 func (l *listeners) look(ctx context.Context, name string) look {
 	inode, err := l.inode(name)
 	if served, ok := l.served[name]; ok && err == nil && inode == served.inode && !served.hasEnded() {
 		return look{name: name, intact: true}
 	}
 	if kept, ok := l.restored[name]; ok && err == nil {
-		return look{name: name, next: newListener(kept, inode), kept: true}
+		return look{name: name, next: listener{kept, inode, make(chan struct{})}}
 	}
 	next, err := l.bind(ctx, name)
 	return look{name: name, next: next, err: err}
@@ -180,32 +171,23 @@ func (l listener) hasEnded() bool {
 	}
 }
 
-// report logs what is wrong with an agent's socket, and has it opened again later.
-func (l *listeners) report(ctx context.Context, name string, err error) {
-	l.logger.Error("an agent's socket", "agent", name, "error", err)
-	l.openLater(ctx, failed{name: name, pause: reopenPauseMax})
-}
-
-// open serves what a look at a socket has found. A socket that is served stays if
-// its file is still there; what took the file's place is replaced.
+// open serves the result of a look. A socket that is served stays if its file still exists;
+// a file in its place is replaced.
 func (l *listeners) open(ctx context.Context, found look) error {
 	before, isServed := l.served[found.name]
 	isServed = isServed && !before.hasEnded()
 	switch {
 	case found.intact:
 		return nil
-	case found.err != nil && !isServed: // callers would wait in the queue of systemd's copy
+	case found.err != nil && !isServed: // callers would wait in the queue of the copy that systemd keeps
 		delete(l.served, found.name)
 		return fmt.Errorf("socket of %s: %w", found.name, errors.Join(found.err, l.store.Unstore(found.name)))
 	case found.err != nil:
 		return fmt.Errorf("socket of %s: %w", found.name, found.err)
-	case found.kept:
-		delete(l.restored, found.name)
-	default:
-		l.keep(found)
 	}
+	l.keep(found)
 	if isServed {
-		l.logger.Warn("the file of a socket was removed or replaced; it is there again", "listener", found.name)
+		l.logger.Warn("the file of a socket was removed or replaced, and has been made again", "listener", found.name)
 		before.Close()
 	}
 	l.served[found.name] = found.next
@@ -213,55 +195,65 @@ func (l *listeners) open(ctx context.Context, found look) error {
 	return nil
 }
 
-// keep has systemd keep a new listener, in the place of the one before.
+// keep has systemd keep a listener, in the place of the one before, unless it does already.
 func (l *listeners) keep(found look) {
-	if old, ok := l.restored[found.name]; ok { // its file has gone since
-		old.Close()
+	if old, ok := l.restored[found.name]; ok {
 		delete(l.restored, found.name)
+		if old == found.next.UnixListener {
+			return
+		}
+		old.Close() // its file does not exist any more
 	}
 	if err := l.store.Store(found.name, found.next.UnixListener, found.next.inode); err != nil {
 		l.logger.Warn("systemd does not keep a listener; calls are refused while the daemon restarts", "listener", found.name, "error", err)
 	}
 }
 
+// inode returns the inode number of a socket's file, in time.
 func (l *listeners) inode(name string) (uint64, error) {
+	if name == hostName {
+		return l.inodeOf(name)
+	}
+	return bounded.Do(l.calls, name, func() (uint64, error) { return l.inodeOf(name) }, nil)
+}
+
+func (l *listeners) inodeOf(name string) (uint64, error) {
 	if name == hostName {
 		return varlink.InodeOf(l.path(name))
 	}
-	return bounded.Do(l.calls, name, func() (uint64, error) { return varlink.AgentInode(l.agents(), name) }, nil)
+	return varlink.AgentInode(l.agents, name)
 }
 
+// bind makes a socket, in time. A socket that is bound late is in the place of the one that
+// is served, and is opened again.
 func (l *listeners) bind(ctx context.Context, name string) (listener, error) {
 	if name == hostName {
-		return bind(func() (*net.UnixListener, error) { return varlink.Bind(l.path(name), hostMode) },
-			func() (uint64, error) { return varlink.InodeOf(l.path(name)) })
+		made, err := varlink.Bind(l.path(name), hostMode)
+		return l.bound(name, made, err)
 	}
 	return bounded.Do(l.calls, name, func() (listener, error) {
-		return bind(func() (*net.UnixListener, error) { return varlink.BindAgent(l.agents(), name) },
-			func() (uint64, error) { return varlink.AgentInode(l.agents(), name) })
+		made, err := varlink.BindAgent(l.agents, name)
+		return l.bound(name, made, err)
 	}, func(late listener) {
 		late.Close()
-		// Its file is in the place of the one that is served.
 		go l.announce(ctx, failed{name: name, was: late, pause: reopenPauseMin, err: errLate})
 	})
 }
 
-// bind makes a listener and looks up the inode number of its file.
-func bind(listen func() (*net.UnixListener, error), inode func() (uint64, error)) (listener, error) {
-	made, err := listen()
+// bound looks up the inode number of a socket that was just bound.
+func (l *listeners) bound(name string, made *net.UnixListener, err error) (listener, error) {
 	if err != nil {
 		return listener{}, err
 	}
-	number, err := inode()
+	inode, err := l.inodeOf(name)
 	if err != nil {
 		made.Close()
 	}
-	return newListener(made, number), err
+	return listener{made, inode, make(chan struct{})}, err
 }
 
-// drop ends the sockets of agents whose files have gone. Their sidecars go on: stopping
-// them is the operator's decision. Directories that hang together take no longer than
-// one.
+// drop ends the sockets of agents that were removed. Their sidecars go on: stopping them is
+// the operator's decision. Directories that hang together take no longer than one.
 func (l *listeners) drop(names []string) {
 	var all sync.WaitGroup
 	for _, name := range names {
@@ -273,11 +265,11 @@ func (l *listeners) drop(names []string) {
 	all.Wait()
 }
 
-// unbind removes the socket of an agent whose policy file has gone, and its directory. It
-// logs the error, if there is one, together with an earlier one.
+// unbind removes the socket of an agent that was removed, and its directory. It logs its
+// error and an earlier one.
 func (l *listeners) unbind(name string, earlier error) {
-	err := bounded.Err(l.calls, name, func() error { return varlink.UnbindAgent(l.agents(), name) })
+	err := bounded.Err(l.calls, name, func() error { return varlink.UnbindAgent(l.agents, name) })
 	if err = errors.Join(earlier, err); err != nil {
-		l.logger.Error("the socket of an agent that has gone", "agent", name, "error", err)
+		l.logger.Error("cannot remove the socket of a removed agent", "agent", name, "error", err)
 	}
 }

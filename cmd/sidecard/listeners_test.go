@@ -273,7 +273,7 @@ func TestHardeningListenersThatSystemdKept(t *testing.T) {
 func TestHardeningListenersOfAnAgentThatIsInTheWay(t *testing.T) {
 	newManager(t)
 	l, _ := newListeners(t)
-	directory := filepath.Join(l.agents(), "other")
+	directory := filepath.Join(l.agents, "other")
 	if err := os.MkdirAll(filepath.Join(directory, "io.tripleo.Sidecar"), 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,7 @@
-// Command sidecard is the daemon: it listens on the agents' sockets and on the
-// host's, and starts sidecars through systemd. See sidecard(8).
+// Command sidecard is the daemon: it listens on the agents' sockets, on the host's socket
+// and on the bus, and starts sidecars through systemd. See sidecard(8).
 //
-// This package is wiring only.
+// This package only wires the others.
 package main
 
 import (
@@ -21,8 +21,7 @@ import (
 // version is stamped by the linker.
 var version = "unknown"
 
-// options are the daemon's settings. What it allows is in the policy files, not
-// here.
+// options are the daemon's settings. The policy files say what it allows.
 type options struct {
 	runtimeDirectory string
 	vendorDirectory  string
@@ -31,21 +30,21 @@ type options struct {
 	podman           string
 	seccomp          string
 	starts           int
-	reload           int // the daemon's process, if it is to be asked to reload
+	reload           int // the process ID of the daemon that shall reload, or 0
 }
 
 func parseOptions(args []string) (options, error) {
 	var o options
 	var showVersion bool
 	flags := flag.NewFlagSet("sidecard", flag.ContinueOnError)
-	flags.StringVar(&o.runtimeDirectory, "runtime-directory", "/run/sidecar", "where the sockets are")
+	flags.StringVar(&o.runtimeDirectory, "runtime-directory", "/run/sidecar", "directory of the sockets")
 	flags.StringVar(&o.vendorDirectory, "vendor-directory", policy.VendorDirectory, "policy files of the distribution")
-	flags.StringVar(&o.hostDirectory, "host-directory", policy.HostDirectory, "policy files of this host, which win by file name")
-	flags.StringVar(&o.launcher, "launcher", "/usr/libexec/sidecar/sidecar-launch", "the root part inside every unit")
-	flags.StringVar(&o.podman, "podman", "/usr/bin/podman", "podman")
-	flags.StringVar(&o.seccomp, "seccomp", "/usr/share/sidecar/seccomp.json", "system calls that sidecars may make, for podman")
+	flags.StringVar(&o.hostDirectory, "host-directory", policy.HostDirectory, "policy files of this host; they replace those of the same name")
+	flags.StringVar(&o.launcher, "launcher", "/usr/libexec/sidecar/sidecar-launch", "path of sidecar-launch, which runs in every unit")
+	flags.StringVar(&o.podman, "podman", "/usr/bin/podman", "path of podman")
+	flags.StringVar(&o.seccomp, "seccomp", "/usr/share/sidecar/seccomp.json", "path of podman's list of system calls that sidecars may make")
 	flags.IntVar(&o.starts, "starts", 4, "how many units are started at once")
-	flags.IntVar(&o.reload, "reload", 0, "make the sidecard of this process read its policy files again, and wait for the outcome")
+	flags.IntVar(&o.reload, "reload", 0, "make the sidecard with this process ID reload its policy files, and wait for the result")
 	flags.BoolVar(&showVersion, "version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -57,7 +56,7 @@ func parseOptions(args []string) (options, error) {
 	case flags.NArg() > 0:
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	case o.reload < 0:
-		return o, fmt.Errorf("-reload: %d is not the number of a process", o.reload)
+		return o, fmt.Errorf("-reload: %d is not a process ID", o.reload)
 	case o.starts < 1 || o.starts > 64:
 		return o, fmt.Errorf("-starts: %d is not from 1 to 64", o.starts)
 	}
@@ -70,7 +69,11 @@ func main() {
 		return
 	}
 	if err == nil && o.reload != 0 {
-		os.Exit(printReload(o))
+		if err := requestReload(context.Background(), o.runtimeDirectory, o.reload); err != nil {
+			fmt.Fprintln(os.Stderr, "reload failed:", err)
+			os.Exit(1)
+		}
+		return
 	}
 	// Standard error is a stream to journald, which may not read it for a while.
 	log := backlog.NewWriter(os.Stderr)
@@ -81,7 +84,7 @@ func main() {
 		err = run(ctx, o, logger)
 	}
 	if err != nil {
-		logger.Error("sidecard ends", "error", err)
+		logger.Error("sidecard exits", "error", err)
 	}
 	log.Flush(flushTimeout)
 	if err != nil {

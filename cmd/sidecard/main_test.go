@@ -20,7 +20,7 @@ func TestPolicyDaemonOptions(t *testing.T) {
 		"starts":      {[]string{"-starts", "8"}, ""},
 		"no starts":   {[]string{"-starts", "0"}, "0 is not from 1 to 64"},
 		"many starts": {[]string{"-starts", "65"}, "65 is not from 1 to 64"},
-		"reload":      {[]string{"-reload", "-1"}, "-1 is not the number of a process"},
+		"reload":      {[]string{"-reload", "-1"}, "-1 is not a process ID"},
 		"an argument": {[]string{"now"}, `unexpected argument "now"`},
 		"unknown":     {[]string{"-nonsense"}, "nonsense"},
 	}

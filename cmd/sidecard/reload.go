@@ -2,25 +2,68 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
+	sd "github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
 )
 
 const (
 	// reloadTimeout is how long sidecard -reload waits for the daemon.
 	reloadTimeout = 30 * time.Second
-	// reloadPoll is how often it looks.
+	// reloadPoll is how often it reads the verdict.
 	reloadPoll = 20 * time.Millisecond
 )
 
-// requestReload makes the daemon of that process read its policy files, and returns
-// why it does not take them. A reload that has begun after the verdict was read has
-// read files that are no older than this call, whoever asked for it. Without a verdict
-// to begin with, requestReload asks for the reload and returns an error.
+// verdict is the result of the running daemon's reloads. The daemon writes it to a file for
+// sidecard -reload, because a signal has no answer.
+type verdict struct {
+	Begun int    `json:"begun"` // how many reloads have begun
+	Ended int    `json:"ended"` // the number of the last one that has ended, and whose begin was written
+	Error string `json:"error"` // of that one; "" if it succeeded
+}
+
+func verdictPath(runtimeDirectory string) string {
+	return filepath.Join(runtimeDirectory, "reload.json")
+}
+
+func readVerdict(runtimeDirectory string) (verdict, error) {
+	var v verdict
+	text, err := os.ReadFile(verdictPath(runtimeDirectory))
+	if err == nil {
+		err = json.Unmarshal(text, &v)
+	}
+	if err != nil {
+		err = fmt.Errorf("read the result of sidecard's reloads: %w", err)
+	}
+	return v, err
+}
+
+// forgetVerdict deletes the verdict of the daemon before, which is not about this one.
+func forgetVerdict(runtimeDirectory string) error { return os.RemoveAll(verdictPath(runtimeDirectory)) }
+
+// write replaces the verdict before, which stays if that fails.
+func (v verdict) write(runtimeDirectory string) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	path := verdictPath(runtimeDirectory)
+	if err := os.WriteFile(path+".new", text, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// requestReload makes the daemon of that process read its policy files, and returns its
+// error. Any reload that begins after the verdict was read will do: its files are no older
+// than this call. If there is no verdict before, the daemon reloads nevertheless, but
+// requestReload returns an error.
 func requestReload(ctx context.Context, runtimeDirectory string, pid int) error {
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
@@ -32,7 +75,7 @@ func requestReload(ctx context.Context, runtimeDirectory string, pid int) error 
 		return fmt.Errorf("signal process %d: %w", pid, err)
 	}
 	if unknown != nil {
-		return fmt.Errorf("sidecard (process %d) was told to reload, and its log says what became of it: %w", pid, unknown)
+		return fmt.Errorf("sidecard (process %d) reloads, but only its log has the result: %w", pid, unknown)
 	}
 	ctx, cancel := context.WithTimeout(ctx, reloadTimeout)
 	defer cancel()
@@ -46,12 +89,12 @@ func requestReload(ctx context.Context, runtimeDirectory string, pid int) error 
 		case now.Ended > before.Begun:
 			return nil
 		case hasEnded(pidfd):
-			return fmt.Errorf("sidecard (process %d) has ended before it had reloaded", pid)
+			return fmt.Errorf("sidecard (process %d) has ended before its reload was over", pid)
 		}
 		select {
 		case <-time.After(reloadPoll):
 		case <-ctx.Done():
-			return fmt.Errorf("sidecard (process %d) has not written within %v that it has reloaded: see its log", pid, reloadTimeout)
+			return fmt.Errorf("sidecard (process %d) has not written the result of its reload within %v: see its log", pid, reloadTimeout)
 		}
 	}
 }
@@ -62,10 +105,9 @@ func hasEnded(pidfd int) bool {
 	return err == nil && n > 0
 }
 
-// reload takes the policy files as they are now, all of them or none, and says in the
-// verdict what became of it.
+// reload takes all policy files as they are now, or none of them, and writes the verdict.
 func (d *daemon) reload(ctx context.Context) {
-	d.notify("RELOADING=1\n" + monotonicUSec())
+	d.notify("RELOADING=1\n" + sd.SdNotifyMonotonicUsec())
 	begun := d.tellBegin()
 	err := d.takePolicy(ctx)
 	if err != nil {
@@ -79,14 +121,14 @@ func (d *daemon) reload(ctx context.Context) {
 }
 
 // tellBegin writes that a reload has begun, and reports whether it could. If it could not,
-// the reload's end must not be written either: a client that reads the file during the
-// reload would take that end for the end of the reload that it asks for.
+// the reload's end must not be written: a client that reads the file during the reload
+// would take it for the end of the reload that it asks for.
 func (d *daemon) tellBegin() bool {
 	d.verdict.Begun++
 	return d.tell()
 }
 
-// tellEnd writes how the reload of the last tellBegin has ended.
+// tellEnd writes the result of the reload of the last tellBegin.
 func (d *daemon) tellEnd(err error) {
 	d.verdict.Ended, d.verdict.Error = d.verdict.Begun, ""
 	if err != nil {
@@ -95,11 +137,20 @@ func (d *daemon) tellEnd(err error) {
 	d.tell()
 }
 
+// tell writes the verdict, and reports whether it could.
+func (d *daemon) tell() bool {
+	err := d.verdict.write(d.options.runtimeDirectory)
+	if err != nil {
+		d.logger.Error("cannot write the result of a reload for sidecard -reload", "error", err)
+	}
+	return err == nil
+}
+
 // takePolicy reads the policy files and opens and closes sockets accordingly.
 func (d *daemon) takePolicy(ctx context.Context) error {
 	set, err := loadPolicy(d.options, d.logger)
 	if err != nil {
-		return fmt.Errorf("the policy of before stays in force:\n%w", err)
+		return fmt.Errorf("the previous policy stays in force:\n%w", err)
 	}
 	d.core.SetPolicy(set)
 	d.agents, d.profiles = len(set.Agents()), len(set.Profiles())
@@ -108,31 +159,4 @@ func (d *daemon) takePolicy(ctx context.Context) error {
 	}
 	d.logger.Info("policy reloaded", "agents", d.agents, "profiles", d.profiles)
 	return nil
-}
-
-// tell writes the verdict, and reports whether it could.
-func (d *daemon) tell() bool {
-	err := d.verdict.write(d.options.runtimeDirectory)
-	if err != nil {
-		d.logger.Error("cannot write what became of a reload; sidecard -reload does not learn it", "error", err)
-	}
-	return err == nil
-}
-
-// status is what systemctl status shows.
-func (d *daemon) status() string {
-	text := fmt.Sprintf("%d agents, %d profiles", d.agents, d.profiles)
-	if d.failed {
-		text += "; the last reload failed: see the log"
-	}
-	return text
-}
-
-// printReload is the main function of sidecard -reload.
-func printReload(o options) int {
-	if err := requestReload(context.Background(), o.runtimeDirectory, o.reload); err != nil {
-		fmt.Fprintln(os.Stderr, "reload failed:", err)
-		return 1
-	}
-	return 0
 }

@@ -14,8 +14,7 @@ const (
 	reopenPauseMax = time.Minute
 )
 
-// failed is a socket that has ended, or could not be opened, and is going to be
-// opened again.
+// failed is a socket that has ended or could not be opened, and is opened again later.
 type failed struct {
 	name  string
 	was   listener // empty if it could not be opened
@@ -23,8 +22,8 @@ type failed struct {
 	err   error
 }
 
-// serve serves a socket until its agent goes or the daemon ends. One that ends for
-// another reason is opened again.
+// serve serves a socket until its agent is removed or the daemon ends. A socket that ends
+// for another reason is opened again.
 func (l *listeners) serve(ctx context.Context, name string, served listener) {
 	agent := name
 	if name == hostName {
@@ -37,12 +36,10 @@ func (l *listeners) serve(ctx context.Context, name string, served listener) {
 	}
 }
 
-// announce tells the main loop after the pause.
+// announce tells the main loop of the socket after the pause.
 func (l *listeners) announce(ctx context.Context, f failed) {
-	timer := time.NewTimer(f.pause)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(f.pause):
 	case <-ctx.Done():
 		return
 	}
@@ -52,7 +49,7 @@ func (l *listeners) announce(ctx context.Context, f failed) {
 	}
 }
 
-// openLater has a socket opened again that is not served.
+// openLater has a socket that is not served opened again.
 func (l *listeners) openLater(ctx context.Context, f failed) {
 	if !l.reopening[f.name] {
 		l.reopening[f.name] = true
@@ -60,8 +57,8 @@ func (l *listeners) openLater(ctx context.Context, f failed) {
 	}
 }
 
-// reopen opens a socket again, unless it was closed on purpose or is served again. A late
-// socket of an agent that a reload has removed is removed, too.
+// reopen opens a socket again, unless its agent was removed or it is served already. If the
+// socket was bound late and its agent was removed, reopen removes the socket, too.
 func (l *listeners) reopen(ctx context.Context, f failed) {
 	if f.was.UnixListener == nil {
 		delete(l.reopening, f.name)

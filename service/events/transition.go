@@ -1,4 +1,4 @@
-package service
+package events
 
 import (
 	"reflect"
@@ -6,10 +6,9 @@ import (
 	"tripleo.io/sidecar/interfaces"
 )
 
-// transition says what happened to a sidecar that was found as after and was last
-// seen as before; nil: not there. What happens between two looks is not seen, but
-// it is told as far as it follows: whatever is ready has been started, and what
-// runs under another invocation is not what ran before.
+// transition returns the events of a sidecar between two looks; nil: it did not exist.
+// Events that no look has seen are included if they follow: a sidecar that is ready has been
+// started, and another invocation has replaced the one before.
 func transition(before, after *interfaces.Sidecar) []interfaces.EventKind {
 	switch {
 	case before == nil && after == nil:
@@ -30,7 +29,7 @@ func transition(before, after *interfaces.Sidecar) []interfaces.EventKind {
 	return nil
 }
 
-// begun is the begin of an invocation, and what has become of it by now.
+// begun is the begin of an invocation, and its state by now.
 func begun(s *interfaces.Sidecar) []interfaces.EventKind {
 	if s.Runtime.State == interfaces.StateStarting {
 		return []interfaces.EventKind{interfaces.EventStarted}
@@ -38,8 +37,8 @@ func begun(s *interfaces.Sidecar) []interfaces.EventKind {
 	return []interfaces.EventKind{interfaces.EventStarted, arrival(s.Runtime.State)}
 }
 
-// arrival is the event of coming into a state within one invocation. A sidecar that
-// waits for systemd to restart it is starting, but its start has not begun.
+// arrival is the event of a new state within one invocation. A sidecar that waits for
+// systemd to restart it is starting, but its start has not begun.
 func arrival(s interfaces.SidecarState) interfaces.EventKind {
 	switch s {
 	case interfaces.StateReady:
@@ -50,14 +49,14 @@ func arrival(s interfaces.SidecarState) interfaces.EventKind {
 	return interfaces.EventChanged
 }
 
-// restarted reports whether the invocation is another one. A unit that waits for
-// its first start has none yet, and one that had one keeps it until the next.
+// restarted reports whether the invocation is another one. A unit has none before its first
+// start, and keeps the last one until the next.
 func restarted(before, after *interfaces.Runtime) bool {
 	return before.InvocationID != nil && (after.InvocationID == nil || *before.InvocationID != *after.InvocationID)
 }
 
-// replaced reports whether somebody else than systemd began another invocation:
-// systemd counts its own restarts.
+// replaced reports whether something else than a restart by systemd, which systemd counts,
+// began another invocation.
 func replaced(before, after *interfaces.Runtime) bool {
 	return restarted(before, after) && after.Restarts <= before.Restarts
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/events"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/systemd"
 )
@@ -130,10 +131,10 @@ func TestMonitorOverrun(t *testing.T) {
 		h.launch(t, "net-held")
 		time.Sleep(time.Minute)
 		want := []string{"present " + dnsmasqID("net-held").String() + " ready"}
-		for n := range maxQueue/2 + 2 {
+		for n := range events.MaxQueue/2 + 2 {
 			h.launch(t, fmt.Sprint("net-", n))
 		}
-		for n := range maxQueue/2 + 2 {
+		for n := range events.MaxQueue/2 + 2 {
 			if n != 1 {
 				want = append(want, "present "+dnsmasqID(fmt.Sprint("net-", n)).String()+" ready")
 			}
@@ -166,7 +167,7 @@ func TestMonitorSlowReaderHoldsNobodyUp(t *testing.T) {
 		}
 		h.watch(t, operator(), interfaces.MonitorParameters{}) // never read
 		w := h.watch(t, operator(), interfaces.MonitorParameters{})
-		for n := range maxQueue {
+		for n := range events.MaxQueue {
 			h.launch(t, fmt.Sprint("net-", n))
 			w.said()
 		}
@@ -241,7 +242,7 @@ func TestMonitorLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := observed(t)
 		var last *watch
-		for range maxWatches {
+		for range events.MaxPerReader {
 			last = h.watch(t, dhcpAgent(), interfaces.MonitorParameters{})
 		}
 		synctest.Wait()

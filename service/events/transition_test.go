@@ -1,17 +1,20 @@
-package service
+package events
 
 import (
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"tripleo.io/sidecar/interfaces"
 )
 
 // at returns a sidecar in a state; invocation "" is one that has none yet.
 func at(state interfaces.SidecarState, invocation string, restarts int64) *interfaces.Sidecar {
-	return &interfaces.Sidecar{
-		ID:      "a.p.0123456789ab",
-		Runtime: interfaces.Runtime{State: state, InvocationID: known(invocation), Restarts: restarts},
+	s := &interfaces.Sidecar{ID: "a.p.0123456789ab", Runtime: interfaces.Runtime{State: state, Restarts: restarts}}
+	if invocation != "" {
+		s.Runtime.InvocationID = &invocation
 	}
+	return s
 }
 
 func TestMonitorTransition(t *testing.T) {
@@ -54,7 +57,9 @@ func TestMonitorTransition(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			diff(t, "events", test.want, transition(test.before, test.after))
+			if d := cmp.Diff(test.want, transition(test.before, test.after)); d != "" {
+				t.Errorf("events (-want +got):\n%s", d)
+			}
 		})
 	}
 }

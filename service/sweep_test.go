@@ -1,6 +1,7 @@
 package service
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/events"
 	"tripleo.io/sidecar/service/systemd"
 )
 
@@ -71,8 +73,8 @@ func TestHardeningRemovalOfASidecarThatNobodySaw(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := observed(t)
-		events := h.core.Events()
-		defer events.Close()
+		stream := h.core.Events()
+		defer stream.Close()
 		time.Sleep(time.Second)
 		before := h.units.Starts(sweepUnit)
 		id := dnsmasqID("net-0")
@@ -85,13 +87,20 @@ func TestHardeningRemovalOfASidecarThatNobodySaw(t *testing.T) {
 		if h.units.Starts(sweepUnit) == before {
 			t.Error("no sweep")
 		}
-		if event, ok := events.take(); !ok || event.Kind != interfaces.EventSynchronized {
+		if event, err := next(t, stream); err != nil || event.Kind != interfaces.EventSynchronized {
 			t.Errorf("the first event is %v", event.Kind)
 		}
-		if event, ok := events.take(); ok {
+		if event, err := next(t, stream); err == nil {
 			t.Errorf("there is an event %v: this test is about a sidecar without one", event.Kind)
 		}
 	})
+}
+
+// next returns the next event, or an error if none waits.
+func next(t *testing.T, s *events.Subscription) (interfaces.Event, error) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	return s.Next(ctx)
 }
 
 // TestHardeningRemovalSweepIsTriedAgain: systemd does not take the job at first.
@@ -144,9 +153,9 @@ func TestHardeningRemovalWhileTheBusIsAway(t *testing.T) {
 				before := h.units.Starts(sweepUnit)
 				gone.Store(true)
 				h.units.Update(dnsmasqID("net-0").Unit(), func(*systemd.Unit) {})
-				time.Sleep(10 * observeRetry)
+				time.Sleep(10 * events.RetryPause)
 				gone.Store(false)
-				time.Sleep(2 * observeRetry)
+				time.Sleep(2 * events.RetryPause)
 				if h.units.Starts(sweepUnit) == before {
 					t.Error("no sweep after the bus was away")
 				}

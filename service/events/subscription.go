@@ -1,4 +1,4 @@
-package service
+package events
 
 import (
 	"context"
@@ -6,25 +6,24 @@ import (
 	"tripleo.io/sidecar/interfaces"
 )
 
-// Subscription is a stream of events for one reader. It holds nothing up: a reader
-// that falls behind loses what it has not taken, is told so, and gets the state
-// anew.
+// Subscription is a stream of events for one reader. A reader that falls behind loses the
+// events that it has not taken, and gets an overrun and the state again.
 type Subscription struct {
-	source *events
+	source *Observer
+	reader string
 	wants  func(interfaces.ID) bool
 	wake   chan struct{}
 
 	// guarded by source.mu
-	since   int  // the look that the first state needs
-	stale   bool // the state is to come first, what happens meanwhile is part of it
-	overrun bool // that events were dropped has not been told yet
-	state   []interfaces.Event
-	queue   []interfaces.Event
+	since int                // the look that the first state needs
+	stale bool               // the state is read when the reader comes for it
+	state []interfaces.Event // comes first: the rest of the state, or an overrun while stale
+	queue []interfaces.Event
 }
 
-// Next waits for the next event. The first ones are the state, present for each
-// sidecar and then synchronized; they wait until the state of the units is known.
-// What an event points to must not be changed. The error is ctx's.
+// Next waits for the next event. The first ones are the state: present for each sidecar,
+// and then synchronized; they wait until all units have been read. What an event points to
+// must not be changed. The error is ctx's.
 func (s *Subscription) Next(ctx context.Context) (interfaces.Event, error) {
 	for {
 		if event, ok := s.take(); ok {
@@ -45,15 +44,11 @@ func (s *Subscription) Close() {
 	delete(s.source.subscribers, s)
 }
 
-// take returns the next event if there is one.
+// take returns the next event if one waits.
 func (s *Subscription) take() (interfaces.Event, bool) {
 	s.source.mu.Lock()
 	defer s.source.mu.Unlock()
-	if s.overrun {
-		s.overrun = false
-		return interfaces.Event{Kind: interfaces.EventOverrun}, true
-	}
-	if s.stale && s.source.synced && s.source.done >= s.since {
+	if s.stale && len(s.state) == 0 && s.source.synced && s.source.done >= s.since {
 		s.state, s.stale = s.snapshot(), false
 	}
 	if event, ok := shift(&s.state); ok {
@@ -75,30 +70,25 @@ func shift(queue *[]interfaces.Event) (interfaces.Event, bool) {
 
 // snapshot is the state as it is now. source.mu must be held.
 func (s *Subscription) snapshot() []interfaces.Event {
-	wanted := map[interfaces.ID]*interfaces.Sidecar{}
-	for id, known := range s.source.known {
-		if s.wants(id) {
-			wanted[id] = known.sidecar
-		}
-	}
 	var state []interfaces.Event
-	for _, id := range sorted(wanted) {
-		name := id.String()
-		state = append(state, interfaces.Event{Kind: interfaces.EventPresent, ID: &name, Sidecar: wanted[id]})
+	for _, id := range sorted(s.source.known) {
+		if s.wants(id) {
+			state = append(state, interfaces.Event{
+				Kind: interfaces.EventPresent, ID: new(id.String()), Sidecar: s.source.known[id].sidecar,
+			})
+		}
 	}
 	return append(state, interfaces.Event{Kind: interfaces.EventSynchronized})
 }
 
-// offer queues an event, or drops all that wait if they are too many: the state
-// that is sent instead is as it will be when the reader comes for it. source.mu
-// must be held.
+// offer queues an event. If too many wait it drops them all; the state that is sent instead
+// is the state when the reader comes for it. source.mu must be held.
 func (s *Subscription) offer(event interfaces.Event) {
 	if s.stale {
 		return
 	}
-	if len(s.queue) >= maxQueue {
-		s.state, s.queue = nil, nil
-		s.stale, s.overrun = true, true
+	if len(s.queue) >= MaxQueue {
+		s.stale, s.state, s.queue = true, []interfaces.Event{{Kind: interfaces.EventOverrun}}, nil
 	} else {
 		s.queue = append(s.queue, event)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/events"
 	"tripleo.io/sidecar/service/systemd"
 )
 
@@ -54,7 +55,7 @@ func TestMonitorWithoutSystemd(t *testing.T) {
 			t.Errorf("late: %v", err)
 		}
 		gone.Store(false)
-		time.Sleep(2 * observeRetry)
+		time.Sleep(2 * events.RetryPause)
 		diff(t, "afterwards", []string{"failed " + dnsmasqID("net-0").String() + " failed"}, w.said())
 	})
 }
