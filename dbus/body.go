@@ -9,13 +9,11 @@ import (
 	godbus "github.com/godbus/dbus/v5"
 )
 
-// readBody reads the body of a call that has the signature of one of our methods:
-// strings, lists of strings, dictionaries of options, and at the end perhaps a
-// variant.
+// readBody decodes a body with the signature of one of our methods: strings, lists of
+// strings, dictionaries of options, and at the end perhaps a variant.
 //
-// It takes little more memory than the body: whoever may send a call may send one
-// of 256 KiB, and godbus, which reads every type there is, makes a hundred megabytes
-// of some of them.
+// It needs little more memory than the body. godbus, which decodes every type, makes a
+// hundred megabytes of some bodies of 256 KiB, the longest that a caller may send.
 func readBody(signature string, order binary.ByteOrder, body []byte) ([]any, error) {
 	b := bodyReader{order: order, data: body}
 	var values []any
@@ -42,19 +40,18 @@ func readBody(signature string, order binary.ByteOrder, body []byte) ([]any, err
 	return values, nil
 }
 
-// bodyReader reads values one after the other. After the first that is malformed it
-// returns nothing of use.
+// bodyReader reads values one after the other. After a malformed one, values mean nothing.
 type bodyReader struct {
 	order binary.ByteOrder
 	data  []byte
 	pos   int
 	bad   bool // the body is malformed
-	// foreign says that a variant had a type that nothing here has. What is behind it
-	// is not read; the call is refused for it anyway.
+	// foreign says that a variant has a type that no option has. The call is refused for
+	// it, so the rest of the body is not read.
 	foreign bool
 }
 
-// take returns the next n bytes, which are aligned to some other number.
+// take returns the next n bytes, aligned to align.
 func (b *bodyReader) take(align, n int) []byte {
 	from := (b.pos + align - 1) / align * align
 	if b.bad || n < 0 || n > len(b.data) || from > len(b.data)-n {
@@ -65,7 +62,7 @@ func (b *bodyReader) take(align, n int) []byte {
 	return b.data[from:b.pos]
 }
 
-// number reads an unsigned integer of so many bytes; 0 if there is none.
+// number reads an unsigned integer of size bytes, 0 if the body ends before.
 func (b *bodyReader) number(size int) uint64 {
 	raw := b.take(size, size)
 	switch len(raw) {
@@ -81,7 +78,7 @@ func (b *bodyReader) number(size int) uint64 {
 	return 0
 }
 
-// text reads a string whose length is a number of so many bytes.
+// text reads a string whose length is a number of size bytes.
 func (b *bodyReader) text(size int) string {
 	raw := b.take(1, int(b.number(size)))
 	if end := b.take(1, 1); b.bad || end[0] != 0 || !utf8.Valid(raw) {
@@ -112,7 +109,7 @@ func (b *bodyReader) options() map[string]godbus.Variant {
 	return options
 }
 
-// variant reads a variant; if it has a foreign type, its type only.
+// variant reads a variant; of a foreign type without its value.
 func (b *bodyReader) variant() godbus.Variant {
 	signature, err := godbus.ParseSignature(b.text(1))
 	if err != nil {
@@ -122,7 +119,7 @@ func (b *bodyReader) variant() godbus.Variant {
 	return godbus.MakeVariantWithSignature(b.value(signature.String()), signature)
 }
 
-// value reads a value of a type, which godbus would return as the same.
+// value reads a value into the Go type that godbus has for it.
 func (b *bodyReader) value(kind string) any {
 	switch kind {
 	case "s":

@@ -10,8 +10,6 @@ import (
 	godbus "github.com/godbus/dbus/v5"
 
 	"tripleo.io/sidecar/interfaces"
-	"tripleo.io/sidecar/internal/bus"
-	"tripleo.io/sidecar/service"
 )
 
 // written is the message of a call, in some byte order.
@@ -59,23 +57,23 @@ func TestDBusBodiesAreReadAsGodbusReadsThem(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, err := decoding(bus.Header{}, message)
-			if err != nil || r.open() != nil {
-				t.Fatalf("%v: %v, %v", body, err, r)
+			c, err := opened(0, message)
+			if err != nil || c.decode() != nil {
+				t.Fatalf("%v: %v, %v", body, err, c)
 			}
-			diff(t, "body", variantsOf(want.Body), variantsOf(r.body))
+			diff(t, "body", variantsOf(want.Body), variantsOf(c.arguments))
 		}
 		for _, foreign := range []any{godbus.MakeVariant(1), []options{{}}, struct{ A string }{}, []byte{1}, godbus.ParseSignatureMust("s")} {
 			message := written(t, order, "List", options{"agent": godbus.MakeVariant(foreign), "profile": godbus.MakeVariant("p")})
-			r, err := decoding(bus.Header{}, message)
-			if err != nil || r.open() != nil {
+			c, err := opened(0, message)
+			if err != nil || c.decode() != nil {
 				t.Fatalf("%T: %v", foreign, err)
 			}
-			entries, _ := r.body[0].(options)
+			entries, _ := c.arguments[0].(options)
 			if got, want := entries["agent"].Signature(), godbus.SignatureOf(foreign); got != want && len(entries) > 1 {
 				t.Errorf("%T: type %v, want %v", foreign, got, want)
 			}
-			if err := (&call{body: r.body}).options(0, &interfaces.ListParameters{}); err == nil {
+			if err := c.options(0, &interfaces.ListParameters{}); err == nil {
 				t.Errorf("%T is taken", foreign)
 			}
 		}
@@ -117,9 +115,9 @@ func TestDBusHostileBodiesTakeLittleMemory(t *testing.T) {
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		r, err := decoding(bus.Header{Sender: ":1.1", Serial: 1}, message)
+		c, err := opened(nobody, message)
 		if err == nil {
-			_, err = s.run(t.Context(), service.Caller{UID: nobody}, r)
+			_, err = s.run(t.Context(), c)
 		}
 		runtime.ReadMemStats(&after)
 		if took := after.TotalAlloc - before.TotalAlloc; err == nil || took > 20*uint64(len(message)) {

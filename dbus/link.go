@@ -12,18 +12,18 @@ import (
 	"tripleo.io/sidecar/internal/bus"
 )
 
-// maxRefusals is how many refusals wait to be sent. They go to senders that are over
-// a limit.
+// maxRefusals bounds the refusals that wait to be sent.
 const maxRefusals = 256
 
-// link is one connection to the bus, from its dialling to its end.
+// link is one connection to the bus.
 type link struct {
 	server   *Server
 	conn     *godbus.Conn
 	ctx      context.Context // of all calls
 	cancel   context.CancelFunc
-	dialled  chan struct{}        // closed when conn is set
-	lost     chan struct{}        // closed when the name is not ours any more, under mu
+	dialled  chan struct{} // closed when conn is set
+	lost     chan struct{} // closed when the name is not ours any more
+	setLost  func()
 	refusals chan *godbus.Message // sent by a goroutine of their own
 	peers    peers
 
@@ -32,7 +32,7 @@ type link struct {
 	calls  sync.WaitGroup
 }
 
-// dial connects to the bus. Nobody can call us by name yet.
+// dial connects to the bus, without a name under which to be called.
 func (s *Server) dial(ctx context.Context) (*link, error) {
 	l := &link{
 		server:   s,
@@ -40,8 +40,9 @@ func (s *Server) dial(ctx context.Context) (*link, error) {
 		lost:     make(chan struct{}),
 		refusals: make(chan *godbus.Message, maxRefusals),
 	}
+	l.setLost = sync.OnceFunc(func() { close(l.lost) })
 	l.ctx, l.cancel = context.WithCancel(context.Background())
-	conn, err := bus.Dial(ctx, bus.Config{Address: s.address, Accept: l.accept, Signals: l, Calls: l.receive})
+	conn, err := bus.Dial(ctx, bus.Config{Address: s.config.Address, Accept: l.accept, Signals: l, Calls: l.receive})
 	if err != nil {
 		l.cancel()
 		return nil, err
@@ -53,15 +54,15 @@ func (s *Server) dial(ctx context.Context) (*link, error) {
 	return l, nil
 }
 
-// gone matches the names that leave the bus. The bus drops the rest.
-const gone = "type='signal',sender='" + bus.Name + "',interface='" + bus.Name + "',member='NameOwnerChanged',arg2=''"
+// leaving matches the signals of names that leave the bus.
+const leaving = "type='signal',sender='" + bus.Name + "',interface='" + bus.Name + "',member='NameOwnerChanged',arg2=''"
 
-// own takes the name. From then on everybody can call.
+// own requests the name. From then on everybody can call.
 func (l *link) own(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, identifyTimeout)
 	defer cancel()
 	object := l.conn.Object(bus.Name, bus.Path)
-	if err := object.CallWithContext(ctx, bus.Name+".AddMatch", 0, gone).Err; err != nil {
+	if err := object.CallWithContext(ctx, bus.Name+".AddMatch", 0, leaving).Err; err != nil {
 		return fmt.Errorf("watch for names that leave the bus: %w", err)
 	}
 	var reply godbus.RequestNameReply
@@ -75,7 +76,7 @@ func (l *link) own(ctx context.Context) error {
 	return nil
 }
 
-// accept decides about every message before it is read.
+// accept decides about every message before its body is read.
 func (l *link) accept(h bus.Header) bool {
 	switch {
 	case h.Reply():
@@ -84,14 +85,16 @@ func (l *link) accept(h bus.Header) bool {
 		return h.Sender == bus.Name
 	case h.Type != godbus.TypeMethodCall || h.Sender == "":
 		return false
-	case h.Body > int64(l.server.limits.MessageBytes):
-		l.refuse(h, errorf("LimitsExceeded", "a call may have %d bytes of arguments, not %d", l.server.limits.MessageBytes, h.Body))
+	}
+	limit := l.server.config.Limits.MessageBytes
+	if h.Body > int64(limit) {
+		l.refuse(h, errorf("LimitsExceeded", "a call may have %d bytes of arguments, not %d", limit, h.Body))
 		return false
 	}
 	return true
 }
 
-// receive takes a call, or refuses it.
+// receive admits or refuses a call.
 func (l *link) receive(h bus.Header, message []byte) {
 	c := incoming{h, message}
 	l.mu.Lock()
@@ -109,20 +112,20 @@ func (l *link) receive(h bus.Header, message []byte) {
 	case known:
 		l.start(p, c)
 	case isNew:
-		l.calls.Go(func() { l.meet(h.Sender, p) })
+		l.calls.Go(func() { l.startWaiting(h.Sender, p) })
 	}
 }
 
-// meet finds out who a new peer is, and starts the calls that it has made meanwhile.
-func (l *link) meet(sender string, p *peer) {
+// startWaiting identifies a new peer, and starts the calls that it has made meanwhile.
+func (l *link) startWaiting(sender string, p *peer) {
 	select {
 	case <-l.dialled:
-	case <-l.ctx.Done(): // it never was
+	case <-l.ctx.Done(): // dialling failed
 		return
 	}
 	caller, err := l.identify(sender, p)
 	if err != nil {
-		for _, c := range l.peers.leave(sender) { // the next call asks again
+		for _, c := range l.peers.leave(sender) { // the next call identifies it again
 			l.drop(c, err)
 		}
 		return
@@ -132,7 +135,7 @@ func (l *link) meet(sender string, p *peer) {
 	}
 }
 
-// start carries out a call of a peer that is known.
+// start carries out a call of an identified peer.
 func (l *link) start(p *peer, c incoming) {
 	if err := l.server.gate.enterUser(p.caller.UID); err != nil {
 		l.drop(c, err)
@@ -149,15 +152,15 @@ func (l *link) start(p *peer, c incoming) {
 	})
 }
 
-// drop refuses a call that had been let in.
+// drop refuses a call that was admitted.
 func (l *link) drop(c incoming, err error) {
 	l.server.gate.leave(c.header.Sender, len(c.message))
 	l.refuse(c.header, err)
 }
 
-// refuse answers a call that is not looked at. When refusals are asked for faster
-// than the bus takes them, the reader waits: whoever floods waits with it, and a bus
-// that takes nothing is hung up on.
+// refuse answers a call with an error. If refusals are made faster than the bus takes them,
+// the reader waits, and senders with it; a write that the bus does not take in time closes
+// the connection.
 func (l *link) refuse(h bus.Header, err error) {
 	if h.Flags&godbus.FlagNoReplyExpected != 0 {
 		return
@@ -180,8 +183,7 @@ func (l *link) sendRefusals() {
 	}
 }
 
-// DeliverSignal implements the reader's side of signals. Only those of the bus come
-// here, in their order.
+// DeliverSignal implements godbus.SignalHandler. It gets only the bus's signals, in order.
 func (l *link) DeliverSignal(_, _ string, s *godbus.Signal) {
 	var name, before, after string
 	switch s.Name {
@@ -193,29 +195,20 @@ func (l *link) DeliverSignal(_, _ string, s *godbus.Signal) {
 		}
 	case bus.Name + ".NameLost":
 		if godbus.Store(s.Body, &name) == nil && name == interfaces.BusName {
-			l.lose()
+			l.setLost()
 		}
 	}
 }
 
-// lose says that the name is not ours any more.
-func (l *link) lose() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	select {
-	case <-l.lost:
-	default:
-		close(l.lost)
-	}
-}
-
-// end stops taking calls, waits for those under way, but not longer than ctx nor
-// than their answers can be sent, and closes the connection.
-func (l *link) end(ctx context.Context) {
+// end stops taking calls, waits for the calls under way while their answers can be sent, at
+// most endTimeout, and closes the connection.
+func (l *link) end() {
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
 	l.mu.Lock()
 	l.ending = true
 	l.mu.Unlock()
-	// Who calls by name from now on waits for the next daemon.
+	// From now on a call by name waits for the next daemon.
 	_ = l.conn.Object(bus.Name, bus.Path).CallWithContext(ctx, bus.Name+".ReleaseName", 0, interfaces.BusName).Err
 	done := make(chan struct{})
 	go func() {

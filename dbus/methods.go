@@ -10,14 +10,14 @@ import (
 	"tripleo.io/sidecar/internal/dict"
 )
 
-// launch answers with the sidecar's object, its properties, and what a stand-in
-// needs to know, which is empty if the agent has no stand-ins.
+// launch answers with the sidecar's object, its properties, and the stand-in, which is
+// empty if the agent has no stand-ins.
 func (s *Server) launch(ctx context.Context, c *call) ([]any, error) {
 	p, err := c.launchParameters()
 	if err != nil {
 		return nil, err
 	}
-	reply, err := s.core.Launch(ctx, c.caller, p)
+	reply, err := s.config.Core.Launch(ctx, c.caller, p)
 	if err != nil {
 		return nil, err
 	}
@@ -33,11 +33,19 @@ func (s *Server) explain(ctx context.Context, c *call) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	reply, err := s.core.Explain(ctx, c.caller, p)
+	reply, err := s.config.Core.Explain(ctx, c.caller, p)
 	if err != nil {
 		return nil, err
 	}
 	return []any{dict.Encode(reply)}, nil
+}
+
+// launchParameters reads the arguments of Launch and of Explain.
+func (c *call) launchParameters() (interfaces.LaunchParameters, error) {
+	p := interfaces.LaunchParameters{Profile: c.text(0), AllowInteractiveAuthentication: c.interactive}
+	p.Arguments, _ = c.arguments[1].([]string)
+	err := c.options(2, &p)
+	return p, err
 }
 
 func (s *Server) list(ctx context.Context, c *call) ([]any, error) {
@@ -45,74 +53,27 @@ func (s *Server) list(ctx context.Context, c *call) ([]any, error) {
 	if err := c.options(0, &p); err != nil {
 		return nil, err
 	}
-	found, err := s.core.List(ctx, c.caller, p)
+	found, err := s.config.Core.List(ctx, c.caller, p)
 	if err != nil {
 		return nil, err
 	}
 	if err := s.large(ctx, c); err != nil {
 		return nil, err
 	}
-	all := []objectAndProperties{}
+	type row struct { // (oa{sv})
+		Path       godbus.ObjectPath
+		Properties map[string]godbus.Variant
+	}
+	rows := []row{}
 	for _, sidecar := range found {
-		all = append(all, describe(sidecar))
+		rows = append(rows, row{pathOf(sidecar.ID), dict.Encode(sidecar)})
 	}
-	return []any{all}, nil
+	return []any{rows}, nil
 }
 
-func (s *Server) listProfiles(ctx context.Context, c *call) ([]any, error) {
-	p := interfaces.ListProfilesParameters{AllowInteractiveAuthentication: c.interactive}
-	if err := c.options(0, &p); err != nil {
-		return nil, err
-	}
-	found, err := s.core.ListProfiles(ctx, c.caller, p)
-	if err != nil {
-		return nil, err
-	}
-	all := []map[string]godbus.Variant{}
-	for _, profile := range found {
-		all = append(all, dict.Encode(profile))
-	}
-	return []any{all}, nil
-}
-
-func (s *Server) stop(ctx context.Context, c *call) ([]any, error) {
-	return s.stopSidecar(ctx, c, c.text(0), 1)
-}
-
-func (s *Server) stopThis(ctx context.Context, c *call) ([]any, error) {
-	return s.stopSidecar(ctx, c, c.id(), 0)
-}
-
-func (s *Server) stopSidecar(ctx context.Context, c *call, id string, options int) ([]any, error) {
-	p := interfaces.StopParameters{ID: id, AllowInteractiveAuthentication: c.interactive}
-	if err := c.options(options, &p); err != nil {
-		return nil, err
-	}
-	reply, err := s.core.Stop(ctx, c.caller, p)
-	if err != nil {
-		return nil, err
-	}
-	return []any{dict.Encode(reply)}, nil
-}
-
-func (s *Server) signal(ctx context.Context, c *call) ([]any, error) {
-	return s.signalSidecar(ctx, c, c.text(0), c.text(1))
-}
-
-func (s *Server) signalThis(ctx context.Context, c *call) ([]any, error) {
-	return s.signalSidecar(ctx, c, c.id(), c.text(0))
-}
-
-func (s *Server) signalSidecar(ctx context.Context, c *call, id, name string) ([]any, error) {
-	_, err := s.core.Signal(ctx, c.caller, interfaces.SignalParameters{
-		ID: id, Signal: name, AllowInteractiveAuthentication: c.interactive,
-	})
-	return nil, err
-}
-
-// managedObjects answers all sidecars, or none: that is no error here.
+// managedObjects answers with all sidecars. That there are none is no error here.
 func (s *Server) managedObjects(ctx context.Context, c *call) ([]any, error) {
-	found, err := s.core.List(ctx, c.caller, interfaces.ListParameters{AllowInteractiveAuthentication: c.interactive})
+	found, err := s.config.Core.List(ctx, c.caller, interfaces.ListParameters{AllowInteractiveAuthentication: c.interactive})
 	if err != nil && !errors.Is(err, interfaces.ErrNoSuchSidecar) {
 		return nil, err
 	}
@@ -124,4 +85,49 @@ func (s *Server) managedObjects(ctx context.Context, c *call) ([]any, error) {
 		objects[pathOf(sidecar.ID)] = map[string]map[string]godbus.Variant{interfaces.SidecarInterface: dict.Encode(sidecar)}
 	}
 	return []any{objects}, nil
+}
+
+func (s *Server) listProfiles(ctx context.Context, c *call) ([]any, error) {
+	p := interfaces.ListProfilesParameters{AllowInteractiveAuthentication: c.interactive}
+	if err := c.options(0, &p); err != nil {
+		return nil, err
+	}
+	found, err := s.config.Core.ListProfiles(ctx, c.caller, p)
+	if err != nil {
+		return nil, err
+	}
+	all := []map[string]godbus.Variant{}
+	for _, profile := range found {
+		all = append(all, dict.Encode(profile))
+	}
+	return []any{all}, nil
+}
+
+// stop is Stop of the manager and of a sidecar.
+func (s *Server) stop(ctx context.Context, c *call) ([]any, error) {
+	id, next := c.sidecar()
+	p := interfaces.StopParameters{ID: id, AllowInteractiveAuthentication: c.interactive}
+	if err := c.options(next, &p); err != nil {
+		return nil, err
+	}
+	reply, err := s.config.Core.Stop(ctx, c.caller, p)
+	if err != nil {
+		return nil, err
+	}
+	return []any{dict.Encode(reply)}, nil
+}
+
+// signal is Signal of the manager and of a sidecar.
+func (s *Server) signal(ctx context.Context, c *call) ([]any, error) {
+	id, next := c.sidecar()
+	_, err := s.config.Core.Signal(ctx, c.caller, interfaces.SignalParameters{
+		ID: id, Signal: c.text(next), AllowInteractiveAuthentication: c.interactive,
+	})
+	return nil, err
+}
+
+// pathOf is the object path of the sidecar with a valid ID.
+func pathOf(id string) godbus.ObjectPath {
+	parsed, _ := interfaces.ParseID(id)
+	return godbus.ObjectPath(parsed.Path())
 }

@@ -12,31 +12,38 @@ import (
 	"tripleo.io/sidecar/internal/dict"
 )
 
-// known are the sidecars as the signals have told them.
-type known struct {
+// announced are the sidecars in their state of the last signal.
+type announced struct {
 	mu       sync.Mutex
 	sidecars map[string]interfaces.Sidecar // by ID
 }
 
+// ids are the sorted IDs.
+func (a *announced) ids() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Sorted(maps.Keys(a.sidecars))
+}
+
 // publisher turns events into signals.
 type publisher struct {
-	known *known
-	emit  func(path godbus.ObjectPath, iface, member string, body ...any) error
+	announced *announced
+	emit      func(path godbus.ObjectPath, iface, member string, body ...any) error
 
-	// missing are what was known and is not yet part of the state that is being
-	// sent; nil while none is.
+	// missing are the announced sidecars that the current state does not have so far;
+	// nil between two states.
 	missing map[string]bool
 }
 
-// publish emits the signals of a connection, the state first: what happened while
-// there was no bus nobody was told.
+// publish emits the signals of a connection, the state first: without a bus, nothing was
+// announced.
 func (s *Server) publish(l *link) {
-	events := s.subscribe()
+	events := s.config.Subscribe()
 	defer events.Close()
-	s.known.mu.Lock()
-	s.known.sidecars = map[string]interfaces.Sidecar{}
-	s.known.mu.Unlock()
-	p := &publisher{known: &s.known, emit: func(path godbus.ObjectPath, iface, member string, body ...any) error {
+	s.announced.mu.Lock()
+	s.announced.sidecars = map[string]interfaces.Sidecar{}
+	s.announced.mu.Unlock()
+	p := &publisher{announced: &s.announced, emit: func(path godbus.ObjectPath, iface, member string, body ...any) error {
 		return l.conn.Emit(path, iface+"."+member, body...)
 	}}
 	p.begin()
@@ -45,32 +52,25 @@ func (s *Server) publish(l *link) {
 		if err == nil {
 			err = p.tell(event)
 		}
+		if err != nil && l.ctx.Err() == nil {
+			s.config.Logger.Warn("signals cannot be sent", "error", err)
+			_ = l.conn.Close() // tells the readers of signals
+		}
 		if err != nil {
-			// Who reads signals must not think that all is well.
-			l.server.publishFailed(l, err)
 			return
 		}
 	}
 }
 
-func (s *Server) publishFailed(l *link, err error) {
-	if l.ctx.Err() == nil {
-		s.logger.Warn("signals cannot be sent", "error", err)
-		_ = l.conn.Close()
-	}
-}
-
 // begin begins a state.
 func (p *publisher) begin() {
-	p.known.mu.Lock()
-	defer p.known.mu.Unlock()
 	p.missing = map[string]bool{}
-	for id := range p.known.sidecars {
+	for _, id := range p.announced.ids() {
 		p.missing[id] = true
 	}
 }
 
-// tell emits what an event means on the bus.
+// tell emits the signals of an event.
 func (p *publisher) tell(e interfaces.Event) error {
 	switch e.Kind {
 	case interfaces.EventOverrun:
@@ -89,7 +89,7 @@ func (p *publisher) tell(e interfaces.Event) error {
 	return p.update(e.Kind, *e.Sidecar)
 }
 
-// synchronized removes what the state did not have.
+// synchronized removes the sidecars that the state did not have.
 func (p *publisher) synchronized() error {
 	for _, id := range slices.Sorted(maps.Keys(p.missing)) {
 		if err := p.remove(id); err != nil {
@@ -100,19 +100,22 @@ func (p *publisher) synchronized() error {
 	return nil
 }
 
-// update tells of a sidecar that is there.
+// update announces a sidecar that exists.
 func (p *publisher) update(kind interfaces.EventKind, now interfaces.Sidecar) error {
-	before, there := p.set(now)
+	p.announced.mu.Lock()
+	before, exists := p.announced.sidecars[now.ID]
+	p.announced.sidecars[now.ID] = now
+	p.announced.mu.Unlock()
 	var err error
-	if there {
+	if exists {
 		err = p.propertiesChanged(before, now)
 	} else {
 		err = p.emit(interfaces.ManagerPath, managerInterface, "InterfacesAdded", pathOf(now.ID),
 			map[string]map[string]godbus.Variant{interfaces.SidecarInterface: public(now)})
 	}
 	member := members[kind]
-	if kind == interfaces.EventPresent && there && !reflect.DeepEqual(before, now) {
-		member = signalChanged // what happened in between was dropped
+	if kind == interfaces.EventPresent && exists && !reflect.DeepEqual(before, now) {
+		member = signalChanged // the events in between were dropped
 	}
 	if err != nil || member == "" {
 		return err
@@ -120,7 +123,7 @@ func (p *publisher) update(kind interfaces.EventKind, now interfaces.Sidecar) er
 	return p.emitAbout(member, now.ID, string(now.Runtime.State))
 }
 
-// members are the signals of the manager for events of sidecars that are there.
+// members are the manager's signals for events of sidecars that exist.
 var members = map[interfaces.EventKind]string{
 	interfaces.EventStarted: signalStarted,
 	interfaces.EventReady:   signalReady,
@@ -128,13 +131,13 @@ var members = map[interfaces.EventKind]string{
 	interfaces.EventFailed:  signalFailed,
 }
 
-// remove tells of a sidecar that is gone.
+// remove announces that a sidecar does not exist any more.
 func (p *publisher) remove(id string) error {
-	p.known.mu.Lock()
-	_, there := p.known.sidecars[id]
-	delete(p.known.sidecars, id)
-	p.known.mu.Unlock()
-	if !there {
+	p.announced.mu.Lock()
+	_, existed := p.announced.sidecars[id]
+	delete(p.announced.sidecars, id)
+	p.announced.mu.Unlock()
+	if !existed {
 		return nil
 	}
 	if err := p.emitAbout(signalStopped, id, ""); err != nil {
@@ -144,16 +147,8 @@ func (p *publisher) remove(id string) error {
 		[]string{interfaces.SidecarInterface})
 }
 
-func (p *publisher) set(now interfaces.Sidecar) (before interfaces.Sidecar, there bool) {
-	p.known.mu.Lock()
-	defer p.known.mu.Unlock()
-	before, there = p.known.sidecars[now.ID]
-	p.known.sidecars[now.ID] = now
-	return before, there
-}
-
-// propertiesChanged tells the new state, and which other properties have changed,
-// but not into what.
+// propertiesChanged emits the new state, and the names of other properties that have
+// changed.
 func (p *publisher) propertiesChanged(before, now interfaces.Sidecar) error {
 	old, changed := dict.Encode(before), dict.Encode(now)
 	told := map[string]godbus.Variant{}
@@ -175,7 +170,7 @@ func (p *publisher) propertiesChanged(before, now interfaces.Sidecar) error {
 	return p.emit(pathOf(now.ID), propertiesInterface, "PropertiesChanged", interfaces.SidecarInterface, told, invalidated)
 }
 
-// public is what everybody on the bus may know of a sidecar.
+// public are the properties that everybody on the bus may read in signals.
 func public(s interfaces.Sidecar) map[string]godbus.Variant {
 	all := dict.Encode(s)
 	return map[string]godbus.Variant{keyID: all[keyID], keyState: all[keyState]}

@@ -45,7 +45,7 @@ func short(v any) string {
 func told(t *testing.T, events ...interfaces.Event) []string {
 	t.Helper()
 	var e emitted
-	p := &publisher{known: &known{sidecars: map[string]interfaces.Sidecar{}}, emit: e.emit}
+	p := &publisher{announced: &announced{sidecars: map[string]interfaces.Sidecar{}}, emit: e.emit}
 	p.begin()
 	for _, event := range events {
 		if err := p.tell(event); err != nil {
@@ -156,8 +156,8 @@ func TestDBusSignalsEndWithTheBus(t *testing.T) {
 	t.Parallel()
 	gone := errors.New("gone")
 	p := &publisher{
-		known: &known{sidecars: map[string]interfaces.Sidecar{}},
-		emit:  func(godbus.ObjectPath, string, string, ...any) error { return gone },
+		announced: &announced{sidecars: map[string]interfaces.Sidecar{}},
+		emit:      func(godbus.ObjectPath, string, string, ...any) error { return gone },
 	}
 	for _, e := range []interfaces.Event{present(in(interfaces.StateReady, a)), event(interfaces.EventReady, in(interfaces.StateReady, a)), stopped(a)} {
 		if err := p.tell(e); !errors.Is(err, gone) {

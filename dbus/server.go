@@ -8,30 +8,21 @@ import (
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/internal/bus"
 	"tripleo.io/sidecar/service"
 )
 
-// Launcher is what the twin needs of the core to start sidecars.
-type Launcher interface {
+// Core is what the server needs of *service.Core.
+type Core interface {
 	Launch(ctx context.Context, caller service.Caller, p interfaces.LaunchParameters) (interfaces.LaunchReply, error)
 	Explain(ctx context.Context, caller service.Caller, p interfaces.LaunchParameters) (interfaces.ExplainReply, error)
-}
-
-// Keeper is what the twin needs of the core to work with what is there.
-type Keeper interface {
 	List(ctx context.Context, caller service.Caller, p interfaces.ListParameters) ([]interfaces.Sidecar, error)
 	ListProfiles(ctx context.Context, caller service.Caller, p interfaces.ListProfilesParameters) ([]interfaces.Profile, error)
 	Stop(ctx context.Context, caller service.Caller, p interfaces.StopParameters) (interfaces.StopReply, error)
 	Signal(ctx context.Context, caller service.Caller, p interfaces.SignalParameters) (interfaces.SignalReply, error)
 }
 
-// Core is what the twin serves: *service.Core.
-type Core interface {
-	Launcher
-	Keeper
-}
-
-// Events is a subscription to what happens to all sidecars: *service.Subscription.
+// Events is a subscription to the events of all sidecars: *service.Subscription.
 type Events interface {
 	// Next waits for the next event: the state first, then every change.
 	Next(ctx context.Context) (interfaces.Event, error)
@@ -44,95 +35,86 @@ type Config struct {
 	Core      Core
 	Subscribe func() Events // a new subscription
 	Logger    *slog.Logger
-	Version   string // of the service; everybody may know it
+	Version   string // of the service; everybody may read it
 	Address   string // of the bus, unix:path=PATH; "" is the system bus
 	Limits    Limits
 }
 
 const (
-	// The time between two tries to reach the bus grows from minPause to maxPause.
-	minPause = 100 * time.Millisecond
-	maxPause = 5 * time.Second
-	// endTimeout is how long calls may take that are under way when the server
-	// ends.
+	// settled is how long a session lasts before its error counts as a new one.
+	settled = 5 * time.Second
+	// endTimeout bounds the wait for calls under way when a session ends.
 	endTimeout = 8 * time.Second
 )
 
 // Server serves the core on the bus.
 type Server struct {
-	core      Core
-	subscribe func() Events
-	logger    *slog.Logger
-	version   string
-	address   string
-	limits    Limits
+	config    Config
 	gate      *gate
 	answers   chan struct{} // one element for each long answer that is being made or sent
-	known     known
+	announced announced
 	tables    tables
 	ready     chan struct{}
-	once      sync.Once
+	setReady  func()
 }
 
 // New returns a server that is not on the bus yet.
 func New(c Config) *Server {
+	c.Limits = c.Limits.withDefaults()
 	s := &Server{
-		core: c.Core, subscribe: c.Subscribe, logger: c.Logger, version: c.Version, address: c.Address,
-		limits: c.Limits.withDefaults(), ready: make(chan struct{}),
+		config:  c,
+		gate:    newGate(c.Limits),
+		answers: make(chan struct{}, c.Limits.LargeAnswers),
+		ready:   make(chan struct{}),
 	}
-	s.gate = newGate(s.limits)
-	s.answers = make(chan struct{}, s.limits.LargeAnswers)
+	s.setReady = sync.OnceFunc(func() { close(s.ready) })
 	s.tables = tables{branch: s.branch(), manager: s.manager(), sidecar: s.sidecar()}
 	return s
 }
 
-// Ready is closed when the server was on the bus for the first time.
+// Ready is closed when the server is on the bus for the first time.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 
-// Run serves until ctx ends, and then lets the calls that are under way come to
-// their end, for a while. When the bus goes it comes back as soon as there is one
-// again. The only error is that the bus has taken the name away: two who both think
-// that they are the service are worse than one that starts anew.
-func (s *Server) Run(ctx context.Context) error {
-	pause, told := minPause, ""
-	for ctx.Err() == nil {
+// Run serves until ctx ends, and then waits for a while for the calls under way. It
+// connects again when the bus has restarted. The only error is that the bus took the name
+// away: two owners, who both act as the service, are worse than a restart.
+func (s *Server) Run(ctx context.Context) (nameLost error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	told := ""
+	bus.Keep(ctx, func() error {
 		began := time.Now()
 		err := s.session(ctx)
-		switch {
-		case errors.Is(err, errNameLost):
-			return err
-		case ctx.Err() != nil: // in the middle of connecting, too
-			return nil
+		if errors.Is(err, errNameLost) {
+			nameLost = err
+			cancel()
 		}
-		if time.Since(began) > maxPause {
-			pause, told = minPause, ""
+		if time.Since(began) > settled {
+			told = ""
 		}
+		return err
+	}, func(err error, _ time.Duration) {
 		if err.Error() != told {
 			told = err.Error()
-			s.logger.Warn("not on the bus, trying again; varlink is served still", "error", err)
+			s.config.Logger.Warn("not on the bus, trying again; varlink is still served", "error", err)
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause):
-		}
-		pause = min(2*pause, maxPause)
-	}
-	return nil
+	})
+	return nameLost
 }
 
-// session is one connection to the bus.
+// session serves on one connection to the bus.
 func (s *Server) session(ctx context.Context) error {
 	l, err := s.dial(ctx)
 	if err != nil {
 		return err
 	}
 	var publishing sync.WaitGroup
-	defer publishing.Wait() // the next one begins with nothing known
-	defer l.shutDown()
+	defer publishing.Wait() // the next session begins with nothing announced
+	defer l.end()
 	if err := l.own(ctx); err != nil {
 		return err
 	}
-	s.once.Do(func() { close(s.ready) })
+	s.setReady()
 	publishing.Go(func() { s.publish(l) })
 	select {
 	case <-ctx.Done():
@@ -142,10 +124,4 @@ func (s *Server) session(ctx context.Context) error {
 	case <-l.conn.Context().Done():
 		return errors.New("the connection to the bus has ended")
 	}
-}
-
-func (l *link) shutDown() {
-	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
-	defer cancel()
-	l.end(ctx)
 }

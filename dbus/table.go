@@ -10,7 +10,7 @@ import (
 	"tripleo.io/sidecar/internal/dict"
 )
 
-// object is a kind of object: all that have the same interfaces.
+// object is a kind of object: those with the same interfaces.
 type object struct {
 	interfaces []iface
 }
@@ -42,14 +42,14 @@ type property struct {
 	emits           emission
 }
 
-// emission says what PropertiesChanged tells of a property: see the annotation
-// EmitsChangedSignal in the D-Bus specification.
+// emission is what PropertiesChanged has of a property: the annotation EmitsChangedSignal
+// in the D-Bus specification.
 type emission string
 
 const (
-	emitsConst       emission = "const"       // it never changes
-	emitsValue       emission = "true"        // its new value
-	emitsInvalidates emission = "invalidates" // that there is a new value
+	emitsConst       emission = "const"       // nothing: the value never changes
+	emitsValue       emission = "true"        // the new value
+	emitsInvalidates emission = "invalidates" // the name, without the new value
 )
 
 type argument struct{ name, signature string }
@@ -93,7 +93,7 @@ const (
 // tables are the kinds of objects.
 type tables struct{ branch, manager, sidecar object }
 
-// branch is the object of a path that only leads to others.
+// branch is an object that only has children.
 func (s *Server) branch() object {
 	return object{[]iface{s.peer(), s.introspectable()}}
 }
@@ -137,8 +137,8 @@ func (s *Server) sidecar() object {
 		{
 			name: interfaces.SidecarInterface,
 			methods: []method{
-				{name: "Stop", in: args("options:a{sv}"), out: args("exit:a{sv}"), handle: s.stopThis},
-				{name: "Signal", in: args("signal:s"), handle: s.signalThis},
+				{name: "Stop", in: args("options:a{sv}"), out: args("exit:a{sv}"), handle: s.stop},
+				{name: "Signal", in: args("signal:s"), handle: s.signal},
 			},
 			properties: sidecarProperties(),
 		},
@@ -162,14 +162,14 @@ func sidecarProperties() []property {
 	return all
 }
 
-// The properties that signals tell everybody.
+// The properties that signals carry.
 const (
 	keyID    = "Id"
 	keyState = "State"
 )
 
-// keyVersion is the manager's only property, the service's version: what varlink
-// tells by org.varlink.service.GetInfo.
+// keyVersion is the manager's only property, the service's version, which varlink has in
+// org.varlink.service.GetInfo.
 const keyVersion = "Version"
 
 func (s *Server) properties() iface {

@@ -86,10 +86,10 @@ func TestDBusAPanicOutsideOfTheMethod(t *testing.T) {
 	}
 }
 
-// decoding reads the header of a call.
-func decoding(h bus.Header, message []byte) (*request, error) {
-	r := &request{}
-	return r, r.decode(h, message)
+// opened is a call whose header is decoded.
+func opened(uid uint32, message []byte) (*call, error) {
+	c := &call{caller: service.Caller{UID: uid}, header: bus.Header{Sender: ":1.1", Serial: 1}, done: func() {}}
+	return c, c.open(message)
 }
 
 // TestDBusOthersSignalsAreNotHeard forges the departure of a caller, and the loss of
@@ -141,12 +141,12 @@ func TestDBusMalformedCalls(t *testing.T) {
 		"a long string":    func(b []byte) []byte { binary.LittleEndian.PutUint32(b[len(b)-12:], 1<<31); return b },
 		"zeros everywhere": func(b []byte) []byte { clear(b[16:]); return b },
 	} {
-		r, err := decoding(bus.Header{}, change(bytes.Clone(frame)))
+		c, err := opened(0, change(bytes.Clone(frame)))
 		if err == nil {
-			err = r.open()
+			err = c.decode()
 		}
 		if err == nil {
-			t.Errorf("%s: read as %+v", name, r)
+			t.Errorf("%s: read as %+v", name, c)
 		}
 	}
 }
@@ -177,15 +177,15 @@ func FuzzDBusCall(f *testing.F) {
 		},
 	}})
 	f.Fuzz(func(t *testing.T, frame []byte) {
-		r, err := decoding(bus.Header{}, frame)
+		c, err := opened(0, frame)
 		if err != nil {
 			return
 		}
-		m, err := s.find(r)
-		if err != nil || m.name != "Launch" || r.open() != nil {
+		m, err := s.find(c)
+		if err != nil || m.name != "Launch" || c.decode() != nil {
 			return
 		}
-		if _, err := newCall(service.Caller{}, r).launchParameters(); err != nil {
+		if _, err := c.launchParameters(); err != nil {
 			name, body, known := onWire(err)
 			if _, err := sizeOf(failureOf(bus.Header{Sender: ":1.1", Serial: 1}, name, body...)); err != nil || !known {
 				t.Errorf("%s %v: %v", name, body, err)
