@@ -1,7 +1,14 @@
+// Package dict encodes the structs of the contract as D-Bus dictionaries (a{sv}), and decodes
+// them. A field's name and type on D-Bus follow from those in the varlink contract, so that
+// the two transports cannot drift apart.
+//
+// A dictionary is flat: the fields of a struct within a struct stand beside its own. A field
+// that is null on varlink is absent.
 package dict
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -10,24 +17,28 @@ import (
 type Field struct {
 	Name      string // on varlink, such as networkNamespace
 	Key       string // on D-Bus, such as NetworkNamespace
-	Option    string // on D-Bus, where it is an option of a call, such as network-namespace
-	Signature string // of its value on D-Bus
-	Optional  bool   // it may be absent
+	Option    string // on D-Bus, as an option of a call, such as network-namespace
+	Signature string // D-Bus type of the value
+	Optional  bool   // whether it may be absent
 
 	index []int
 }
 
-// Fields lists the fields of the struct type t, those of structs within it in
-// their place.
-func Fields(t reflect.Type) []Field {
-	return fieldsBelow(t, nil, false)
+// Fields lists the fields of the struct type t, with the fields of structs within it in their
+// place.
+func Fields(t reflect.Type) []Field { return fieldsBelow(t, nil, false) }
+
+// OptionsOf lists the optional fields of the struct type t, except those whose varlink names
+// are in without.
+func OptionsOf(t reflect.Type, without ...string) []Field {
+	return slices.DeleteFunc(Fields(t), func(f Field) bool { return !f.Optional || slices.Contains(without, f.Name) })
 }
 
 func fieldsBelow(t reflect.Type, index []int, optional bool) []Field {
 	var all []Field
 	for i := range t.NumField() {
 		f := t.Field(i)
-		at := append(append([]int{}, index...), i)
+		at := append(slices.Clone(index), i)
 		absent := optional || f.Type.Kind() == reflect.Pointer
 		if inner := deref(f.Type); inner.Kind() == reflect.Struct {
 			all = append(all, fieldsBelow(inner, at, absent)...)
@@ -35,15 +46,15 @@ func fieldsBelow(t reflect.Type, index []int, optional bool) []Field {
 		}
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		all = append(all, Field{
-			Name: name, Key: keyOf(name), Option: Option(name),
+			Name: name, Key: strings.ToUpper(name[:1]) + name[1:], Option: Option(name),
 			Signature: signatureOf(name, deref(f.Type)), Optional: absent, index: at,
 		})
 	}
 	return all
 }
 
-// Option writes a varlink name as that of an option: networkNamespace is
-// network-namespace, timeoutUSec is timeout-usec.
+// Option turns a varlink name into the name of an option: networkNamespace into
+// network-namespace, timeoutUSec into timeout-usec.
 func Option(name string) string {
 	var b strings.Builder
 	lower := false
@@ -57,10 +68,8 @@ func Option(name string) string {
 	return b.String()
 }
 
-func keyOf(name string) string { return strings.ToUpper(name[:1]) + name[1:] }
-
-// signatureOf is the D-Bus type of a field. varlink has one type of integers,
-// D-Bus many; each field has the one that its like has in systemd's interfaces.
+// signatureOf is the D-Bus type of a field. varlink has one integer type, D-Bus many; a field
+// has the type of the similar properties of systemd.
 func signatureOf(name string, t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Bool:
