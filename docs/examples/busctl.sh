@@ -6,8 +6,8 @@
 #   busctl.sh wait ID STATE [SECONDS]                    STATE as list prints it, or gone
 #   busctl.sh stop ID
 #
-# Who may do what, polkit says (io.tripleo.sidecar.policy). wait listens with busctl of
-# systemd 257 or, as root, with any; otherwise it asks every second.
+# polkit decides who may do what (io.tripleo.sidecar.policy). wait reads signals if busctl
+# is of systemd 257 or the user is root; otherwise it asks every second.
 set -euo pipefail
 
 service=io.tripleo.Sidecar1
