@@ -1,6 +1,7 @@
 package dbus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -119,11 +120,7 @@ func (s *Server) run(ctx context.Context, c *call) ([]any, error) {
 	if err := c.decode(); err != nil {
 		return nil, errorf("InvalidArgs", "%v", err)
 	}
-	timeout := m.timeout
-	if timeout == 0 {
-		timeout = callTimeout
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(m.timeout, callTimeout))
 	defer cancel()
 	return m.handle(ctx, c)
 }

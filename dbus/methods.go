@@ -71,7 +71,7 @@ func (s *Server) list(ctx context.Context, c *call) ([]any, error) {
 	return []any{rows}, nil
 }
 
-// managedObjects answers with all sidecars. That there are none is no error here.
+// managedObjects answers with all sidecars, and without an error if no sidecar exists.
 func (s *Server) managedObjects(ctx context.Context, c *call) ([]any, error) {
 	found, err := s.config.Core.List(ctx, c.caller, interfaces.ListParameters{AllowInteractiveAuthentication: c.interactive})
 	if err != nil && !errors.Is(err, interfaces.ErrNoSuchSidecar) {

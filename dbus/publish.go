@@ -151,7 +151,7 @@ func (p *publisher) remove(id string) error {
 // changed.
 func (p *publisher) propertiesChanged(before, now interfaces.Sidecar) error {
 	old, changed := dict.Encode(before), dict.Encode(now)
-	told := map[string]godbus.Variant{}
+	values := map[string]godbus.Variant{}
 	invalidated := []string{}
 	for _, property := range sidecarProperties() {
 		was, had := old[property.name]
@@ -159,15 +159,15 @@ func (p *publisher) propertiesChanged(before, now interfaces.Sidecar) error {
 		switch {
 		case had == has && reflect.DeepEqual(was.Value(), is.Value()):
 		case property.emits == emitsValue:
-			told[property.name] = is
+			values[property.name] = is
 		default:
 			invalidated = append(invalidated, property.name)
 		}
 	}
-	if len(told) == 0 && len(invalidated) == 0 {
+	if len(values) == 0 && len(invalidated) == 0 {
 		return nil
 	}
-	return p.emit(pathOf(now.ID), propertiesInterface, "PropertiesChanged", interfaces.SidecarInterface, told, invalidated)
+	return p.emit(pathOf(now.ID), propertiesInterface, "PropertiesChanged", interfaces.SidecarInterface, values, invalidated)
 }
 
 // public are the properties that everybody on the bus may read in signals.

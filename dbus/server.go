@@ -81,7 +81,7 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 func (s *Server) Run(ctx context.Context) (nameLost error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	told := ""
+	logged := ""
 	bus.Keep(ctx, func() error {
 		began := time.Now()
 		err := s.session(ctx)
@@ -90,12 +90,12 @@ func (s *Server) Run(ctx context.Context) (nameLost error) {
 			cancel()
 		}
 		if time.Since(began) > settled {
-			told = ""
+			logged = ""
 		}
 		return err
 	}, func(err error, _ time.Duration) {
-		if err.Error() != told {
-			told = err.Error()
+		if err.Error() != logged {
+			logged = err.Error()
 			s.config.Logger.Warn("not on the bus, trying again; varlink is still served", "error", err)
 		}
 	})

@@ -18,7 +18,7 @@ import (
 	"tripleo.io/sidecar/internal/dict"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files")
 
 // contract parses the .varlink file, whose name the parser needs in lower case.
 func contract(t *testing.T) *idl.IDL {
@@ -130,7 +130,7 @@ func TestDBusIntrospectionFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		if d := cmp.Diff(string(want), text); d != "" {
-			t.Errorf("%s; go test ./dbus -update writes it anew (-want +got):\n%s", file, d)
+			t.Errorf("%s; go test ./dbus -update writes it (-want +got):\n%s", file, d)
 		}
 	}
 }

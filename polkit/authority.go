@@ -1,6 +1,7 @@
 package polkit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,12 +48,8 @@ type Authority struct {
 
 // New returns the authority. It does not connect: polkit may be absent.
 func New(config Config) *Authority {
-	if config.Timeout <= 0 {
-		config.Timeout = 25 * time.Second
-	}
-	if config.InteractiveTimeout <= 0 {
-		config.InteractiveTimeout = 2 * time.Minute
-	}
+	config.Timeout = cmp.Or(max(config.Timeout, 0), 25*time.Second)
+	config.InteractiveTimeout = cmp.Or(max(config.InteractiveTimeout, 0), 2*time.Minute)
 	return &Authority{
 		config:     config,
 		unanswered: make(chan struct{}, maxUnanswered),

@@ -1,6 +1,7 @@
 package dbus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,9 +34,7 @@ type Client struct {
 // New returns a client of the service on the bus at the address, unix:path=/PATH, or "" for
 // DefaultAddress. It does not connect; only a malformed address is an error.
 func New(address string) (*Client, error) {
-	if address == "" {
-		address = DefaultAddress
-	}
+	address = cmp.Or(address, DefaultAddress)
 	path, ok := strings.CutPrefix(address, "unix:path=/")
 	if !ok || strings.ContainsAny(path, ",;%") {
 		return nil, fmt.Errorf("address %.200q: must be unix:path=/PATH, a bus on a unix socket", address)

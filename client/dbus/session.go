@@ -1,6 +1,7 @@
 package dbus
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync/atomic"
@@ -114,17 +115,12 @@ type call struct {
 // call makes a call and waits for the answer. If ctx ends before, the connection must be
 // closed, which cancels the call.
 func (s *session) call(ctx context.Context, c call) ([]any, error) {
-	interactive := s.interactive
-	if c.interactive != nil {
-		interactive = *c.interactive
-	}
-	if c.iface == "" {
-		c.iface = interfaces.ManagerInterface
-	}
+	interactive := *cmp.Or(c.interactive, &s.interactive)
+	iface := cmp.Or(c.iface, interfaces.ManagerInterface)
 	m := &godbus.Message{Type: godbus.TypeMethodCall, Body: c.body, Headers: map[godbus.HeaderField]godbus.Variant{
 		godbus.FieldDestination: godbus.MakeVariant(*s.owner.Load()),
 		godbus.FieldPath:        godbus.MakeVariant(godbus.ObjectPath(interfaces.ManagerPath)),
-		godbus.FieldInterface:   godbus.MakeVariant(c.iface),
+		godbus.FieldInterface:   godbus.MakeVariant(iface),
 		godbus.FieldMember:      godbus.MakeVariant(c.method),
 		godbus.FieldSignature:   godbus.MakeVariant(godbus.SignatureOf(c.body...)),
 	}}

@@ -6,6 +6,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -53,9 +54,7 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	if c.Timeout <= 0 {
-		c.Timeout = defaultTimeout
-	}
+	c.Timeout = cmp.Or(max(c.Timeout, 0), defaultTimeout)
 	if c.Accept == nil {
 		c.Accept = func(h Header) bool { return h.Reply() || h.Type == dbus.TypeSignal && h.Sender == Name }
 	}
@@ -112,10 +111,7 @@ func hello(conn *dbus.Conn) error {
 // socketPath returns PATH of the D-Bus address unix:path=PATH. Other transports do not lead
 // to this host's bus.
 func socketPath(address string) (string, error) {
-	if address == "" {
-		address = systemAddress
-	}
-	path, ok := strings.CutPrefix(address, "unix:path=")
+	path, ok := strings.CutPrefix(cmp.Or(address, systemAddress), "unix:path=")
 	if !ok || strings.ContainsAny(path, ",;%") {
 		return "", fmt.Errorf("bus address %q: only unix:path=PATH is supported", address)
 	}

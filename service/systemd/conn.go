@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -30,18 +31,10 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	if c.CallTimeout <= 0 {
-		c.CallTimeout = 10 * time.Second
-	}
-	if c.JobTimeout <= 0 {
-		c.JobTimeout = 5 * time.Minute
-	}
-	if c.MaxInFlight <= 0 {
-		c.MaxInFlight = 16
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
+	c.CallTimeout = cmp.Or(max(c.CallTimeout, 0), 10*time.Second)
+	c.JobTimeout = cmp.Or(max(c.JobTimeout, 0), 5*time.Minute)
+	c.MaxInFlight = cmp.Or(max(c.MaxInFlight, 0), 16)
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	return c
 }
 

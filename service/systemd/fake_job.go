@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -182,10 +183,7 @@ func (f *Fake) Version(ctx context.Context) (int, error) {
 	if err := f.before(ctx, "Version", ""); err != nil {
 		return 0, err
 	}
-	if f.SystemdVersion != 0 {
-		return f.SystemdVersion, nil
-	}
-	return 257, nil
+	return cmp.Or(f.SystemdVersion, 257), nil
 }
 
 // Changes is Conn.Changes.

@@ -20,13 +20,13 @@ func script(kind string) []Property {
 		loop  = "while sleep 0.05\ndo :\ndone"
 	)
 	shell := map[string]string{
-		kindReady: ready + "exec sleep 600",
-		kindExit7: "exit 7",
-		kindNever: "exec sleep 600",
-		kindSlow:  "sleep 1\n" + ready + "exec sleep 600",
-		kindExit3: "trap 'exit 3' TERM\n" + ready + loop,
-		kindDeaf:  "trap '' TERM\n" + ready + loop,
-		kindDies:  ready + "sleep 0.5\nexit 5",
+		kindReady:    ready + "exec sleep 600",
+		kindExit7:    "exit 7",
+		kindNever:    "exec sleep 600",
+		kindSlow:     "sleep 1\n" + ready + "exec sleep 600",
+		kindExit3:    "trap 'exit 3' TERM\n" + ready + loop,
+		kindIgnoring: "trap '' TERM\n" + ready + loop,
+		kindDies:     ready + "sleep 0.5\nexit 5",
 	}[kind]
 	timeout := patience
 	if kind == kindNever {
@@ -68,7 +68,7 @@ func scripted() *Fake {
 		switch kind, _ := kinds.Load(u.Name); kind {
 		case kindExit3:
 			return FailedWith(3)
-		case kindDeaf:
+		case kindIgnoring:
 			return Outcome{Delay: patience}
 		}
 		return Outcome{}
