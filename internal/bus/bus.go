@@ -103,7 +103,7 @@ func hello(conn *dbus.Conn) error {
 		return fmt.Errorf("authenticate to the bus: %w", err)
 	}
 	if err := conn.Hello(); err != nil {
-		return fmt.Errorf("greet the bus: %w", err)
+		return fmt.Errorf("say hello to the bus: %w", err)
 	}
 	return nil
 }
