@@ -222,8 +222,8 @@ func TestDBusErrorsOverTheBus(t *testing.T) {
 	diff(t, "parameter", "timeout-usec", decoded[interfaces.InvalidParameterError](t, body[1]).Parameter)
 }
 
-// TestDBusHostileLookersTakeTurns has lists wait while others are being written, but
-// not those of root, and nothing else.
+// TestDBusHostileLookersTakeTurns has lists wait while others are being written, but not
+// root's lists, and no other calls.
 func TestDBusHostileLookersTakeTurns(t *testing.T) {
 	t.Parallel()
 	core := listing(aSidecar(anID))

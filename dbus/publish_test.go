@@ -131,8 +131,7 @@ func TestDBusSignals(t *testing.T) {
 	}
 }
 
-// TestDBusSignalsTellNoSecrets holds what everybody on the bus gets to hear to be
-// free of what only some may see.
+// TestDBusSignalsTellNoSecrets shows that signals carry nothing for which polkit is asked.
 func TestDBusSignalsTellNoSecrets(t *testing.T) {
 	t.Parallel()
 	s := aSidecar(anID)

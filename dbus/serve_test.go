@@ -97,7 +97,7 @@ func TestDBusAsksOnceWhoASenderIs(t *testing.T) {
 	}
 }
 
-// TestDBusUnknownSenderIsDenied has a bus that does not say who calls, at first.
+// TestDBusUnknownSenderIsDenied has a bus that does not know the caller at first.
 func TestDBusUnknownSenderIsDenied(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex

@@ -55,7 +55,7 @@ func TestDBusComesBackWhileACallGoesOn(t *testing.T) {
 }
 
 // TestDBusEndsWhileItConnects has a bus that does not answer when the server is told to
-// end. That is no error: the daemon would take it for one of its own.
+// end. Run must return no error, which would make the daemon fail.
 func TestDBusEndsWhileItConnects(t *testing.T) {
 	t.Parallel()
 	var silent atomic.Bool
@@ -104,7 +104,7 @@ func TestDBusEndsWhenTheNameIsLost(t *testing.T) {
 	t.Parallel()
 	b := startBus(t, &fakeCore{}, nil)
 	ended := make(chan error, 1)
-	// A server of its own: that of startBus may end in any way.
+	// Not startBus's server, which may end in any way.
 	s := New(Config{Core: &fakeCore{}, Address: b.address, Logger: b.server.config.Logger, Subscribe: b.server.config.Subscribe})
 	go func() { ended <- s.Run(t.Context()) }()
 	b.within(s.Ready(), "the second server")

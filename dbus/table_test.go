@@ -198,8 +198,8 @@ func TestDBusPathsLeadToTheSidecars(t *testing.T) {
 	}
 }
 
-// TestDBusBusPolicy holds the bus's own policy to the table: everybody may call what
-// there is, but for setting properties, which nobody can.
+// TestDBusBusPolicy holds the bus's own policy to the table: everybody may call every method
+// except Set, which sets nothing.
 func TestDBusBusPolicy(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("io.tripleo.Sidecar1.conf")

@@ -166,7 +166,7 @@ func TestSystemdSignalsAreNotForged(t *testing.T) {
 	t.Logf("%d forged signals arrived at a connection without a guard", arrived)
 }
 
-// runForger returns how many forged signals arrive where nobody guards.
+// runForger returns how many forged signals arrive at a connection without a guard.
 func runForger(t *testing.T, target, unit string, job uint32) int {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

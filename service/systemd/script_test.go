@@ -12,8 +12,8 @@ const environment = `RECORD={"arguments":["--a=\"b\" c","$HOME","100%","back\\sl
 // which is meant to take that long.
 const patience = time.Minute
 
-// script is what a kind does on a real systemd. There is no semicolon in it, which
-// systemd 252 would not keep over a reload.
+// script is what a kind does on a real systemd. It has no semicolon, which systemd 252 would
+// not keep over a reload.
 func script(kind string) []Property {
 	const (
 		ready = "systemd-notify --ready --status=hello\n"

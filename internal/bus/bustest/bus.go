@@ -190,7 +190,7 @@ func (c *Call) Fail(name string, body ...any) {
 	c.peer.send(&dbus.Message{Type: dbus.TypeError, Body: body, Headers: headers})
 }
 
-// headers are those of the answer.
+// headers are the headers of the answer.
 func (c *Call) headers() map[dbus.HeaderField]dbus.Variant {
 	from := Service
 	if c.Headers[dbus.FieldDestination].Value() == bus.Name {
