@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"tripleo.io/sidecar/dbus"
+	"tripleo.io/sidecar/dbusserver"
 )
 
 // twinTimeout is how long the daemon waits for its place on the bus before it says
@@ -15,9 +15,9 @@ const twinTimeout = 5 * time.Second
 // startTwin serves the core on the bus until ctx ends. The channel has an element
 // when that is over; the error says that the daemon must end.
 func (d *daemon) startTwin(ctx context.Context) <-chan error {
-	twin := dbus.New(dbus.Config{
+	twin := dbusserver.New(dbusserver.Config{
 		Core:      d.core,
-		Subscribe: func() dbus.Events { return d.core.Events() },
+		Subscribe: func() dbusserver.Events { return d.core.Events() },
 		Logger:    d.logger,
 		Version:   version,
 	})

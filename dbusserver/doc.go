@@ -1,4 +1,4 @@
-// Package dbus serves the core on the system bus: the twin of the varlink interface, for
+// Package dbusserver serves the core on the system bus: the twin of the varlink interface, for
 // busctl, for scripts, and for users other than root whom polkit authorises.
 //
 // One object has the methods of the varlink interface, and each sidecar is an object with
@@ -19,4 +19,4 @@
 // calls, for which polkit is asked.
 //
 // Out of scope: what a method means, and who may call it. The core decides both.
-package dbus
+package dbusserver

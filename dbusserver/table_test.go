@@ -1,4 +1,4 @@
-package dbus
+package dbusserver
 
 import (
 	"encoding/xml"
@@ -130,7 +130,7 @@ func TestDBusIntrospectionFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		if d := cmp.Diff(string(want), text); d != "" {
-			t.Errorf("%s; go test ./dbus -update writes it (-want +got):\n%s", file, d)
+			t.Errorf("%s; go test ./dbusserver -update writes it (-want +got):\n%s", file, d)
 		}
 	}
 }

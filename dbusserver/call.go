@@ -1,4 +1,4 @@
-package dbus
+package dbusserver
 
 import (
 	"cmp"
