@@ -41,9 +41,9 @@ install: ## installs what make build made; needs no Go
 	install -D -m 0755 -t $(DATA)/doc/sidecar/examples docs/examples/busctl.sh
 	install -D -m 0644 -t $(DATA)/doc/sidecar/examples/rules.d polkit/examples/*.rules
 	install -D -m 0644 -t $(DATA)/varlink/interfaces interfaces/io.tripleo.Sidecar.varlink
-	install -D -m 0644 -t $(DATA)/dbus-1/system.d dbus/io.tripleo.Sidecar1.conf
-	install -D -m 0644 -t $(DATA)/dbus-1/system-services dbus/io.tripleo.Sidecar1.service
-	install -D -m 0644 -t $(DATA)/dbus-1/interfaces dbus/*.xml
+	install -D -m 0644 -t $(DATA)/dbus-1/system.d dbusserver/io.tripleo.Sidecar1.conf
+	install -D -m 0644 -t $(DATA)/dbus-1/system-services dbusserver/io.tripleo.Sidecar1.service
+	install -D -m 0644 -t $(DATA)/dbus-1/interfaces dbusserver/*.xml
 	install -D -m 0644 -t $(DATA)/man/man8 cmd/sidecard/sidecard.8 cmd/sidecar-spool/sidecar-spool.8
 	install -D -m 0644 -t $(DATA)/man/man5 service/policy/sidecar-policy.5
 	install -D -m 0644 -t $(DATA)/man/man1 cmd/sidecarctl/sidecarctl.1 cmd/sidecar-shim/sidecar-shim.1

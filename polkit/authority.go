@@ -1,6 +1,7 @@
 package polkit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,59 +14,83 @@ import (
 	"tripleo.io/sidecar/internal/bus"
 )
 
-// maxUnanswered is how many questions may be without an answer, those that nobody
-// waits for any more among them. The bus counts them too, and takes no calls at all
-// from a connection that has more than 128 (max_replies_per_connection of
-// dbus-daemon(1)).
-const maxUnanswered = 96
+const (
+	// maxUnanswered bounds the questions without an answer, abandoned ones included. The
+	// bus refuses all calls of a connection with more than 128 of them
+	// (max_replies_per_connection of dbus-daemon(1)).
+	maxUnanswered = 96
+	// maxAttempts is how often a question is asked when the bus ends in the middle of it.
+	maxAttempts = 3
+)
 
-// Config says how polkit is reached. The zero value is good.
+// Config says how to reach polkit. The zero value is good.
 type Config struct {
 	// Address is the D-Bus address, unix:path=PATH; "" is the system bus.
 	Address string
-	// Timeout bounds a question that no person is asked for. Default 25 s, as
-	// D-Bus callers usually wait.
+	// Timeout bounds a question without interaction. Default 25 s, D-Bus's usual time-out.
 	Timeout time.Duration
-	// InteractiveTimeout bounds one for which a person may be asked. Default 2 min.
+	// InteractiveTimeout bounds a question for which a person may be asked. Default 2 min.
 	InteractiveTimeout time.Duration
 }
 
-// Authority is this host's polkit. It has a connection of its own to the bus, made
-// for the first question and again when it is lost, so that a polkit that hangs is
-// nobody else's trouble. Its methods may be called at the same time.
+// Authority is this host's polkit. It has its own connection to the bus, so that a polkit
+// that hangs delays nobody else. A question connects if there is no connection. Methods
+// may be called concurrently.
 type Authority struct {
 	config     Config
-	link       link
 	files      bus.Files
 	unanswered chan struct{} // one element for each question
 	questions  atomic.Uint64
+
+	dialling chan struct{} // has an element while a goroutine uses conn
+	conn     *dbus.Conn    // nil before the first question
 }
 
-// New returns the authority. It does not connect yet: polkit may be absent.
+// New returns the authority. It does not connect: polkit may be absent.
 func New(config Config) *Authority {
-	if config.Timeout <= 0 {
-		config.Timeout = 25 * time.Second
+	config.Timeout = cmp.Or(max(config.Timeout, 0), 25*time.Second)
+	config.InteractiveTimeout = cmp.Or(max(config.InteractiveTimeout, 0), 2*time.Minute)
+	return &Authority{
+		config:     config,
+		unanswered: make(chan struct{}, maxUnanswered),
+		dialling:   make(chan struct{}, 1),
 	}
-	if config.InteractiveTimeout <= 0 {
-		config.InteractiveTimeout = 2 * time.Minute
-	}
-	a := &Authority{config: config, unanswered: make(chan struct{}, maxUnanswered)}
-	a.link = link{
-		config: bus.Config{Address: config.Address, Files: &a.files},
-		turn:   make(chan struct{}, 1),
-	}
-	return a
 }
 
-// Close ends the connection; open questions end with an error. A later question
-// would connect again.
-func (a *Authority) Close() { a.link.close() }
+// Close ends the connection; open questions end with an error. A later question connects
+// again.
+func (a *Authority) Close() {
+	a.dialling <- struct{}{}
+	defer func() { <-a.dialling }()
+	if a.conn != nil {
+		_ = a.conn.Close()
+	}
+}
 
-// Check asks polkit. With any error the verdict is Denied. If ctx ends, polkit is told
-// that nobody wants to know any more, and takes its dialogue away.
+// connect returns the connection, and dials if the connection does not exist or is lost.
+func (a *Authority) connect(ctx context.Context) (*dbus.Conn, error) {
+	select {
+	case a.dialling <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	defer func() { <-a.dialling }()
+	if a.conn != nil && a.conn.Context().Err() == nil {
+		return a.conn, nil
+	}
+	conn, err := bus.Dial(ctx, bus.Config{Address: a.config.Address, Files: &a.files})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errBus, err)
+	}
+	a.conn = conn
+	return conn, nil
+}
+
+// Check asks polkit. With any error the verdict is Denied. If ctx ends, the question is
+// cancelled, and polkit closes its dialogue.
 //
-// When the bus goes in the middle of a question about a process, it is asked again on
-// the next bus. One about a bus name is not: the names of the next bus are others'.
+// If the bus ends in the middle of a question about a process, Check asks again on the next
+// bus. It does not for a bus name, which may belong to somebody else there.
 func (a *Authority) Check(ctx context.Context, r Request) (Verdict, error) {
 	limit := a.config.Timeout
 	if r.Interactive {
@@ -74,29 +99,26 @@ func (a *Authority) Check(ctx context.Context, r Request) (Verdict, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it has not answered within %v", limit))
 	defer cancel()
 	if r.Subject == (Subject{}) {
-		return Denied, errors.New("nobody is asked about")
+		return Denied, errors.New("the question has no subject")
 	}
-	verdict, err := a.ask(ctx, r)
-	for again := 1; again < maxBuses && r.Subject.process && errors.Is(err, errBus) && ctx.Err() == nil; again++ {
-		verdict, err = a.ask(ctx, r)
+	for attempt := 1; ; attempt++ {
+		verdict, err := a.ask(ctx, r)
+		if attempt == maxAttempts || !r.Subject.process || !errors.Is(err, errBus) || ctx.Err() != nil {
+			return verdict, err
+		}
 	}
-	return verdict, err
 }
-
-// maxBuses is how many buses in a row a question is asked on. That one goes is rare;
-// where each does, the host has other troubles.
-const maxBuses = 3
 
 // ask asks polkit once.
 func (a *Authority) ask(ctx context.Context, r Request) (Verdict, error) {
-	conn, err := a.link.get(ctx)
+	conn, err := a.connect(ctx)
 	if err == nil && r.Subject.process {
-		err = a.knowsPIDFDs(ctx, conn)
+		err = a.checkVersion(ctx, conn)
 	}
 	if err != nil {
 		return Denied, err
 	}
-	id := strconv.FormatUint(a.questions.Add(1), 10) // unique among those of the connection
+	id := strconv.FormatUint(a.questions.Add(1), 10) // unique on the connection
 	reply, err := a.call(ctx, conn, func(answered chan *dbus.Call) { a.send(conn, r, id, answered) })
 	if reply == nil && ctx.Err() != nil {
 		conn.Object(service, object).Go(authorityInterface+".CancelCheckAuthorization",
@@ -108,8 +130,8 @@ func (a *Authority) ask(ctx context.Context, r Request) (Verdict, error) {
 	return verdictOf(reply)
 }
 
-// call makes a call and waits for its answer, or for ctx. It is counted until it is
-// answered, even if nobody waits for that any more.
+// call makes a call and waits for its answer, or for ctx. The call counts until it is
+// answered, even after ctx.
 func (a *Authority) call(ctx context.Context, conn *dbus.Conn, send func(answered chan *dbus.Call)) (*dbus.Call, error) {
 	select {
 	case a.unanswered <- struct{}{}:
@@ -123,13 +145,13 @@ func (a *Authority) call(ctx context.Context, conn *dbus.Conn, send func(answere
 		<-a.unanswered
 		err := translate(reply.Err)
 		if errors.Is(err, errBus) {
-			_ = conn.Close() // so that the next question does not take it for good
+			_ = conn.Close() // so that the next question dials
 		}
 		return reply, err
 	case <-ctx.Done():
 	}
 	go func() {
-		<-answered // of a connection that ends, godbus answers the calls
+		<-answered // godbus answers the calls of a connection that ends
 		<-a.unanswered
 	}()
 	return nil, context.Cause(ctx)
@@ -159,8 +181,8 @@ func (a *Authority) send(conn *dbus.Conn, r Request, id string, answered chan *d
 	conn.Send(call, answered)
 }
 
-// knowsPIDFDs returns ErrNoPIDFD for a polkit that is too old.
-func (a *Authority) knowsPIDFDs(ctx context.Context, conn *dbus.Conn) error {
+// checkVersion returns ErrNoPIDFD for a polkit that is too old.
+func (a *Authority) checkVersion(ctx context.Context, conn *dbus.Conn) error {
 	reply, err := a.call(ctx, conn, func(answered chan *dbus.Call) {
 		conn.Object(service, object).Go("org.freedesktop.DBus.Properties.Get", 0, answered,
 			authorityInterface, "BackendVersion")
@@ -169,7 +191,11 @@ func (a *Authority) knowsPIDFDs(ctx context.Context, conn *dbus.Conn) error {
 		return err
 	}
 	var version string
-	if reply.Store(&version) != nil || majorVersion(version) < firstWithPIDFD {
+	major := 0 // of "0.105", too
+	if reply.Store(&version) == nil {
+		_, _ = fmt.Sscanf(version, "%d", &major)
+	}
+	if major < firstWithPIDFD {
 		return fmt.Errorf("%w; this is %.20q", ErrNoPIDFD, version)
 	}
 	return nil

@@ -64,7 +64,7 @@ func TestCheckAsksAgainOnTheNextBus(t *testing.T) {
 	}{
 		"a process":             {process, 1, Authorised, 2},
 		"a process, and again":  {process, 2, Authorised, 3},
-		"a process, every time": {process, 1000, Denied, maxBuses},
+		"a process, every time": {process, 1000, Denied, maxAttempts},
 		"a bus name":            {sender, 1, Denied, 1},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package dbus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,35 +14,30 @@ import (
 	"tripleo.io/sidecar/internal/dict"
 )
 
-// DefaultAddress is that of the system bus.
+// DefaultAddress is the address of the system bus.
 const DefaultAddress = "unix:path=/run/dbus/system_bus_socket"
 
-// maxCalls is how many calls of one Client are under way at once. Each has a
-// connection, of which the bus lets a user have 256 (max_connections_per_user of
-// dbus-daemon(1)).
+// maxCalls bounds the concurrent calls of one Client. Each has a connection, and the bus
+// lets a user have 256 of them (max_connections_per_user of dbus-daemon(1)).
 const maxCalls = 32
 
-// flagName is the parameter that is a flag of the message here.
+// flagName is the parameter that is a message flag on D-Bus.
 const flagName = "allowInteractiveAuthentication"
 
-// Client asks one service. It is safe for use by many goroutines, and needs no
-// closing.
+// Client calls one service. It is safe for concurrent use, and needs no closing.
 type Client struct {
 	address     string
-	slots       chan struct{} // holds one for each call under way
-	interactive bool          // calls that do not say otherwise may wait for a person
+	slots       chan struct{} // one element for each call under way
+	interactive bool          // whether calls may wait for a person by default
 }
 
-// New returns a client of the service on the bus at the address, unix:path=/PATH,
-// or nothing for DefaultAddress. It does not connect; only a malformed address is
-// an error.
+// New returns a client of the service on the bus at the address, unix:path=/PATH, or "" for
+// DefaultAddress. It does not connect; only a malformed address is an error.
 func New(address string) (*Client, error) {
-	if address == "" {
-		address = DefaultAddress
-	}
+	address = cmp.Or(address, DefaultAddress)
 	path, ok := strings.CutPrefix(address, "unix:path=/")
 	if !ok || strings.ContainsAny(path, ",;%") {
-		return nil, fmt.Errorf("address %.200q: only a bus on a unix socket is known: unix:path=/PATH", address)
+		return nil, fmt.Errorf("address %.200q: must be unix:path=/PATH, a bus on a unix socket", address)
 	}
 	return &Client{address: address, slots: make(chan struct{}, maxCalls)}, nil
 }
@@ -49,9 +45,9 @@ func New(address string) (*Client, error) {
 // Address returns the bus's address in the form unix:path=/PATH.
 func (c *Client) Address() string { return c.address }
 
-// WithInteractiveAuthentication returns the same client, whose calls say that a
-// person may be asked to authenticate, unless their parameters say that none may.
-// It is for programs that a person uses.
+// WithInteractiveAuthentication returns the same client, whose calls allow polkit to ask a
+// person to authenticate, unless their parameters forbid it. It is for programs that a
+// person uses.
 func (c *Client) WithInteractiveAuthentication() *Client {
 	interactive := *c
 	interactive.interactive = true
@@ -80,7 +76,7 @@ func (c *Client) Explain(ctx context.Context, p interfaces.LaunchParameters) (*i
 	return answer[interfaces.ExplainReply](ctx, c, launch("Explain", p))
 }
 
-// launch is the call of Launch and of Explain.
+// launch is a call of Launch or of Explain.
 func launch(method string, p interfaces.LaunchParameters) call {
 	arguments := make([]string, len(p.Arguments))
 	for i, argument := range p.Arguments {
@@ -92,7 +88,7 @@ func launch(method string, p interfaces.LaunchParameters) call {
 	}
 }
 
-// options are the dictionary of a call.
+// options are the options of a call.
 func options(parameters any) map[string]godbus.Variant {
 	return dict.EncodeOptions(parameters, flagName)
 }
@@ -162,8 +158,7 @@ func (c *Client) Signal(ctx context.Context, p interfaces.SignalParameters) erro
 	return err
 }
 
-// ListProfiles returns the profiles that may be launched: those granted to the
-// agent, or if it is nil every one.
+// ListProfiles returns the profiles that are granted to the agent, or all if agent is nil.
 func (c *Client) ListProfiles(ctx context.Context, agent *string) ([]interfaces.Profile, error) {
 	ctx, cancel := client.WithDeadline(ctx, nil)
 	defer cancel()
@@ -185,11 +180,7 @@ func (c *Client) ListProfiles(ctx context.Context, agent *string) ([]interfaces.
 	return profiles, err
 }
 
-// errNoVersion means that the service is older than this question.
-var errNoVersion = errors.New("the service does not tell its version on the bus")
-
-// Info asks the service what it is: see client.Client. On the bus it tells no more
-// than its version.
+// Info asks for the service's description: see client.Client. D-Bus has only the version.
 func (c *Client) Info(ctx context.Context) (*client.Info, error) {
 	ctx, cancel := client.WithDeadline(ctx, nil)
 	defer cancel()
@@ -203,7 +194,7 @@ func (c *Client) Info(ctx context.Context) (*client.Info, error) {
 	}
 	version, ok := properties["Version"].Value().(string)
 	if !ok {
-		return nil, errNoVersion
+		return nil, errors.New("the service is too old: it has no version on the bus")
 	}
 	return &client.Info{Product: "sidecar", Version: version, Interfaces: []string{interfaces.ManagerInterface}}, nil
 }

@@ -1,25 +1,25 @@
-// Package dbus asks the service for side processes over the system bus. It has the
-// methods of package client, with the same parameters, answers and errors:
+// Package dbus is a client of the service over the system bus. It has the methods of package
+// client, with the same parameters, answers and errors:
 //
 //	c, err := dbus.New("") // the system bus
 //	…
 //	sidecars, err := c.List(ctx, interfaces.ListParameters{})
 //
-// On the bus everybody may ask who is let in by polkit, on any kernel. Agents have
-// a socket of their own, and use package client: on the bus nobody is an agent.
+// It is for root, and for users whom polkit authorises; it works on every kernel. Agents use
+// their own socket and package client: no caller on the bus counts as an agent.
 //
 // # Promises
 //
-// They are those of package client: a connection for each call, no call without an
-// end, none repeated. Whoever answers must be root's, or the call is not made.
+// They are those of package client: each call has its own connection, every call ends, and
+// no call is repeated. If the service's name does not belong to root, no call is made.
 //
-// # What is different
+// # Differences
 //
-// [Client.Monitor] hears signals, which tell of a sidecar no more than its state, and
-// asks for the rest. So the sidecar in an event is as it was a moment later.
+// [Client.Monitor] gets signals, which carry only the state of a sidecar, and asks for the
+// rest. So an event has the sidecar as it is a moment later.
 //
 // # Out of scope
 //
-// Other buses than those of this host's unix sockets. The properties and objects of
-// sidecars: what they tell List does, too.
+// Buses other than those on this host's unix sockets, and the properties and objects of
+// sidecars, for which there is List.
 package dbus

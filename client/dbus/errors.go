@@ -10,15 +10,11 @@ import (
 
 	"tripleo.io/sidecar/client"
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/internal/bus"
 	"tripleo.io/sidecar/internal/dict"
 )
 
-// generic is the prefix of the errors that everybody on a bus has, from the D-Bus
-// specification and its reference implementation.
-const generic = "org.freedesktop.DBus.Error."
-
-// failure is the Go error of a call that failed. Its parameters are those of the
-// call, for their names.
+// failure is the Go error of a call that failed. parameters are the call's, for their names.
 func (s *session) failure(ctx context.Context, err error, parameters any) error {
 	var answer godbus.Error
 	switch {
@@ -32,20 +28,20 @@ func (s *session) failure(ctx context.Context, err error, parameters any) error 
 	return err // nothing was sent
 }
 
-// answered is the Go error for an error reply, of the service or of the bus.
+// answered is the Go error for an error reply of the service or of the bus.
 func (s *session) answered(answer godbus.Error, parameters any) error {
 	text := ""
 	if len(answer.Body) > 0 {
 		text, _ = answer.Body[0].(string)
 	}
 	switch answer.Name {
-	case generic + "NoReply", generic + "Disconnected":
+	case bus.ErrorPrefix + "NoReply", bus.ErrorPrefix + "Disconnected":
 		return client.ErrInterrupted
-	case generic + "ServiceUnknown", generic + "NameHasNoOwner":
+	case bus.ErrorPrefix + "ServiceUnknown", bus.ErrorPrefix + "NameHasNoOwner":
 		return &client.UnreachableError{Address: s.address, Err: inWords(answer)}
-	case generic + "LimitsExceeded":
+	case bus.ErrorPrefix + "LimitsExceeded":
 		return &interfaces.OverloadedError{Reason: text}
-	case generic + "Timeout":
+	case bus.ErrorPrefix + "Timeout":
 		return fmt.Errorf("%s: %w", text, context.DeadlineExceeded)
 	}
 	if err, known := interfaces.FromDBus(answer.Name, detailIn(answer.Body)); known {
@@ -54,25 +50,19 @@ func (s *session) answered(answer godbus.Error, parameters any) error {
 	return &client.UnknownError{Name: answer.Name, Text: text}
 }
 
-var errNoParameters = errors.New("no parameters")
-
-// detailIn returns what reads the parameters in the body of an error, which follow
-// the text.
+// detailIn returns a decoder of the parameters in the body of an error, which follow the
+// text.
 func detailIn(body []any) func(interfaces.Detail) error {
 	return func(d interfaces.Detail) error {
-		if len(body) < 2 {
-			return errNoParameters
-		}
-		entries, ok := body[1].(map[string]godbus.Variant)
-		if !ok {
-			return errNoParameters
+		entries, err := value[map[string]godbus.Variant](body, 1)
+		if err != nil {
+			return err
 		}
 		return dict.Decode(entries, d)
 	}
 }
 
-// withNames gives a parameter that is refused its name in the contract: on D-Bus it
-// has that of an option.
+// withNames replaces the option in an invalid parameter's error by its name in the contract.
 func withNames(err error, parameters any) error {
 	var invalid *interfaces.InvalidParameterError
 	if !errors.As(err, &invalid) || parameters == nil {
@@ -86,8 +76,8 @@ func withNames(err error, parameters any) error {
 	return err
 }
 
-// withText adds the text to an error without parameters that should have some: it
-// comes from the bus, or is about the form of the call.
+// withText adds the text to an error that came without the parameters it should have: the
+// bus made it, or it is about the form of the call.
 func withText(err error, text string) error {
 	for _, row := range interfaces.Errors {
 		if err == row.Err && row.New != nil && text != "" { // the sentinel itself
@@ -97,12 +87,26 @@ func withText(err error, text string) error {
 	return err
 }
 
-func isError(err error, name string) bool {
+// nameOf returns the D-Bus name of an error reply, or "".
+func nameOf(err error) string {
 	var answer godbus.Error
-	return errors.As(err, &answer) && answer.Name == name
+	_ = errors.As(err, &answer)
+	return answer.Name
 }
 
-// timedOut says that the call ended because its context did.
+// inWords explains an error reply of the bus.
+func inWords(err error) error {
+	switch name := nameOf(err); name {
+	case "":
+		return err
+	case bus.ErrorPrefix + "ServiceUnknown", bus.ErrorPrefix + "NameHasNoOwner":
+		return fmt.Errorf("%s is not on the bus", interfaces.BusName)
+	default:
+		return fmt.Errorf("%s: %w", name, err)
+	}
+}
+
+// timedOut is the error of a call whose context has ended.
 func timedOut(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return fmt.Errorf("the call was given up: %w", ctx.Err())

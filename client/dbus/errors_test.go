@@ -72,7 +72,7 @@ func TestDBusClientGivesParametersTheirNames(t *testing.T) {
 	}
 }
 
-// TestDBusClientOtherErrors has what the bus says, and what nobody knows.
+// TestDBusClientOtherErrors has errors of the bus, and unknown ones.
 func TestDBusClientOtherErrors(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]struct {

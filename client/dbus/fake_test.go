@@ -75,12 +75,12 @@ func (f *fake) answer(c *bustest.Call) bool {
 // signal sends a signal of the manager.
 func (f *fake) signal(sender, member, id, state string) {
 	parsed, _ := interfaces.ParseID(id)
-	f.Emit(sender, interfaces.ManagerPath, interfaces.ManagerInterface, member, id, godbus.ObjectPath(parsed.Path()), state)
+	f.Signal(sender, interfaces.ManagerPath, interfaces.ManagerInterface, member, id, godbus.ObjectPath(parsed.Path()), state)
 }
 
 // leave tells that the service has left the bus.
 func (f *fake) leave() {
-	f.Emit(bus.Name, bus.Path, bus.Name, "NameOwnerChanged", interfaces.BusName, bustest.Service, "")
+	f.Signal(bus.Name, bus.Path, bus.Name, "NameOwnerChanged", interfaces.BusName, bustest.Service, "")
 }
 
 func soon(t *testing.T) context.Context {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"reflect"
+	"slices"
 
 	"tripleo.io/sidecar/client"
 	"tripleo.io/sidecar/interfaces"
@@ -11,14 +13,13 @@ import (
 )
 
 // Monitor returns the events of the sidecars that every given selector matches, as
-// that of client.Client does: their state first, from then on every change, until
-// ctx ends or the loop is left. An error is the last element; it is
-// client.ErrInterrupted when the service ends or restarts.
+// client.Client.Monitor does: their state first, then every change, until ctx ends or the
+// loop is left. An error is the last element; it is client.ErrInterrupted when the service
+// ends or restarts.
 //
-// The state is asked for as by List, and so is a sidecar after every signal about
-// it: the event has what is the case then. Only for the state can a person be asked
-// to authenticate. Who had to is then told no more of a sidecar than everybody on
-// the bus, which is its ID and its state.
+// Monitor lists the sidecars for the state, and again after signals, so an event has the
+// sidecar as listed then. A person can be asked to authenticate for the state only. A caller
+// who needs that gets only the ID and the state in later events, as the signals have them.
 func (c *Client) Monitor(ctx context.Context, p interfaces.MonitorParameters) iter.Seq2[interfaces.Event, error] {
 	return func(yield func(interfaces.Event, error) bool) {
 		m := &monitor{
@@ -31,7 +32,7 @@ func (c *Client) Monitor(ctx context.Context, p interfaces.MonitorParameters) it
 	}
 }
 
-// errLeft means that whoever takes the events wants no more.
+// errLeft means that the caller has left the loop.
 var errLeft = errors.New("the loop was left")
 
 // monitor is one loop over events.
@@ -42,7 +43,7 @@ type monitor struct {
 	take       func(interfaces.Event) bool
 }
 
-// run hands events on, and returns why there are no more.
+// run passes events to take, and returns why they end.
 func (m *monitor) run(ctx context.Context, c *Client) error {
 	beginning, cancel := client.WithDeadline(ctx, nil)
 	defer cancel()
@@ -52,7 +53,7 @@ func (m *monitor) run(ctx context.Context, c *Client) error {
 	}
 	defer s.close()
 	m.session = s
-	if err := m.listen(beginning); err != nil {
+	if err := m.subscribe(beginning); err != nil {
 		return err
 	}
 	told, err := m.state(beginning)
@@ -62,8 +63,8 @@ func (m *monitor) run(ctx context.Context, c *Client) error {
 	return err
 }
 
-// listen has the bus pass on the signals of the manager, and that the service left.
-func (m *monitor) listen(ctx context.Context) error {
+// subscribe subscribes to the manager's signals, and to the end of the service.
+func (m *monitor) subscribe(ctx context.Context) error {
 	for _, rule := range []string{
 		"type='signal',sender='" + bus.Name + "',member='NameOwnerChanged',arg0='" + interfaces.BusName + "'",
 		"type='signal',sender='" + interfaces.BusName + "',path='" + interfaces.ManagerPath + "',interface='" + interfaces.ManagerInterface + "'",
@@ -73,7 +74,7 @@ func (m *monitor) listen(ctx context.Context) error {
 			return m.session.failure(ctx, call.Err, m.parameters)
 		}
 	}
-	// Who left before the first rule was there is not heard of.
+	// The service may have left before the first match rule.
 	var owner string
 	err := m.session.askBus(ctx, &owner, "GetNameOwner", interfaces.BusName)
 	if err == nil && owner != *m.session.owner.Load() {
@@ -85,8 +86,7 @@ func (m *monitor) listen(ctx context.Context) error {
 	return nil
 }
 
-// state tells the state, and returns it. Signals that are queued meanwhile may be
-// older than it.
+// state passes on the state, and returns it. Signals that are queued meanwhile may be older.
 func (m *monitor) state(ctx context.Context) (map[string]interfaces.Sidecar, error) {
 	sidecars, err := m.session.list(ctx, interfaces.ListParameters{
 		Agent: m.parameters.Agent, Profile: m.parameters.Profile,
@@ -108,8 +108,8 @@ func (m *monitor) state(ctx context.Context) (map[string]interfaces.Sidecar, err
 	return told, nil
 }
 
-// next waits for signals, and tells what they mean. told is a state that was just
-// told; it returns the one that is, or nil.
+// next waits for signals and passes on their events. told is the state if it was passed on
+// just before, or nil; so is the result.
 func (m *monitor) next(ctx context.Context, told map[string]interfaces.Sidecar) (map[string]interfaces.Sidecar, error) {
 	select {
 	case <-ctx.Done():
@@ -120,8 +120,8 @@ func (m *monitor) next(ctx context.Context, told map[string]interfaces.Sidecar) 
 	}
 	ctx, cancel := client.WithDeadline(ctx, nil)
 	defer cancel()
-	heard, overrun, left := m.queue.empty()
-	heard = m.selected(heard)
+	queued, overrun, left := m.queue.take()
+	signals := m.selected(queued)
 	switch {
 	case left:
 		return nil, client.ErrInterrupted
@@ -129,8 +129,95 @@ func (m *monitor) next(ctx context.Context, told map[string]interfaces.Sidecar) 
 		return nil, errLeft
 	case overrun:
 		return m.state(ctx)
-	case len(heard) == 0:
+	case len(signals) == 0:
 		return told, nil
 	}
-	return nil, m.tell(ctx, heard, told)
+	return nil, m.tell(ctx, signals, told)
+}
+
+// tell passes on the events of signals. Signals that add nothing to the state in told are
+// older than the state, and are dropped.
+func (m *monitor) tell(ctx context.Context, signals []signal, told map[string]interfaces.Sidecar) error {
+	now, err := m.ask(ctx, signals)
+	if err != nil {
+		return err
+	}
+	for _, s := range signals {
+		e, ok := eventOf(s, now)
+		if !ok || told != nil && now != nil && same(told, now, s.id) {
+			continue
+		}
+		if !m.take(e) {
+			return errLeft
+		}
+	}
+	return nil
+}
+
+// same reports whether a sidecar is the same in two states.
+func same(a, b map[string]interfaces.Sidecar, id string) bool {
+	one, inOne := a[id]
+	other, inOther := b[id]
+	return inOne == inOther && reflect.DeepEqual(one, other)
+}
+
+// selected are the signals about sidecars that the selectors match.
+func (m *monitor) selected(signals []signal) []signal {
+	return slices.DeleteFunc(signals, func(s signal) bool {
+		id, err := interfaces.ParseID(s.id)
+		return err != nil || !matches(m.parameters.Agent, id.Agent) || !matches(m.parameters.Profile, id.Profile)
+	})
+}
+
+func matches(selector *string, value string) bool { return selector == nil || *selector == value }
+
+// ask lists the sidecars of the signals as they are now, without those that have ended. It
+// returns nil if the caller would have to authenticate again.
+func (m *monitor) ask(ctx context.Context, signals []signal) (map[string]interfaces.Sidecar, error) {
+	p := interfaces.ListParameters{Agent: m.parameters.Agent, Profile: m.parameters.Profile, AllowInteractiveAuthentication: new(false)}
+	if !slices.ContainsFunc(signals, func(s signal) bool { return s.id != signals[0].id }) {
+		p.ID = &signals[0].id
+	}
+	sidecars, err := m.session.list(ctx, p)
+	now := map[string]interfaces.Sidecar{}
+	var gone *client.UnreachableError
+	switch {
+	case errors.Is(err, interfaces.ErrInteractiveAuthenticationRequired):
+		return nil, nil
+	case errors.Is(err, interfaces.ErrNoSuchSidecar):
+		return now, nil
+	case errors.As(err, &gone):
+		return nil, client.ErrInterrupted
+	case err != nil:
+		return nil, err
+	}
+	for _, s := range sidecars {
+		now[s.ID] = s
+	}
+	return now, nil
+}
+
+// eventOf is the event of a signal; false if a later signal will say more.
+func eventOf(s signal, now map[string]interfaces.Sidecar) (interfaces.Event, bool) {
+	e := interfaces.Event{Kind: s.kind, ID: &s.id}
+	switch sidecar, there := now[s.id]; {
+	case s.kind == interfaces.EventStopped:
+	case there:
+		e.Sidecar = &sidecar
+	case now != nil:
+		return e, false // the sidecar has ended by now
+	default:
+		id, _ := interfaces.ParseID(s.id)
+		e.Sidecar = &interfaces.Sidecar{ID: s.id, Runtime: interfaces.Runtime{State: s.state, Unit: id.Unit()}}
+	}
+	return e, true
+}
+
+// kinds are the events of the manager's signals.
+var kinds = map[string]interfaces.EventKind{
+	interfaces.ManagerInterface + ".Started": interfaces.EventStarted,
+	interfaces.ManagerInterface + ".Ready":   interfaces.EventReady,
+	interfaces.ManagerInterface + ".Changed": interfaces.EventChanged,
+	interfaces.ManagerInterface + ".Stopped": interfaces.EventStopped,
+	interfaces.ManagerInterface + ".Failed":  interfaces.EventFailed,
 }

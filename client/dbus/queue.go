@@ -9,34 +9,33 @@ import (
 	"tripleo.io/sidecar/internal/bus"
 )
 
-// maxQueued is how many signals wait for a slow reader.
+// maxQueued bounds the signals that wait for a slow reader.
 const maxQueued = 1000
 
-// signal is one of the manager's, as everybody hears it.
+// signal is a signal of the manager.
 type signal struct {
 	kind  interfaces.EventKind
 	id    string
 	state interfaces.SidecarState
 }
 
-// queue are the signals that were heard and not told yet. It never makes the
-// connection's reader wait.
+// queue has the signals that wait to be read. It never blocks the connection's reader.
 type queue struct {
 	limit  int
 	filled chan struct{} // has an element if there is something to take
 
 	mu      sync.Mutex
-	heard   []signal
+	signals []signal
 	overrun bool // some were dropped
-	left    bool // the service is not on the bus any more, or another one is
+	left    bool // the service has left the bus
 }
 
 func newQueue(limit int) *queue {
 	return &queue{limit: limit, filled: make(chan struct{}, 1)}
 }
 
-// DeliverSignal implements godbus.SignalHandler. Only the bus and the service are
-// heard; see session.accept.
+// DeliverSignal implements godbus.SignalHandler. It gets signals of the bus and of the
+// service only; see session.accept.
 func (q *queue) DeliverSignal(_, _ string, s *godbus.Signal) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -44,9 +43,9 @@ func (q *queue) DeliverSignal(_, _ string, s *godbus.Signal) {
 		if s.Name != bus.Name+".NameOwnerChanged" {
 			return
 		}
-		q.left = true // the only name that was asked for
+		q.left = true // the match rule has only the service's name
 	} else {
-		q.hear(s)
+		q.add(s)
 	}
 	select {
 	case q.filled <- struct{}{}:
@@ -54,8 +53,8 @@ func (q *queue) DeliverSignal(_, _ string, s *godbus.Signal) {
 	}
 }
 
-// hear takes a signal of the service, whose body is id, path, state.
-func (q *queue) hear(s *godbus.Signal) {
+// add queues a signal of the service, with the body (id, path, state).
+func (q *queue) add(s *godbus.Signal) {
 	kind, ok := kinds[s.Name]
 	if !ok || len(s.Body) != 3 {
 		return
@@ -64,18 +63,18 @@ func (q *queue) hear(s *godbus.Signal) {
 	state, isState := s.Body[2].(string)
 	switch {
 	case !isText || !isState || q.overrun:
-	case len(q.heard) >= q.limit:
-		q.heard, q.overrun = nil, true
+	case len(q.signals) >= q.limit:
+		q.signals, q.overrun = nil, true
 	default:
-		q.heard = append(q.heard, signal{kind, id, interfaces.SidecarState(state)})
+		q.signals = append(q.signals, signal{kind, id, interfaces.SidecarState(state)})
 	}
 }
 
-// empty takes everything out.
-func (q *queue) empty() (heard []signal, overrun, left bool) {
+// take empties the queue.
+func (q *queue) take() (signals []signal, overrun, left bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	heard, overrun, left = q.heard, q.overrun, q.left
-	q.heard, q.overrun = nil, false
-	return heard, overrun, left
+	signals, overrun, left = q.signals, q.overrun, q.left
+	q.signals, q.overrun = nil, false
+	return signals, overrun, left
 }

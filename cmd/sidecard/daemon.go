@@ -14,7 +14,7 @@ import (
 	sd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/gofrs/flock"
 
-	"tripleo.io/sidecar/dbus"
+	"tripleo.io/sidecar/dbusserver"
 	"tripleo.io/sidecar/internal/sdnotify"
 	"tripleo.io/sidecar/polkit"
 	"tripleo.io/sidecar/service"
@@ -186,9 +186,9 @@ func (d *daemon) serve(ctx context.Context, set *policy.Set) error {
 // serveBus serves the core on the bus until ctx ends, and then sends on the channel. An
 // error means that the daemon must end.
 func (d *daemon) serveBus(ctx context.Context) <-chan error {
-	twin := dbus.New(dbus.Config{
+	twin := dbusserver.New(dbusserver.Config{
 		Core:      d.core,
-		Subscribe: func() dbus.Events { return d.core.Events() },
+		Subscribe: func() dbusserver.Events { return d.core.Events() },
 		Logger:    d.logger,
 		Version:   version,
 	})

@@ -1,24 +1,27 @@
-// Package backlog queues writes to a reader that may stop reading, so that no caller
-// blocks: journald may be stopped, or stuck on a full disk, and its sockets then block
-// for ever. One goroutine writes, in the order of the calls. Values that do not fit are
-// dropped; their number is written later, in their place.
+// Package backlog queues writes to a reader that may stop reading, so that no caller blocks:
+// journald's sockets block for ever while it is stopped or its disk is full. One goroutine
+// writes, in the order of the calls. Values that do not fit are dropped; their number is
+// written later, in their place.
 package backlog
 
 import (
+	"bytes"
+	"fmt"
+	"io"
 	"sync"
 	"time"
 )
 
-// Config says what is written and how much may wait.
+// Config says how values are written and how many may wait.
 type Config[T any] struct {
-	Items int         // how many may wait
-	Bytes int         // of what size together
+	Items int         // how many values may wait
+	Bytes int         // their size together
 	Size  func(T) int // in bytes
 	Write func(T)     // may block
 	Lost  func(n int) // reports n dropped values, in their place; may block
 }
 
-// Backlog is what waits to be written. Use New.
+// Backlog is a queue of values to write. Use New.
 type Backlog[T any] struct {
 	config Config[T]
 	wake   chan struct{}
@@ -26,14 +29,14 @@ type Backlog[T any] struct {
 	mu      sync.Mutex
 	waiting []item[T]
 	bytes   int
-	lost    int             // dropped since the last one that was taken
-	writing bool            // one is not in waiting any more and not yet written
+	lost    int             // values dropped since the last append to waiting
+	writing bool            // a value has left waiting and is not written yet
 	flushes []chan struct{} // closed when everything is written
 }
 
 type item[T any] struct {
 	value T
-	lost  int // dropped before it
+	lost  int // values dropped before this one
 }
 
 // New starts the goroutine that writes. It stays until the process ends.
@@ -63,8 +66,8 @@ func (b *Backlog[T]) Add(value T, important bool) {
 	b.start()
 }
 
-// Flush waits until everything is written, but not longer than limit, and returns how
-// many are not written then.
+// Flush waits until everything is written, but not longer than limit, and returns how many
+// values are not written then.
 func (b *Backlog[T]) Flush(limit time.Duration) int {
 	written := make(chan struct{})
 	b.mu.Lock()
@@ -115,7 +118,7 @@ func (b *Backlog[T]) run() {
 	}
 }
 
-// take returns the next value, if there is one, and how many were dropped before it.
+// take returns the next value, if more is true, and how many were dropped before it.
 func (b *Backlog[T]) take() (next T, lost int, more bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -127,7 +130,7 @@ func (b *Backlog[T]) take() (next T, lost int, more bool) {
 		b.writing = true
 		return first.value, first.lost, true
 	}
-	b.waiting = nil // a long one is not kept
+	b.waiting = nil // frees a long array
 	lost, b.lost = b.lost, 0
 	if b.writing = lost > 0; !b.writing {
 		for _, written := range b.flushes {
@@ -137,3 +140,34 @@ func (b *Backlog[T]) take() (next T, lost int, more bool) {
 	}
 	return next, lost, false
 }
+
+// How many lines of a log, and bytes in them, may wait.
+const (
+	maxLines     = 4096
+	maxLineBytes = 1 << 20
+)
+
+// Writer passes lines on, one for each call of Write, and never blocks. Use NewWriter.
+type Writer struct{ lines *Backlog[[]byte] }
+
+// NewWriter returns a Writer to a stream that may block, such as a standard error that
+// systemd has connected to journald. Errors in writing are ignored.
+func NewWriter(to io.Writer) *Writer {
+	return &Writer{New(Config[[]byte]{
+		Items: maxLines, Bytes: maxLineBytes,
+		Size:  func(line []byte) int { return len(line) },
+		Write: func(line []byte) { _, _ = to.Write(line) },
+		Lost: func(n int) {
+			_, _ = fmt.Fprintf(to, "level=WARN msg=\"lines of this log are lost: they were not read in time\" lines=%d\n", n)
+		},
+	})}
+}
+
+// Write implements io.Writer. It has no error.
+func (w *Writer) Write(line []byte) (int, error) {
+	w.lines.Add(bytes.Clone(line), false)
+	return len(line), nil
+}
+
+// Flush waits until everything is written, but not longer than limit.
+func (w *Writer) Flush(limit time.Duration) { w.lines.Flush(limit) }

@@ -42,9 +42,9 @@ func (r *reader) backlog(items, bytes int) *Backlog[string] {
 	})
 }
 
-// TestHardeningJournalBacklogIsBounded shows that nobody waits for a reader that does
-// not read, that the last places are for what is important, and that what is lost is
-// told once, where it would have been.
+// TestHardeningJournalBacklogIsBounded shows that callers do not wait for a reader that does
+// not read, that the last places are for important values, and that lost values are reported
+// once, in their place.
 func TestHardeningJournalBacklogIsBounded(t *testing.T) {
 	t.Parallel()
 	for name, b := range map[string]func(*reader) *Backlog[string]{
@@ -80,8 +80,8 @@ func TestHardeningJournalBacklogIsBounded(t *testing.T) {
 	}
 }
 
-// TestHardeningJournalLogDoesNotBlock shows that a log goes on while nobody reads the
-// pipe that it is written to, and says afterwards how much is lost.
+// TestHardeningJournalLogDoesNotBlock shows that writes to a log do not block while its pipe
+// is not read, and that the log has the number of lost lines afterwards.
 func TestHardeningJournalLogDoesNotBlock(t *testing.T) {
 	t.Parallel()
 	from, to := io.Pipe()

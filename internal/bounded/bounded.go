@@ -1,8 +1,7 @@
-// Package bounded stops waiting for calls that somebody else can keep from
-// returning: a system call on a directory whose lock an agent holds, or on a file
-// system that does not answer (fuse(4)). The kernel cannot be told to give such a
-// call up, so it goes on in a goroutine (and thread) of its own; what it returns late
-// is thrown away.
+// Package bounded stops waiting for calls that somebody else can keep from returning: a
+// system call on a directory whose lock an agent holds, or on a file system that does not
+// answer (fuse(4)). The kernel cannot cancel such a call, so it goes on in a goroutine (and
+// thread) of its own, and a late result is thrown away.
 //
 // Out of scope: calls that take a context or a deadline.
 package bounded
@@ -22,18 +21,25 @@ var ErrHangs = errors.New("the kernel does not answer")
 type Calls struct {
 	limit  time.Duration
 	perKey int           // how many calls of one key run at once
-	slots  chan struct{} // one for each call that runs
+	slots  chan struct{} // one element for each call that runs
 
 	mu     sync.Mutex
 	shares map[string]*share // of the keys whose calls run or wait
-	hung   int               // calls that nobody waits for any more
+	hung   int               // calls whose callers have given up
 }
 
 // share counts the calls of one key.
 type share struct {
-	slots chan struct{} // one for each call that runs
-	hung  int           // calls that nobody waits for any more
+	slots chan struct{} // one element for each call that runs
+	hung  int           // calls whose callers have given up
 	users int           // calls that run or wait for their turn
+}
+
+// result is what a call returned.
+type result[T any] struct {
+	value T
+	err   error
+	panic string // value and stack; "" if the call did not panic
 }
 
 // New returns Calls with these limits. A call may take as long as limit, and before that
@@ -56,27 +62,49 @@ func Do[T any](c *Calls, key string, call func() (T, error), discard func(T)) (T
 	}
 	timer := time.NewTimer(c.limit)
 	defer timer.Stop()
-	w := &waiting[T]{done: make(chan struct{})}
+	returned := make(chan result[T])
+	left := make(chan struct{}) // closed when Do gives up
 	go func() {
 		defer c.exit(key, own)
-		w.run(call)
-		if w.end() {
+		r := run(call)
+		select {
+		case returned <- r:
 			return
+		case <-left:
 		}
 		c.count(own, -1)
-		if discard != nil && w.err == nil {
-			discard(w.value)
+		if discard != nil && r.err == nil {
+			discard(r.value)
 		}
 	}()
+	var r result[T]
 	select {
-	case <-w.done:
-		return w.result()
+	case r = <-returned:
 	case <-timer.C:
+		select {
+		case r = <-returned: // at the last moment
+		default:
+			c.count(own, 1)
+			close(left)
+			return none, fmt.Errorf("%w within %v", ErrHangs, c.limit)
+		}
 	}
-	if w.leave(func() { c.count(own, 1) }) {
-		return none, fmt.Errorf("%w within %v", ErrHangs, c.limit)
+	if r.panic != "" {
+		panic(r.panic) // for the goroutine that waits to handle
 	}
-	return w.result()
+	return r.value, r.err
+}
+
+// run makes the call. A panic is part of the result.
+func run[T any](call func() (T, error)) (r result[T]) {
+	defer func() {
+		if value := recover(); value != nil {
+			r.panic = fmt.Sprintf("%v\n%s", value, debug.Stack())
+			r.err = errors.New("panic")
+		}
+	}()
+	r.value, r.err = call()
+	return r
 }
 
 // Err is Do for a call without a value.
@@ -85,8 +113,8 @@ func Err(c *Calls, key string, call func() error) error {
 	return err
 }
 
-// enter waits for a slot of the key, and then for one of all. In this order the calls of
-// one key that wait take no slot that another key could have.
+// enter waits for a slot of the key, and then for a slot of all keys. In this order, calls
+// that wait for their key take no slot of other keys.
 func (c *Calls) enter(key string) (*share, error) {
 	own, err := c.join(key)
 	if err != nil {
@@ -110,7 +138,7 @@ func (c *Calls) enter(key string) (*share, error) {
 	}
 }
 
-// exit gives back what enter took.
+// exit frees the slots of enter.
 func (c *Calls) exit(key string, own *share) {
 	<-c.slots
 	<-own.slots
@@ -146,57 +174,4 @@ func (c *Calls) count(own *share, by int) {
 	defer c.mu.Unlock()
 	own.hung += by
 	c.hung += by
-}
-
-// waiting is a call and the goroutine that waits for it. Either the call ends first (end),
-// or the goroutine gives up first (leave).
-type waiting[T any] struct {
-	value T
-	err   error
-	panic string // value and stack; "" if the call did not panic
-	done  chan struct{}
-
-	mu    sync.Mutex
-	ended bool
-	left  bool
-}
-
-func (w *waiting[T]) run(call func() (T, error)) {
-	defer func() {
-		if value := recover(); value != nil {
-			w.panic = fmt.Sprintf("%v\n%s", value, debug.Stack())
-			w.err = errors.New("panic")
-		}
-	}()
-	w.value, w.err = call()
-}
-
-// result is what the call returned. A panic goes on in the goroutine that waited, which
-// knows what to do with it.
-func (w *waiting[T]) result() (T, error) {
-	if w.panic != "" {
-		panic(w.panic)
-	}
-	return w.value, w.err
-}
-
-// end says that the call has ended, and reports whether the goroutine still waits.
-func (w *waiting[T]) end() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.ended = true
-	close(w.done)
-	return !w.left
-}
-
-// leave gives up if the call still runs, and reports whether it does. If so it calls first,
-// before end can return.
-func (w *waiting[T]) leave(first func()) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.ended {
-		w.left = true
-		first()
-	}
-	return !w.ended
 }

@@ -32,9 +32,8 @@ func TestHardeningCallsThatPanic(t *testing.T) {
 	_ = Err(New(time.Second, 1, 1), "a", func() error { panic("oh") })
 }
 
-// TestHardeningCallsThatHang shows that nobody waits for a call that hangs, that one
-// key has its own bound, that the bound of all holds, and that everything is as
-// before when the calls have returned after all.
+// TestHardeningCallsThatHang shows that a caller stops waiting for a call that hangs, that
+// each key and all keys together have a bound, and that late returns free their places.
 func TestHardeningCallsThatHang(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -86,8 +85,8 @@ func TestHardeningCallsWaitForTheirTurn(t *testing.T) {
 	})
 }
 
-// TestHardeningCallsOfOneKeyLeaveRoom shows that a key gets no more than its share, also
-// while nobody knows yet that its calls hang.
+// TestHardeningCallsOfOneKeyLeaveRoom shows that a key gets no more than its share, even
+// before its calls count as hanging.
 func TestHardeningCallsOfOneKeyLeaveRoom(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -117,7 +116,8 @@ func TestHardeningCallsOfOneKeyLeaveRoom(t *testing.T) {
 	})
 }
 
-// TestHardeningCallsHaveTheirTimeToThemselves: waiting for a turn is no part of it.
+// TestHardeningCallsHaveTheirTimeToThemselves shows that the wait for a turn does not count
+// against a call's own time.
 func TestHardeningCallsHaveTheirTimeToThemselves(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

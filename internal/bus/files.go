@@ -3,7 +3,6 @@ package bus
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -15,17 +14,15 @@ import (
 
 var errNoFiles = errors.New("the bus takes no file descriptors")
 
-// Files lets calls carry a file descriptor, which godbus does only where it would
-// take those of strangers too. The zero value is ready, for any number of
-// connections.
+// Files lets calls carry a file descriptor; godbus can do so only if it receives those of
+// strangers, too. The zero value is ready, for any number of connections.
 type Files struct {
 	mu sync.Mutex // held while a message with a file is written
 	fd int        // of that message
 }
 
-// Send sends a method call whose body refers to the file descriptor fd as
-// dbus.UnixFDIndex(0). It works as conn's SendWithContext; fd is not needed any
-// more when it returns.
+// Send is conn.SendWithContext for a method call whose body refers to the file descriptor
+// fd as dbus.UnixFDIndex(0). fd may be closed when it returns.
 func (f *Files) Send(ctx context.Context, conn *dbus.Conn, call *dbus.Message, fd int, done chan *dbus.Call) *dbus.Call {
 	call.Headers[dbus.FieldUnixFDs] = dbus.MakeVariant(uint32(1))
 	f.mu.Lock()
@@ -34,8 +31,8 @@ func (f *Files) Send(ctx context.Context, conn *dbus.Conn, call *dbus.Message, f
 	return conn.SendWithContext(ctx, call, done)
 }
 
-// negotiate asks the bus to take file descriptors, if any are to be sent. It is the
-// client's turn to speak, and nobody reads meanwhile.
+// negotiate asks the bus to take file descriptors, if any are to be sent. Nobody else
+// reads from the socket then.
 func (g *guard) negotiate() error {
 	if g.files == nil {
 		return nil
@@ -53,8 +50,7 @@ func (g *guard) negotiate() error {
 	return nil
 }
 
-// send writes a message, with its file if it has one. Messages come one by one,
-// each whole, and those with a file from within Files.Send.
+// send writes a whole message, with its file if it has one: then Files.Send is the caller.
 func (g *guard) send(message []byte) (int, error) {
 	if g.files == nil || !carriesFile(message) {
 		return g.Conn.Write(message)
@@ -76,9 +72,9 @@ func carriesFile(message []byte) (carries bool) {
 	if len(message) < 16 {
 		return false
 	}
-	var order binary.ByteOrder = binary.LittleEndian
-	if message[0] == 'B' {
-		order = binary.BigEndian
+	order, ok := byteOrder(message[0])
+	if !ok {
+		return false
 	}
 	length := int(order.Uint32(message[12:]))
 	if length > len(message)-16 {

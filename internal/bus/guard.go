@@ -19,11 +19,10 @@ const (
 
 var errByteOrder = errors.New("bus sent a message of unknown byte order")
 
-// guard is the socket of a bus connection. It lets through the messages that are
-// wanted, and skips everything else before anybody decodes it: any user of the bus
-// may send signals straight to any connection, of 32 MiB each, and godbus needs
-// many times the memory of some of them. It reads plain bytes, so file descriptors
-// that are sent along are dropped by the kernel.
+// guard is the socket of a bus connection. It skips every message that is not accepted
+// before godbus decodes it: any user of the bus may send signals of 32 MiB straight to any
+// connection, and godbus needs many times the memory of some. It reads plain bytes, so the
+// kernel drops file descriptors that come with them.
 //
 // Read is for one goroutine, as is Write.
 type guard struct {
@@ -34,16 +33,16 @@ type guard struct {
 	files   *Files        // nil: messages carry none
 	timeout time.Duration // of one write
 	framed  bool          // authentication is over
-	header  []byte        // of the message at hand, what is not yet read of it
-	body    int64         // the same of its body
+	header  []byte        // of the current message, as far as it is not read yet
+	body    int64         // bytes of its body that are not read yet
 }
 
 func newGuard(conn net.Conn, c Config) *guard {
 	return &guard{Conn: conn, in: bufio.NewReaderSize(conn, 32<<10), accept: c.Accept, calls: c.Calls, files: c.Files, timeout: c.Timeout}
 }
 
-// Write ends in time even if the bus reads nothing. A message that was written in
-// part makes the connection useless, so that closes it.
+// Write ends in time even if the bus reads nothing. An error closes the connection: a
+// message that was written in part makes it useless.
 func (g *guard) Write(p []byte) (int, error) {
 	if err := g.SetWriteDeadline(time.Now().Add(g.timeout)); err != nil {
 		return 0, err
@@ -59,8 +58,7 @@ func (g *guard) write(p []byte) (int, error) {
 	if g.framed {
 		return g.send(p)
 	}
-	// The client's last word before messages begin; it is written by the
-	// goroutine that then starts the reader.
+	// BEGIN ends the authentication. The goroutine that writes it starts the reader.
 	if string(p) == "BEGIN\r\n" {
 		if err := g.negotiate(); err != nil {
 			return 0, err
@@ -121,14 +119,14 @@ func (g *guard) next() error {
 	case !g.accept(h):
 		return g.skip(body)
 	case h.Type == dbus.TypeMethodCall:
-		return g.hand(h, header)
+		return g.deliver(h, header)
 	}
 	g.header, g.body = header, body
 	return nil
 }
 
-// hand reads the body of a call and hands the whole message on.
-func (g *guard) hand(h Header, header []byte) error {
+// deliver reads the body of a call and passes the whole message to calls.
+func (g *guard) deliver(h Header, header []byte) error {
 	message := append(header, make([]byte, h.Body)...)
 	if _, err := io.ReadFull(g.in, message[len(header):]); err != nil {
 		return err

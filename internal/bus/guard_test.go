@@ -157,9 +157,9 @@ func FuzzGuard(f *testing.F) {
 	})
 }
 
-// TestGuardHandsCallsOn has calls among other messages: they go to who takes calls,
-// whole and in order, and the others are read by godbus.
-func TestGuardHandsCallsOn(t *testing.T) {
+// TestGuardDeliversCalls has calls among other messages: Calls gets them whole and in order,
+// and godbus reads the others.
+func TestGuardDeliversCalls(t *testing.T) {
 	t.Parallel()
 	call := message(t, binary.BigEndian, dbus.TypeMethodCall, ":1.5", "Call", "body", uint32(7))
 	long := message(t, binary.LittleEndian, dbus.TypeMethodCall, ":1.5", "Long", strings.Repeat("x", 2000))

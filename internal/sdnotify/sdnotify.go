@@ -1,7 +1,7 @@
-// Package sdnotify sends messages to the service manager, as sd_notify(3) does, within a
-// time limit: systemd reads its socket when it has time.
+// Package sdnotify sends messages to the service manager, as sd_notify(3) does, within a time
+// limit: a busy systemd does not read its socket.
 //
-// Out of scope: what a message says, and waiting until it was read (BARRIER=1).
+// Out of scope: what a message says, and waiting until it is read (BARRIER=1).
 package sdnotify
 
 import (
@@ -14,12 +14,12 @@ import (
 )
 
 // Send sends state, lines of NAME=VALUE, and copies of the descriptors fds to socket, the
-// value of NOTIFY_SOCKET: a path, or "@" and an abstract name. It does nothing if socket
-// is "". If the manager's queue is full it waits, at most for limit, and then returns
+// value of NOTIFY_SOCKET: a path, or "@" and an abstract name. It does nothing if socket is
+// "". If the manager's queue is full, Send waits at most for limit, and then returns
 // unix.ETIMEDOUT.
 //
-// It does without package net, whose sockets need epoll watches: root's can be used up
-// (epoll(7)), and the watchdog must hear of the daemon even then.
+// It does not use package net, whose sockets need epoll watches: the watchdog's message must
+// arrive even when root's watches are used up (epoll(7)).
 func Send(socket, state string, limit time.Duration, fds ...int) error {
 	if socket == "" {
 		return nil
@@ -38,7 +38,7 @@ func Send(socket, state string, limit time.Duration, fds ...int) error {
 	return nil
 }
 
-// sendWithin sends again after a signal: SA_RESTART does not hold for a socket with
+// sendWithin repeats the call after a signal: SA_RESTART does not apply to a socket with
 // SO_SNDTIMEO (signal(7)).
 func sendWithin(fd int, socket, state string, limit time.Duration, fds []int) error {
 	var rights []byte

@@ -1,16 +1,18 @@
-// Package journal keeps the service's decisions in systemd's journal, and reads
-// from it what the processes of a unit wrote.
+// Package journal writes the service's decisions to systemd's journal, and reads the output
+// of a unit's processes from it.
 //
-// A decision is one structured entry, written before anything is done. What came
-// of an allowed launch is another. Find the decisions about one agent with
+// A decision is one structured entry, written before anything is done. The outcome of an
+// allowed launch is another. Find the decisions about one agent with
 //
 //	journalctl MESSAGE_ID=6f2fc8d1c3f14fd0a34f3c7b6a1e9d52 AGENT=neutron-dhcp
 package journal
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/journal"
@@ -23,19 +25,19 @@ import (
 // MESSAGE_ID of the entries (systemd.journal-fields(7)).
 const (
 	MessageID = "6f2fc8d1c3f14fd0a34f3c7b6a1e9d52" // a decision
-	OutcomeID = "0d6c1b0f4f6e4a6f9b8f5d0e6a0c7e31" // what came of an allowed launch
+	OutcomeID = "0d6c1b0f4f6e4a6f9b8f5d0e6a0c7e31" // the outcome of an allowed launch
 	LostID    = "dc41e4dbf0974922b32ce48281f51129" // decisions that could not be written
 )
 
-// Of the entries so many may wait for a journald that does not read. An entry has some
+// Bounds of the entries that wait for a journald that does not read. An entry has some
 // hundreds of bytes, at most four thousand.
 const (
 	maxEntries    = 4096
 	maxEntryBytes = 8 << 20
 )
 
-// lateAfter is the age from which on an entry says when it was made: journald gives it
-// the time at which it reads it.
+// lateAfter is the age from which an entry has its own time in MADE_USEC: journald's is the
+// time at which it reads the entry.
 const lateAfter = time.Second
 
 // send writes to the journal. It may block for ever.
@@ -47,7 +49,7 @@ type Journal struct {
 	logger  *slog.Logger
 	callers *throttle
 	entries *backlog.Backlog[entry]
-	// programs bounds journalctl a little later than its own time-out does.
+	// programs bounds journalctl, a little later than readTimeout does.
 	programs *bounded.Calls
 }
 
@@ -59,8 +61,8 @@ type entry struct {
 	made     time.Time
 }
 
-// New returns the journal of this host. Errors in writing to it go to logger:
-// a journal that is away must not stop the service.
+// New returns the journal of this host. Errors in writing go to logger, and do not stop the
+// service.
 func New(logger *slog.Logger) *Journal { return newJournal(journal.Send, logger, time.Now) }
 
 func newJournal(send send, logger *slog.Logger, now func() time.Time) *Journal {
@@ -71,15 +73,14 @@ func newJournal(send send, logger *slog.Logger, now func() time.Time) *Journal {
 	return j
 }
 
-// Record queues the entry about one decision, and does not wait for journald. Each caller
-// has a limit; entries beyond it are counted, not written. Otherwise one caller could have
-// the journal rotate entries about other agents away; journald's own limit does not know
-// callers, and sidecard.service raises it out of reach.
-// Stops, and launches that start something, are always written: each costs its caller a
-// process.
+// Record queues the entry about one decision, and does not wait for journald. Entries beyond
+// a caller's limit are counted, not written: otherwise one caller could make the journal
+// rotate entries about other agents away. journald's own limit does not know callers, and
+// sidecard.service raises it out of reach. Stops, and launches that start something, are
+// always written, because each costs its caller a process.
 //
-// While journald does not read, entries wait in the queue. If the queue is full they are
-// dropped and counted, launches and stops last.
+// While journald does not read, entries wait in a queue. A full queue drops and counts
+// them, launches and stops last.
 func (j *Journal) Record(d service.Decision) {
 	shown := d.Outcome || d.Verdict() == "allowed" && !d.Kept && (d.Method == "Launch" || d.Method == "Stop")
 	if !shown {
@@ -99,8 +100,8 @@ func (j *Journal) Record(d service.Decision) {
 	j.add(message(d), priority, fields(d), shown)
 }
 
-// Flush waits until everything is written, but not longer than limit. What is not
-// written then is lost; the log says how much.
+// Flush waits until everything is written, but not longer than limit. Entries that are not
+// written then are lost; the log has their number.
 func (j *Journal) Flush(limit time.Duration) {
 	if left := j.entries.Flush(limit); left > 0 {
 		j.logger.Error("the journal does not read; entries about decisions are lost", "entries", left)
@@ -144,26 +145,25 @@ func fields(d service.Decision) map[string]string {
 		"PEER_PID":   strconv.Itoa(d.Caller.PID),
 		"PEER_UID":   strconv.FormatUint(uint64(d.Caller.UID), 10),
 	}
-	known(f, "PEER_BUS_NAME", d.Caller.Sender)
-	known(f, "AUTHORISED_BY", d.Authorisation.By)
-	known(f, "POLKIT_ACTION", d.Authorisation.Action)
-	known(f, "POLKIT_VERDICT", d.Authorisation.Verdict)
+	for name, value := range map[string]string{
+		"PEER_BUS_NAME":  d.Caller.Sender,
+		"AUTHORISED_BY":  d.Authorisation.By,
+		"POLKIT_ACTION":  d.Authorisation.Action,
+		"POLKIT_VERDICT": d.Authorisation.Verdict,
+	} {
+		if value != "" {
+			f[name] = value
+		}
+	}
 	if d.Outcome {
 		f["MESSAGE_ID"], f["OUTCOME"] = OutcomeID, outcome(d)
 	} else {
 		f["DECISION"] = d.Verdict()
 	}
 	if d.Err != nil {
-		f["REASON"] = clean(d.Err.Error(), maxLine)
+		f["REASON"] = clean(d.Err.Error())
 	}
 	return f
-}
-
-// known adds a field that does not apply to every entry.
-func known(fields map[string]string, name, value string) {
-	if value != "" {
-		fields[name] = value
-	}
 }
 
 func outcome(d service.Decision) string {
@@ -185,17 +185,17 @@ func message(d service.Decision) string {
 	case d.Profile != "":
 		text += d.Profile + " "
 	}
-	text += fmt.Sprintf("for %s, pid %d, uid %d", orHost(d.Caller.Agent), d.Caller.PID, d.Caller.UID)
+	text += fmt.Sprintf("for %s, pid %d, uid %d", cmp.Or(d.Caller.Agent, "host"), d.Caller.PID, d.Caller.UID)
 	if d.Err != nil {
-		text += ": " + clean(d.Err.Error(), maxLine)
+		text += ": " + clean(d.Err.Error())
 	}
 	return text
 }
 
-// origin is whom a call comes from: an agent, root, or other users of the host, whose
-// entries shall not push out those of the others. A user whom polkit lets in is one of
-// its own, for each method: who may signal shall not hide it behind much looking, nor
-// behind what is refused to others. No agent's name has a space.
+// origin is the caller whose limit counts: an agent, root, or the other users of the host
+// together. A user whom polkit authorises has a limit for each method, so that it cannot
+// hide a signal behind many lists, nor behind calls that are refused to others. The name
+// of an agent has no space.
 func origin(d service.Decision) string {
 	switch c := d.Caller; {
 	case c.Agent != "":
@@ -208,9 +208,47 @@ func origin(d service.Decision) string {
 	return "other users"
 }
 
-func orHost(agent string) string {
-	if agent == "" {
-		return "host"
+const (
+	// throttleBurst entries about one origin are written in throttleInterval.
+	throttleBurst    = 100
+	throttleInterval = 10 * time.Second
+)
+
+// throttle counts entries by origin. Agents and users whom polkit authorises bound the
+// number of origins.
+type throttle struct {
+	now     func() time.Time
+	mu      sync.Mutex
+	origins map[string]*window
+}
+
+type window struct {
+	began      time.Time
+	shown      int
+	suppressed int
+}
+
+func newThrottle(now func() time.Time) *throttle {
+	return &throttle{now: now, origins: map[string]*window{}}
+}
+
+// pass reports whether an entry may be written, and how many were not in the interval that
+// has just ended.
+func (t *throttle) pass(origin string) (pass bool, suppressed int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	w := t.origins[origin]
+	if w == nil || t.now().Sub(w.began) >= throttleInterval {
+		if w != nil {
+			suppressed = w.suppressed
+		}
+		w = &window{began: t.now()}
+		t.origins[origin] = w
 	}
-	return agent
+	if w.shown >= throttleBurst {
+		w.suppressed++
+		return false, suppressed
+	}
+	w.shown++
+	return true, suppressed
 }

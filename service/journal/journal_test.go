@@ -180,9 +180,9 @@ func TestPolicyRefusalsOfUsersDoNotHideThoseOfRoot(t *testing.T) {
 	}
 }
 
-// TestHardeningJournalThatDoesNotRead shows that nobody waits for a journal that does
-// not read, that launches and stops are lost last, and that afterwards the journal
-// says how many are lost, and of the others when they were made.
+// TestHardeningJournalThatDoesNotRead shows that callers do not wait for a journal that does
+// not read, that launches and stops are lost last, and that the journal afterwards has the
+// number of lost entries, and the times of the others.
 func TestHardeningJournalThatDoesNotRead(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})

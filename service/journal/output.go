@@ -20,16 +20,16 @@ import (
 
 const (
 	outputLines = 20
-	// syncTimeout is how long journald may take to write what it has, and readTimeout
-	// how long its files may take to be read. Each has its own time: a journald that
-	// does not answer has written most of it before.
+	// syncTimeout bounds journald's writing of what it has, and readTimeout the reading of
+	// its files. They are apart because a journald that does not answer has written most
+	// of it before.
 	syncTimeout = 2 * time.Second
 	readTimeout = 5 * time.Second
-	maxHanging  = 16        // journalctls that not even SIGKILL ends, on a disk that hangs
+	maxHanging  = 16        // journalctl processes that SIGKILL does not end, on a disk that hangs
 	maxOutput   = 256 << 10 // bytes read from journalctl
 	maxLine     = 1024      // bytes
 
-	denialLines = 500     // of the kernel, looked through for denials
+	denialLines = 500     // lines of the kernel that are searched for denials
 	maxAudit    = 1 << 20 // bytes read from the end of auditd's log
 	auditLog    = "/var/log/audit/audit.log"
 )
@@ -38,17 +38,17 @@ var invocationID = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
 // Output returns the last lines that the processes of a unit's invocation wrote to stdout
 // and stderr, oldest first, without control characters. If the payload wrote nothing there,
-// they are those that it logged with syslog(3): a program that has said why it ends does not
-// say it twice. It is what the caller of a failed launch gets to see, so what podman and
-// systemd log about the unit is left out. nil if the journal cannot be read in time.
+// it returns the lines that the payload logged with syslog(3). The caller of a failed
+// launch gets them, so the lines of podman and systemd about the unit are left out. nil if
+// the journal cannot be read in time.
 //
-// It runs journalctl(1): the journal's files have no reader in pure Go, and a
-// daemon linked against libsystemd would not be static.
+// It runs journalctl(1): the journal's files have no reader in pure Go, and a daemon linked
+// against libsystemd would not be static.
 func (j *Journal) Output(ctx context.Context, invocation string) []string {
 	if !invocationID.MatchString(invocation) {
 		return nil
 	}
-	// What a process wrote just before it ended may still be on its way.
+	// journald may not have written a process's last lines yet.
 	if _, err := j.journalctl(ctx, syncTimeout, "--sync"); err != nil {
 		j.logger.Warn("cannot sync the journal", "error", err)
 	}
@@ -65,22 +65,22 @@ func (j *Journal) Output(ctx context.Context, invocation string) []string {
 	return lines[max(0, len(lines)-outputLines):]
 }
 
-// launcherPrefix begins the lines of sidecar-launch itself.
+// launcherPrefix begins sidecar-launch's own lines.
 const launcherPrefix = "sidecar-launch: "
 
-// linesOf returns the last lines of an invocation that came to journald in one way
-// (_TRANSPORT=, systemd.journal-fields(7)).
+// linesOf returns an invocation's last lines of one transport (_TRANSPORT=,
+// systemd.journal-fields(7)).
 func (j *Journal) linesOf(ctx context.Context, invocation, transport string) ([]string, error) {
 	text, err := j.journalctl(ctx, readTimeout, "--quiet", "--no-pager", "--all", "--output=cat",
 		"--lines="+strconv.Itoa(outputLines), "_TRANSPORT="+transport, "_SYSTEMD_INVOCATION_ID="+invocation)
 	return split(string(text[max(0, len(text)-maxOutput):])), err
 }
 
-// denial is in every line with which AppArmor or SELinux tell that they denied something.
+// denial matches the lines about a denial of AppArmor or SELinux.
 var denial = regexp.MustCompile(`apparmor="DENIED"|avc: +denied`)
 
-// Denials returns the kernel's lines about what its security modules have denied since
-// then, oldest first: from the journal, or, where auditd(8) takes them all, from its log.
+// Denials returns the kernel's lines about denials of its security modules since then,
+// oldest first: from the journal, and from the log of auditd(8), which may take them all.
 // nil if they cannot be read in time.
 func (j *Journal) Denials(ctx context.Context, since time.Time) []string {
 	text, err := j.journalctl(ctx, readTimeout, "--quiet", "--no-pager", "--all", "--output=cat",
@@ -95,14 +95,14 @@ func (j *Journal) Denials(ctx context.Context, since time.Time) []string {
 	var lines []string
 	for line := range strings.Lines(string(text[max(0, len(text)-maxOutput):])) {
 		if denial.MatchString(line) {
-			lines = append(lines, clean(line, maxLine))
+			lines = append(lines, clean(line))
 		}
 	}
 	return append(lines, auditLines(string(audit), since)...)
 }
 
-// auditLines returns the denials since then in a log of auditd, whose first line may be a
-// part of one.
+// auditLines returns the denials since then in a log of auditd, whose first line may be
+// incomplete.
 func auditLines(text string, since time.Time) []string {
 	var lines []string
 	for line := range strings.Lines(text) {
@@ -112,13 +112,13 @@ func auditLines(text string, since time.Time) []string {
 		}
 		line, _, _ = strings.Cut(line, "\x1d") // what auditd adds (log_format = ENRICHED)
 		if seconds, err := strconv.ParseInt(stamp[1], 10, 64); err == nil && seconds >= since.Unix() {
-			lines = append(lines, clean(line, maxLine))
+			lines = append(lines, clean(line))
 		}
 	}
 	return lines
 }
 
-// auditStamp has the seconds of a line in auditd's log.
+// auditStamp matches the seconds of a line in auditd's log.
 var auditStamp = regexp.MustCompile(`^type=\S+ msg=audit\(([0-9]{1,12})\.`)
 
 // tail returns the last bytes of a file.
@@ -136,7 +136,7 @@ func tail(path string, limit int64) ([]byte, error) {
 	return io.ReadAll(io.NewSectionReader(file, start, limit))
 }
 
-// journalctl runs it for as long as limit.
+// journalctl runs journalctl(1), at most for limit.
 func (j *Journal) journalctl(ctx context.Context, limit time.Duration, args ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -146,16 +146,16 @@ func (j *Journal) journalctl(ctx context.Context, limit time.Duration, args ...s
 func split(text string) []string {
 	var lines []string
 	for line := range strings.Lines(text) {
-		if line = clean(strings.TrimRight(line, "\n"), maxLine); line != "" {
+		if line = clean(strings.TrimRight(line, "\n")); line != "" {
 			lines = append(lines, line)
 		}
 	}
 	return lines[max(0, len(lines)-outputLines):]
 }
 
-// clean makes text from a process fit to be shown: no control characters, which
-// could play with a terminal, valid UTF-8, not too long.
-func clean(s string, limit int) string {
+// clean makes text of a process safe for a terminal: valid UTF-8 without control
+// characters, cut at maxLine.
+func clean(s string) string {
 	s = strings.Map(func(r rune) rune {
 		switch {
 		case r == '\t' || r == '\n':
@@ -165,8 +165,8 @@ func clean(s string, limit int) string {
 		}
 		return r
 	}, strings.ToValidUTF8(s, "\uFFFD"))
-	if len(s) > limit {
-		s = strings.ToValidUTF8(s[:limit], "") + "…"
+	if len(s) > maxLine {
+		s = strings.ToValidUTF8(s[:maxLine], "") + "…"
 	}
 	return s
 }

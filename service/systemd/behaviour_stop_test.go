@@ -31,8 +31,8 @@ func stopExit3(t *testing.T, u units, name string) {
 	wantGone(t, u, name)
 }
 
-func stopDeaf(t *testing.T, u units, name string) {
-	start(t, u, name, kindDeaf)
+func stopIgnoring(t *testing.T, u units, name string) {
+	start(t, u, name, kindIgnoring)
 	begun := time.Now()
 	stopped, err := u.Stop(testContext(t), name, 200*time.Millisecond)
 	if err != nil {

@@ -31,13 +31,13 @@ var (
 // Kinds of services that the behaviours need. They are the Description of the
 // unit, by which the fake knows what to play.
 const (
-	kindReady = "ready" // says READY and STATUS=hello
-	kindExit7 = "exit7" // exits with 7 before it is ready
-	kindNever = "never" // is not ready in time
-	kindSlow  = "slow"  // is ready after half a second
-	kindExit3 = "exit3" // is ready, exits with 3 on SIGTERM
-	kindDeaf  = "deaf"  // is ready, ignores SIGTERM
-	kindDies  = "dies"  // is ready, exits with 5 after a while
+	kindReady    = "ready"    // says READY and STATUS=hello
+	kindExit7    = "exit7"    // exits with 7 before it is ready
+	kindNever    = "never"    // is not ready in time
+	kindSlow     = "slow"     // is ready after half a second
+	kindExit3    = "exit3"    // is ready, exits with 3 on SIGTERM
+	kindIgnoring = "ignoring" // is ready, ignores SIGTERM
+	kindDies     = "dies"     // is ready, exits with 5 after a while
 )
 
 // behaviours holds for the real systemd and for the fake.
@@ -51,7 +51,7 @@ func behaviours() map[string]func(t *testing.T, u units, name string) {
 		"of many starts of one name one wins":         startTogether,
 		"stop answers how the process ended":          stopRunning,
 		"stop answers a failing exit and forgets it":  stopExit3,
-		"stop kills what does not end":                stopDeaf,
+		"stop kills what does not end":                stopIgnoring,
 		"stop of a failed unit answers and forgets":   stopFailed,
 		"stop cancels a start":                        stopStarting,
 		"stop finds a start that nobody waits for":    stopUnanswered,

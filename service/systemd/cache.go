@@ -1,35 +1,31 @@
 package systemd
 
 import (
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/godbus/dbus/v5"
 )
 
-// maxAge is how long what was read may be answered without reading it again, even
-// if nothing says that it changed.
+// maxAge is how long an entry is used if no change of its unit is signalled.
 const maxAge = time.Minute
 
-// cache keeps what was last read of units, for List, which asks systemd for the
-// states of all units in one call and takes the details from here.
+// cache keeps the units that were read, for List, which gets the states of all units in one
+// call and takes the details from here.
 //
-// Why an answer from here is right: systemd sends PropertiesChanged for every
-// change of a unit, the bus keeps the order of what one sender sends, and signals
-// are handled in the goroutine that reads, before any reply that follows them. So
-// an entry is as new as the listing it is used with, but for changes that systemd
-// made and has not announced when it answered the listing: it collects them until
-// the end of the current turn of its event loop. A change of state in that turn
-// shows in the listing itself, and then the entry is not used. What remains is a
-// detail without a change of state (a status text), that is a few milliseconds
-// old. Changes made through this connection are noted by touch before their caller
-// returns.
+// An entry is as new as the listing it is used with: systemd sends PropertiesChanged for
+// every change of a unit, the bus keeps the order of one sender's messages, and the
+// connection's reader handles signals before any reply behind them. The exception are
+// changes that systemd made and had not signalled when it answered the listing, because it
+// collects them until the end of the current turn of its event loop. A change of state in
+// that turn shows in the listing, and then the entry is not used. So only a detail without
+// a change of state (a status text) can be old, by a few milliseconds. Changes made through
+// this connection are noted by touch before their caller returns.
 //
 // A read that a change overtakes is not kept: begin counts, store compares.
 type cache struct {
 	mu      sync.Mutex
-	live    bool // changes are being announced to us
+	live    bool // systemd signals changes to this connection
 	entries map[dbus.ObjectPath]*entry
 }
 
@@ -40,14 +36,14 @@ type entry struct {
 	read    time.Time
 }
 
-// reading is a read under way.
+// reading is a read of a unit that is under way.
 type reading struct {
 	path    dbus.ObjectPath
-	entry   *entry // nil if it is not to be kept
+	entry   *entry // nil if the read is not kept
 	changes uint64
 }
 
-// reset forgets everything. Nothing is kept until it is live.
+// reset forgets everything. Only a live cache keeps reads.
 func (c *cache) reset(live bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -55,14 +51,14 @@ func (c *cache) reset(live bool) {
 	c.entries = map[dbus.ObjectPath]*entry{}
 }
 
-// clear forgets everything, and goes on as before.
+// clear forgets everything, and keeps reads if it did before.
 func (c *cache) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.entries = map[dbus.ObjectPath]*entry{}
 }
 
-// begin must come before a unit is read that is to be stored.
+// begin must be called before a unit is read for store.
 func (c *cache) begin(path dbus.ObjectPath) reading {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -77,7 +73,7 @@ func (c *cache) begin(path dbus.ObjectPath) reading {
 	return reading{path: path, entry: e, changes: e.changes}
 }
 
-// store keeps what was read, unless it has changed or was forgotten meanwhile.
+// store keeps the unit that was read, unless it has changed or was forgotten meanwhile.
 func (c *cache) store(r reading, u Unit, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -89,8 +85,7 @@ func (c *cache) store(r reading, u Unit, now time.Time) {
 		return
 	}
 	if r.entry.changes == r.changes {
-		u.Environment = slices.Clone(u.Environment) // the reader's is its own
-		r.entry.unit, r.entry.valid, r.entry.read = u, true, now
+		r.entry.unit, r.entry.valid, r.entry.read = u.clone(), true, now
 	}
 }
 
@@ -104,14 +99,14 @@ func (c *cache) touch(path dbus.ObjectPath) {
 	}
 }
 
-// remove says that a unit is no more.
+// remove says that systemd has removed a unit.
 func (c *cache) remove(path dbus.ObjectPath) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.entries, path)
 }
 
-// lookup returns the details of a unit if they are known and fit the listing.
+// lookup returns a unit if its entry is valid and has the states of the listing.
 func (c *cache) lookup(row row) (Unit, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -119,14 +114,13 @@ func (c *cache) lookup(row row) (Unit, bool) {
 	if e == nil || !e.valid {
 		return Unit{}, false
 	}
-	u := e.unit
-	u.Environment = slices.Clone(u.Environment)
+	u := e.unit.clone()
 	fits := u.Name == row.name && u.LoadState == row.load && u.ActiveState == row.active &&
 		u.SubState == row.sub && u.JobID == row.job
 	return u, fits
 }
 
-// expire forgets what is too old.
+// expire removes entries older than maxAge.
 func (c *cache) expire(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
+	"strings"
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"tripleo.io/sidecar/internal/bus"
 )
 
 // Pauses between attempts at a call that may be repeated.
@@ -16,8 +18,8 @@ const (
 	maxRetry = 500 * time.Millisecond
 )
 
-// call makes one method call to systemd and returns the body of its reply. It
-// waits for a free slot, for the bus and for the reply, all within CallTimeout.
+// call makes one method call to systemd and returns the body of the reply. It waits for a
+// free slot, for the bus and for the reply, all within CallTimeout.
 func (c *Conn) call(ctx context.Context, path dbus.ObjectPath, method string, args ...any) ([]any, error) {
 	limited, cancel := context.WithTimeout(ctx, c.config.CallTimeout)
 	defer cancel()
@@ -37,16 +39,15 @@ func (c *Conn) call(ctx context.Context, path dbus.ObjectPath, method string, ar
 	return nil, notSent(ctx, method, "the bus is away")
 }
 
-// send sends a call and waits for its reply, or for limited, the caller's ctx with
-// our own time limit. It holds a slot, and gives it back only with the reply, even
-// if nobody waits for that any more: the bus counts a call until it is answered,
-// and refuses all calls of a connection that has too many (128 on the system bus,
-// max_replies_per_connection of dbus-daemon(1)).
+// send sends a call and waits for the reply or for limited, which is ctx with CallTimeout.
+// It frees the call's slot only when the reply comes, even after its caller has gone: the
+// bus counts a call until it is answered, and refuses all calls of a connection with more
+// than 128 of them (max_replies_per_connection of dbus-daemon(1)).
 func (c *Conn) send(ctx, limited context.Context, l *link, path dbus.ObjectPath, method string, args []any) ([]any, error) {
 	answered := make(chan *dbus.Call, 1)
 	sent := false
 	defer func() {
-		if !sent { // a panic of godbus, about args
+		if !sent { // godbus panicked because of args
 			<-c.slots
 		}
 	}()
@@ -75,20 +76,21 @@ func notSent(ctx context.Context, method, why string) error {
 	return fmt.Errorf("%s: %w: %s", method, errNotSent, why)
 }
 
-// retry makes a call that may be made twice, until it is answered or CallTimeout
-// has passed: the bus may restart meanwhile, or systemd execute itself anew.
+// retry repeats a call, which must be safe to repeat, until it is answered or CallTimeout
+// has passed: meanwhile the bus may restart, or systemd re-execute itself.
 func (c *Conn) retry(ctx context.Context, path dbus.ObjectPath, method string, args ...any) ([]any, error) {
 	limited, cancel := context.WithTimeout(ctx, c.config.CallTimeout)
 	defer cancel()
-	for wait := minRetry; ; wait = min(2*wait, maxRetry) {
-		body, err := c.call(limited, path, method, args...)
-		if !errors.Is(err, ErrDisconnected) || pause(limited, wait) != nil {
-			return body, c.outOfTime(ctx, limited, method, err)
-		}
-	}
+	var body []any
+	var err error
+	bus.Retry(limited, minRetry, maxRetry, func() bool {
+		body, err = c.call(limited, path, method, args...)
+		return errors.Is(err, ErrDisconnected)
+	})
+	return body, c.outOfTime(ctx, limited, method, err)
 }
 
-// outOfTime tells the caller's deadline from ours.
+// outOfTime replaces the error of a call that our own time limit ended, and not ctx.
 func (c *Conn) outOfTime(ctx, limited context.Context, method string, err error) error {
 	if err == nil || limited.Err() == nil || ctx.Err() != nil || errors.Is(err, ErrDisconnected) {
 		return err
@@ -96,12 +98,12 @@ func (c *Conn) outOfTime(ctx, limited context.Context, method string, err error)
 	return fmt.Errorf("%s: %w within %s", method, ErrDisconnected, c.config.CallTimeout)
 }
 
-// Version is the number of systemd's version, 257 for "257.9-1". It is asked for
-// once for each connection, and again when systemd has executed itself anew.
+// Version is the number of systemd's version, 257 for "257.9-1". It is read once for each
+// connection, and again when systemd has re-executed itself.
 func (c *Conn) Version(ctx context.Context) (int, error) {
 	if l, err := c.current(ctx); err == nil {
-		if version := l.knownVersion(); version != 0 {
-			return version, nil
+		if version := l.version.Load(); version != 0 {
+			return int(version), nil
 		}
 	}
 	body, err := c.retry(ctx, managerPath, "org.freedesktop.DBus.Properties.Get",
@@ -115,36 +117,15 @@ func (c *Conn) Version(ctx context.Context) (int, error) {
 	}
 	version, err := parseVersion(text)
 	if l, linkErr := c.current(ctx); err == nil && linkErr == nil {
-		l.setVersion(version)
+		l.version.Store(int64(version))
 	}
 	return version, err
 }
 
 // parseVersion reads "252.39-1~deb12u2", "v258-rc1" and the like.
-func parseVersion(text string) (int, error) {
-	digits := text
-	if digits != "" && digits[0] == 'v' {
-		digits = digits[1:]
-	}
-	end := 0
-	for end < len(digits) && isDigit(digits[end]) {
-		end++
-	}
-	version, err := strconv.Atoi(digits[:end])
-	if err != nil {
-		return 0, fmt.Errorf("systemd calls its version %q", text)
+func parseVersion(text string) (version int, err error) {
+	if _, err := fmt.Sscanf(strings.TrimPrefix(text, "v"), "%d", &version); err != nil {
+		return 0, fmt.Errorf("systemd's version is not a number: %q", text)
 	}
 	return version, nil
-}
-
-func (l *link) knownVersion() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.version
-}
-
-func (l *link) setVersion(version int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.version = version
 }

@@ -2,15 +2,16 @@ package systemd
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 )
 
-// maxPending is how many changed units a subscriber is told by name.
+// maxPending bounds the names that wait for a subscriber.
 const maxPending = 10000
 
-// Changes tells which units may have changed. It never holds up the connection:
-// what is not fetched is merged.
+// Changes tells which units may have changed. Changes that are not taken are merged, so that
+// a slow subscriber does not delay the connection.
 type Changes struct {
 	source *changes
 	wake   chan struct{}
@@ -39,19 +40,14 @@ func (c *Changes) Pending() bool {
 	return c.all || len(c.pending) > 0
 }
 
-// Take returns the sorted names of the units that may have changed since the last
-// call, of any kind and owner; there may be none. If all is true, some changes are
-// not known (the bus or systemd restarted, or there were too many): look at every
-// unit.
+// Take returns the sorted names of the units, of any kind and owner, that may have changed
+// since the last call. If all is true, any unit may have changed: the bus or systemd
+// restarted, or the names were too many.
 func (c *Changes) Take() (names []string, all bool) {
 	c.source.mu.Lock()
 	defer c.source.mu.Unlock()
-	for name := range c.pending {
-		names = append(names, name)
-	}
-	all = c.all
+	names, all = slices.Sorted(maps.Keys(c.pending)), c.all
 	c.pending, c.all = map[string]struct{}{}, false
-	slices.Sort(names)
 	return names, all
 }
 
@@ -62,7 +58,7 @@ func (c *Changes) Close() {
 	delete(c.source.subscribers, c)
 }
 
-// changes hands changes to subscribers. The zero value is ready.
+// changes passes changes on to subscribers. The zero value is ready.
 type changes struct {
 	mu          sync.Mutex
 	subscribers map[*Changes]struct{}
@@ -79,7 +75,7 @@ func (c *changes) subscribe() *Changes {
 	return s
 }
 
-// add announces one unit, or with an empty name all of them.
+// add announces a change of one unit, or with an empty name of any unit.
 func (c *changes) add(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -90,9 +86,6 @@ func (c *changes) add(name string) {
 		} else if !s.all {
 			s.pending[name] = struct{}{}
 		}
-		select {
-		case s.wake <- struct{}{}:
-		default:
-		}
+		wake(s.wake)
 	}
 }

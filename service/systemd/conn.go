@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -9,17 +10,19 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"tripleo.io/sidecar/internal/bus"
 )
 
-// Config is how to reach systemd. The zero value is good.
+// Config says how to reach systemd. The zero value is good.
 type Config struct {
 	// Address is the D-Bus address, unix:path=PATH; "" is the system bus.
 	Address string
-	// CallTimeout bounds every single call, with its waiting for a free slot or
-	// for the bus to come back. Default 10 s.
+	// CallTimeout bounds every single call, with the wait for a free slot and for the
+	// bus. Default 10 s.
 	CallTimeout time.Duration
-	// JobTimeout bounds the wait for a job, for units that have no time-outs of
-	// their own and callers without a deadline. Default 5 min.
+	// JobTimeout bounds the wait for a job of a unit without time-outs, for a caller
+	// without a deadline. Default 5 min.
 	JobTimeout time.Duration
 	// MaxInFlight is how many calls may be unanswered at once. Default 16.
 	MaxInFlight int
@@ -28,48 +31,37 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	if c.CallTimeout <= 0 {
-		c.CallTimeout = 10 * time.Second
-	}
-	if c.JobTimeout <= 0 {
-		c.JobTimeout = 5 * time.Minute
-	}
-	if c.MaxInFlight <= 0 {
-		c.MaxInFlight = 16
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
+	c.CallTimeout = cmp.Or(max(c.CallTimeout, 0), 10*time.Second)
+	c.JobTimeout = cmp.Or(max(c.JobTimeout, 0), 5*time.Minute)
+	c.MaxInFlight = cmp.Or(max(c.MaxInFlight, 0), 16)
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	return c
 }
 
-// Pauses between attempts to reach the bus again.
-const (
-	minPause = 50 * time.Millisecond
-	maxPause = 5 * time.Second
-)
+// subscribePause is the pause before systemd is asked for its signals again.
+const subscribePause = 50 * time.Millisecond
 
-// Conn talks to systemd. It lives until Close, whatever becomes of its callers and
-// of the bus. Its methods may be called at the same time.
+// Conn talks to systemd. It lives until Close, through restarts of systemd and of the bus.
+// Its methods may be called concurrently.
 type Conn struct {
-	config  Config
-	slots   chan struct{} // one element for each call in flight
-	cache   cache
-	watches watches
-	changes changes
-	comings atomic.Uint64 // how often systemd, or the bus, came anew
+	config   Config
+	slots    chan struct{} // one element for each call in flight
+	cache    cache
+	watches  watches
+	changes  changes
+	restarts atomic.Uint64 // of systemd and of the bus
 
+	life   context.Context // ends with Close
 	cancel context.CancelFunc
-	done   chan struct{} // closed when the keeper has ended
+	done   chan struct{} // closed when keep has returned
 
 	mu    sync.Mutex
-	link  *link         // nil while there is none
-	ready chan struct{} // closed when there is a link or never will be
-	ended bool
+	link  *link         // nil while there is no connection
+	ready chan struct{} // closed when link is set
 }
 
-// Dial connects to the bus and to systemd on it. ctx and CallTimeout bound the
-// dialling only.
+// Dial connects to the bus and to systemd on it. ctx and CallTimeout bound the dialling
+// only.
 func Dial(ctx context.Context, config Config) (*Conn, error) {
 	c := &Conn{
 		config: config.withDefaults(),
@@ -81,10 +73,9 @@ func Dial(ctx context.Context, config Config) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to systemd: %w", err)
 	}
-	life, cancel := context.WithCancel(context.Background())
-	c.cancel = cancel
+	c.life, c.cancel = context.WithCancel(context.Background())
 	c.setLink(l)
-	go c.keep(life, l)
+	go c.keep(l)
 	return c, nil
 }
 
@@ -98,53 +89,47 @@ func (c *Conn) Close() error {
 // Changes subscribes to changes of units. The caller must close it.
 func (c *Conn) Changes() *Changes { return c.changes.subscribe() }
 
-// keep holds a link for as long as the Conn lives.
-func (c *Conn) keep(life context.Context, l *link) {
+// keep holds a link, l at first, until the Conn is closed.
+func (c *Conn) keep(l *link) {
 	defer close(c.done)
-	for l != nil {
-		c.attend(life, l)
+	bus.Keep(c.life, func() (err error) {
+		if l == nil {
+			if l, err = c.dial(c.life); err != nil {
+				return err
+			}
+			c.config.Logger.Info("connected to the bus again")
+			c.setLink(l)
+		}
+		c.attend(l)
 		c.dropLink()
-		l = c.redial(life)
-	}
-	c.end()
+		l = nil
+		return nil
+	}, func(err error, pause time.Duration) {
+		c.config.Logger.Warn("cannot connect to the bus", "error", err, "again_in", pause)
+	})
 }
 
-// attend stays with a link to its end, and subscribes again whenever systemd has
-// come back.
-func (c *Conn) attend(life context.Context, l *link) {
+// attend returns when the link has ended. It subscribes again whenever systemd has come
+// back.
+func (c *Conn) attend(l *link) {
 	defer l.bus.Close()
 	for {
 		select {
-		case <-life.Done():
+		case <-c.life.Done():
 			return
 		case <-l.bus.Context().Done():
 			c.config.Logger.Warn("connection to the bus is lost")
 			return
 		case <-l.newOwner:
 		}
-		if err := c.subscribe(life, l); err != nil {
+		if err := l.subscribe(c.life); err != nil {
 			c.config.Logger.Warn("systemd is back but does not answer", "error", err)
-			_ = pause(life, minPause)
-			l.wantSubscription()
+			_ = bus.Pause(c.life, subscribePause)
+			wake(l.newOwner)
 			continue
 		}
-		c.lookAgain() // who looked before the answer has not been told what came between
+		c.resync() // changes before the answer were not signalled
 	}
-}
-
-// redial returns a new link, or nil when the Conn is closed.
-func (c *Conn) redial(life context.Context) *link {
-	for wait := minPause; life.Err() == nil; wait = min(2*wait, maxPause) {
-		l, err := c.dial(life)
-		if err == nil {
-			c.config.Logger.Info("connected to the bus again")
-			c.setLink(l)
-			return l
-		}
-		c.config.Logger.Warn("cannot connect to the bus", "error", err, "again_in", wait)
-		_ = pause(life, wait)
-	}
-	return nil
 }
 
 func (c *Conn) setLink(l *link) {
@@ -160,49 +145,41 @@ func (c *Conn) dropLink() {
 	c.link = nil
 	c.ready = make(chan struct{})
 	c.mu.Unlock()
-	c.anew()
+	c.restarted()
 }
 
-// end makes all callers fail, those that wait for a link too.
-func (c *Conn) end() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ended = true
-	close(c.ready)
-}
-
-// current returns the link, waiting for it if need be.
+// current returns the link, and waits until there is a link.
 func (c *Conn) current(ctx context.Context) (*link, error) {
 	for {
 		c.mu.Lock()
-		l, ready, ended := c.link, c.ready, c.ended
+		l, ready := c.link, c.ready
 		c.mu.Unlock()
 		switch {
-		case ended:
+		case c.life.Err() != nil:
 			return nil, ErrClosed
 		case l != nil:
 			return l, nil
 		}
 		select {
 		case <-ready:
+		case <-c.life.Done():
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
 }
 
-// lookAgain says that any unit may have changed without our being told.
-func (c *Conn) lookAgain() {
-	c.watches.pokeAll()
+// resync says that any unit may have changed without a signal.
+func (c *Conn) resync() {
+	c.watches.wakeAll()
 	c.changes.add("")
 }
 
-// anew says that there is another systemd or another bus, which tells us nothing
-// yet.
-func (c *Conn) anew() {
-	c.comings.Add(1)
+// restarted says that systemd or the bus has been replaced, and sends no signals yet.
+func (c *Conn) restarted() {
+	c.restarts.Add(1)
 	c.cache.reset(false)
-	c.lookAgain()
+	c.resync()
 }
 
 // changed says that a unit may have changed.
@@ -213,14 +190,10 @@ func (c *Conn) changed(path dbus.ObjectPath) {
 	}
 }
 
-// pause waits for d, or for ctx and then returns its error.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
+// wake puts an element into a channel of capacity 1, unless it is full.
+func wake(ch chan struct{}) {
 	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	case ch <- struct{}{}:
+	default:
 	}
 }

@@ -210,11 +210,11 @@ func TestOddSignalsDoNoHarm(t *testing.T) {
 			bus.Signal(sender, busPath, "org.freedesktop.DBus", "NameOwnerChanged", body...)
 		}
 	}
-	before := c.comings.Load()
+	before := c.restarts.Load()
 	if _, err := c.Get(testContext(t), unit); err != nil {
 		t.Error(err)
 	}
-	if c.comings.Load() != before || before != 0 {
+	if c.restarts.Load() != before || before != 0 {
 		t.Error("the connection was lost")
 	}
 }

@@ -6,19 +6,20 @@ import (
 	"fmt"
 
 	"github.com/godbus/dbus/v5"
+
+	"tripleo.io/sidecar/internal/bus"
 )
 
 var (
-	// ErrNoSuchUnit says that systemd has no such unit, or only an inactive one
-	// without a job, which it forgets on its own.
+	// ErrNoSuchUnit says that systemd does not know the unit, or will forget it, because
+	// it is inactive and has no job.
 	ErrNoSuchUnit = errors.New("no such unit")
-	// ErrUnitExists says that a unit of this name is there already: running,
-	// failed, or from a unit file.
+	// ErrUnitExists says that a unit of this name exists: running, failed, or from a unit
+	// file.
 	ErrUnitExists = errors.New("unit exists already")
-	// ErrDisconnected says that no answer came: the bus went away, or the
-	// deadline passed. The outcome of the call is unknown; read the unit.
-	// systemd answers in order, so what [Conn.Get] says then includes the call,
-	// if it ever arrived.
+	// ErrDisconnected says that no answer came: the bus ended, or the deadline passed.
+	// The outcome of the call is unknown; read the unit. systemd answers in order, so
+	// [Conn.Get] then shows the outcome of the call, if the call arrived.
 	ErrDisconnected = errors.New("no answer from systemd")
 	// ErrClosed is the error of all calls after Close.
 	ErrClosed = errors.New("connection to systemd is closed")
@@ -26,23 +27,23 @@ var (
 
 // Kinds of ErrDisconnected that differ in what may be tried again.
 var (
-	// errNotSent: systemd has never seen the call.
+	// errNotSent: systemd has never got the call.
 	errNotSent = fmt.Errorf("not sent: %w", ErrDisconnected)
-	// errNoReply: the bus says that systemd left without answering. It may have
-	// done what was asked.
+	// errNoReply: systemd left the bus without answering. It may have carried the call
+	// out.
 	errNoReply = fmt.Errorf("no reply: %w", ErrDisconnected)
-	// errLost: systemd took the call but forgot the unit before it ran.
+	// errLost: systemd accepted the call and lost the unit before it ran.
 	errLost = fmt.Errorf("unit was lost: %w", ErrDisconnected)
 )
 
-// JobError says that a job ended otherwise than by being done. The unit that
-// comes with it tells why: its Result, ExecMainCode and ExecMainStatus.
+// JobError says that a job ended with another result than "done". Result, ExecMainCode and
+// ExecMainStatus of the unit that comes with it tell why.
 type JobError struct {
 	Unit string
-	// Result is JobRemoved's, as in org.freedesktop.systemd1(5): "failed",
-	// "canceled", "timeout", "dependency", "skipped" and others. A start that
-	// took longer than the unit's TimeoutStartUSec is "failed" here and
-	// "timeout" in the unit's Result; "timeout" here is the job's own.
+	// Result is JobRemoved's, as in org.freedesktop.systemd1(5): "failed", "canceled",
+	// "timeout", "dependency", "skipped" and others. "timeout" is the job's own: a start
+	// that exceeds the unit's TimeoutStartUSec is "failed" here and "timeout" in the
+	// unit's Result.
 	Result string
 }
 
@@ -51,27 +52,25 @@ func (e *JobError) Error() string {
 	return fmt.Sprintf("job of unit %s: %s", e.Unit, e.Result)
 }
 
-// busErrors are the D-Bus errors that callers branch on. ServiceUnknown and
-// NameHasNoOwner come from the bus itself while systemd executes itself anew.
-// See bus-common-errors.h of systemd and dbus-protocol.h.
+// busErrors are the D-Bus errors that callers branch on (systemd's bus-common-errors.h,
+// dbus-protocol.h). ServiceUnknown and NameHasNoOwner come from the bus while systemd
+// re-executes itself.
 func busErrors(name string) error {
 	switch name {
 	case "org.freedesktop.systemd1.UnitExists":
 		return ErrUnitExists
 	case "org.freedesktop.systemd1.NoSuchUnit":
 		return ErrNoSuchUnit
-	case "org.freedesktop.DBus.Error.ServiceUnknown",
-		"org.freedesktop.DBus.Error.NameHasNoOwner":
+	case bus.ErrorPrefix + "ServiceUnknown", bus.ErrorPrefix + "NameHasNoOwner":
 		return errNotSent
-	case "org.freedesktop.DBus.Error.NoReply",
-		"org.freedesktop.DBus.Error.Disconnected":
+	case bus.ErrorPrefix + "NoReply", bus.ErrorPrefix + "Disconnected":
 		return errNoReply
 	}
 	return nil
 }
 
-// translate gives the error of a call in this package's terms. ctx is the
-// caller's, without the time limit of the single call.
+// translate turns the error of a call into one of this package's. ctx is the caller's,
+// without CallTimeout.
 func translate(ctx context.Context, method string, err error) error {
 	var answer dbus.Error
 	switch {
@@ -92,8 +91,8 @@ func translate(ctx context.Context, method string, err error) error {
 	return fmt.Errorf("%s: %w (%s)", method, ErrDisconnected, err.Error())
 }
 
-// isEncoding reports whether godbus refused to build the message, for example for
-// a text with a NUL. Nothing was written then.
+// isEncoding reports whether godbus refused to encode the message, because of a NUL for
+// example. Nothing was written then.
 func isEncoding(err error) bool {
 	var format dbus.FormatError
 	var message dbus.InvalidMessageError

@@ -12,20 +12,20 @@ import (
 	"time"
 )
 
-// Fake is a systemd in memory, with the methods of [Conn] and their behaviour; one
-// table of tests holds both to it. The zero value has no units. The functions may
-// be nil, are called without a lock and may block; set them before the first call.
+// Fake is a systemd in memory, with the methods of [Conn]; one table of tests holds both to
+// the same behaviour. The zero value has no units. The functions may be nil, are called
+// without a lock and may block; set them before the first call.
 type Fake struct {
-	// OnStart says what becomes of a start. It runs while the unit is starting.
+	// OnStart returns the outcome of a start. It runs while the unit is starting.
 	OnStart func(name string, properties []Property) Outcome
-	// OnStop says what becomes of a stop. It runs while the unit is stopping.
+	// OnStop returns the outcome of a stop. It runs while the unit is stopping.
 	OnStop func(u Unit) Outcome
-	// Before comes before an operation ("Start", "Stop", "Get", "List",
-	// "ResetFailed", "Trigger", "Version"); an error stands in its place. name is the
+	// Before is called before an operation ("Start", "Stop", "Get", "List", "ResetFailed",
+	// "Trigger", "Version"), and an error of it replaces the operation. name is the
 	// unit's, or List's pattern.
 	Before func(operation, name string) error
-	// After comes after an operation that succeeded; an error stands in the
-	// place of its answer, as when the answer is lost.
+	// After is called after a successful operation, and an error of it replaces the
+	// answer, as when the answer is lost.
 	After func(operation, name string) error
 	// SystemdVersion is the answer of Version; 0 is 257.
 	SystemdVersion int
@@ -40,10 +40,10 @@ type Fake struct {
 
 type fakeUnit struct {
 	Unit
-	job *fakeJob // nil if none is under way
+	job *fakeJob // under way, or nil
 }
 
-// fakeJob is a job under way. unit and result are there when done is closed.
+// fakeJob is a job. unit and result are set when done is closed.
 type fakeJob struct {
 	id     uint32
 	done   chan struct{}
@@ -130,7 +130,7 @@ func (f *Fake) newJob() *fakeJob {
 	return &fakeJob{id: f.counter, done: make(chan struct{})}
 }
 
-// finish ends a job, unless another one has taken its place.
+// finish ends a job, unless another job has replaced it.
 func (f *Fake) finish(u *fakeUnit, job *fakeJob, o Outcome, success func(*Unit)) {
 	f.mu.Lock()
 	if u.job == job {
@@ -153,7 +153,7 @@ func (f *Fake) endJob(u *fakeUnit, result string) {
 	}
 }
 
-// await waits for a job and answers what it left.
+// await waits for a job and returns its outcome.
 func (f *Fake) await(ctx context.Context, operation, name string, job *fakeJob) (Unit, error) {
 	select {
 	case <-job.done:
@@ -163,8 +163,7 @@ func (f *Fake) await(ctx context.Context, operation, name string, job *fakeJob) 
 	if err := f.after(operation, name); err != nil {
 		return Unit{}, err
 	}
-	u := job.unit
-	u.Environment = slices.Clone(u.Environment)
+	u := job.unit.clone()
 	if job.result != jobDone {
 		return u, &JobError{Unit: name, Result: job.result}
 	}
@@ -178,16 +177,13 @@ func (f *Fake) Get(ctx context.Context, name string) (Unit, error) {
 	}
 	f.mu.Lock()
 	u := f.units[name]
-	var answer Unit
-	if u != nil {
-		answer = u.Unit
-	}
-	f.mu.Unlock()
 	if u == nil {
-		f.changes.add(name) // systemd has loaded it, and announces that it goes again
+		f.mu.Unlock()
+		f.changes.add(name) // systemd has loaded the unit, and announces that it removes it
 		return Unit{}, fmt.Errorf("%s: %w", name, ErrNoSuchUnit)
 	}
-	answer.Environment = slices.Clone(answer.Environment)
+	answer := u.clone()
+	f.mu.Unlock()
 	return answer, f.after("Get", name)
 }
 
@@ -203,9 +199,7 @@ func (f *Fake) List(ctx context.Context, pattern string) ([]Unit, error) {
 	units := make([]Unit, 0, len(f.units))
 	for name, u := range f.units {
 		if ok, _ := path.Match(pattern, name); ok {
-			answer := u.Unit
-			answer.Environment = slices.Clone(answer.Environment)
-			units = append(units, answer)
+			units = append(units, u.clone())
 		}
 	}
 	f.mu.Unlock()

@@ -145,7 +145,7 @@ func TestSystemdSignalsAreNotForged(t *testing.T) {
 		job = u.JobID
 		return err == nil && job != 0
 	})
-	comings, before := c.comings.Load(), heap()
+	restarts, before := c.restarts.Load(), heap()
 	for changed := []string{""}; len(changed) > 0; changed, _ = changes.Take() {
 		time.Sleep(20 * time.Millisecond)
 	}
@@ -160,13 +160,13 @@ func TestSystemdSignalsAreNotForged(t *testing.T) {
 	if u.ActiveState != "active" || time.Since(begun) < 500*time.Millisecond {
 		t.Errorf("start ended after %s with %+v", time.Since(begun), u)
 	}
-	if c.comings.Load() != comings {
+	if c.restarts.Load() != restarts {
 		t.Error("the connection was lost, or believes in another systemd")
 	}
 	t.Logf("%d forged signals arrived at a connection without a guard", arrived)
 }
 
-// runForger returns how many forged signals arrive where nobody guards.
+// runForger returns how many forged signals arrive at a connection without a guard.
 func runForger(t *testing.T, target, unit string, job uint32) int {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

@@ -15,9 +15,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"tripleo.io/sidecar/internal/bus"
 )
 
-// While systemd executes itself anew again and again, each unit is started once.
+// While systemd re-executes itself again and again, each unit is started once.
 func TestRestartOfSystemdUnderLoad(t *testing.T) {
 	c := dialHost(t)
 	t.Cleanup(func() { sweep(t, c, "sdt-reexec-*") })
@@ -55,7 +57,7 @@ func startUnder(t *testing.T, c *Conn, prefix string, n int, every time.Duration
 	disturbances := make(chan int)
 	go func() {
 		times := 0
-		for ; pause(ctx, every) == nil; times++ {
+		for ; bus.Pause(ctx, every) == nil; times++ {
 			_ = exec.Command(disturb[0], disturb[1:]...).Run()
 		}
 		disturbances <- times

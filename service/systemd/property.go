@@ -1,15 +1,19 @@
 package systemd
 
 import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	sd "github.com/coreos/go-systemd/v22/dbus"
 	"github.com/godbus/dbus/v5"
 )
 
-// Property is one property of a transient unit. One that the running systemd does
-// not know fails the whole start: ask [Conn.Version] before using any that is
-// newer than the oldest systemd that is to be supported.
+// Property is one property of a transient unit. A property that the running systemd does
+// not know fails the whole start: ask [Conn.Version] before using one that is newer than
+// the oldest supported systemd.
 type Property = sd.Property
 
 func property(name string, v any) Property {
@@ -34,23 +38,22 @@ func Uint32(name string, v uint32) Property { return property(name, v) }
 // Uint64 is a property of type t, such as MemoryMax or TasksMax.
 func Uint64(name string, v uint64) Property { return property(name, v) }
 
-// Duration is a property of type t in microseconds, such as TimeoutStartUSec. A
-// negative duration is none: systemd's "infinity".
+// Duration is a property of type t in microseconds, such as TimeoutStartUSec. A negative
+// duration is systemd's "infinity".
 func Duration(name string, v time.Duration) Property {
 	if v < 0 {
-		return property(name, ^uint64(0))
+		return Uint64(name, ^uint64(0))
 	}
-	return property(name, uint64(v.Microseconds()))
+	return Uint64(name, uint64(v.Microseconds()))
 }
 
-// Flags of a command, from exec_command_flags_to_strv in systemd's
-// exec-util.c.
+// Flags of a command, from exec_command_flags_to_strv in systemd's exec-util.c.
 const (
 	flagIgnoreFailure = "ignore-failure"
 	flagNoEnvExpand   = "no-env-expand"
 )
 
-// command is (sasas): the path, the arguments from the zeroth on, the flags.
+// command is (sasas): the path, the arguments from argv[0] on, the flags.
 type command struct {
 	Path  string
 	Argv  []string
@@ -69,19 +72,19 @@ func commands(name string, argvs [][]string, flags ...string) Property {
 	return property(name, list)
 }
 
-// ExecStart is the command of the service, an absolute path and its arguments,
-// which are passed as they are: no variables are expanded in them.
+// ExecStart is the command of the service, an absolute path and its arguments. systemd
+// expands no variables in them.
 //
-// systemd before 254 does not keep '$' and ';' in arguments over a daemon-reload:
-// the next process of the same unit, started by Restart= or as ExecStopPost=, gets
-// them with a backslash in front. What must survive that may not contain them; in
-// JSON they can be written as \u0024 and \u003b. Environment= is kept as it is.
+// systemd before 254 does not keep '$' and ';' in arguments over a daemon-reload: the next
+// process of the same unit, started by Restart= or as ExecStopPost=, gets them with a
+// backslash in front. JSON can have them as \u0024 and \u003b. Environment= is kept as it
+// is.
 func ExecStart(argv []string) Property {
 	return commands("ExecStartEx", [][]string{argv}, flagNoEnvExpand)
 }
 
-// ExecStopPost are commands that run whenever the service has ended. Their failure
-// is ignored. Arguments are as in [ExecStart].
+// ExecStopPost are commands that run whenever the service has ended, with arguments as in
+// [ExecStart]. Their failure is ignored.
 func ExecStopPost(argvs ...[]string) Property {
 	return commands("ExecStopPostEx", argvs, flagIgnoreFailure, flagNoEnvExpand)
 }
@@ -97,11 +100,128 @@ func SuccessExitStatus(codes ...int32) Property {
 	return property("SuccessExitStatus", statusSet{append([]int32{}, codes...), []int32{}})
 }
 
-// LogExtraFields are fields, as NAME=value, of all journal entries of the unit.
+// LogExtraFields are fields, NAME=value, of all journal entries of the unit.
 func LogExtraFields(fields ...string) Property {
 	list := make([][]byte, 0, len(fields))
 	for _, f := range fields {
 		list = append(list, []byte(f))
 	}
 	return property("LogExtraFields", list)
+}
+
+// exPropertiesFrom is the first systemd that reads ExecStartEx and its like back from the
+// file of a transient unit. Older ones write those names, and ignore them in the file, so
+// that after a daemon-reload the unit has no commands, not even the ones that clean up.
+// (systemd commit 0a27d86a3f, in v254; seen on 252.)
+const exPropertiesFrom = 254
+
+// plainCommand is (sasb): path, arguments, whether a failure is ignored.
+type plainCommand struct {
+	Path          string
+	Argv          []string
+	IgnoreFailure bool
+}
+
+// forVersion replaces properties that this version of systemd would lose.
+func forVersion(version int, properties []Property) []Property {
+	if version >= exPropertiesFrom {
+		return properties
+	}
+	translated := make([]Property, 0, len(properties))
+	for _, p := range properties {
+		if list, ok := p.Value.Value().([]command); ok {
+			p = property(strings.TrimSuffix(p.Name, "Ex"), plainCommands(list))
+		}
+		translated = append(translated, p)
+	}
+	return translated
+}
+
+// plainCommands doubles dollar signs, because systemd expands variables in these commands
+// (systemd.service(5)).
+func plainCommands(list []command) []plainCommand {
+	plain := make([]plainCommand, 0, len(list))
+	for _, c := range list {
+		argv := make([]string, 0, len(c.Argv))
+		for _, arg := range c.Argv {
+			argv = append(argv, strings.ReplaceAll(arg, "$", "$$"))
+		}
+		plain = append(plain, plainCommand{c.Path, argv, slices.Contains(c.Flags, flagIgnoreFailure)})
+	}
+	return plain
+}
+
+// Format is the value of a property for people, in the syntax of systemd.unit(5).
+func Format(p Property) string {
+	switch v := p.Value.Value().(type) {
+	case string:
+		return v
+	case bool:
+		if v {
+			return "yes"
+		}
+		return "no"
+	case uint64:
+		return formatNumber(p.Name, v)
+	case []string:
+		return quoteAll(v)
+	case [][]byte:
+		words := make([]string, len(v))
+		for i, field := range v {
+			words[i] = string(field)
+		}
+		return quoteAll(words)
+	case []command:
+		return formatCommands(v)
+	case statusSet:
+		return strings.Trim(fmt.Sprint(v.Codes), "[]")
+	}
+	return fmt.Sprint(p.Value.Value())
+}
+
+func formatNumber(name string, v uint64) string {
+	switch {
+	case v == ^uint64(0):
+		return "infinity"
+	case strings.HasSuffix(name, "USec") && v < 1<<50:
+		return (time.Duration(v) * time.Microsecond).String()
+	}
+	return strconv.FormatUint(v, 10)
+}
+
+// formatCommands uses the prefixes of systemd.service(5).
+func formatCommands(list []command) string {
+	words := make([]string, 0, len(list))
+	for _, c := range list {
+		prefix := ""
+		for _, flag := range c.Flags {
+			switch flag {
+			case flagIgnoreFailure:
+				prefix += "-"
+			case flagNoEnvExpand:
+				prefix += ":"
+			}
+		}
+		words = append(words, prefix+quoteAll(c.Argv))
+	}
+	return strings.Join(words, " ; ")
+}
+
+func quoteAll(words []string) string {
+	quoted := make([]string, 0, len(words))
+	for _, w := range words {
+		quoted = append(quoted, quote(w))
+	}
+	return strings.Join(quoted, " ")
+}
+
+// quote does not change plain words, so that most command lines read as typed.
+func quote(word string) string {
+	special := func(r rune) bool {
+		return r <= ' ' || r == '"' || r == '\'' || r == '\\' || r == ';' || !strconv.IsPrint(r)
+	}
+	if word != "" && strings.IndexFunc(word, special) < 0 {
+		return word
+	}
+	return strconv.Quote(word)
 }

@@ -41,10 +41,10 @@ func TestPropertiesHaveTheirTypes(t *testing.T) {
 func TestDialectIsOfTheVersion(t *testing.T) {
 	t.Parallel()
 	properties := []Property{ExecStart([]string{"/bin/a"}), Bool("Delegate", true)}
-	if got := inDialect(254, properties); got[0].Name != "ExecStartEx" || len(got) != 2 {
+	if got := forVersion(254, properties); got[0].Name != "ExecStartEx" || len(got) != 2 {
 		t.Errorf("254: %v", got)
 	}
-	old := inDialect(253, append(properties, ExecStopPost([]string{"/bin/b", "$c"})))
+	old := forVersion(253, append(properties, ExecStopPost([]string{"/bin/b", "$c"})))
 	want := []Property{
 		property("ExecStart", []plainCommand{{"/bin/a", []string{"/bin/a"}, false}}),
 		Bool("Delegate", true),

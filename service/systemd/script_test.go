@@ -12,21 +12,21 @@ const environment = `RECORD={"arguments":["--a=\"b\" c","$HOME","100%","back\\sl
 // which is meant to take that long.
 const patience = time.Minute
 
-// script is what a kind does on a real systemd. There is no semicolon in it, which
-// systemd 252 would not keep over a reload.
+// script is what a kind does on a real systemd. It has no semicolon, which systemd 252 would
+// not keep over a reload.
 func script(kind string) []Property {
 	const (
 		ready = "systemd-notify --ready --status=hello\n"
 		loop  = "while sleep 0.05\ndo :\ndone"
 	)
 	shell := map[string]string{
-		kindReady: ready + "exec sleep 600",
-		kindExit7: "exit 7",
-		kindNever: "exec sleep 600",
-		kindSlow:  "sleep 1\n" + ready + "exec sleep 600",
-		kindExit3: "trap 'exit 3' TERM\n" + ready + loop,
-		kindDeaf:  "trap '' TERM\n" + ready + loop,
-		kindDies:  ready + "sleep 0.5\nexit 5",
+		kindReady:    ready + "exec sleep 600",
+		kindExit7:    "exit 7",
+		kindNever:    "exec sleep 600",
+		kindSlow:     "sleep 1\n" + ready + "exec sleep 600",
+		kindExit3:    "trap 'exit 3' TERM\n" + ready + loop,
+		kindIgnoring: "trap '' TERM\n" + ready + loop,
+		kindDies:     ready + "sleep 0.5\nexit 5",
 	}[kind]
 	timeout := patience
 	if kind == kindNever {
@@ -68,7 +68,7 @@ func scripted() *Fake {
 		switch kind, _ := kinds.Load(u.Name); kind {
 		case kindExit3:
 			return FailedWith(3)
-		case kindDeaf:
+		case kindIgnoring:
 			return Outcome{Delay: patience}
 		}
 		return Outcome{}

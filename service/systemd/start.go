@@ -7,25 +7,26 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"tripleo.io/sidecar/internal/bus"
 )
 
-// auxiliary is (sa(sv)), a further unit to create with the transient one.
+// auxiliary is (sa(sv)), another unit to create with the transient one.
 type auxiliary struct {
 	Name       string
 	Properties []Property
 }
 
-// maxAttempts bounds how often a start is repeated that systemd lost.
+// maxAttempts bounds how often a start is tried if systemd loses the unit.
 const maxAttempts = 5
 
-// Start starts a transient service with these properties, waits for its start job
-// and returns what systemd then says of the unit. Job mode is "fail".
+// Start starts a transient service with job mode "fail", waits for its start job and
+// returns the unit as systemd then has it.
 //
-// A start that failed gives the unit and a *JobError; a unit that systemd has
-// forgotten already (it ended without failure) has the LoadState "not-found".
-// Other errors: ErrUnitExists, if the name is taken by a running or a failed unit;
-// ErrDisconnected, if it is unknown whether the unit was started; ctx's, and then
-// the start goes on without the caller.
+// A failed start returns the unit and a *JobError. A unit that ended without failure, and
+// that systemd has already forgotten, has the LoadState "not-found". Other errors:
+// ErrUnitExists if a running or failed unit has the name; ErrDisconnected if it is unknown
+// whether the unit was started; ctx's, and then the start goes on without the caller.
 func (c *Conn) Start(ctx context.Context, name string, properties []Property) (Unit, error) {
 	w := c.watches.add(name)
 	defer w.close()
@@ -41,17 +42,17 @@ func (c *Conn) Start(ctx context.Context, name string, properties []Property) (U
 	}
 }
 
-// startAndWait returns errLost if systemd, executing itself anew, has lost the
-// unit before it ran: systemd 252 does that to units whose job still waits, and
-// says that the job failed. A unit that ran and failed would still be there.
+// startAndWait returns errLost if systemd lost the unit before it ran: systemd 252 does so
+// to units whose job waits when it re-executes itself, and says that the job failed. A unit
+// that ran and failed would still be there.
 func (c *Conn) startAndWait(ctx context.Context, w *watch, properties []Property) (Unit, string, error) {
-	comings := c.comings.Load()
+	restarts := c.restarts.Load()
 	job, err := c.startOnce(ctx, w.unit, properties)
 	if err != nil {
 		return Unit{}, "", fmt.Errorf("start %s: %w", w.unit, err)
 	}
 	u, result, err := c.awaitJob(ctx, w, job)
-	if err == nil && u.LoadState == "not-found" && c.comings.Load() != comings {
+	if err == nil && u.LoadState == "not-found" && c.restarts.Load() != restarts {
 		switch result {
 		case "failed":
 			err = fmt.Errorf("start %s: %w", w.unit, errLost)
@@ -65,8 +66,8 @@ func (c *Conn) startAndWait(ctx context.Context, w *watch, properties []Property
 	return u, result, err
 }
 
-// startOnce returns the number of the start job. It asks again only when it is
-// sure that systemd did not do it.
+// startOnce returns the number of the start job. It repeats the call only if systemd is
+// known not to have carried it out.
 func (c *Conn) startOnce(ctx context.Context, name string, properties []Property) (uint32, error) {
 	limited, cancel := context.WithTimeout(ctx, c.config.CallTimeout)
 	defer cancel()
@@ -74,17 +75,17 @@ func (c *Conn) startOnce(ctx context.Context, name string, properties []Property
 	if err != nil {
 		return 0, c.outOfTime(ctx, limited, "Version", err)
 	}
-	properties = inDialect(version, properties)
+	properties = forVersion(version, properties)
 	begun := time.Now()
-	for wait := minRetry; ; wait = min(2*wait, maxRetry) {
-		job, err := c.startTransient(ctx, name, properties)
+	var job uint32
+	bus.Retry(limited, minRetry, maxRetry, func() bool {
+		job, err = c.startTransient(ctx, name, properties)
 		if errors.Is(err, errNoReply) {
 			job, err = c.startedSince(ctx, name, begun, err)
 		}
-		if !errors.Is(err, errNotSent) || pause(limited, wait) != nil {
-			return job, err
-		}
-	}
+		return errors.Is(err, errNotSent)
+	})
+	return job, err
 }
 
 func (c *Conn) startTransient(ctx context.Context, name string, properties []Property) (uint32, error) {
@@ -94,7 +95,7 @@ func (c *Conn) startTransient(ctx context.Context, name string, properties []Pro
 	body, err := c.call(ctx, managerPath, managerMethod+"StartTransientUnit",
 		name, "fail", properties, []auxiliary{})
 	c.cache.touch(unitPath(name))
-	if errors.Is(err, ErrNoSuchUnit) { // systemd looks for the file that it could not write
+	if errors.Is(err, ErrNoSuchUnit) { // systemd cannot load the file that it could not write
 		return 0, fmt.Errorf("%s: systemd could not write the unit's file: is /run full? See 'df /run' and 'df -i /run'", name)
 	}
 	if err != nil {
@@ -103,11 +104,11 @@ func (c *Conn) startTransient(ctx context.Context, name string, properties []Pro
 	return jobReply(body)
 }
 
-// startedSince finds out whether a start took place whose reply was lost because
-// systemd executed itself anew. errNotSent says that it did not: whatever the old
-// systemd had done, the new one knows, and it never gets the old one's mail. A
-// unit that was started before is another's. The clock is the same for both; if it
-// was set back meanwhile, our own unit looks like another's, which is safe.
+// startedSince finds the job of a start whose reply was lost because systemd re-executed
+// itself. It returns errNotSent if the unit was not started: the new systemd knows whatever
+// the old one did, and never gets the old one's messages. A unit that was started before
+// begun is somebody else's. If the clock was set back meanwhile, our own unit looks like
+// that, which is safe.
 func (c *Conn) startedSince(ctx context.Context, name string, begun time.Time, lost error) (uint32, error) {
 	u, err := c.read(ctx, name)
 	switch {
@@ -121,7 +122,7 @@ func (c *Conn) startedSince(ctx context.Context, name string, begun time.Time, l
 	return u.JobID, nil
 }
 
-// Trigger has systemd start a unit that is installed, and does not wait for it.
+// Trigger starts an installed unit without waiting for it.
 func (c *Conn) Trigger(ctx context.Context, name string) error {
 	if _, err := c.retry(ctx, managerPath, managerMethod+"StartUnit", name, "replace"); err != nil {
 		return fmt.Errorf("start %s: %w", name, err)

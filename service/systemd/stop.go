@@ -7,21 +7,22 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/internal/bus"
 )
 
-// unrefAttempts is how often a reference is tried to be dropped again that could
-// not be for want of the bus or of a slot; each try waits for CallTimeout.
+// unrefAttempts is how often an Unref that could not be sent is repeated. Each attempt
+// waits for the bus and a slot for CallTimeout.
 const unrefAttempts = 5
 
-// Stop stops a unit, waits for its stop job and returns what the unit was last,
-// with its exit status, although systemd forgets it: nothing of the unit is left
-// afterwards, even if it failed. A running start is cancelled.
+// Stop stops a unit, waits for its stop job and returns the unit's last state, with its exit
+// status. Afterwards systemd has forgotten the unit, even if it failed. A running start is
+// cancelled. A frozen unit (systemctl freeze) is thawed, because systemd refuses to stop it.
 //
-// If killAfter is not 0, the main process is killed if it is left then, and the
-// others after it; otherwise systemd does so after the unit's own
-// TimeoutStopUSec. Errors: ErrNoSuchUnit; a *JobError if another job took the
-// place of this one; ErrDisconnected; ctx's, and then the stop goes on without the
-// caller. A unit that is frozen (systemctl freeze) is thawed: systemd refuses to stop it.
+// If the main process still runs after killAfter, it is killed, and the others after it;
+// with 0 systemd does so after the unit's TimeoutStopUSec. Errors: ErrNoSuchUnit; a
+// *JobError if another job has replaced this one; ErrDisconnected; ctx's, and then the stop
+// goes on without the caller.
 func (c *Conn) Stop(ctx context.Context, name string, killAfter time.Duration) (Unit, error) {
 	w := c.watches.add(name)
 	defer w.close()
@@ -54,7 +55,9 @@ func (c *Conn) stopOnce(ctx context.Context, w *watch, name string, killAfter ti
 		return Unit{}, err
 	}
 	if u.ActiveState == "failed" {
-		c.resetFailed(ctx, name)
+		if err := c.ResetFailed(context.WithoutCancel(ctx), name); err != nil {
+			c.config.Logger.Warn("cannot reset a failed unit", "unit", name, "error", err)
+		}
 	}
 	if result == "" {
 		result = guessStop(u)
@@ -62,46 +65,37 @@ func (c *Conn) stopOnce(ctx context.Context, w *watch, name string, killAfter ti
 	return u, jobError(u, result)
 }
 
-// ref keeps systemd from forgetting the unit before it has been read. Without a
-// reference a stop still works, but its exit status may be lost; so this has no
-// error. It is not tried twice, for systemd counts.
+// ref keeps systemd from forgetting the unit before it is read. A failure is no error: the
+// stop works without a reference, and only the exit status may be lost. ref is never
+// repeated, because systemd counts references.
 func (c *Conn) ref(ctx context.Context, name string) {
 	if _, err := c.call(ctx, unitPath(name), unitMethod+"Ref"); err != nil {
-		c.config.Logger.Debug("cannot hold a unit", "unit", name, "error", err)
+		c.config.Logger.Debug("cannot take a reference to a unit", "unit", name, "error", err)
 	}
 }
 
-// unref drops the reference, for a caller that has gone too. As long as one is
-// held systemd keeps the unit and no other can have its name, so it tries hard. A
-// connection that ends drops its references by itself.
+// unref drops the reference, even if the caller has gone: systemd keeps the unit, and with
+// it the name, while a reference is held. The end of the connection drops references, too.
 func (c *Conn) unref(ctx context.Context, name string) {
 	ctx = context.WithoutCancel(ctx)
-	_, err := c.call(ctx, unitPath(name), unitMethod+"Unref")
-	for range unrefAttempts {
-		if !errors.Is(err, errNotSent) {
-			break
-		}
-		_ = pause(ctx, maxRetry)
+	var err error
+	attempts := 0
+	bus.Retry(ctx, maxRetry, maxRetry, func() bool {
 		_, err = c.call(ctx, unitPath(name), unitMethod+"Unref")
-	}
+		attempts++
+		return errors.Is(err, errNotSent) && attempts <= unrefAttempts
+	})
 	if err != nil {
-		c.config.Logger.Debug("cannot let go of a unit", "unit", name, "error", err)
+		c.config.Logger.Debug("cannot drop the reference to a unit", "unit", name, "error", err)
 	}
 	c.cache.touch(unitPath(name))
 }
 
-func (c *Conn) resetFailed(ctx context.Context, name string) {
-	if err := c.ResetFailed(context.WithoutCancel(ctx), name); err != nil {
-		c.config.Logger.Warn("cannot forget a failed unit", "unit", name, "error", err)
-	}
-}
-
-// killLater kills what is left of the unit after a while, unless stop is called
-// before; 0 is never. It kills the main process and systemd the rest: to kill "all"
-// writes cgroup.kill, and then the kernel may kill what systemd starts afterwards in
-// a group that was there before, such as the unit's own ExecStopPost= (seen with
-// systemd 257 on Linux 6.18). When stop has returned, no kill is under way that
-// could hit the next unit of this name.
+// killLater kills the unit's main process after a while, unless stop is called before; 0
+// means never. systemd then kills the others. To kill "all" would write cgroup.kill, and
+// the kernel may then kill what systemd starts later in a group that existed before, such
+// as ExecStopPost= (seen with systemd 257 on Linux 6.18). When stop has returned, no kill
+// is under way that could hit the next unit of this name.
 func (c *Conn) killLater(ctx context.Context, name string, after time.Duration) (stop func()) {
 	if after <= 0 {
 		return func() {}
@@ -110,7 +104,7 @@ func (c *Conn) killLater(ctx context.Context, name string, after time.Duration) 
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if pause(ctx, after) != nil {
+		if bus.Pause(ctx, after) != nil {
 			return
 		}
 		_, err := c.call(ctx, managerPath, managerMethod+"KillUnit", name, "main", int32(unix.SIGKILL))

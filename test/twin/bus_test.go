@@ -14,7 +14,7 @@ import (
 
 	godbus "github.com/godbus/dbus/v5"
 
-	"tripleo.io/sidecar/dbus"
+	"tripleo.io/sidecar/dbusserver"
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/internal/dict"
 )
@@ -25,8 +25,8 @@ type options = map[string]godbus.Variant
 // serveBus has the core on the bus, under its name, until the test ends.
 func serveBus(t *testing.T, s *suite, h *host) {
 	t.Helper()
-	server := dbus.New(dbus.Config{
-		Core: h.core, Subscribe: func() dbus.Events { return h.core.Events() },
+	server := dbusserver.New(dbusserver.Config{
+		Core: h.core, Subscribe: func() dbusserver.Events { return h.core.Events() },
 		Address: s.bus, Logger: slog.New(slog.DiscardHandler),
 	})
 	ctx, cancel := context.WithCancel(context.Background())

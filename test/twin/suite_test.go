@@ -138,7 +138,7 @@ func startBus(t *testing.T) string {
 	if err != nil {
 		t.Skip("needs dbus-daemon; scripts/prepare race installs it")
 	}
-	ours, err := filepath.Abs("../../dbus/io.tripleo.Sidecar1.conf")
+	ours, err := filepath.Abs("../../dbusserver/io.tripleo.Sidecar1.conf")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,5 +1,5 @@
-// Package bustest has a bus for tests, on which one service answers as the test
-// says. It knows only as much of D-Bus as a client needs who makes calls.
+// Package bustest has a bus for tests, on which one service answers as the test says. It
+// knows as much of D-Bus as a client needs to make calls.
 package bustest
 
 import (
@@ -15,13 +15,13 @@ import (
 
 	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/internal/bus"
 )
 
-// Service is the unique name of whoever answers; for the bus itself it answers in the
-// bus's name.
+// Service is the unique name of the service. Calls to the bus are answered in the bus's
+// name.
 const Service = ":1.1"
-
-const busName = "org.freedesktop.DBus"
 
 // Bus is a bus in a test. Use New.
 type Bus struct {
@@ -82,9 +82,8 @@ func (b *Bus) Disconnect() {
 // Signal sends a signal to all connections.
 func (b *Bus) Signal(sender string, path dbus.ObjectPath, iface, member string, body ...any) {
 	b.mu.Lock()
-	peers := b.peers
-	b.mu.Unlock()
-	for _, p := range peers {
+	defer b.mu.Unlock()
+	for _, p := range b.peers {
 		p.send(&dbus.Message{Type: dbus.TypeSignal, Body: body, Headers: map[dbus.HeaderField]dbus.Variant{
 			dbus.FieldSender:    dbus.MakeVariant(sender),
 			dbus.FieldPath:      dbus.MakeVariant(path),
@@ -191,29 +190,15 @@ func (c *Call) Fail(name string, body ...any) {
 	c.peer.send(&dbus.Message{Type: dbus.TypeError, Body: body, Headers: headers})
 }
 
-// headers are those of the answer.
+// headers are the headers of the answer.
 func (c *Call) headers() map[dbus.HeaderField]dbus.Variant {
 	from := Service
-	if c.Headers[dbus.FieldDestination].Value() == busName {
-		from = busName
+	if c.Headers[dbus.FieldDestination].Value() == bus.Name {
+		from = bus.Name
 	}
 	return map[dbus.HeaderField]dbus.Variant{
 		dbus.FieldReplySerial: dbus.MakeVariant(c.Serial()),
 		dbus.FieldSender:      dbus.MakeVariant(from),
-	}
-}
-
-// Emit sends a signal to everybody on the bus.
-func (b *Bus) Emit(sender string, path dbus.ObjectPath, iface, member string, body ...any) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, p := range b.peers {
-		p.send(&dbus.Message{Type: dbus.TypeSignal, Body: body, Headers: map[dbus.HeaderField]dbus.Variant{
-			dbus.FieldSender:    dbus.MakeVariant(sender),
-			dbus.FieldPath:      dbus.MakeVariant(path),
-			dbus.FieldInterface: dbus.MakeVariant(iface),
-			dbus.FieldMember:    dbus.MakeVariant(member),
-		}})
 	}
 }
 
