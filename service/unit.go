@@ -67,7 +67,7 @@ func (c *Core) lifecycle(j *job) []systemd.Property {
 		systemd.String("NotifyAccess", "all"),
 		systemd.Bool("Delegate", true),
 		systemd.String("KillMode", "mixed"),
-		systemd.ExecStart([]string{c.Launcher, "exec"}),
+		systemd.ExecStart(c.Launcher, "exec"),
 		systemd.ExecStopPost([]string{c.Launcher, "clean"}),
 		// A kill from outside is a stop, not a failure. Of these systemd itself takes all but
 		// SIGKILL for one (systemd.service(5)).

@@ -18,7 +18,6 @@ type units interface {
 	List(ctx context.Context, pattern string) ([]Unit, error)
 	Trigger(ctx context.Context, name string) error
 	ResetFailed(ctx context.Context, name string) error
-	Version(ctx context.Context) (int, error)
 	Changes() *Changes
 	Close() error
 }

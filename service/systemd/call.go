@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/godbus/dbus/v5"
@@ -96,36 +95,4 @@ func (c *Conn) outOfTime(ctx, limited context.Context, method string, err error)
 		return err
 	}
 	return fmt.Errorf("%s: %w within %s", method, ErrDisconnected, c.config.CallTimeout)
-}
-
-// Version is the number of systemd's version, 257 for "257.9-1". It is read once for each
-// connection, and again when systemd has re-executed itself.
-func (c *Conn) Version(ctx context.Context) (int, error) {
-	if l, err := c.current(ctx); err == nil {
-		if version := l.version.Load(); version != 0 {
-			return int(version), nil
-		}
-	}
-	body, err := c.retry(ctx, managerPath, "org.freedesktop.DBus.Properties.Get",
-		"org.freedesktop.systemd1.Manager", "Version")
-	if err != nil {
-		return 0, err
-	}
-	var text string
-	if err := dbus.Store(body, &text); err != nil {
-		return 0, fmt.Errorf("read systemd's version: %w", err)
-	}
-	version, err := parseVersion(text)
-	if l, linkErr := c.current(ctx); err == nil && linkErr == nil {
-		l.version.Store(int64(version))
-	}
-	return version, err
-}
-
-// parseVersion reads "252.39-1~deb12u2", "v258-rc1" and the like.
-func parseVersion(text string) (version int, err error) {
-	if _, err := fmt.Sscanf(strings.TrimPrefix(text, "v"), "%d", &version); err != nil {
-		return 0, fmt.Errorf("systemd's version is not a number: %q", text)
-	}
-	return version, nil
 }

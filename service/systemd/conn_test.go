@@ -72,12 +72,11 @@ func TestEveryCallEnds(t *testing.T) {
 	bus := newScriptedBus(t, silent)
 	c := bus.dialImpatient(100 * time.Millisecond)
 	calls := map[string]func(ctx context.Context) error{
-		"get":     func(ctx context.Context) error { _, err := c.Get(ctx, unit); return err },
-		"list":    func(ctx context.Context) error { _, err := c.List(ctx, unit); return err },
-		"stop":    func(ctx context.Context) error { _, err := c.Stop(ctx, unit, 0); return err },
-		"start":   func(ctx context.Context) error { _, err := c.Start(ctx, unit, nil); return err },
-		"version": func(ctx context.Context) error { _, err := c.Version(ctx); return err },
-		"reset":   func(ctx context.Context) error { return c.ResetFailed(ctx, unit) },
+		"get":   func(ctx context.Context) error { _, err := c.Get(ctx, unit); return err },
+		"list":  func(ctx context.Context) error { _, err := c.List(ctx, unit); return err },
+		"stop":  func(ctx context.Context) error { _, err := c.Stop(ctx, unit, 0); return err },
+		"start": func(ctx context.Context) error { _, err := c.Start(ctx, unit, nil); return err },
+		"reset": func(ctx context.Context) error { return c.ResetFailed(ctx, unit) },
 	}
 	for what, call := range calls {
 		begun := time.Now()
@@ -182,11 +181,10 @@ func TestOddRepliesAreErrors(t *testing.T) {
 		}.answer)
 		c := bus.dial(nil)
 		for what, call := range map[string]func() error{
-			"get":     func() error { _, err := c.Get(testContext(t), unit); return err },
-			"list":    func() error { _, err := c.List(testContext(t), unit); return err },
-			"stop":    func() error { _, err := c.Stop(testContext(t), unit, 0); return err },
-			"start":   func() error { _, err := c.Start(testContext(t), unit, nil); return err },
-			"version": func() error { _, err := c.Version(testContext(t)); return err },
+			"get":   func() error { _, err := c.Get(testContext(t), unit); return err },
+			"list":  func() error { _, err := c.List(testContext(t), unit); return err },
+			"stop":  func() error { _, err := c.Stop(testContext(t), unit, 0); return err },
+			"start": func() error { _, err := c.Start(testContext(t), unit, nil); return err },
 		} {
 			if err := call(); err == nil || errors.Is(err, ErrDisconnected) {
 				t.Errorf("%s with reply %v: error %v", what, body, err)

@@ -27,8 +27,6 @@ type Fake struct {
 	// After is called after a successful operation, and an error of it replaces the
 	// answer, as when the answer is lost.
 	After func(operation, name string) error
-	// SystemdVersion is the answer of Version; 0 is 257.
-	SystemdVersion int
 
 	changes changes
 

@@ -1,7 +1,6 @@
 package systemd
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -176,14 +175,6 @@ func (f *Fake) ResetFailed(ctx context.Context, name string) error {
 	f.forget(u)
 	f.changes.add(name)
 	return f.after("ResetFailed", name)
-}
-
-// Version is Conn.Version.
-func (f *Fake) Version(ctx context.Context) (int, error) {
-	if err := f.before(ctx, "Version", ""); err != nil {
-		return 0, err
-	}
-	return cmp.Or(f.SystemdVersion, 257), nil
 }
 
 // Changes is Conn.Changes.

@@ -100,7 +100,7 @@ func startUnder(t *testing.T, c *Conn, prefix string, n int, every time.Duration
 // startTraced starts a unit that notes its name, and does what a caller
 // must after ErrDisconnected.
 func startTraced(t *testing.T, c *Conn, name, program string) string {
-	properties := append(withoutCommand(script(kindReady)), ExecStart([]string{program, name}))
+	properties := append(withoutCommand(script(kindReady)), ExecStart(program, name))
 	for attempt := 0; ; attempt++ {
 		u, err := c.Start(testContext(t), name, properties)
 		switch {

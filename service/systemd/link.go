@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 
 	"github.com/godbus/dbus/v5"
 
@@ -18,7 +17,6 @@ type link struct {
 	conn     *Conn
 	bus      *dbus.Conn
 	newOwner chan struct{} // has an element after systemd came back under another name
-	version  atomic.Int64  // of systemd, 0 if not known
 
 	mu      sync.Mutex
 	owner   string // unique bus name of systemd, "" if it has none or is not known yet
@@ -127,7 +125,6 @@ func (l *link) setOwner(owner string, signalled bool) {
 		return
 	}
 	l.owner = owner
-	l.version.Store(0)
 	if !signalled {
 		return
 	}

@@ -56,15 +56,3 @@ func TestJobID(t *testing.T) {
 		}
 	}
 }
-
-func TestVersionIsParsed(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]int{
-		"252.39-1~deb12u2": 252, "257": 257, "v258-rc1": 258, "257~rc2": 257, "": 0, "v": 0, "devel": 0,
-	} {
-		got, err := parseVersion(text)
-		if got != want || (err == nil) != (want != 0) {
-			t.Errorf("%q: %d, %v; want %d", text, got, err, want)
-		}
-	}
-}

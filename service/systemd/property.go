@@ -2,7 +2,6 @@ package systemd
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,7 +11,7 @@ import (
 )
 
 // Property is one property of a transient unit. A property that the running systemd does
-// not know fails the whole start: ask [Conn.Version] before using one that is newer than
+// not know fails the whole start: use none that is newer than
 // the oldest supported systemd.
 type Property = sd.Property
 
@@ -47,47 +46,43 @@ func Duration(name string, v time.Duration) Property {
 	return Uint64(name, uint64(v.Microseconds()))
 }
 
-// Flags of a command, from exec_command_flags_to_strv in systemd's exec-util.c.
-const (
-	flagIgnoreFailure = "ignore-failure"
-	flagNoEnvExpand   = "no-env-expand"
-)
-
-// command is (sasas): the path, the arguments from argv[0] on, the flags.
+// command is (sasb): the path, the arguments from the zeroth on, whether a failure is ignored.
+// The newer property ExecStartEx can turn off the expansion of variables, but systemd before
+// 254 does not read it back from the file of a transient unit: after a daemon-reload the unit
+// has no commands (systemd commit 0a27d86a3f; seen on 252).
 type command struct {
-	Path  string
-	Argv  []string
-	Flags []string
+	Path          string
+	Argv          []string
+	IgnoreFailure bool
 }
 
-func commands(name string, argvs [][]string, flags ...string) Property {
+// commands doubles dollar signs, because systemd expands variables in commands
+// (systemd.service(5)).
+func commands(name string, argvs [][]string, ignoreFailure bool) Property {
 	list := make([]command, 0, len(argvs))
 	for _, argv := range argvs {
-		c := command{Argv: append([]string{}, argv...), Flags: flags}
+		c := command{Argv: []string{}, IgnoreFailure: ignoreFailure}
 		if len(argv) > 0 {
 			c.Path = argv[0]
+		}
+		for _, arg := range argv {
+			c.Argv = append(c.Argv, strings.ReplaceAll(arg, "$", "$$"))
 		}
 		list = append(list, c)
 	}
 	return property(name, list)
 }
 
-// ExecStart is the command of the service, an absolute path and its arguments. systemd
-// expands no variables in them.
+// ExecStart is the command of the service, an absolute path and its arguments.
 //
 // systemd before 254 does not keep '$' and ';' in arguments over a daemon-reload: the next
 // process of the same unit, started by Restart= or as ExecStopPost=, gets them with a
-// backslash in front. JSON can have them as \u0024 and \u003b. Environment= is kept as it
-// is.
-func ExecStart(argv []string) Property {
-	return commands("ExecStartEx", [][]string{argv}, flagNoEnvExpand)
-}
+// backslash in front. Environment= is kept as it is.
+func ExecStart(argv ...string) Property { return commands("ExecStart", [][]string{argv}, false) }
 
 // ExecStopPost are commands that run whenever the service has ended, with arguments as in
 // [ExecStart]. Their failure is ignored.
-func ExecStopPost(argvs ...[]string) Property {
-	return commands("ExecStopPostEx", argvs, flagIgnoreFailure, flagNoEnvExpand)
-}
+func ExecStopPost(argvs ...[]string) Property { return commands("ExecStopPost", argvs, true) }
 
 // statusSet is (aiai): exit codes and signals.
 type statusSet struct {
@@ -107,48 +102,6 @@ func LogExtraFields(fields ...string) Property {
 		list = append(list, []byte(f))
 	}
 	return property("LogExtraFields", list)
-}
-
-// exPropertiesFrom is the first systemd that reads ExecStartEx and its like back from the
-// file of a transient unit. Older ones write those names, and ignore them in the file, so
-// that after a daemon-reload the unit has no commands, not even the ones that clean up.
-// (systemd commit 0a27d86a3f, in v254; seen on 252.)
-const exPropertiesFrom = 254
-
-// plainCommand is (sasb): path, arguments, whether a failure is ignored.
-type plainCommand struct {
-	Path          string
-	Argv          []string
-	IgnoreFailure bool
-}
-
-// forVersion replaces properties that this version of systemd would lose.
-func forVersion(version int, properties []Property) []Property {
-	if version >= exPropertiesFrom {
-		return properties
-	}
-	translated := make([]Property, 0, len(properties))
-	for _, p := range properties {
-		if list, ok := p.Value.Value().([]command); ok {
-			p = property(strings.TrimSuffix(p.Name, "Ex"), plainCommands(list))
-		}
-		translated = append(translated, p)
-	}
-	return translated
-}
-
-// plainCommands doubles dollar signs, because systemd expands variables in these commands
-// (systemd.service(5)).
-func plainCommands(list []command) []plainCommand {
-	plain := make([]plainCommand, 0, len(list))
-	for _, c := range list {
-		argv := make([]string, 0, len(c.Argv))
-		for _, arg := range c.Argv {
-			argv = append(argv, strings.ReplaceAll(arg, "$", "$$"))
-		}
-		plain = append(plain, plainCommand{c.Path, argv, slices.Contains(c.Flags, flagIgnoreFailure)})
-	}
-	return plain
 }
 
 // Format is the value of a property for people, in the syntax of systemd.unit(5).
@@ -189,18 +142,13 @@ func formatNumber(name string, v uint64) string {
 	return strconv.FormatUint(v, 10)
 }
 
-// formatCommands uses the prefixes of systemd.service(5).
+// formatCommands uses the prefix of systemd.service(5).
 func formatCommands(list []command) string {
 	words := make([]string, 0, len(list))
 	for _, c := range list {
 		prefix := ""
-		for _, flag := range c.Flags {
-			switch flag {
-			case flagIgnoreFailure:
-				prefix += "-"
-			case flagNoEnvExpand:
-				prefix += ":"
-			}
+		if c.IgnoreFailure {
+			prefix = "-"
 		}
 		words = append(words, prefix+quoteAll(c.Argv))
 	}

@@ -25,8 +25,8 @@ func TestPropertiesHaveTheirTypes(t *testing.T) {
 		{Uint64("MemoryMax", 64<<20), "MemoryMax", "t", "67108864"},
 		{Duration("TimeoutStartUSec", 90*time.Second), "TimeoutStartUSec", "t", "1m30s"},
 		{Duration("TimeoutStartUSec", -1), "TimeoutStartUSec", "t", "infinity"},
-		{ExecStart([]string{"/bin/a", "b c", ""}), "ExecStartEx", "a(sasas)", `:/bin/a "b c" ""`},
-		{ExecStopPost([]string{"/bin/a", "$b"}, []string{"/bin/c"}), "ExecStopPostEx", "a(sasas)", "-:/bin/a $b ; -:/bin/c"},
+		{ExecStart("/bin/a", "b c", ""), "ExecStart", "a(sasb)", `/bin/a "b c" ""`},
+		{ExecStopPost([]string{"/bin/a", "$b"}, []string{"/bin/c"}), "ExecStopPost", "a(sasb)", "-/bin/a $$b ; -/bin/c"},
 		{SuccessExitStatus(143, 137), "SuccessExitStatus", "(aiai)", "143 137"},
 		{LogExtraFields("A=b", "C=d e"), "LogExtraFields", "aay", `A=b "C=d e"`},
 	}
@@ -35,28 +35,5 @@ func TestPropertiesHaveTheirTypes(t *testing.T) {
 		if d := cmp.Diff([]string{test.name, test.kind, test.say}, got); d != "" {
 			t.Errorf("(-want +got):\n%s", d)
 		}
-	}
-}
-
-func TestDialectIsOfTheVersion(t *testing.T) {
-	t.Parallel()
-	properties := []Property{ExecStart([]string{"/bin/a"}), Bool("Delegate", true)}
-	if got := forVersion(254, properties); got[0].Name != "ExecStartEx" || len(got) != 2 {
-		t.Errorf("254: %v", got)
-	}
-	old := forVersion(253, append(properties, ExecStopPost([]string{"/bin/b", "$c"})))
-	want := []Property{
-		property("ExecStart", []plainCommand{{"/bin/a", []string{"/bin/a"}, false}}),
-		Bool("Delegate", true),
-		property("ExecStopPost", []plainCommand{{"/bin/b", []string{"/bin/b", "$$c"}, true}}),
-	}
-	for i := range want {
-		got := []any{old[i].Name, old[i].Value.Signature().String(), old[i].Value.Value()}
-		if d := cmp.Diff([]any{want[i].Name, want[i].Value.Signature().String(), want[i].Value.Value()}, got); d != "" {
-			t.Errorf("253 (-want +got):\n%s", d)
-		}
-	}
-	if properties[0].Name != "ExecStartEx" {
-		t.Error("the caller's properties were changed")
 	}
 }

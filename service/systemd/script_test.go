@@ -36,7 +36,7 @@ func script(kind string) []Property {
 		String("Description", kind),
 		String("Type", "notify"),
 		String("NotifyAccess", "all"),
-		ExecStart([]string{"/bin/sh", "-c", shell}),
+		ExecStart("/bin/sh", "-c", shell),
 		Strings("Environment", environment),
 		Duration("TimeoutStartUSec", timeout),
 		Duration("TimeoutStopUSec", patience),

@@ -71,13 +71,9 @@ func (c *Conn) startAndWait(ctx context.Context, w *watch, properties []Property
 func (c *Conn) startOnce(ctx context.Context, name string, properties []Property) (uint32, error) {
 	limited, cancel := context.WithTimeout(ctx, c.config.CallTimeout)
 	defer cancel()
-	version, err := c.Version(limited)
-	if err != nil {
-		return 0, c.outOfTime(ctx, limited, "Version", err)
-	}
-	properties = forVersion(version, properties)
 	begun := time.Now()
 	var job uint32
+	var err error
 	bus.Retry(limited, minRetry, maxRetry, func() bool {
 		job, err = c.startTransient(ctx, name, properties)
 		if errors.Is(err, errNoReply) {
