@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tripleo.io/sidecar/internal/quota"
 	"tripleo.io/sidecar/service/launch"
 	"tripleo.io/sidecar/service/lsm"
 	"tripleo.io/sidecar/service/policy"
@@ -87,11 +88,11 @@ type Core struct {
 	engine    engine
 	policy    atomic.Pointer[policy.Set]
 	questions questions
-	locks     idLocks
-	starts    *slots
-	stops     *slots
-	lists     *slots
-	outputs   *slots
+	locks     *idLocks
+	starts    *quota.Quota[string] // by agent, as the next three
+	stops     *quota.Quota[string]
+	lists     *quota.Quota[string]
+	outputs   *quota.Quota[string]
 	limits    *limits
 	records   records
 	events    events
@@ -103,13 +104,15 @@ type Core struct {
 // New returns a core that decides by set.
 func New(config Config, set *policy.Set) *Core {
 	c := &Core{
-		Config:  config,
-		engine:  podman{path: config.Podman, init: filepath.Join(filepath.Dir(config.Launcher), "sidecar-init"), seccomp: config.Seccomp, syslog: config.Syslog, lsm: config.Confinement},
-		starts:  newSlots(config.Starts),
-		stops:   newSlots(2 * config.Starts),
-		lists:   newSlots(config.Starts),
-		outputs: newSlots(config.Starts),
-		limits:  newLimits(),
+		Config:    config,
+		engine:    podman{path: config.Podman, init: filepath.Join(filepath.Dir(config.Launcher), "sidecar-init"), seccomp: config.Seccomp, syslog: config.Syslog, lsm: config.Confinement},
+		questions: newQuestions(),
+		locks:     newIDLocks(),
+		starts:    quota.Fair[string](config.Starts),
+		stops:     quota.Fair[string](2 * config.Starts),
+		lists:     quota.Fair[string](config.Starts),
+		outputs:   quota.Fair[string](config.Starts),
+		limits:    newLimits(),
 
 		sweepDue: make(chan struct{}, 1),
 	}
@@ -143,7 +146,10 @@ func (c *Core) Drain(ctx context.Context) error {
 // Alive returns when the locks that every call needs can be had. It hangs if one
 // is never given back: that is for a watchdog to find.
 func (c *Core) Alive() {
-	for _, mu := range []*sync.Mutex{&c.questions.mu, &c.locks.mu, &c.starts.mu, &c.stops.mu, &c.lists.mu, &c.outputs.mu, &c.limits.mu, &c.records.mu, &c.events.mu, &c.watchers.mu} {
+	for _, q := range []interface{ InUse() int }{c.questions.quick, c.questions.interactive, c.locks.turns, c.starts, c.stops, c.lists, c.outputs} {
+		q.InUse()
+	}
+	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.limits.mu, &c.records.mu, &c.events.mu, &c.watchers.mu} {
 		mu.Lock()
 		mu.Unlock() //nolint:staticcheck // one after the other: who held two could wait for one who takes them in another order
 	}
