@@ -127,7 +127,7 @@ func (l *link) meet(sender string, p *peer) {
 		}
 		return
 	}
-	for _, c := range l.peers.is(p, caller) {
+	for _, c := range l.peers.identified(p, caller) {
 		l.start(p, c)
 	}
 }

@@ -11,17 +11,17 @@ import (
 	"tripleo.io/sidecar/service"
 )
 
-// identifyTimeout bounds the question to the bus who a sender is.
+// identifyTimeout bounds the question to the bus which user a sender is.
 const identifyTimeout = 10 * time.Second
 
-// incoming is a call that has been read and not looked at.
+// incoming is a call that is read and not decoded yet.
 type incoming struct {
 	header  bus.Header
 	message []byte
 }
 
-// peers are the senders that have called, until they leave the bus. The bus never
-// gives a unique name twice.
+// peers are the senders that have called, until they leave the bus. The bus never gives a
+// unique name twice.
 type peers struct {
 	mu     sync.Mutex
 	byName map[string]*peer
@@ -32,15 +32,14 @@ type peer struct {
 	ctx    context.Context // ends when it leaves the bus
 	cancel context.CancelFunc
 
-	// guarded by peers.mu until known; not changed any more from then on
+	// guarded by peers.mu until known is true, constant afterwards
 	known   bool
 	caller  service.Caller
-	waiting []incoming // calls, until it is known who it is
+	waiting []incoming // its calls until then
 }
 
-// take takes a call of a sender, if admit does: known says whether it is known who
-// the sender is. If not, the call waits until it is, and who gets isNew has to find
-// it out.
+// take takes a call of a sender, if admit does. If the sender's user is not known yet, the
+// call waits until then; if isNew is true, the caller has to identify the sender.
 func (p *peers) take(ctx context.Context, c incoming, admit func(known bool) error) (its *peer, known, isNew bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -62,8 +61,8 @@ func (p *peers) take(ctx context.Context, c incoming, admit func(known bool) err
 	return its, its.known, !there, nil
 }
 
-// is says who the peer is, and returns the calls that wait.
-func (p *peers) is(its *peer, caller service.Caller) []incoming {
+// identified sets the peer's user, and returns the calls that wait.
+func (p *peers) identified(its *peer, caller service.Caller) []incoming {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	waiting := its.waiting
@@ -71,7 +70,7 @@ func (p *peers) is(its *peer, caller service.Caller) []incoming {
 	return waiting
 }
 
-// leave forgets a sender and cancels its calls. It returns those that wait.
+// leave forgets a sender and cancels its calls. It returns the calls that wait.
 func (p *peers) leave(sender string) []incoming {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -86,9 +85,9 @@ func (p *peers) leave(sender string) []incoming {
 	return waiting
 }
 
-// identify asks the bus who a sender is, once. The bus has that from the kernel, as
-// of the time at which the sender connected: see GetConnectionCredentials in the
-// D-Bus specification. The number of the process is for the journal only.
+// identify asks the bus for a sender's user and process, which the kernel told the bus when
+// the sender connected (GetConnectionCredentials in the D-Bus specification). The number of
+// the process is for the journal only.
 func (l *link) identify(sender string, p *peer) (caller service.Caller, err error) {
 	ctx, cancel := context.WithTimeout(p.ctx, identifyTimeout)
 	defer cancel()
