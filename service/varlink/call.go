@@ -21,7 +21,7 @@ type Call struct {
 	envelope *envelope
 	write    func([]byte) error
 	hangUp   func() error
-	ending   <-chan struct{} // closed when the server is told to end
+	ending   context.Context // ends when the server is told to end
 }
 
 // Method returns the full name of the method, as the peer wrote it.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,10 +24,10 @@ type conn struct {
 
 	writing sync.Mutex
 
-	mu       sync.Mutex
-	busy     bool      // a call is being carried out
-	draining bool      // no further call is begun
-	idle     time.Time // since when no message is begun and no call carried out; zero: one is
+	idle atomic.Pointer[time.Time] // since when no message is begun and no call carried out; nil: one is
+
+	mu   sync.Mutex
+	busy bool // a call is being carried out
 }
 
 // serve handles calls until the peer goes away or breaks the rules, or the
@@ -35,7 +36,7 @@ func (c *conn) serve(ctx context.Context) {
 	frames := newFrameReader(c, c.server.limits)
 	for {
 		if !frames.begun() {
-			c.setIdle(time.Now())
+			c.idle.Store(new(time.Now()))
 		}
 		frame, err := frames.next()
 		if err != nil {
@@ -58,7 +59,7 @@ func (c *conn) serve(ctx context.Context) {
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.net.Read(p)
 	if n > 0 {
-		c.setIdle(time.Time{})
+		c.idle.Store(nil)
 	}
 	return n, err
 }
@@ -118,7 +119,7 @@ func (c *conn) write(frame []byte) error {
 func (c *conn) begin() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.busy = !c.draining
+	c.busy = c.server.ending.Err() == nil
 	return c.busy
 }
 
@@ -127,37 +128,15 @@ func (c *conn) done() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.busy = false
-	return !c.draining
+	return c.server.ending.Err() == nil
 }
 
-// drain lets a call that is being carried out finish, and nothing else.
+// drain ends a connection on which no call is carried out. The server's ending must have
+// begun: then a call that is carried out is the last one.
 func (c *conn) drain() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.draining = true
 	if !c.busy {
-		_ = c.net.Close()
-	}
-}
-
-func (c *conn) setIdle(since time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.idle = since
-}
-
-func (c *conn) idleSince() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.idle
-}
-
-// hangUpIdle closes the connection if it is idle still. A peer that sends at that
-// very moment sees what it would see when its idle time is over.
-func (c *conn) hangUpIdle() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.idle.IsZero() {
 		_ = c.net.Close()
 	}
 }

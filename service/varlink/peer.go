@@ -1,6 +1,7 @@
 package varlink
 
 import (
+	"fmt"
 	"log/slog"
 	"net"
 
@@ -20,10 +21,13 @@ type Peer struct {
 	Oneway bool
 }
 
-// stranger reports whether this is somebody on the host's socket, which everybody
-// may connect to, who is not root. One person can be many users there: those of
-// subuid(5).
-func (p Peer) stranger() bool { return p.Agent == "" && p.UID != 0 }
+// limitKey names the peer for limits: its agent, or its user.
+func (p Peer) limitKey() string {
+	if p.Agent != "" {
+		return "agent " + p.Agent
+	}
+	return fmt.Sprintf("user %d", p.UID)
+}
 
 func (p Peer) log() slog.Attr {
 	return slog.Group("peer", "agent", p.Agent, "pid", p.PID, "uid", p.UID)

@@ -31,15 +31,15 @@ const logEvery = 10 * time.Second
 
 // Server serves one interface on any number of sockets.
 type Server struct {
-	limits   Limits
-	log      *slog.Logger
-	service  *varlinkgo.Service
-	gate     *gate
-	throttle *throttle
-	ending   chan struct{} // closed by Shutdown
+	limits      Limits
+	log         *slog.Logger
+	service     *varlinkgo.Service
+	connections connections
+	throttle    *throttle
+	ending      context.Context // ends when Shutdown begins
+	end         context.CancelFunc
 
 	mu        sync.Mutex
-	closing   bool
 	listeners map[*net.UnixListener]string // the agent
 	conns     map[*conn]struct{}
 	running   sync.WaitGroup // the connections
@@ -66,9 +66,10 @@ func NewServer(c Config) (*Server, error) {
 	if err := service.RegisterInterface(&dispatcher{c.Interface, log}); err != nil {
 		return nil, fmt.Errorf("interface: %w", err)
 	}
+	ending, end := context.WithCancel(context.Background())
 	return &Server{
-		limits: limits, log: log, service: service,
-		gate: newGate(limits), throttle: newThrottle(log, logEvery), ending: make(chan struct{}),
+		limits: limits, log: log, service: service, ending: ending, end: end,
+		connections: newConnections(limits), throttle: newThrottle(log, logEvery),
 		listeners: map[*net.UnixListener]string{}, conns: map[*conn]struct{}{},
 	}, nil
 }
@@ -113,10 +114,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) drain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closing {
-		close(s.ending)
-	}
-	s.closing = true
+	s.end()
 	for l := range s.listeners {
 		l.Close()
 	}

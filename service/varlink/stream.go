@@ -27,7 +27,7 @@ func Stream[P, R any](f func(ctx context.Context, peer Peer, p P, send func(R) e
 		}
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
-		stop := call.atEnding(func() {
+		stop := context.AfterFunc(call.ending, func() {
 			cancel(errEnding)
 			_ = call.hangUp() // a reply that is not being taken ends, too
 		})
@@ -38,17 +38,4 @@ func Stream[P, R any](f func(ctx context.Context, peer Peer, p P, send func(R) e
 		}
 		return err
 	}
-}
-
-// atEnding calls f when the server is told to end, until stop is called.
-func (c *Call) atEnding(f func()) (stop func()) {
-	done := make(chan struct{})
-	go func() {
-		select {
-		case <-c.ending:
-			f()
-		case <-done:
-		}
-	}()
-	return func() { close(done) }
 }

@@ -19,7 +19,7 @@ func TestVarlinkConnectionLimitEnds(t *testing.T) {
 	defer l.Close()
 	s := newServing(t, Limits{ConnectionsPerListener: 1})
 	peer := Peer{Agent: "a", PIDFD: -1}
-	if err := s.gate.enter(peer); err != nil {
+	if err := s.connections.enter(peer); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
@@ -28,15 +28,15 @@ func TestVarlinkConnectionLimitEnds(t *testing.T) {
 	if ctx.Err() == nil {
 		t.Error("there was room in a full listener")
 	}
-	go s.gate.leave(peer)
+	go s.connections.leave(peer)
 	s.room(t.Context(), socket{l}, "a")
 }
 
-// TestVarlinkCrowdedAgentLosesItsIdleConnections fills an agent's places with
+// TestVarlinkFullAgentLosesItsIdleConnections fills an agent's places with
 // connections that do nothing. Who comes then is served soon, in the place of the
 // one that has been idle longest; connections with a call or a begun message, and
 // those that were used a moment ago, stay.
-func TestVarlinkCrowdedAgentLosesItsIdleConnections(t *testing.T) {
+func TestVarlinkFullAgentLosesItsIdleConnections(t *testing.T) {
 	t.Parallel()
 	limits := Limits{ConnectionsPerListener: 5, CrowdedTimeout: 500 * time.Millisecond}
 	s := newServing(t, limits)
