@@ -18,8 +18,8 @@ func (c *Core) Varlink() varlink.Interface {
 			"Explain":      single(c.Explain),
 			"Stop":         single(c.Stop),
 			"Signal":       single(c.Signal),
-			"List":         varlink.Many(c.sendList),
-			"ListProfiles": varlink.Many(c.sendProfiles),
+			"List":         varlink.Many(c.sidecars, listReply),
+			"ListProfiles": varlink.Many(c.profiles, profileReply),
 			"Monitor":      varlink.Stream(c.sendEvents),
 		},
 	}
@@ -32,33 +32,22 @@ func single[P, R any](method func(context.Context, Caller, P) (R, error)) varlin
 	})
 }
 
-func (c *Core) sendList(ctx context.Context, peer varlink.Peer, p interfaces.ListParameters, more bool, send func(interfaces.ListReply) error) error {
+func (c *Core) sidecars(ctx context.Context, peer varlink.Peer, p interfaces.ListParameters, more bool) ([]interfaces.Sidecar, error) {
 	sidecars, err := c.List(ctx, callerOf(peer), p)
-	if err != nil {
-		return err
+	if err == nil && !more && !p.Selects() {
+		err = interfaces.ErrExpectedMore
 	}
-	if !more && !p.Selects() {
-		return interfaces.ErrExpectedMore
-	}
-	for _, s := range sidecars {
-		if err := send(interfaces.ListReply{Sidecar: s}); err != nil {
-			return err
-		}
-	}
-	return nil
+	return sidecars, err
 }
 
-func (c *Core) sendProfiles(ctx context.Context, peer varlink.Peer, p interfaces.ListProfilesParameters, _ bool, send func(interfaces.ListProfilesReply) error) error {
-	profiles, err := c.ListProfiles(ctx, callerOf(peer), p)
-	if err != nil {
-		return err
-	}
-	for _, profile := range profiles {
-		if err := send(interfaces.ListProfilesReply{Profile: profile}); err != nil {
-			return err
-		}
-	}
-	return nil
+func (c *Core) profiles(ctx context.Context, peer varlink.Peer, p interfaces.ListProfilesParameters, _ bool) ([]interfaces.Profile, error) {
+	return c.ListProfiles(ctx, callerOf(peer), p)
+}
+
+func listReply(s interfaces.Sidecar) interfaces.ListReply { return interfaces.ListReply{Sidecar: s} }
+
+func profileReply(p interfaces.Profile) interfaces.ListProfilesReply {
+	return interfaces.ListProfilesReply{Profile: p}
 }
 
 func (c *Core) sendEvents(ctx context.Context, peer varlink.Peer, p interfaces.MonitorParameters, send func(interfaces.MonitorReply) error) error {

@@ -90,11 +90,11 @@ func (s *Server) room(ctx context.Context, l acceptor, agent string) {
 			return
 		}
 		if l.waiting() {
-			s.closeLongestIdle(agent, time.Now().Add(-s.limits.CrowdedTimeout))
+			s.closeLongestIdle(agent, time.Now().Add(-s.limits.IdleTimeoutFull))
 		}
 		select {
 		case <-released:
-		case <-time.After(s.limits.CrowdedTimeout / 5):
+		case <-time.After(s.limits.IdleTimeoutFull / 5):
 		case <-ctx.Done():
 		}
 	}
@@ -121,18 +121,17 @@ func (s *Server) closeLongestIdle(agent string, before time.Time) {
 // admit starts to serve a connection, if the limits let it in.
 func (s *Server) admit(ctx context.Context, nc *net.UnixConn, agent string) {
 	peer, err := peerOf(nc, agent)
+	// Remove and Shutdown end the calls; the end of accepting does not.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	c := &conn{server: s, net: nc, peer: peer, cancel: cancel}
 	if err == nil {
 		err = s.connections.enter(peer)
 	}
 	if err != nil {
 		s.throttle.warn(peer, "connection refused", err)
-		_ = nc.Close()
+		c.close()
 		return
 	}
-	peer.PIDFD = peerPIDFD(nc)
-	// Remove and Shutdown end the calls; the end of accepting does not.
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	c := &conn{server: s, net: nc, peer: peer, cancel: cancel}
 	if !s.add(func() { s.conns[c] = struct{}{}; s.running.Add(1) }) {
 		s.connections.leave(peer)
 		c.close()

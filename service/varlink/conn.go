@@ -3,6 +3,7 @@ package varlink
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -54,8 +55,8 @@ func (c *conn) serve(ctx context.Context) {
 	}
 }
 
-// Read and SetReadDeadline are what the connection is to its frame reader. The
-// first byte of a message ends its being idle.
+// Read is for the frame reader. With the first byte of a message the connection is not
+// idle any more.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.net.Read(p)
 	if n > 0 {
@@ -64,55 +65,50 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// SetReadDeadline is that of net.Conn.
+// SetReadDeadline is for the frame reader.
 func (c *conn) SetReadDeadline(t time.Time) error { return c.net.SetReadDeadline(t) }
 
-// handle carries out one call. Its error ends the connection.
+// handle carries out one call. Its error ends the connection. The context of the call ends
+// when the peer goes away, and the call of a peer that has left is not begun; a oneway call
+// is carried out even if its sender has left.
 func (c *conn) handle(ctx context.Context, frame []byte) error {
 	envelope, err := parseEnvelope(frame)
 	if err != nil {
 		return err
 	}
-	call := &Call{envelope: envelope, write: c.write, hangUp: c.net.Close, ending: c.server.ending}
-	if envelope.Upgrade {
-		return call.answer(&interfaces.InvalidParameterError{
+	call := &Call{envelope, c}
+	if call.Upgrade {
+		return call.replyError(&interfaces.InvalidParameterError{
 			Parameter: "upgrade", Reason: "no method upgrades the connection",
 		})
 	}
 	peer := c.peer
-	peer.Oneway = envelope.Oneway
-	ctx = context.WithValue(ctx, peerKey{}, peer)
-	if envelope.Oneway { // carried out even if the sender has left
-		return c.server.service.HandleMessage(ctx, call, frame)
+	peer.Oneway = call.Oneway
+	if !call.Oneway {
+		var cancel context.CancelCauseFunc
+		ctx, cancel = context.WithCancelCause(ctx)
+		defer cancel(nil)
+		stop, err := watchHangup(c.net, func() { cancel(errHangup) })
+		if err != nil {
+			return err
+		}
+		defer stop()
 	}
-	return c.handleWatched(ctx, call, frame)
+	return c.server.dispatch(ctx, peer, call, frame)
 }
 
-// handleWatched carries out a call whose context ends when the peer goes away.
-// It does not begin at all for a peer that has left while its call waited.
-func (c *conn) handleWatched(ctx context.Context, call *Call, frame []byte) error {
-	if err := checkHangup(c.net); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	stop, err := watchHangup(c.net, func() { cancel(errHangup) })
-	if err != nil {
-		return err
-	}
-	defer stop()
-	return c.server.service.HandleMessage(ctx, call, frame)
-}
-
-// write sends one frame, within the deadline.
+// write sends one frame, within the deadline. Its error is errWrite.
 func (c *conn) write(frame []byte) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	if err := c.net.SetWriteDeadline(time.Now().Add(c.server.limits.WriteTimeout)); err != nil {
-		return err
+	err := c.net.SetWriteDeadline(time.Now().Add(c.server.limits.WriteTimeout))
+	if err == nil {
+		_, err = c.net.Write(frame)
 	}
-	_, err := c.net.Write(frame)
-	return err
+	if err != nil {
+		return fmt.Errorf("%w: %w", errWrite, err)
+	}
+	return nil
 }
 
 // begin reports whether a call may be begun.

@@ -29,17 +29,12 @@ func hostMethods(waits chan<- error) map[string]Handler {
 			context := &interfaces.Context{Profile: p.Profile, Arguments: p.Arguments, Agent: peer.Agent}
 			return interfaces.LaunchReply{Sidecar: sidecar(p.Profile, context)}, nil
 		}),
-		"List": Many(func(_ context.Context, _ Peer, p interfaces.ListParameters, _ bool, send func(interfaces.ListReply) error) error {
+		"List": Many(func(_ context.Context, _ Peer, p interfaces.ListParameters, _ bool) ([]interfaces.Sidecar, error) {
 			if p.ID != nil {
-				return &interfaces.NoSuchSidecarError{ID: p.ID}
+				return nil, &interfaces.NoSuchSidecarError{ID: p.ID}
 			}
-			for _, profile := range []string{"dnsmasq", "haproxy", "radvd"} {
-				if err := send(interfaces.ListReply{Sidecar: sidecar(profile, nil)}); err != nil {
-					return err
-				}
-			}
-			return nil
-		}),
+			return []interfaces.Sidecar{sidecar("dnsmasq", nil), sidecar("haproxy", nil), sidecar("radvd", nil)}, nil
+		}, func(s interfaces.Sidecar) interfaces.ListReply { return interfaces.ListReply{Sidecar: s} }),
 		"Stop": Single(func(ctx context.Context, _ Peer, _ interfaces.StopParameters) (interfaces.StopReply, error) {
 			<-ctx.Done()
 			waits <- context.Cause(ctx)

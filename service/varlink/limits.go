@@ -21,7 +21,7 @@ type Limits struct {
 	ConnectionsStrangers   int           // of all users but root on the host's socket at a time; default 256
 	ReadTimeout            time.Duration // from a message's first byte to its last; default 10 s
 	IdleTimeout            time.Duration // between two messages, or before the first; default 10 min
-	CrowdedTimeout         time.Duration // the same while other callers of the agent wait for a place; default 5 s
+	IdleTimeoutFull        time.Duration // the same while other callers of the agent wait for a place; default 5 s
 	WriteTimeout           time.Duration // for one reply to be taken by the peer; default 30 s
 }
 
@@ -34,10 +34,10 @@ func (l Limits) withDefaults() (Limits, error) {
 	l.ConnectionsStrangers = cmp.Or(l.ConnectionsStrangers, 256)
 	l.ReadTimeout = cmp.Or(l.ReadTimeout, 10*time.Second)
 	l.IdleTimeout = cmp.Or(l.IdleTimeout, 10*time.Minute)
-	l.CrowdedTimeout = cmp.Or(l.CrowdedTimeout, 5*time.Second)
+	l.IdleTimeoutFull = cmp.Or(l.IdleTimeoutFull, 5*time.Second)
 	l.WriteTimeout = cmp.Or(l.WriteTimeout, 30*time.Second)
 	if min(l.MessageBytes, l.ConnectionsPerListener, l.ConnectionsPerUID, l.ConnectionsTotal, l.ConnectionsStrangers) < 0 ||
-		min(l.ReadTimeout, l.IdleTimeout, l.CrowdedTimeout, l.WriteTimeout) < 0 {
+		min(l.ReadTimeout, l.IdleTimeout, l.IdleTimeoutFull, l.WriteTimeout) < 0 {
 		return l, errors.New("a limit is negative")
 	}
 	return l, nil

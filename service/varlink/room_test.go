@@ -38,7 +38,7 @@ func TestVarlinkConnectionLimitEnds(t *testing.T) {
 // those that were used a moment ago, stay.
 func TestVarlinkFullAgentLosesItsIdleConnections(t *testing.T) {
 	t.Parallel()
-	limits := Limits{ConnectionsPerListener: 5, CrowdedTimeout: 500 * time.Millisecond}
+	limits := Limits{ConnectionsPerListener: 5, IdleTimeoutFull: 500 * time.Millisecond}
 	s := newServing(t, limits)
 	calling := s.dial(t)
 	calling.send(method("Slow"))
@@ -49,13 +49,13 @@ func TestVarlinkFullAgentLosesItsIdleConnections(t *testing.T) {
 	}
 	longest := s.dial(t)
 	longest.alive()
-	time.Sleep(limits.CrowdedTimeout) // the service may be late to note when it answered
+	time.Sleep(limits.IdleTimeoutFull) // the service may be late to note when it answered
 	second := s.dial(t)
 	second.alive()
-	time.Sleep(limits.CrowdedTimeout)
+	time.Sleep(limits.IdleTimeoutFull)
 	used := s.dial(t)
 	used.alive()
-	time.Sleep(limits.CrowdedTimeout)
+	time.Sleep(limits.IdleTimeoutFull)
 	for _, c := range []*rawClient{longest, second} {
 		stays(t, c) // nobody waits
 	}

@@ -33,7 +33,8 @@ const logEvery = 10 * time.Second
 type Server struct {
 	limits      Limits
 	log         *slog.Logger
-	service     *varlinkgo.Service
+	served      Interface
+	service     *varlinkgo.Service // org.varlink.service
 	connections connections
 	throttle    *throttle
 	ending      context.Context // ends when Shutdown begins
@@ -63,12 +64,12 @@ func NewServer(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := service.RegisterInterface(&dispatcher{c.Interface, log}); err != nil {
+	if err := service.RegisterInterface(introspection{c.Interface}); err != nil {
 		return nil, fmt.Errorf("interface: %w", err)
 	}
 	ending, end := context.WithCancel(context.Background())
 	return &Server{
-		limits: limits, log: log, service: service, ending: ending, end: end,
+		limits: limits, log: log, served: c.Interface, service: service, ending: ending, end: end,
 		connections: newConnections(limits), throttle: newThrottle(log, logEvery),
 		listeners: map[*net.UnixListener]string{}, conns: map[*conn]struct{}{},
 	}, nil

@@ -52,17 +52,16 @@ func methods(waits chan<- error) map[string]Handler {
 			return nothing{}, ctx.Err()
 		}),
 		"Panic": Single(func(context.Context, Peer, nothing) (nothing, error) { panic("oh") }),
-		"Count": Many(func(_ context.Context, _ Peer, p counted, _ bool, send func(counted) error) error {
-			for i := range p.Number {
-				if err := send(counted{i}); err != nil {
-					return err
-				}
-			}
+		"Count": Many(func(_ context.Context, _ Peer, p counted, _ bool) ([]int64, error) {
 			if p.Number < 0 {
-				return errors.Join(send(counted{}), interfaces.ErrPermissionDenied)
+				return []int64{0}, interfaces.ErrPermissionDenied
 			}
-			return nil
-		}),
+			numbers := make([]int64, p.Number)
+			for i := range numbers {
+				numbers[i] = int64(i)
+			}
+			return numbers, nil
+		}, func(n int64) counted { return counted{n} }),
 		"Fail": Single(func(_ context.Context, _ Peer, p counted) (nothing, error) { return nothing{}, failures[p.Number] }),
 	}
 }
