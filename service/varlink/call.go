@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"reflect"
 	"runtime/debug"
 	"strings"
 
@@ -46,7 +45,7 @@ type envelope struct {
 // Method for method, and the last of two. After an error the connection must end.
 func parseEnvelope(frame []byte) (*envelope, error) {
 	e := &envelope{}
-	if err := decodeObject(frame, reflect.ValueOf(e).Elem()); err != nil {
+	if err := decodeParameters(frame, e); err != nil {
 		return nil, fmt.Errorf("not a varlink call: %w", err)
 	}
 	if e.Parameters == nil {
