@@ -8,11 +8,14 @@
 package bounded
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"tripleo.io/sidecar/internal/quota"
 )
 
 // ErrHangs is the error of a call that does not return.
@@ -20,20 +23,10 @@ var ErrHangs = errors.New("the kernel does not answer")
 
 // Calls bounds the calls that are made through it. Use New.
 type Calls struct {
-	limit  time.Duration
-	perKey int           // how many calls of one key run at once
-	slots  chan struct{} // one for each call that runs
-
-	mu     sync.Mutex
-	shares map[string]*share // of the keys whose calls run or wait
-	hung   int               // calls that nobody waits for any more
-}
-
-// share counts the calls of one key.
-type share struct {
-	slots chan struct{} // one for each call that runs
-	hung  int           // calls that nobody waits for any more
-	users int           // calls that run or wait for their turn
+	limit          time.Duration
+	perKey, atOnce int
+	running        *quota.Quota[string] // calls that have not returned
+	hung           *quota.Quota[string] // those of them that nobody waits for any more
 }
 
 // New returns Calls with these limits. A call may take as long as limit, and before that
@@ -41,7 +34,7 @@ type share struct {
 // keys, run at the same time, hanging calls included. When perKey calls of one key hang, or
 // atOnce calls of all keys together, another call is refused at once.
 func New(limit time.Duration, perKey, atOnce int) *Calls {
-	return &Calls{limit: limit, perKey: perKey, slots: make(chan struct{}, atOnce), shares: map[string]*share{}}
+	return &Calls{limit, perKey, atOnce, quota.New[string](perKey, atOnce), quota.New[string](perKey, atOnce)}
 }
 
 // Do runs call and returns its results. The error is ErrHangs if call takes longer than
@@ -50,20 +43,19 @@ func New(limit time.Duration, perKey, atOnce int) *Calls {
 // gets its value; discard may be nil.
 func Do[T any](c *Calls, key string, call func() (T, error), discard func(T)) (T, error) {
 	var none T
-	own, err := c.enter(key)
-	if err != nil {
+	if err := c.enter(key); err != nil {
 		return none, err
 	}
 	timer := time.NewTimer(c.limit)
 	defer timer.Stop()
 	w := &waiting[T]{done: make(chan struct{})}
 	go func() {
-		defer c.exit(key, own)
+		defer c.running.Release(key, 1)
 		w.run(call)
 		if w.end() {
 			return
 		}
-		c.count(own, -1)
+		c.hung.Release(key, 1)
 		if discard != nil && w.err == nil {
 			discard(w.value)
 		}
@@ -73,7 +65,7 @@ func Do[T any](c *Calls, key string, call func() (T, error), discard func(T)) (T
 		return w.result()
 	case <-timer.C:
 	}
-	if w.leave(func() { c.count(own, 1) }) {
+	if w.leave(func() { c.hung.Take(key, 1) }) {
 		return none, fmt.Errorf("%w within %v", ErrHangs, c.limit)
 	}
 	return w.result()
@@ -85,67 +77,20 @@ func Err(c *Calls, key string, call func() error) error {
 	return err
 }
 
-// enter waits for a slot of the key, and then for one of all. In this order the calls of
-// one key that wait take no slot that another key could have.
-func (c *Calls) enter(key string) (*share, error) {
-	own, err := c.join(key)
-	if err != nil {
-		return nil, err
+// enter waits for the turn of a call, unless too many calls hang.
+func (c *Calls) enter(key string) error {
+	if hung := c.hung.InUse(); c.hung.Held(key) >= c.perKey || hung >= c.atOnce {
+		return fmt.Errorf("%w: %d calls hang already", ErrHangs, hung)
 	}
-	timer := time.NewTimer(c.limit)
-	defer timer.Stop()
-	select {
-	case own.slots <- struct{}{}:
-	case <-timer.C:
-		c.release(key, own)
-		return nil, fmt.Errorf("%w: %d calls are under way", ErrHangs, c.perKey)
+	if c.running.Take(key, 1) == quota.Taken {
+		return nil
 	}
-	select {
-	case c.slots <- struct{}{}:
-		return own, nil
-	case <-timer.C:
-		<-own.slots
-		c.release(key, own)
-		return nil, fmt.Errorf("%w: %d calls are under way", ErrHangs, cap(c.slots))
+	ctx, cancel := context.WithTimeout(context.Background(), c.limit)
+	defer cancel()
+	if c.running.Acquire(ctx, key) != nil {
+		return fmt.Errorf("%w: %d calls are under way", ErrHangs, c.running.InUse())
 	}
-}
-
-// exit gives back what enter took.
-func (c *Calls) exit(key string, own *share) {
-	<-c.slots
-	<-own.slots
-	c.release(key, own)
-}
-
-// join returns the share of a key, unless too many calls hang.
-func (c *Calls) join(key string) (*share, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	own := c.shares[key]
-	if own == nil {
-		own = &share{slots: make(chan struct{}, c.perKey)}
-	}
-	if own.hung >= c.perKey || c.hung >= cap(c.slots) {
-		return nil, fmt.Errorf("%w: %d calls hang already", ErrHangs, c.hung)
-	}
-	c.shares[key] = own
-	own.users++
-	return own, nil
-}
-
-func (c *Calls) release(key string, own *share) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if own.users--; own.users == 0 {
-		delete(c.shares, key)
-	}
-}
-
-func (c *Calls) count(own *share, by int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	own.hung += by
-	c.hung += by
+	return nil
 }
 
 // waiting is a call and the goroutine that waits for it. Either the call ends first (end),
