@@ -28,7 +28,7 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener, agent string) e
 	if !s.add(func() { s.listeners[l] = agent }) {
 		return ErrServerClosed
 	}
-	defer s.drop(func() { delete(s.listeners, l) })
+	defer s.change(func() { delete(s.listeners, l) })
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	s.accept(ctx, socket{l}, agent)
@@ -144,28 +144,11 @@ func (s *Server) serveConn(ctx context.Context, c *conn) {
 	defer s.running.Done()
 	defer s.connections.leave(c.peer)
 	defer c.close()
-	defer s.drop(func() { delete(s.conns, c) })
+	defer s.change(func() { delete(s.conns, c) })
 	defer func() {
 		if value := recover(); value != nil {
 			s.log.Error("panic on a connection", c.peer.log(), "panic", value, "stack", string(debug.Stack()))
 		}
 	}()
 	c.serve(ctx)
-}
-
-// add changes the listeners or connections, unless the server ends.
-func (s *Server) add(change func()) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ending.Err() != nil {
-		return false
-	}
-	change()
-	return true
-}
-
-func (s *Server) drop(change func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	change()
 }

@@ -127,9 +127,9 @@ func (c *conn) done() bool {
 	return c.server.ending.Err() == nil
 }
 
-// drain ends a connection on which no call is carried out. The server's ending must have
-// begun: then a call that is carried out is the last one.
-func (c *conn) drain() {
+// closeUnlessBusy closes a connection on which no call is carried out. The server's ending
+// must have begun: then a call that is carried out is the last one.
+func (c *conn) closeUnlessBusy() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.busy {

@@ -76,7 +76,7 @@ func NewServer(c Config) (*Server, error) {
 }
 
 // Remove stops serving an agent: its listeners and connections are closed, and
-// the contexts of its calls end. The socket's file stays, see Unbind.
+// the contexts of its calls end. The socket's file stays, see UnbindAgent.
 func (s *Server) Remove(agent string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,12 +92,19 @@ func (s *Server) Remove(agent string) {
 	}
 }
 
-// Shutdown accepts nothing more, closes what is idle, and waits for the calls
-// that are being carried out, but for streams, which end at once. When ctx ends first, the contexts of those calls
-// end and their connections are closed; the error is then that of ctx, and their
-// handlers may still run.
+// Shutdown accepts nothing more, closes what is idle, ends streams, and waits for the other
+// calls. When ctx ends first, it ends the contexts of those calls and closes their
+// connections; the error is then ctx's, and their handlers may still run.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.drain()
+	s.change(func() {
+		s.end()
+		for l := range s.listeners {
+			l.Close()
+		}
+		for c := range s.conns {
+			c.closeUnlessBusy()
+		}
+	})
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -107,27 +114,28 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		s.killAll()
+		s.change(func() {
+			for c := range s.conns {
+				c.kill()
+			}
+		})
 		return ctx.Err()
 	}
 }
 
-func (s *Server) drain() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.end()
-	for l := range s.listeners {
-		l.Close()
-	}
-	for c := range s.conns {
-		c.drain()
-	}
+// add changes the listeners or connections, unless the server ends.
+func (s *Server) add(change func()) (added bool) {
+	s.change(func() {
+		if added = s.ending.Err() == nil; added {
+			change()
+		}
+	})
+	return added
 }
 
-func (s *Server) killAll() {
+// change changes the listeners or connections.
+func (s *Server) change(change func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for c := range s.conns {
-		c.kill()
-	}
+	change()
 }
