@@ -95,7 +95,7 @@ type watchers struct {
 func (w *watchers) enter(caller Caller) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	who := caller.limitKey()
+	who := caller.LimitKey()
 	if w.counts[who] >= maxWatches {
 		return &interfaces.OverloadedError{Reason: fmt.Sprintf("%s has %d monitors already", who, maxWatches)}
 	}
@@ -109,7 +109,7 @@ func (w *watchers) enter(caller Caller) error {
 func (w *watchers) leave(caller Caller) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	who := caller.limitKey()
+	who := caller.LimitKey()
 	if w.counts[who]--; w.counts[who] == 0 {
 		delete(w.counts, who)
 	}

@@ -114,7 +114,7 @@ func newServer(core *service.Core, logger *slog.Logger) (*varlink.Server, error)
 		Product:   "sidecar",
 		Version:   version,
 		URL:       "https://tripleo.io/sidecar",
-		Interface: core.Varlink(),
+		Interface: varlink.Sidecars(core),
 		Logger:    logger,
 	})
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/service"
 )
 
 const (
@@ -67,7 +69,7 @@ func (s *Server) accept(ctx context.Context, l acceptor, agent string) {
 		case errors.Is(err, net.ErrClosed):
 			return
 		default:
-			s.throttle.warn(Peer{Agent: agent}, "cannot accept connections for now", err)
+			s.throttle.warn(service.Caller{Agent: agent}, "cannot accept connections for now", err)
 			select {
 			case <-time.After(pause):
 			case <-ctx.Done():
@@ -85,7 +87,7 @@ func (s *Server) accept(ctx context.Context, l acceptor, agent string) {
 // agent is in that queue. While callers wait there, the agent's idle connections are closed.
 func (s *Server) room(ctx context.Context, l acceptor, agent string) {
 	for agent != "" && ctx.Err() == nil {
-		full, released := s.connections.agents.KeyFull(Peer{Agent: agent}.limitKey())
+		full, released := s.connections.agents.KeyFull(service.Caller{Agent: agent}.LimitKey())
 		if !full {
 			return
 		}
@@ -108,7 +110,7 @@ func (s *Server) closeLongestIdle(agent string, before time.Time) {
 	var longest *conn
 	for c := range s.conns {
 		since := c.idle.Load()
-		if c.peer.Agent == agent && since != nil && since.Before(before) {
+		if c.caller.Agent == agent && since != nil && since.Before(before) {
 			longest, before = c, *since
 		}
 	}
@@ -120,20 +122,20 @@ func (s *Server) closeLongestIdle(agent string, before time.Time) {
 
 // admit starts to serve a connection, if the limits let it in.
 func (s *Server) admit(ctx context.Context, nc *net.UnixConn, agent string) {
-	peer, err := peerOf(nc, agent)
+	caller, err := callerOf(nc, agent)
 	// Remove and Shutdown end the calls; the end of accepting does not.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	c := &conn{server: s, net: nc, peer: peer, cancel: cancel}
+	c := &conn{server: s, net: nc, caller: caller, cancel: cancel}
 	if err == nil {
-		err = s.connections.enter(peer)
+		err = s.connections.enter(caller)
 	}
 	if err != nil {
-		s.throttle.warn(peer, "connection refused", err)
+		s.throttle.warn(caller, "connection refused", err)
 		c.close()
 		return
 	}
 	if !s.add(func() { s.conns[c] = struct{}{}; s.running.Add(1) }) {
-		s.connections.leave(peer)
+		s.connections.leave(caller)
 		c.close()
 		return
 	}
@@ -142,12 +144,12 @@ func (s *Server) admit(ctx context.Context, nc *net.UnixConn, agent string) {
 
 func (s *Server) serveConn(ctx context.Context, c *conn) {
 	defer s.running.Done()
-	defer s.connections.leave(c.peer)
+	defer s.connections.leave(c.caller)
 	defer c.close()
 	defer s.change(func() { delete(s.conns, c) })
 	defer func() {
 		if value := recover(); value != nil {
-			s.log.Error("panic on a connection", c.peer.log(), "panic", value, "stack", string(debug.Stack()))
+			s.log.Error("panic on a connection", callerAttr(c.caller), "panic", value, "stack", string(debug.Stack()))
 		}
 	}()
 	c.serve(ctx)

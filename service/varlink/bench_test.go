@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service"
 )
 
 // BenchmarkVarlinkCall measures the transport's own share of a call: a launch
@@ -73,7 +74,7 @@ func BenchmarkVarlinkParse(b *testing.B) {
 // launchServer answers a launch at once.
 func launchServer(b *testing.B) *Server {
 	b.Helper()
-	handler := Single(func(context.Context, Peer, interfaces.LaunchParameters) (interfaces.LaunchReply, error) {
+	handler := Single(func(context.Context, service.Caller, interfaces.LaunchParameters) (interfaces.LaunchReply, error) {
 		return interfaces.LaunchReply{}, nil
 	})
 	server, err := NewServer(Config{Interface: Interface{

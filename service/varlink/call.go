@@ -14,6 +14,7 @@ import (
 	varlinkgo "github.com/varlink/go/varlink"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service"
 )
 
 var (
@@ -113,7 +114,7 @@ func encode(parameters any) (jsontext.Value, error) {
 //
 // varlink/go answers for org.varlink.service and for interfaces that do not exist. It
 // parses the frame again, which the methods of our interface are spared.
-func (s *Server) dispatch(ctx context.Context, peer Peer, call *Call, frame []byte) error {
+func (s *Server) dispatch(ctx context.Context, caller service.Caller, call *Call, frame []byte) error {
 	dot := strings.LastIndexByte(call.Method, '.')
 	if dot < 0 || call.Method[:dot] != s.served.Name {
 		return s.service.HandleMessage(ctx, libraryConn{conn: call.conn}, frame)
@@ -122,39 +123,39 @@ func (s *Server) dispatch(ctx context.Context, peer Peer, call *Call, frame []by
 	if !ok {
 		return call.replyError(&interfaces.MethodNotFoundError{Method: cut(call.Method)})
 	}
-	err := s.run(ctx, handler, peer, call)
+	err := s.run(ctx, handler, caller, call)
 	switch _, _, known := interfaces.ToWire(err); {
 	case err == nil, errors.Is(err, errWrite):
 		return err
 	case errors.Is(err, errPanic):
 		return errors.Join(err, call.replyError(interfaces.Unexpected()))
 	case !known:
-		s.logUnknown(ctx, peer, call, err)
+		s.logUnknown(ctx, caller, call, err)
 		err = interfaces.Unexpected()
 	}
 	return call.replyError(err)
 }
 
 // run calls the handler and turns a panic into errPanic.
-func (s *Server) run(ctx context.Context, handler Handler, peer Peer, call *Call) (err error) {
+func (s *Server) run(ctx context.Context, handler Handler, caller service.Caller, call *Call) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
-			s.log.Error("panic in a handler", "method", call.Method, peer.log(),
+			s.log.Error("panic in a handler", "method", call.Method, callerAttr(caller),
 				"panic", value, "stack", string(debug.Stack()))
 			err = errPanic
 		}
 	}()
-	return handler(ctx, peer, call)
+	return handler(ctx, caller, call)
 }
 
 // logUnknown writes an error that is not in the table. A handler that gave up
 // because its context ended is no defect.
-func (s *Server) logUnknown(ctx context.Context, peer Peer, call *Call, err error) {
+func (s *Server) logUnknown(ctx context.Context, caller service.Caller, call *Call, err error) {
 	level := slog.LevelError
 	if ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
 		level = slog.LevelDebug
 	}
-	s.log.LogAttrs(ctx, level, "call failed", slog.String("method", call.Method), peer.log(), slog.Any("error", err))
+	s.log.LogAttrs(ctx, level, "call failed", slog.String("method", call.Method), callerAttr(caller), slog.Any("error", err))
 }
 
 // libraryConn is the connection as varlink/go gets it. It only writes: reading is for

@@ -8,6 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/service"
 )
 
 const (
@@ -91,14 +93,14 @@ func TestVarlinkPeer(t *testing.T) {
 	for _, agent := range []string{"", "neutron-l3"} {
 		c := dial(t, server.listen(t, agent))
 		c.send(method("Who"))
-		var got Peer
+		var got service.Caller
 		c.replyOf(&got)
-		want := Peer{PID: os.Getpid(), UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Agent: agent}
-		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Peer{}, "PIDFD")); diff != "" {
+		want := service.Caller{PID: os.Getpid(), UID: uint32(os.Getuid()), Agent: agent}
+		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(service.Caller{}, "PIDFD")); diff != "" {
 			t.Errorf("peer (-want +got):\n%s", diff)
 		}
 		if err := unix.PidfdSendSignal(got.PIDFD, 0, nil, 0); got.PIDFD >= 0 && err != nil {
-			t.Errorf("the pidfd is no living process: %v", err)
+			t.Errorf("the pidfd is not of a living process: %v", err)
 		}
 	}
 }

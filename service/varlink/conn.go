@@ -14,13 +14,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service"
 )
 
 // conn is one connection.
 type conn struct {
 	server *Server
 	net    *net.UnixConn
-	peer   Peer
+	caller service.Caller
 	cancel context.CancelFunc // ends the context of its call
 
 	writing sync.Mutex
@@ -82,8 +83,8 @@ func (c *conn) handle(ctx context.Context, frame []byte) error {
 			Parameter: "upgrade", Reason: "no method upgrades the connection",
 		})
 	}
-	peer := c.peer
-	peer.Oneway = call.Oneway
+	caller := c.caller
+	caller.Oneway = call.Oneway
 	if !call.Oneway {
 		var cancel context.CancelCauseFunc
 		ctx, cancel = context.WithCancelCause(ctx)
@@ -94,7 +95,7 @@ func (c *conn) handle(ctx context.Context, frame []byte) error {
 		}
 		defer stop()
 	}
-	return c.server.dispatch(ctx, peer, call, frame)
+	return c.server.dispatch(ctx, caller, call, frame)
 }
 
 // write sends one frame, within the deadline. Its error is errWrite.
@@ -148,8 +149,8 @@ func (c *conn) kill() {
 // handler can use it any more.
 func (c *conn) close() {
 	c.kill()
-	if c.peer.PIDFD >= 0 {
-		_ = unix.Close(c.peer.PIDFD)
+	if c.caller.PIDFD >= 0 {
+		_ = unix.Close(c.caller.PIDFD)
 	}
 }
 
@@ -159,6 +160,6 @@ func (c *conn) ended(err error) {
 		errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, unix.ECONNRESET) ||
 		errors.Is(err, errHangup) || errors.Is(err, errWrite) || errors.Is(err, errPanic)
 	if !usual {
-		c.server.throttle.warn(c.peer, "connection closed: protocol violation", err)
+		c.server.throttle.warn(c.caller, "connection closed: protocol violation", err)
 	}
 }

@@ -1,7 +1,7 @@
 // Package varlink carries the service over unix sockets: it accepts connections, asks the
 // kernel who the peer is, reads frames, checks and decodes them strictly, calls a method's
-// handler, and writes its answers. It knows nothing of sidecars; package interfaces has the
-// types of parameters and the table of errors.
+// handler, and writes its answers. Only Sidecars, the table of methods, knows the core;
+// package interfaces has the types of parameters and the table of errors.
 //
 // Every byte of a peer may be hostile:
 //

@@ -6,13 +6,14 @@ import (
 	"fmt"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service"
 )
 
 // Handler carries out one call and answers it. An error that it returns is
 // answered as the table of errors says; one that is not in the table is logged,
 // and answered with HostFailure. The context ends when the peer goes away or the
 // server is told to end.
-type Handler func(ctx context.Context, peer Peer, call *Call) error
+type Handler func(ctx context.Context, caller service.Caller, call *Call) error
 
 var (
 	// errNoReply is a defect of a method.
@@ -22,21 +23,21 @@ var (
 )
 
 // handler makes a Handler of a function that gets the decoded parameters.
-func handler[P any](f func(ctx context.Context, peer Peer, call *Call, p P) error) Handler {
-	return func(ctx context.Context, peer Peer, call *Call) error {
+func handler[P any](f func(ctx context.Context, caller service.Caller, call *Call, p P) error) Handler {
+	return func(ctx context.Context, caller service.Caller, call *Call) error {
 		var p P
 		if err := decodeParameters(*call.Parameters, &p); err != nil {
 			return err
 		}
-		return f(ctx, peer, call, p)
+		return f(ctx, caller, call, p)
 	}
 }
 
 // Single makes the handler of a method that answers once. P is the struct of its
 // parameters, R that of its reply.
-func Single[P, R any](f func(context.Context, Peer, P) (R, error)) Handler {
-	return handler(func(ctx context.Context, peer Peer, call *Call, p P) error {
-		r, err := f(ctx, peer, p)
+func Single[P, R any](f func(context.Context, service.Caller, P) (R, error)) Handler {
+	return handler(func(ctx context.Context, caller service.Caller, call *Call, p P) error {
+		r, err := f(ctx, caller, p)
 		if err != nil {
 			return err
 		}
@@ -48,9 +49,9 @@ func Single[P, R any](f func(context.Context, Peer, P) (R, error)) Handler {
 // what reply makes of the item. more says whether the caller takes more than one reply; if
 // not, two items become ExpectedMore. Without an item f must return an error, as the
 // interface's NoSuch… do.
-func Many[P, T, R any](f func(ctx context.Context, peer Peer, p P, more bool) ([]T, error), reply func(T) R) Handler {
-	return handler(func(ctx context.Context, peer Peer, call *Call, p P) error {
-		items, err := f(ctx, peer, p, call.More)
+func Many[P, T, R any](f func(ctx context.Context, caller service.Caller, p P, more bool) ([]T, error), reply func(T) R) Handler {
+	return handler(func(ctx context.Context, caller service.Caller, call *Call, p P) error {
+		items, err := f(ctx, caller, p, call.More)
 		switch {
 		case err != nil:
 			return err
@@ -73,8 +74,8 @@ func Many[P, T, R any](f func(ctx context.Context, peer Peer, p P, more bool) ([
 // is told to end, which does not wait for streams; the peer sees the connection end, as
 // it would if the server were killed. A caller that did not ask for more gets
 // ExpectedMore.
-func Stream[P, R any](f func(ctx context.Context, peer Peer, p P, send func(R) error) error) Handler {
-	return handler(func(ctx context.Context, peer Peer, call *Call, p P) error {
+func Stream[P, R any](f func(ctx context.Context, caller service.Caller, p P, send func(R) error) error) Handler {
+	return handler(func(ctx context.Context, caller service.Caller, call *Call, p P) error {
 		if !call.More {
 			return interfaces.ErrExpectedMore
 		}
@@ -85,7 +86,7 @@ func Stream[P, R any](f func(ctx context.Context, peer Peer, p P, send func(R) e
 			_ = call.conn.net.Close() // ends a reply that the peer does not take
 		})
 		defer stop()
-		err := f(ctx, peer, p, func(r R) error { return call.reply(r, true) })
+		err := f(ctx, caller, p, func(r R) error { return call.reply(r, true) })
 		if context.Cause(ctx) == errEnding {
 			return fmt.Errorf("%w: %w", errWrite, errEnding)
 		}

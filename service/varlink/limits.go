@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tripleo.io/sidecar/internal/quota"
+	"tripleo.io/sidecar/service"
 )
 
 // Limits bound what peers can take. Zero means the default.
@@ -45,7 +46,7 @@ func (l Limits) withDefaults() (Limits, error) {
 
 // connections counts the connections of agents, and on the host's socket those of root and
 // of the other users: none of the three can take the places of another. The keys are those
-// of Peer.limitKey.
+// of Caller.LimitKey.
 type connections struct{ agents, root, strangers *quota.Quota[string] }
 
 func newConnections(l Limits) connections {
@@ -56,7 +57,7 @@ func newConnections(l Limits) connections {
 	}
 }
 
-func (c connections) of(p Peer) *quota.Quota[string] {
+func (c connections) of(p service.Caller) *quota.Quota[string] {
 	switch {
 	case p.Agent != "":
 		return c.agents
@@ -67,8 +68,8 @@ func (c connections) of(p Peer) *quota.Quota[string] {
 }
 
 // enter counts one more connection of the peer, or says which limit does not allow it.
-func (c connections) enter(p Peer) error {
-	its, key := c.of(p), p.limitKey()
+func (c connections) enter(p service.Caller) error {
+	its, key := c.of(p), p.LimitKey()
 	outcome := its.Take(key, 1)
 	switch {
 	case outcome == quota.KeyFull:
@@ -81,7 +82,7 @@ func (c connections) enter(p Peer) error {
 	return nil
 }
 
-func (c connections) leave(p Peer) { c.of(p).Release(p.limitKey(), 1) }
+func (c connections) leave(p service.Caller) { c.of(p).Release(p.LimitKey(), 1) }
 
 // throttle logs what peers can cause at will: one line for each agent and
 // message within a time, with the number of lines left out before it.
@@ -104,10 +105,10 @@ func newThrottle(log *slog.Logger, every time.Duration) *throttle {
 	return &throttle{log: log, every: every, lines: map[throttleKey]throttleLine{}}
 }
 
-func (t *throttle) warn(p Peer, message string, err error) {
+func (t *throttle) warn(p service.Caller, message string, err error) {
 	if skipped, ok := t.pass(throttleKey{p.Agent, message}, time.Now()); ok {
 		t.log.LogAttrs(context.Background(), slog.LevelWarn, message,
-			p.log(), slog.Any("error", err), slog.Int("skipped", skipped))
+			callerAttr(p), slog.Any("error", err), slog.Int("skipped", skipped))
 	}
 }
 

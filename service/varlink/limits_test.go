@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"tripleo.io/sidecar/service"
 )
 
 // alive fails the test unless the connection answers.
@@ -51,11 +53,11 @@ func TestVarlinkConnectionLimit(t *testing.T) {
 func TestVarlinkConnectionsOfEachKind(t *testing.T) {
 	t.Parallel()
 	g := newConnections(Limits{ConnectionsPerListener: 2, ConnectionsPerUID: 2, ConnectionsTotal: 3, ConnectionsStrangers: 3})
-	a, b := Peer{Agent: "a"}, Peer{Agent: "b", UID: 7}
-	root, user, other := Peer{}, Peer{UID: 7}, Peer{UID: 8}
+	a, b := service.Caller{Agent: "a"}, service.Caller{Agent: "b", UID: 7}
+	root, user, other := service.Caller{}, service.Caller{UID: 7}, service.Caller{UID: 8}
 	for i, step := range []struct {
-		peer Peer
-		want string
+		caller service.Caller
+		want   string
 	}{
 		{a, ""},
 		{a, ""},
@@ -72,14 +74,14 @@ func TestVarlinkConnectionsOfEachKind(t *testing.T) {
 		{root, "user 0 has 2 connections"},
 	} {
 		got := ""
-		if err := g.enter(step.peer); err != nil {
+		if err := g.enter(step.caller); err != nil {
 			got = err.Error()
 		}
 		if got != step.want {
 			t.Errorf("step %d: %q, want %q", i, got, step.want)
 		}
 	}
-	for _, p := range []Peer{a, a, b, user, user, other, root, root} {
+	for _, p := range []service.Caller{a, a, b, user, user, other, root, root} {
 		g.leave(p)
 	}
 	if g.agents.InUse()+g.strangers.InUse()+g.root.InUse() != 0 {

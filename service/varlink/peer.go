@@ -2,55 +2,36 @@ package varlink
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/service"
 )
 
-// Peer is the process at the other end of a connection. PID, UID and GID are those of
-// the process that connected, as the host sees them (SO_PEERCRED, unix(7)).
-type Peer struct {
-	PID   int
-	UID   uint32
-	GID   uint32
-	PIDFD int    // of that process; -1 if the kernel gives none (SO_PEERPIDFD, Linux 6.5). Owned by the connection
-	Agent string // whose listener accepted the connection; "" is the host's socket
-	// Oneway says that the peer does not wait for the answer of this call, and that the
-	// call goes on if it leaves.
-	Oneway bool
+// callerAttr is how the log names a caller.
+func callerAttr(c service.Caller) slog.Attr {
+	return slog.Group("peer", "agent", c.Agent, "pid", c.PID, "uid", c.UID)
 }
 
-// limitKey names the peer for limits: its agent, or its user.
-func (p Peer) limitKey() string {
-	if p.Agent != "" {
-		return "agent " + p.Agent
-	}
-	return fmt.Sprintf("user %d", p.UID)
-}
-
-func (p Peer) log() slog.Attr {
-	return slog.Group("peer", "agent", p.Agent, "pid", p.PID, "uid", p.UID)
-}
-
-// peerOf asks the kernel for the peer's credentials and a new pidfd.
-func peerOf(nc *net.UnixConn, agent string) (Peer, error) {
-	peer := Peer{PIDFD: -1, Agent: agent}
+// callerOf asks the kernel for the peer's credentials and a new pidfd.
+func callerOf(nc *net.UnixConn, agent string) (service.Caller, error) {
+	caller := service.Caller{PIDFD: -1, Agent: agent}
 	err := control(nc, func(fd int) error {
-		cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+		credentials, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 		if err != nil {
 			return err
 		}
-		peer.PID, peer.UID, peer.GID = int(cred.Pid), cred.Uid, cred.Gid
+		caller.PID, caller.UID = int(credentials.Pid), credentials.Uid
 		if pidfd, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEERPIDFD); err == nil {
-			peer.PIDFD = pidfd
+			caller.PIDFD = pidfd
 		}
 		return nil
 	})
-	return peer, err
+	return caller, err
 }
 
 // errHangup is the cause of a context that ended because the peer went away.

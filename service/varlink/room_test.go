@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"tripleo.io/sidecar/service"
 )
 
 // TestVarlinkConnectionLimitEnds shows that a full listener still ends with its
@@ -18,7 +20,7 @@ func TestVarlinkConnectionLimitEnds(t *testing.T) {
 	}
 	defer l.Close()
 	s := newServing(t, Limits{ConnectionsPerListener: 1})
-	peer := Peer{Agent: "a", PIDFD: -1}
+	peer := service.Caller{Agent: "a", PIDFD: -1}
 	if err := s.connections.enter(peer); err != nil {
 		t.Fatal(err)
 	}

@@ -86,7 +86,7 @@ func (s *Server) Remove(agent string) {
 		}
 	}
 	for c := range s.conns {
-		if c.peer.Agent == agent {
+		if c.caller.Agent == agent {
 			c.kill()
 		}
 	}
