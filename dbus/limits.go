@@ -55,14 +55,14 @@ func newGate(limits Limits) *gate {
 	}
 }
 
-// enter counts a call of a sender. If it returns no error, leave must follow. known says
-// whether the sender's user is known. One goroutine at a time may call enter.
-func (g *gate) enter(sender string, bytes int, known bool) error {
+// enter counts a call of a sender. If it returns no error, leave must follow. identified
+// says whether the sender's user is known. One goroutine at a time may call enter.
+func (g *gate) enter(sender string, bytes int, identified bool) error {
 	calls := g.calls.Held(sender)
 	busy := func() error {
 		return errorf("LimitsExceeded", "this connection has %d calls under way, wait for some of them", calls)
 	}
-	if held := g.bytes.Held(sender); !known && held > 0 && held+bytes > g.limits.BytesUnknown {
+	if held := g.bytes.Held(sender); !identified && held > 0 && held+bytes > g.limits.BytesUnknown {
 		return busy()
 	}
 	if g.calls.Take(sender, 1) != quota.Taken {

@@ -127,7 +127,7 @@ func (l *link) meet(sender string, p *peer) {
 		}
 		return
 	}
-	for _, c := range l.peers.identified(p, caller) {
+	for _, c := range l.peers.setCaller(p, caller) {
 		l.start(p, c)
 	}
 }

@@ -32,19 +32,19 @@ type peer struct {
 	ctx    context.Context // ends when it leaves the bus
 	cancel context.CancelFunc
 
-	// guarded by peers.mu until known is true, constant afterwards
-	known   bool
-	caller  service.Caller
-	waiting []incoming // its calls until then
+	// guarded by peers.mu until identified is true, constant afterwards
+	identified bool
+	caller     service.Caller
+	waiting    []incoming // its calls until then
 }
 
-// take takes a call of a sender, if admit does. If the sender's user is not known yet, the
-// call waits until then; if isNew is true, the caller has to identify the sender.
-func (p *peers) take(ctx context.Context, c incoming, admit func(known bool) error) (its *peer, known, isNew bool, err error) {
+// take takes a call of a sender, if admit does. The call waits until the sender is
+// identified; if isNew is true, whoever calls take has to see to that.
+func (p *peers) take(ctx context.Context, c incoming, admit func(identified bool) error) (its *peer, identified, isNew bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	its, there := p.byName[c.header.Sender]
-	if err := admit(there && its.known); err != nil {
+	if err := admit(there && its.identified); err != nil {
 		return nil, false, false, err
 	}
 	if !there {
@@ -55,18 +55,18 @@ func (p *peers) take(ctx context.Context, c incoming, admit func(known bool) err
 		}
 		p.byName[c.header.Sender] = its
 	}
-	if !its.known {
+	if !its.identified {
 		its.waiting = append(its.waiting, c)
 	}
-	return its, its.known, !there, nil
+	return its, its.identified, !there, nil
 }
 
-// identified sets the peer's user, and returns the calls that wait.
-func (p *peers) identified(its *peer, caller service.Caller) []incoming {
+// setCaller notes who the peer is, and returns its calls that wait.
+func (p *peers) setCaller(its *peer, caller service.Caller) []incoming {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	waiting := its.waiting
-	its.known, its.caller, its.waiting = true, caller, nil
+	its.identified, its.caller, its.waiting = true, caller, nil
 	return waiting
 }
 
