@@ -1,18 +1,18 @@
 package dbusserver
 
-import "sync"
+import "tripleo.io/sidecar/internal/quota"
 
 // Limits bound what callers can take. Zero means the default.
 type Limits struct {
 	MessageBytes   int // longest body of a call; default 256 KiB, as on varlink
-	ReplyBytes     int // longest answer; default 16 MiB: the bus hangs up on who sends more than 32
-	CallsPerSender int // that wait or are carried out; default 128, as many as the bus lets wait for answers
+	ReplyBytes     int // longest answer; default 16 MiB: the bus hangs up on a sender of more than 32
+	CallsPerSender int // waiting or carried out; default 128, as many as the bus lets wait for answers
 	BytesPerSender int // of their messages; default 2 MiB
-	BytesUnknown   int // the same before it is known who the sender is, but for one message; default 128 KiB
+	BytesUnknown   int // the same while the sender's user is unknown, unless it is one message; default 128 KiB
 	BytesTotal     int // of all senders; default 96 MiB: more than one user can have of BytesUnknown
-	CallsPerUser   int // of one user, other than root, that are carried out; default 128
-	CallsStrangers int // of all users but root that are carried out; default 256
-	LargeAnswers   int // lists that are being written for users other than root; default 4
+	CallsPerUser   int // carried out for one user other than root; default 128
+	CallsStrangers int // carried out for all users but root; default 256
+	LargeAnswers   int // lists that are written at once for users other than root; default 4
 }
 
 func (l Limits) withDefaults() Limits {
@@ -37,59 +37,51 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// gate counts calls, by sender from the moment when they are read, and by user from
-// the moment when it is known who that is. A flood of one user's must not take the
-// places of another's, and least of all of root's.
+// gate counts calls, by sender from the moment when they are read, and by user once the
+// sender's user is known. A flood of one user's calls must not take the places of another
+// user's, and least of all of root's.
 type gate struct {
-	limits Limits
-
-	mu        sync.Mutex
-	bytes     int
-	strangers int
-	sender    map[string]load
-	user      map[uint32]int
+	limits       Limits
+	calls, bytes *quota.Quota[string] // by sender
+	users        *quota.Quota[uint32] // calls; without root
 }
-
-type load struct{ calls, bytes int }
 
 func newGate(limits Limits) *gate {
-	return &gate{limits: limits, sender: map[string]load{}, user: map[uint32]int{}}
+	return &gate{
+		limits: limits,
+		calls:  quota.New[string](limits.CallsPerSender, quota.NoLimit),
+		bytes:  quota.New[string](limits.BytesPerSender, limits.BytesTotal),
+		users:  quota.New[uint32](limits.CallsPerUser, limits.CallsStrangers),
+	}
 }
 
-// enter counts a call of a sender. If it returns no error, leave must follow.
-func (g *gate) enter(sender string, bytes int, known bool) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	its := g.sender[sender]
-	limit := g.limits.BytesPerSender
-	if !known {
-		limit = max(g.limits.BytesUnknown, bytes)
+// enter counts a call of a sender. If it returns no error, leave must follow. identified
+// says whether the sender's user is known. One goroutine at a time may call enter.
+func (g *gate) enter(sender string, bytes int, identified bool) error {
+	calls := g.calls.Held(sender)
+	busy := func() error {
+		return errorf("LimitsExceeded", "this connection has %d calls under way, wait for some of them", calls)
 	}
-	switch {
-	case its.calls >= g.limits.CallsPerSender, its.bytes+bytes > limit:
-		return errorf("LimitsExceeded", "this connection has %d calls under way, wait for some of them", its.calls)
-	case g.bytes+bytes > g.limits.BytesTotal:
-		return errorf("LimitsExceeded", "there are too many calls under way, try again later")
+	if held := g.bytes.Held(sender); !identified && held > 0 && held+bytes > g.limits.BytesUnknown {
+		return busy()
 	}
-	g.count(sender, 1, bytes)
-	return nil
+	if g.calls.Take(sender, 1) != quota.Taken {
+		return busy()
+	}
+	outcome := g.bytes.Take(sender, bytes)
+	if outcome == quota.Taken {
+		return nil
+	}
+	g.calls.Release(sender, 1)
+	if outcome == quota.KeyFull {
+		return busy()
+	}
+	return errorf("LimitsExceeded", "there are too many calls under way, try again later")
 }
 
 func (g *gate) leave(sender string, bytes int) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.count(sender, -1, -bytes)
-}
-
-// count keeps no zeros, so that the map does not grow with every sender ever seen.
-func (g *gate) count(sender string, calls, bytes int) {
-	g.bytes += bytes
-	its := g.sender[sender]
-	its.calls += calls
-	its.bytes += bytes
-	if g.sender[sender] = its; its.calls == 0 {
-		delete(g.sender, sender)
-	}
+	g.calls.Release(sender, 1)
+	g.bytes.Release(sender, bytes)
 }
 
 // enterUser counts a call of a user. If it returns no error, leaveUser must follow.
@@ -98,27 +90,17 @@ func (g *gate) enterUser(uid uint32) error {
 	if uid == 0 {
 		return nil
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	switch {
-	case g.user[uid] >= g.limits.CallsPerUser:
-		return errorf("LimitsExceeded", "user %d has %d calls under way, wait for some of them", uid, g.user[uid])
-	case g.strangers >= g.limits.CallsStrangers:
-		return errorf("LimitsExceeded", "users other than root have %d calls under way, try again later", g.strangers)
+	switch g.users.Take(uid, 1) {
+	case quota.KeyFull:
+		return errorf("LimitsExceeded", "user %d has %d calls under way, wait for some of them", uid, g.users.Held(uid))
+	case quota.Full:
+		return errorf("LimitsExceeded", "users other than root have %d calls under way, try again later", g.users.InUse())
 	}
-	g.strangers++
-	g.user[uid]++
 	return nil
 }
 
 func (g *gate) leaveUser(uid uint32) {
-	if uid == 0 {
-		return
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.strangers--
-	if g.user[uid]--; g.user[uid] == 0 {
-		delete(g.user, uid)
+	if uid != 0 {
+		g.users.Release(uid, 1)
 	}
 }

@@ -130,7 +130,7 @@ func (l *link) startWaiting(sender string, p *peer) {
 		}
 		return
 	}
-	for _, c := range l.peers.is(p, caller) {
+	for _, c := range l.peers.setCaller(p, caller) {
 		l.start(p, c)
 	}
 }

@@ -11,17 +11,17 @@ import (
 	"tripleo.io/sidecar/service"
 )
 
-// identifyTimeout bounds the question to the bus who a sender is.
+// identifyTimeout bounds the question to the bus which user a sender is.
 const identifyTimeout = 10 * time.Second
 
-// incoming is a call that has been read and not looked at.
+// incoming is a call that is read and not decoded yet.
 type incoming struct {
 	header  bus.Header
 	message []byte
 }
 
-// peers are the senders that have called, until they leave the bus. The bus never
-// gives a unique name twice.
+// peers are the senders that have called, until they leave the bus. The bus never gives a
+// unique name twice.
 type peers struct {
 	mu     sync.Mutex
 	byName map[string]*peer
@@ -32,20 +32,19 @@ type peer struct {
 	ctx    context.Context // ends when it leaves the bus
 	cancel context.CancelFunc
 
-	// guarded by peers.mu until known; not changed any more from then on
-	known   bool
-	caller  service.Caller
-	waiting []incoming // calls, until it is known who it is
+	// guarded by peers.mu until identified is true, constant afterwards
+	identified bool
+	caller     service.Caller
+	waiting    []incoming // its calls until then
 }
 
-// take takes a call of a sender, if admit does: known says whether it is known who
-// the sender is. If not, the call waits until it is, and who gets isNew has to find
-// it out.
-func (p *peers) take(ctx context.Context, c incoming, admit func(known bool) error) (its *peer, known, isNew bool, err error) {
+// take takes a call of a sender, if admit does. The call waits until the sender is
+// identified; if isNew is true, whoever calls take has to see to that.
+func (p *peers) take(ctx context.Context, c incoming, admit func(identified bool) error) (its *peer, identified, isNew bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	its, there := p.byName[c.header.Sender]
-	if err := admit(there && its.known); err != nil {
+	if err := admit(there && its.identified); err != nil {
 		return nil, false, false, err
 	}
 	if !there {
@@ -56,22 +55,22 @@ func (p *peers) take(ctx context.Context, c incoming, admit func(known bool) err
 		}
 		p.byName[c.header.Sender] = its
 	}
-	if !its.known {
+	if !its.identified {
 		its.waiting = append(its.waiting, c)
 	}
-	return its, its.known, !there, nil
+	return its, its.identified, !there, nil
 }
 
-// is says who the peer is, and returns the calls that wait.
-func (p *peers) is(its *peer, caller service.Caller) []incoming {
+// setCaller notes who the peer is, and returns its calls that wait.
+func (p *peers) setCaller(its *peer, caller service.Caller) []incoming {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	waiting := its.waiting
-	its.known, its.caller, its.waiting = true, caller, nil
+	its.identified, its.caller, its.waiting = true, caller, nil
 	return waiting
 }
 
-// leave forgets a sender and cancels its calls. It returns those that wait.
+// leave forgets a sender and cancels its calls. It returns the calls that wait.
 func (p *peers) leave(sender string) []incoming {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -86,9 +85,9 @@ func (p *peers) leave(sender string) []incoming {
 	return waiting
 }
 
-// identify asks the bus who a sender is, once. The bus has that from the kernel, as
-// of the time at which the sender connected: see GetConnectionCredentials in the
-// D-Bus specification. The number of the process is for the journal only.
+// identify asks the bus for a sender's user and process, which the kernel told the bus when
+// the sender connected (GetConnectionCredentials in the D-Bus specification). The number of
+// the process is for the journal only.
 func (l *link) identify(sender string, p *peer) (caller service.Caller, err error) {
 	ctx, cancel := context.WithTimeout(p.ctx, identifyTimeout)
 	defer cancel()

@@ -4,28 +4,22 @@ import (
 	"fmt"
 
 	"tripleo.io/sidecar/interfaces"
-	"tripleo.io/sidecar/service/varlink"
 )
 
-// Caller is who asks: an agent, root, or somebody else on the host. The transport
-// fills it from what the kernel or the bus says of the peer, never from what the
-// peer says of itself.
+// Caller is an agent, root, or another user of the host. The transport fills it from what
+// the kernel (SO_PEERCRED, unix(7)) or the bus says of the peer, never from what the peer
+// says of itself.
 type Caller struct {
 	Agent  string // the agent whose socket it is; "" for the host's own socket and the bus
-	PID    int
+	PID    int    // of the process that connected, as the host sees it
 	UID    uint32
-	PIDFD  int    // -1 if there is none; belongs to the connection
-	Sender string // its unique name on the system bus; "" if it came another way
-	Oneway bool   // it does not wait for the answer, and may have left
+	PIDFD  int    // of that process; -1 if the kernel gives none (SO_PEERPIDFD, Linux 6.5). Belongs to the connection
+	Sender string // its unique name on the system bus; "" on varlink
+	Oneway bool   // it does not wait for the answer of this call, which goes on if it leaves
 }
 
-// callerOf returns the caller behind a varlink peer.
-func callerOf(peer varlink.Peer) Caller {
-	return Caller{Agent: peer.Agent, PID: peer.PID, UID: peer.UID, PIDFD: peer.PIDFD, Oneway: peer.Oneway}
-}
-
-// limitKey names the caller for limits: its agent, or its user.
-func (c Caller) limitKey() string {
+// LimitKey names the caller for limits: its agent, or its user.
+func (c Caller) LimitKey() string {
 	if c.Agent != "" {
 		return "agent " + c.Agent
 	}

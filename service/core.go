@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tripleo.io/sidecar/internal/quota"
 	"tripleo.io/sidecar/service/events"
 	"tripleo.io/sidecar/service/launch"
 	"tripleo.io/sidecar/service/lsm"
@@ -86,11 +87,11 @@ type Core struct {
 	Config
 	policy    atomic.Pointer[policy.Set]
 	questions questions
-	locks     idLocks
-	starts    *slots
-	stops     *slots
-	lists     *slots
-	outputs   *slots
+	locks     *idLocks
+	starts    *quota.Quota[string] // by agent, as the next three
+	stops     *quota.Quota[string]
+	lists     *quota.Quota[string]
+	outputs   *quota.Quota[string]
 	limits    *limits
 	records   records
 	events    *events.Observer
@@ -101,12 +102,14 @@ type Core struct {
 // New returns a core that decides by set.
 func New(config Config, set *policy.Set) *Core {
 	c := &Core{
-		Config:  config,
-		starts:  newSlots(config.Starts),
-		stops:   newSlots(2 * config.Starts),
-		lists:   newSlots(config.Starts),
-		outputs: newSlots(config.Starts),
-		limits:  newLimits(),
+		Config:    config,
+		questions: newQuestions(),
+		locks:     newIDLocks(),
+		starts:    quota.Fair[string](config.Starts),
+		stops:     quota.Fair[string](2 * config.Starts),
+		lists:     quota.Fair[string](config.Starts),
+		outputs:   quota.Fair[string](config.Starts),
+		limits:    newLimits(),
 
 		sweepDue: make(chan struct{}, 1),
 	}
@@ -141,7 +144,10 @@ func (c *Core) Drain(ctx context.Context) error {
 // Alive returns when the locks that every call needs can be had. It hangs if one
 // is never given back: that is for a watchdog to find.
 func (c *Core) Alive() {
-	for _, mu := range []*sync.Mutex{&c.questions.mu, &c.locks.mu, &c.starts.mu, &c.stops.mu, &c.lists.mu, &c.outputs.mu, &c.limits.mu, &c.records.mu} {
+	for _, q := range []interface{ InUse() int }{c.questions.quick, c.questions.interactive, c.locks.turns, c.starts, c.stops, c.lists, c.outputs} {
+		q.InUse()
+	}
+	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.limits.mu, &c.records.mu} {
 		mu.Lock()
 		mu.Unlock() //nolint:staticcheck // one after the other: who held two could wait for one who takes them in another order
 	}

@@ -223,16 +223,17 @@ func (h *fakeHost) nothingHeld(ctx context.Context, t *testing.T) {
 	}
 	c := h.core
 	held := map[string]string{}
-	for name, s := range map[string]*slots{"starts": c.starts, "stops": c.stops, "lists": c.lists, "outputs": c.outputs} {
-		s.mu.Lock()
-		if len(s.held)+len(s.waiting)+len(s.turns) > 0 {
-			held[name] = fmt.Sprint(s.held, s.waiting, s.turns)
+	for name, q := range map[string]interface{ InUse() int }{
+		"starts": c.starts, "stops": c.stops, "lists": c.lists, "outputs": c.outputs, "locks": c.locks.turns,
+		"questions": c.questions.quick, "interactive questions": c.questions.interactive,
+	} {
+		if q.InUse() > 0 {
+			held[name] = fmt.Sprintf("%+v", q)
 		}
-		s.mu.Unlock()
 	}
 	c.locks.mu.Lock()
-	if len(c.locks.rows) > 0 {
-		held["locks"] = fmt.Sprint(c.locks.rows)
+	if len(c.locks.launches) > 0 {
+		held["launches"] = fmt.Sprint(c.locks.launches)
 	}
 	c.locks.mu.Unlock()
 	c.limits.mu.Lock()
@@ -242,16 +243,11 @@ func (h *fakeHost) nothingHeld(ctx context.Context, t *testing.T) {
 		}
 	}
 	c.limits.mu.Unlock()
-	c.questions.mu.Lock()
-	if n := c.questions.quick.total + c.questions.interactive.total; n > 0 {
-		held["questions"] = fmt.Sprint(n)
-	}
-	c.questions.mu.Unlock()
 	for _, reader := range []Caller{dhcpAgent(), operator(), somebody()} {
 		for n := range events.MaxPerReader {
-			s, err := c.events.Subscribe(reader.limitKey(), func(interfaces.ID) bool { return false })
+			s, err := c.events.Subscribe(reader.LimitKey(), func(interfaces.ID) bool { return false })
 			if err != nil {
-				held["subscriptions of "+reader.limitKey()] = fmt.Sprint(events.MaxPerReader - n)
+				held["subscriptions of "+reader.LimitKey()] = fmt.Sprint(events.MaxPerReader - n)
 				break
 			}
 			defer s.Close()

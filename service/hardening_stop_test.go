@@ -66,9 +66,8 @@ func (h *fakeHost) stopping(t *testing.T, caller Caller) <-chan error {
 func (h *fakeHost) inRow(t *testing.T, n int) {
 	t.Helper()
 	waitUntil(t, "the row of the lock", func() bool {
-		h.core.locks.mu.Lock()
-		defer h.core.locks.mu.Unlock()
-		return len(h.core.locks.rows[dnsmasqID("net-1")]) == n
+		id := dnsmasqID("net-1")
+		return h.core.locks.turns.Held(id)+h.core.locks.turns.Waiting(id) == n
 	})
 }
 
@@ -100,6 +99,19 @@ func ended(t *testing.T, what string, done <-chan error, want error) {
 	}
 }
 
+// take takes a place of the agent.
+func take(t *testing.T, from interface {
+	Acquire(ctx context.Context, agent string) error
+}, agent string,
+) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := from.Acquire(ctx, agent); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // noUnits holds that nothing is left on the host, and nothing held in the core.
 func (h *fakeHost) noUnits(t *testing.T) {
 	t.Helper()
@@ -122,14 +134,14 @@ func TestHardeningStopEmptiesTheQueue(t *testing.T) {
 		launches = append(launches, h.launching(t, dnsmasqFor("net-1")))
 		h.inRow(t, i+1)
 	}
-	waitUntil(t, "one waits for a slot", func() bool { return len(row(h.core.starts, "neutron-dhcp")) == 1 })
+	waitUntil(t, "one waits for a slot", func() bool { return h.core.starts.Waiting("neutron-dhcp") == 1 })
 	ended(t, "stop", h.stopping(t, dhcpAgent()), nil)
 	for _, done := range launches {
 		ended(t, "launch", done, interfaces.ErrLaunchStopped)
 	}
 	diff(t, "starts", 0, h.starts())
 	for range 3 {
-		h.core.starts.release("neutron-dhcp")
+		h.core.starts.Release("neutron-dhcp", 1)
 	}
 	h.noUnits(t)
 	ended(t, "a stop of nothing", h.stopping(t, dhcpAgent()), interfaces.ErrNoSuchSidecar)

@@ -84,7 +84,7 @@ func TestHardeningStopWaitsForALaunchElsewhere(t *testing.T) {
 			h.inRow(t, 1)
 			stop := h.stopping(t, somebody())
 			h.inRow(t, 2)
-			h.core.starts.release("neutron-dhcp")
+			h.core.starts.Release("neutron-dhcp", 1)
 			ended(t, "launch", launch, nil)
 			ended(t, "stop", stop, c.want)
 			diff(t, "namespaces that polkit was told", []string{"qdhcp-net-1", "qdhcp-net-2"}, told())

@@ -80,10 +80,11 @@ func (c *Core) takeTurn(ctx context.Context, j *job, patience time.Duration, hel
 }
 
 func (c *Core) lockAndPrepare(ctx context.Context, j *job, held *held) (*interfaces.Sidecar, error) {
-	if err := c.locks.lockLaunch(ctx, j.id, j.interruption); err != nil {
+	unlock, err := c.locks.lockLaunch(ctx, j.id, j.interruption)
+	if err != nil {
 		return nil, err
 	}
-	held.add(func() { c.locks.unlock(j.id) })
+	held.add(unlock)
 	return c.prepare(ctx, j, held)
 }
 
@@ -107,10 +108,10 @@ func (c *Core) prepare(ctx context.Context, j *job, held *held) (*interfaces.Sid
 	if err := c.takePlace(ctx, j); err != nil {
 		return nil, err
 	}
-	if err := c.starts.acquire(ctx, j.id.Agent); err != nil {
+	if err := c.starts.Acquire(ctx, j.id.Agent); err != nil {
 		return nil, err
 	}
-	held.add(func() { c.starts.release(j.id.Agent) })
+	held.add(func() { c.starts.Release(j.id.Agent, 1) })
 	return nil, nil
 }
 

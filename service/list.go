@@ -109,10 +109,10 @@ func (c *Core) selected(ctx context.Context, caller Caller, about subject, p int
 // times at once: when many ask, the first reads the details of every unit, and the
 // others find them read instead of doing the same. Starts would wait for it all.
 func (c *Core) listUnits(ctx context.Context, agent, pattern string) ([]systemd.Unit, error) {
-	if err := c.lists.acquire(ctx, agent); err != nil {
+	if err := c.lists.Acquire(ctx, agent); err != nil {
 		return nil, err
 	}
-	defer c.lists.release(agent)
+	defer c.lists.Release(agent, 1)
 	return c.Units.List(ctx, pattern)
 }
 

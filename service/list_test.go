@@ -33,7 +33,7 @@ func TestConcurrentListsOfOneAgentLeaveRoom(t *testing.T) {
 			done <- err
 		}()
 	}
-	for len(row(h.core.lists, "neutron-dhcp")) < callers-3 {
+	for h.core.lists.Waiting("neutron-dhcp") < callers-3 {
 		time.Sleep(time.Millisecond)
 	}
 	if _, err := h.core.listUnits(t.Context(), "neutron-l3", unitsOf("neutron-l3")); err != nil {

@@ -2,72 +2,72 @@ package service
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/internal/quota"
+	"tripleo.io/sidecar/service/systemd"
 )
 
-// idLocks serialise what is done to one sidecar. Callers get their turns in the
-// order of asking, so of many launches of one instance the last accepted one is the
-// one that stays. A stop ends the launches that asked before it. The zero value is
-// ready.
+// idLocks serialise what is done to one sidecar. Callers get their turns in the order of
+// asking, so of many launches of one instance the last accepted one stays. A stop ends the
+// launches that asked before it.
 type idLocks struct {
-	mu   sync.Mutex
-	rows map[interfaces.ID][]*turn // the first one holds the lock, the others wait
+	mu       sync.Mutex
+	turns    *quota.Quota[interfaces.ID]
+	launches map[interfaces.ID][]*interruption // that hold the lock or wait for it, in their order
 }
 
-// turn is a place in the row of a lock.
-type turn struct {
-	granted chan struct{} // closed when the lock is held
-	launch  *interruption // nil if it is not a launch's
+func newIDLocks() *idLocks {
+	return &idLocks{turns: quota.New[interfaces.ID](1, quota.NoLimit), launches: map[interfaces.ID][]*interruption{}}
 }
 
-// lockLaunch waits for the turn of a launch, or for ctx. If the error is nil, unlock
-// must follow. Until then a lockStop interrupts the launch.
-func (l *idLocks) lockLaunch(ctx context.Context, id interfaces.ID, launch *interruption) error {
+// lockLaunch waits for the turn of a launch, or for ctx. If the error is nil, unlock must
+// be called. Until then a lockStop interrupts the launch.
+func (l *idLocks) lockLaunch(ctx context.Context, id interfaces.ID, launch *interruption) (unlock func(), err error) {
 	if err := ctx.Err(); err != nil {
-		return err
+		return nil, err
 	}
-	t := &turn{granted: make(chan struct{}), launch: launch}
-	l.enqueue(id, t, nil)
-	return l.await(ctx, id, t)
+	l.mu.Lock()
+	l.launches[id] = append(l.launches[id], launch)
+	turn := l.turns.Enqueue(id)
+	l.mu.Unlock()
+	if err := l.turns.Wait(ctx, id, turn); err != nil {
+		l.forget(id, launch)
+		return nil, err
+	}
+	return func() {
+		l.forget(id, launch)
+		l.turns.Release(id, 1)
+	}, nil
 }
 
-// lockStop interrupts the launches in the row that may be interrupted, and waits for
-// the turn of a stop, or for ctx. It reports whether there were such launches, with
-// an error too. If the error is nil, unlock must follow.
-func (l *idLocks) lockStop(ctx context.Context, id interfaces.ID, killAfter time.Duration, may func(*interruption) bool) (interrupted bool, err error) {
+// lockStop interrupts the launches that asked for the lock before it and that may be
+// interrupted, and waits for the turn of a stop, or for ctx. It reports whether there were
+// such launches, with an error too. If the error is nil, unlock must be called.
+func (l *idLocks) lockStop(ctx context.Context, id interfaces.ID, killAfter time.Duration, may func(*interruption) bool) (unlock func(), interrupted bool, err error) {
 	if err := ctx.Err(); err != nil {
-		return false, err
+		return nil, false, err
 	}
-	t := &turn{granted: make(chan struct{})}
-	l.enqueue(id, t, func(before *turn) {
-		if before.launch != nil && may(before.launch) {
-			before.launch.interrupt(killAfter)
+	l.mu.Lock()
+	for _, launch := range l.launches[id] {
+		if may(launch) {
+			launch.interrupt(killAfter)
 			interrupted = true
 		}
-	})
-	return interrupted, l.await(ctx, id, t)
-}
-
-// tryLock takes the lock if nobody holds it, and reports whether it did.
-func (l *idLocks) tryLock(id interfaces.ID) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.rows[id]) > 0 {
-		return false
 	}
-	l.append(id, &turn{granted: make(chan struct{})})
-	return true
+	turn := l.turns.Enqueue(id)
+	l.mu.Unlock()
+	return func() { l.turns.Release(id, 1) }, interrupted, l.turns.Wait(ctx, id, turn)
 }
 
-// unlock hands the lock to the first who waits.
-func (l *idLocks) unlock(id interfaces.ID) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.remove(id, 0)
+// tryLock takes the lock if nobody holds it, and reports whether it did. If so, unlock
+// must be called.
+func (l *idLocks) tryLock(id interfaces.ID) (unlock func(), ok bool) {
+	return func() { l.turns.Release(id, 1) }, l.turns.Take(id, 1) == quota.Taken
 }
 
 // launching returns the first launch that holds the lock or waits for it and was not
@@ -75,60 +75,102 @@ func (l *idLocks) unlock(id interfaces.ID) {
 func (l *idLocks) launching(id interfaces.ID) *interruption {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, t := range l.rows[id] {
-		if t.launch != nil && !t.launch.happened() {
-			return t.launch
+	for _, launch := range l.launches[id] {
+		if !launch.happened() {
+			return launch
 		}
 	}
 	return nil
 }
 
-// enqueue takes a place in the row, after it has called see for everybody in it. No
-// place is taken in between: what is asked for later is not seen.
-func (l *idLocks) enqueue(id interfaces.ID, t *turn, see func(before *turn)) {
+func (l *idLocks) forget(id interfaces.ID, launch *interruption) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if see != nil {
-		for _, before := range l.rows[id] {
-			see(before)
+	l.launches[id] = slices.DeleteFunc(l.launches[id], func(i *interruption) bool { return i == launch })
+	if len(l.launches[id]) == 0 {
+		delete(l.launches, id)
+	}
+}
+
+// interruption is how a stop ends a launch that was asked for before it.
+type interruption struct {
+	netns   *string // the network namespace of the launch, nil for the host's
+	stopped context.Context
+	stop    context.CancelFunc
+
+	// killAfter is the time that the launch's process gets to exit before it is killed;
+	// 0 means the unit's TimeoutStopUSec. Read it only after the interruption.
+	killAfter time.Duration
+}
+
+func newInterruption(netns *string) *interruption {
+	i := &interruption{netns: netns}
+	i.stopped, i.stop = context.WithCancel(context.Background())
+	return i
+}
+
+// interrupt ends the launch. Of several stops the first one's killAfter holds. Only
+// one goroutine at a time may call it.
+func (i *interruption) interrupt(killAfter time.Duration) {
+	if !i.happened() {
+		i.killAfter = killAfter
+		i.stop()
+	}
+}
+
+// happened reports whether the launch was interrupted.
+func (i *interruption) happened() bool { return i.stopped.Err() != nil }
+
+// bind returns a context that also ends when the launch is interrupted. unbind must
+// be called when the context is not needed any more.
+func (i *interruption) bind(ctx context.Context) (bound context.Context, unbind func()) {
+	bound, cancel := context.WithCancel(ctx)
+	release := context.AfterFunc(i.stopped, cancel)
+	return bound, func() {
+		release()
+		cancel()
+	}
+}
+
+// undo stops the unit that an interrupted launch was about to replace or has begun to
+// start, and returns the launch's error. systemd takes our calls in their order, so
+// the stop finds the unit of a start that was sent and not answered yet. While systemd
+// does not answer, undo tries again: the unit could come up later.
+func (c *Core) undo(ctx context.Context, j *job) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout+2*grace)
+	defer cancel()
+	for {
+		_, err := c.stopUnit(ctx, j.id, j.interruption.killAfter)
+		if err == nil || errors.Is(err, systemd.ErrNoSuchUnit) {
+			return &interfaces.LaunchStoppedError{ID: j.id.String()}
+		}
+		if !errors.Is(err, systemd.ErrDisconnected) || pause(ctx, settlePoll) != nil {
+			return hostFailure(ctx, "stop the unit of a launch that was stopped", err)
 		}
 	}
-	l.append(id, t)
 }
 
-// await waits until t is first in its row, or gives its place up when ctx ends.
-func (l *idLocks) await(ctx context.Context, id interfaces.ID, t *turn) error {
-	select {
-	case <-t.granted:
-		return nil
-	case <-ctx.Done():
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.remove(id, slices.Index(l.rows[id], t)) // it may be first by now
-	return ctx.Err()
-}
+// held is what a launch has taken, each with the function that gives it back. The
+// zero value holds nothing. One goroutine at a time may use it.
+type held []func()
 
-// append puts t at the end of the row. l.mu must be held.
-func (l *idLocks) append(id interfaces.ID, t *turn) {
-	if l.rows == nil {
-		l.rows = map[interfaces.ID][]*turn{}
-	}
-	l.rows[id] = append(l.rows[id], t)
-	if len(l.rows[id]) == 1 {
-		close(t.granted)
+// add notes something that was taken.
+func (h *held) add(giveBack func()) { *h = append(*h, giveBack) }
+
+// giveBack gives back everything that is held, the last first, and each once. A
+// second call has nothing to do.
+func (h *held) giveBack() {
+	for len(*h) > 0 {
+		last := len(*h) - 1
+		giveBack := (*h)[last]
+		*h = (*h)[:last]
+		giveBack()
 	}
 }
 
-// remove takes a turn out of the row. The lock is the next one's if that was the
-// first. l.mu must be held.
-func (l *idLocks) remove(id interfaces.ID, i int) {
-	row := slices.Delete(l.rows[id], i, i+1)
-	l.rows[id] = row
-	switch {
-	case len(row) == 0:
-		delete(l.rows, id)
-	case i == 0:
-		close(row[0].granted)
-	}
+// handOver returns what is held to another owner, and holds nothing afterwards.
+func (h *held) handOver() held {
+	all := *h
+	*h = nil
+	return all
 }

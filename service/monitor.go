@@ -50,7 +50,7 @@ func (c *Core) Watch(ctx context.Context, caller Caller, p interfaces.MonitorPar
 	agent, about, err := c.watched(ctx, caller, p)
 	var s *events.Subscription
 	if err == nil {
-		s, err = c.events.Subscribe(caller.limitKey(), func(id interfaces.ID) bool {
+		s, err = c.events.Subscribe(caller.LimitKey(), func(id interfaces.ID) bool {
 			return (agent == nil || *agent == id.Agent) && (p.Profile == nil || *p.Profile == id.Profile)
 		})
 	}

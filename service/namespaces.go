@@ -40,7 +40,7 @@ func namespacesIn(directory netns.Directory) HostNamespaces {
 // Check says what is wrong with the namespace of this name, if anything is.
 // sidecar-launch looks again when it opens it: this is for an early answer.
 func (h HostNamespaces) Check(caller Caller, name string) error {
-	err := bounded.Err(h.looks, caller.limitKey(), func() error { return h.directory.Check(name) })
+	err := bounded.Err(h.looks, caller.LimitKey(), func() error { return h.directory.Check(name) })
 	if errors.Is(err, bounded.ErrHangs) {
 		return hangs(err)
 	}
@@ -55,7 +55,7 @@ func hangs(err error) error {
 // Has reports whether the process is in the namespace that has this name now. Of
 // a process that has ended it is an error.
 func (h HostNamespaces) Has(caller Caller, name string, pid int) (bool, error) {
-	return bounded.Do(h.looks, caller.limitKey(), func() (bool, error) { return h.has(name, pid) }, nil)
+	return bounded.Do(h.looks, caller.LimitKey(), func() (bool, error) { return h.has(name, pid) }, nil)
 }
 
 func (h HostNamespaces) has(name string, pid int) (bool, error) {
@@ -80,7 +80,7 @@ func (h HostNamespaces) has(name string, pid int) (bool, error) {
 // OfCaller returns the name of the namespace that the caller is in, nil for the
 // host's own. The kernel says which it is; the caller is not asked.
 func (h HostNamespaces) OfCaller(caller Caller) (*string, error) {
-	name, err := bounded.Do(h.looks, caller.limitKey(), func() (*string, error) { return h.ofCaller(caller) }, nil)
+	name, err := bounded.Do(h.looks, caller.LimitKey(), func() (*string, error) { return h.ofCaller(caller) }, nil)
 	if errors.Is(err, bounded.ErrHangs) {
 		return nil, hangs(err)
 	}

@@ -133,7 +133,7 @@ func TestHardeningLooksOfOneAgentThatHang(t *testing.T) {
 		for _, other := range []Caller{{Agent: "other"}, {UID: 0}, {UID: 1000}} {
 			began := time.Now()
 			if err := h.Check(other, "nothing"); !errors.Is(err, os.ErrNotExist) || time.Since(began) > lookTimeout/2 {
-				t.Errorf("%s: %s: %v after %v", when, other.limitKey(), err, time.Since(began))
+				t.Errorf("%s: %s: %v after %v", when, other.LimitKey(), err, time.Since(began))
 			}
 		}
 	}

@@ -41,11 +41,11 @@ func (c *Core) Stop(ctx context.Context, caller Caller, p interfaces.StopParamet
 // stop ends the launches that were asked for before it, and then stops what is left.
 // idle says that there was no unit.
 func (c *Core) stop(ctx context.Context, id interfaces.ID, about subject, killAfter time.Duration) (reply interfaces.StopReply, idle bool, err error) {
-	interrupted, err := c.locks.lockStop(ctx, id, killAfter, about.mayInterrupt)
+	unlock, interrupted, err := c.locks.lockStop(ctx, id, killAfter, about.mayInterrupt)
 	if err != nil {
 		return interfaces.StopReply{}, false, waitedToStop(ctx, interrupted, err)
 	}
-	defer c.locks.unlock(id)
+	defer unlock()
 	reply, err = c.stopLocked(ctx, id, about, killAfter)
 	if interrupted && errors.Is(err, interfaces.ErrNoSuchSidecar) {
 		return interfaces.StopReply{}, true, nil // the launches were all that there was
@@ -104,10 +104,10 @@ func (c *Core) stillAsTold(ctx context.Context, id interfaces.ID, about subject)
 // sidecar-launch until the container is made, and if that one is killed, the engine's
 // client makes the container after the unit has removed it.
 func (c *Core) stopUnit(ctx context.Context, id interfaces.ID, killAfter time.Duration) (systemd.Unit, error) {
-	if err := c.stops.acquire(ctx, id.Agent); err != nil {
+	if err := c.stops.Acquire(ctx, id.Agent); err != nil {
 		return systemd.Unit{}, err
 	}
-	defer c.stops.release(id.Agent)
+	defer c.stops.Release(id.Agent, 1)
 	defer c.records.forget(id.Unit())
 	if killAfter > 0 {
 		if u, err := c.Units.Get(ctx, id.Unit()); err != nil || u.ActiveState == stateActivating {

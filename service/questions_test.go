@@ -17,7 +17,7 @@ func TestConcurrentQuestionsAreBounded(t *testing.T) {
 		"quick":       {false, quickPerUser, quickTotal},
 		"interactive": {true, interactivePerUser, interactiveTotal},
 	} {
-		var q questions
+		q := newQuestions()
 		var leave []func()
 		taken := func(uid uint32) bool {
 			l, err := q.enter(uid, c.interactive)
@@ -49,8 +49,8 @@ func TestConcurrentQuestionsAreBounded(t *testing.T) {
 		for _, l := range leave {
 			l()
 		}
-		if !taken(9999) || len(q.quick.byUser)+len(q.interactive.byUser) != 1 {
-			t.Errorf("%s: what was given back is not free: %+v", name, &q)
+		if !taken(9999) || q.quick.InUse()+q.interactive.InUse() != 1 {
+			t.Errorf("%s: what was given back is not free: %+v", name, q)
 		}
 	}
 }

@@ -127,11 +127,11 @@ func (c *Core) withOutput(ctx context.Context, j *job, err error) error {
 func (c *Core) outputOf(ctx context.Context, j *job) []string {
 	waiting, cancel := context.WithTimeout(ctx, outputWait)
 	defer cancel()
-	if err := c.outputs.acquire(waiting, j.id.Agent); err != nil {
+	if err := c.outputs.Acquire(waiting, j.id.Agent); err != nil {
 		c.Logger.Warn("the output of a failed launch is not read: too many wait for the journal", "sidecar", j.id.String())
 		return nil
 	}
-	defer c.outputs.release(j.id.Agent)
+	defer c.outputs.Release(j.id.Agent, 1)
 	output := c.Journal.Output(ctx, j.failed)
 	if j.result == "oom-kill" {
 		output = append(output, "it was out of memory: its profile's memory-max is the limit")

@@ -111,7 +111,7 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 		Product:   "sidecar",
 		Version:   version,
 		URL:       "https://tripleo.io/sidecar",
-		Interface: d.core.Varlink(),
+		Interface: varlink.Sidecars(d.core),
 		Logger:    logger,
 	})
 	if err != nil {

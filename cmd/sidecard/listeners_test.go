@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tripleo.io/sidecar/internal/bounded"
+	"tripleo.io/sidecar/service"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/varlink"
 )
@@ -55,7 +56,7 @@ func (m manager) next(t *testing.T) (what, name string) {
 func newListeners(t *testing.T) (*listeners, []*policy.Agent) {
 	t.Helper()
 	methods := map[string]varlink.Handler{
-		"Nothing": varlink.Single(func(context.Context, varlink.Peer, struct{}) (struct{}, error) { return struct{}{}, nil }),
+		"Nothing": varlink.Single(func(context.Context, service.Caller, struct{}) (struct{}, error) { return struct{}{}, nil }),
 	}
 	server, err := varlink.NewServer(varlink.Config{Interface: varlink.Interface{Name: "io.tripleo.Sidecar", Description: "interface io.tripleo.Sidecar\nmethod Nothing() -> ()\n", Methods: methods}})
 	if err != nil {

@@ -1,17 +1,21 @@
-// Package bounded stops waiting for calls that somebody else can keep from returning: a
-// system call on a directory whose lock an agent holds, or on a file system that does not
-// answer (fuse(4)). The kernel cannot cancel such a call, so it goes on in a goroutine (and
-// thread) of its own, and a late result is thrown away.
+// Package bounded stops waiting for calls that somebody else can keep from
+// returning: a system call on a directory whose lock an agent holds, or on a file
+// system that does not answer (fuse(4)). The kernel cannot be told to give such a
+// call up, so it goes on in a goroutine (and thread) of its own; what it returns late
+// is thrown away.
 //
 // Out of scope: calls that take a context or a deadline.
 package bounded
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"tripleo.io/sidecar/internal/quota"
 )
 
 // ErrHangs is the error of a call that does not return.
@@ -19,27 +23,10 @@ var ErrHangs = errors.New("the kernel does not answer")
 
 // Calls bounds the calls that are made through it. Use New.
 type Calls struct {
-	limit  time.Duration
-	perKey int           // how many calls of one key run at once
-	slots  chan struct{} // one element for each call that runs
-
-	mu     sync.Mutex
-	shares map[string]*share // of the keys whose calls run or wait
-	hung   int               // calls whose callers have given up
-}
-
-// share counts the calls of one key.
-type share struct {
-	slots chan struct{} // one element for each call that runs
-	hung  int           // calls whose callers have given up
-	users int           // calls that run or wait for their turn
-}
-
-// result is what a call returned.
-type result[T any] struct {
-	value T
-	err   error
-	panic string // value and stack; "" if the call did not panic
+	limit          time.Duration
+	perKey, atOnce int
+	running        *quota.Quota[string] // calls that have not returned
+	hung           *quota.Quota[string] // those of them that nobody waits for any more
 }
 
 // New returns Calls with these limits. A call may take as long as limit, and before that
@@ -47,7 +34,7 @@ type result[T any] struct {
 // keys, run at the same time, hanging calls included. When perKey calls of one key hang, or
 // atOnce calls of all keys together, another call is refused at once.
 func New(limit time.Duration, perKey, atOnce int) *Calls {
-	return &Calls{limit: limit, perKey: perKey, slots: make(chan struct{}, atOnce), shares: map[string]*share{}}
+	return &Calls{limit, perKey, atOnce, quota.New[string](perKey, atOnce), quota.New[string](perKey, atOnce)}
 }
 
 // Do runs call and returns its results. The error is ErrHangs if call takes longer than
@@ -56,55 +43,32 @@ func New(limit time.Duration, perKey, atOnce int) *Calls {
 // gets its value; discard may be nil.
 func Do[T any](c *Calls, key string, call func() (T, error), discard func(T)) (T, error) {
 	var none T
-	own, err := c.enter(key)
-	if err != nil {
+	if err := c.enter(key); err != nil {
 		return none, err
 	}
 	timer := time.NewTimer(c.limit)
 	defer timer.Stop()
-	returned := make(chan result[T])
-	left := make(chan struct{}) // closed when Do gives up
+	w := &waiting[T]{done: make(chan struct{})}
 	go func() {
-		defer c.exit(key, own)
-		r := run(call)
-		select {
-		case returned <- r:
+		defer c.running.Release(key, 1)
+		w.run(call)
+		if w.end() {
 			return
-		case <-left:
 		}
-		c.count(own, -1)
-		if discard != nil && r.err == nil {
-			discard(r.value)
+		c.hung.Release(key, 1)
+		if discard != nil && w.err == nil {
+			discard(w.value)
 		}
 	}()
-	var r result[T]
 	select {
-	case r = <-returned:
+	case <-w.done:
+		return w.result()
 	case <-timer.C:
-		select {
-		case r = <-returned: // at the last moment
-		default:
-			c.count(own, 1)
-			close(left)
-			return none, fmt.Errorf("%w within %v", ErrHangs, c.limit)
-		}
 	}
-	if r.panic != "" {
-		panic(r.panic) // for the goroutine that waits to handle
+	if w.leave(func() { c.hung.Take(key, 1) }) {
+		return none, fmt.Errorf("%w within %v", ErrHangs, c.limit)
 	}
-	return r.value, r.err
-}
-
-// run makes the call. A panic is part of the result.
-func run[T any](call func() (T, error)) (r result[T]) {
-	defer func() {
-		if value := recover(); value != nil {
-			r.panic = fmt.Sprintf("%v\n%s", value, debug.Stack())
-			r.err = errors.New("panic")
-		}
-	}()
-	r.value, r.err = call()
-	return r
+	return w.result()
 }
 
 // Err is Do for a call without a value.
@@ -113,65 +77,71 @@ func Err(c *Calls, key string, call func() error) error {
 	return err
 }
 
-// enter waits for a slot of the key, and then for a slot of all keys. In this order, calls
-// that wait for their key take no slot of other keys.
-func (c *Calls) enter(key string) (*share, error) {
-	own, err := c.join(key)
-	if err != nil {
-		return nil, err
+// enter waits for the turn of a call, unless too many calls hang.
+func (c *Calls) enter(key string) error {
+	if hung := c.hung.InUse(); c.hung.Held(key) >= c.perKey || hung >= c.atOnce {
+		return fmt.Errorf("%w: %d calls hang already", ErrHangs, hung)
 	}
-	timer := time.NewTimer(c.limit)
-	defer timer.Stop()
-	select {
-	case own.slots <- struct{}{}:
-	case <-timer.C:
-		c.release(key, own)
-		return nil, fmt.Errorf("%w: %d calls are under way", ErrHangs, c.perKey)
+	if c.running.Take(key, 1) == quota.Taken {
+		return nil
 	}
-	select {
-	case c.slots <- struct{}{}:
-		return own, nil
-	case <-timer.C:
-		<-own.slots
-		c.release(key, own)
-		return nil, fmt.Errorf("%w: %d calls are under way", ErrHangs, cap(c.slots))
+	ctx, cancel := context.WithTimeout(context.Background(), c.limit)
+	defer cancel()
+	if c.running.Acquire(ctx, key) != nil {
+		return fmt.Errorf("%w: %d calls are under way", ErrHangs, c.running.InUse())
 	}
+	return nil
 }
 
-// exit frees the slots of enter.
-func (c *Calls) exit(key string, own *share) {
-	<-c.slots
-	<-own.slots
-	c.release(key, own)
+// waiting is a call and the goroutine that waits for it. Either the call ends first (end),
+// or the goroutine gives up first (leave).
+type waiting[T any] struct {
+	value T
+	err   error
+	panic string // value and stack; "" if the call did not panic
+	done  chan struct{}
+
+	mu    sync.Mutex
+	ended bool
+	left  bool
 }
 
-// join returns the share of a key, unless too many calls hang.
-func (c *Calls) join(key string) (*share, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	own := c.shares[key]
-	if own == nil {
-		own = &share{slots: make(chan struct{}, c.perKey)}
-	}
-	if own.hung >= c.perKey || c.hung >= cap(c.slots) {
-		return nil, fmt.Errorf("%w: %d calls hang already", ErrHangs, c.hung)
-	}
-	c.shares[key] = own
-	own.users++
-	return own, nil
+func (w *waiting[T]) run(call func() (T, error)) {
+	defer func() {
+		if value := recover(); value != nil {
+			w.panic = fmt.Sprintf("%v\n%s", value, debug.Stack())
+			w.err = errors.New("panic")
+		}
+	}()
+	w.value, w.err = call()
 }
 
-func (c *Calls) release(key string, own *share) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if own.users--; own.users == 0 {
-		delete(c.shares, key)
+// result is what the call returned. A panic goes on in the goroutine that waited, which
+// knows what to do with it.
+func (w *waiting[T]) result() (T, error) {
+	if w.panic != "" {
+		panic(w.panic)
 	}
+	return w.value, w.err
 }
 
-func (c *Calls) count(own *share, by int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	own.hung += by
-	c.hung += by
+// end says that the call has ended, and reports whether the goroutine still waits.
+func (w *waiting[T]) end() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = true
+	close(w.done)
+	return !w.left
+}
+
+// leave gives up if the call still runs, and reports whether it does. If so it calls first,
+// before end can return.
+func (w *waiting[T]) leave(first func()) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.ended {
+		w.left = true
+		first()
+	}
+	return !w.ended
 }

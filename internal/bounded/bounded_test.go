@@ -110,8 +110,8 @@ func TestHardeningCallsOfOneKeyLeaveRoom(t *testing.T) {
 		all.Wait()
 		close(release)
 		synctest.Wait()
-		if len(calls.shares) != 0 || calls.hung != 0 {
-			t.Errorf("left are %d keys and %d calls that hang", len(calls.shares), calls.hung)
+		if running, hung := calls.running.InUse(), calls.hung.InUse(); running != 0 || hung != 0 {
+			t.Errorf("left are %d calls that run and %d that hang", running, hung)
 		}
 	})
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/service"
 )
 
 const (
@@ -17,7 +19,7 @@ const (
 
 // Serve accepts connections of an agent ("": the host's socket) until ctx ends
 // or the listener is closed, and then returns nil. It takes the listener over and
-// closes it; one of Bind leaves the socket's file. Connections go on after it
+// closes it; the file of a socket made by Bind stays. Connections go on after Serve has
 // returned: Remove and Shutdown end them.
 //
 // Serve goes on after every error of accept(2), because every one may be temporary. For
@@ -25,10 +27,10 @@ const (
 // (max_user_watches in epoll(7)).
 func (s *Server) Serve(ctx context.Context, l *net.UnixListener, agent string) error {
 	defer l.Close()
-	if !s.addListener(l, agent) {
+	if !s.add(func() { s.listeners[l] = agent }) {
 		return ErrServerClosed
 	}
-	defer s.dropListener(l)
+	defer s.change(func() { delete(s.listeners, l) })
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	s.accept(ctx, socket{l}, agent)
@@ -67,39 +69,73 @@ func (s *Server) accept(ctx context.Context, l acceptor, agent string) {
 		case errors.Is(err, net.ErrClosed):
 			return
 		default:
-			s.throttle.warn(Peer{Agent: agent}, "cannot accept connections for now", err)
-			sleep(ctx, pause)
+			s.throttle.warn(service.Caller{Agent: agent}, "cannot accept connections for now", err)
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+			}
 			pause = min(2*pause, acceptPauseMax)
 		}
 	}
 }
 
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
+// room waits until the agent may have one more connection, or for ctx. It does not wait on
+// the host's socket, which has many users.
+//
+// Over its limit, an agent's callers wait in the kernel's queue of the listener (listen(2))
+// and are not hung up on: a burst of hundreds of short calls must lose none, and only this
+// agent is in that queue. While callers wait there, the agent's idle connections are closed.
+func (s *Server) room(ctx context.Context, l acceptor, agent string) {
+	for agent != "" && ctx.Err() == nil {
+		full, released := s.connections.agents.KeyFull(service.Caller{Agent: agent}.LimitKey())
+		if !full {
+			return
+		}
+		if l.waiting() {
+			s.closeLongestIdle(agent, time.Now().Add(-s.limits.IdleTimeoutFull))
+		}
+		select {
+		case <-released:
+		case <-time.After(s.limits.IdleTimeoutFull / 5):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// closeLongestIdle closes the agent's connection that has been idle longest, if it has
+// been idle since before.
+func (s *Server) closeLongestIdle(agent string, before time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var longest *conn
+	for c := range s.conns {
+		since := c.idle.Load()
+		if c.caller.Agent == agent && since != nil && since.Before(before) {
+			longest, before = c, *since
+		}
+	}
+	// A peer that sends at this very moment sees what it would see after IdleTimeout.
+	if longest != nil && longest.idle.Load() != nil {
+		_ = longest.net.Close()
 	}
 }
 
 // admit starts to serve a connection, if the limits let it in.
 func (s *Server) admit(ctx context.Context, nc *net.UnixConn, agent string) {
-	peer, err := peerOf(nc, agent)
+	caller, err := callerOf(nc, agent)
+	// Remove and Shutdown end the calls; the end of accepting does not.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	c := &conn{server: s, net: nc, caller: caller, cancel: cancel}
 	if err == nil {
-		err = s.gate.enter(peer)
+		err = s.connections.enter(caller)
 	}
 	if err != nil {
-		s.throttle.warn(peer, "connection refused", err)
-		_ = nc.Close()
+		s.throttle.warn(caller, "connection refused", err)
+		c.close()
 		return
 	}
-	peer.PIDFD = peerPIDFD(nc)
-	// What ends the calls is Remove and Shutdown, not the end of accepting.
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	c := &conn{server: s, net: nc, peer: peer, cancel: cancel}
-	if !s.addConn(c) {
-		s.gate.leave(peer)
+	if !s.add(func() { s.conns[c] = struct{}{}; s.running.Add(1) }) {
+		s.connections.leave(caller)
 		c.close()
 		return
 	}
@@ -107,46 +143,14 @@ func (s *Server) admit(ctx context.Context, nc *net.UnixConn, agent string) {
 }
 
 func (s *Server) serveConn(ctx context.Context, c *conn) {
-	defer s.dropConn(c)
+	defer s.running.Done()
+	defer s.connections.leave(c.caller)
+	defer c.close()
+	defer s.change(func() { delete(s.conns, c) })
 	defer func() {
 		if value := recover(); value != nil {
-			s.log.Error("panic on a connection", c.peer.log(), "panic", value, "stack", string(debug.Stack()))
+			s.log.Error("panic on a connection", callerAttr(c.caller), "panic", value, "stack", string(debug.Stack()))
 		}
 	}()
 	c.serve(ctx)
-}
-
-func (s *Server) addListener(l *net.UnixListener, agent string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.closing {
-		s.listeners[l] = agent
-	}
-	return !s.closing
-}
-
-func (s *Server) dropListener(l *net.UnixListener) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.listeners, l)
-}
-
-func (s *Server) addConn(c *conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing {
-		return false
-	}
-	s.conns[c] = struct{}{}
-	s.running.Add(1)
-	return true
-}
-
-func (s *Server) dropConn(c *conn) {
-	s.mu.Lock()
-	delete(s.conns, c)
-	s.mu.Unlock()
-	c.close()
-	s.gate.leave(c.peer)
-	s.running.Done()
 }

@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	agentsMode = 0o700 // the directory of all agents: nobody but root looks for other agents
+	agentsMode = 0o700 // the directory of all agents: only root may look for other agents
 	agentMode  = 0o755 // an agent's own directory, which is mounted into its container
-	socketMode = 0o666 // the mount is the capability, whatever the agent's user
+	socketMode = 0o666 // whoever has the mount may connect, whatever the agent's user is
 )
 
 // AgentSocket returns the path of an agent's socket below dir.
@@ -25,12 +25,11 @@ func AgentSocket(dir, agent string) string {
 	return filepath.Join(dir, agent, interfaces.Name)
 }
 
-// BindAgent makes an agent's directory below dir and listens in it. The agent's
-// container may be able to write into that directory, so nothing in it is
-// followed or believed: a socket there is replaced, whoever listens on it, and
-// anything else is refused. A directory that something is mounted over is refused
-// without asking the file system there. The directories must belong to the
-// caller's user; their modes are set.
+// BindAgent makes an agent's directory below dir and listens in it. The agent's container may
+// be able to write into that directory, so BindAgent follows and believes nothing in it: it
+// replaces a socket there, even if another process listens on it, and refuses anything else.
+// It refuses a directory that something is mounted over without asking the file system there.
+// The directories must belong to the caller's user; their modes are set.
 //
 // The caller makes sure that no second daemon runs, here and in Bind. Both may wait in
 // the kernel for as long as an agent holds its directory's lock (ARCHITECTURE.md, "Calls
@@ -50,37 +49,18 @@ func BindAgent(dir, agent string) (*net.UnixListener, error) {
 		return nil, err
 	}
 	defer directory.Close()
-	// Through the descriptor: by now another directory may have the name.
-	return file{procFD(int(directory.Fd())) + "/" + filepath.Base(path), path}.bind(socketMode)
+	return fileIn(directory, path).bind(socketMode)
 }
 
-// Bind listens at path, whose directory must be safe from others. A socket there
-// is replaced, whoever listens on it; anything else that is there is refused. The
-// file stays when the listener is closed.
+// Bind listens at path, whose directory must be safe from others. It replaces a socket
+// there, even if another process listens on it, and refuses anything else. The file stays
+// when the listener is closed.
 func Bind(path string, mode fs.FileMode) (*net.UnixListener, error) {
 	return file{path, path}.bind(mode)
 }
 
-// file is a file by the path that system calls get, and by the one that errors have.
-type file struct{ path, shown string }
-
-func (f file) bind(mode fs.FileMode) (*net.UnixListener, error) {
-	if err := f.removeSocket(); err != nil {
-		return nil, err
-	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: f.path, Net: "unix"})
-	if err != nil {
-		return nil, f.failed("listen", err)
-	}
-	l.SetUnlinkOnClose(false)
-	if err := f.chmodSocket(mode); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	return l, nil
-}
-
-// UnbindAgent removes what BindAgent made for an agent. Another file in the
-// directory is left, and the directory with it.
+// UnbindAgent removes what BindAgent made for an agent. It leaves another file in the
+// directory, and the directory with it.
 func UnbindAgent(dir, agent string) error {
 	path := AgentSocket(dir, agent)
 	directory, err := openDir(filepath.Dir(path), unix.RESOLVE_NO_XDEV)
@@ -91,17 +71,15 @@ func UnbindAgent(dir, agent string) error {
 		return err
 	}
 	defer directory.Close()
-	err = unix.Unlinkat(int(directory.Fd()), filepath.Base(path), 0)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return &fs.PathError{Op: "remove", Path: path, Err: err}
+	if err := fileIn(directory, path).unlink(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	return os.Remove(directory.Name())
 }
 
 // InodeOf returns the inode number of the socket at path, whose directory must be
-// safe from others. It differs from what it was when somebody has replaced the
-// socket.
-func InodeOf(path string) (uint64, error) { return inodeAt(unix.AT_FDCWD, path, path) }
+// safe from others. It changes when another process replaces the socket.
+func InodeOf(path string) (uint64, error) { return file{path, path}.inode() }
 
 // AgentInode is InodeOf of an agent's socket, with BindAgent's precautions.
 func AgentInode(dir, agent string) (uint64, error) {
@@ -111,21 +89,10 @@ func AgentInode(dir, agent string) (uint64, error) {
 		return 0, err
 	}
 	defer directory.Close()
-	return inodeAt(int(directory.Fd()), filepath.Base(path), path)
+	return fileIn(directory, path).inode()
 }
 
-func inodeAt(dir int, name, path string) (uint64, error) {
-	var stat unix.Stat_t
-	if err := unix.Fstatat(dir, name, &stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return 0, &fs.PathError{Op: "stat", Path: path, Err: err}
-	}
-	if stat.Mode&unix.S_IFMT != unix.S_IFSOCK {
-		return 0, errors.New(path + " is no socket any more")
-	}
-	return stat.Ino, nil
-}
-
-// ensureDir makes a directory or sets the mode of the one that is there, and opens it.
+// ensureDir makes a directory, unless it exists, sets its mode and opens it.
 func ensureDir(path string, mode fs.FileMode, resolve uint64) (*os.File, error) {
 	if err := os.Mkdir(path, mode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
@@ -149,8 +116,8 @@ func ensureDir(path string, mode fs.FileMode, resolve uint64) (*os.File, error) 
 	return dir, nil
 }
 
-// openDir opens a directory that is no symbolic link and, with RESOLVE_NO_XDEV,
-// no mount point (openat2(2)). The kernel refuses a mount point before it asks the
+// openDir opens a directory that is not a symbolic link and, with RESOLVE_NO_XDEV,
+// not a mount point (openat2(2)). The kernel refuses a mount point before it asks the
 // file system that is mounted there, which may be one that never answers (fuse(4)).
 func openDir(path string, resolve uint64) (*os.File, error) {
 	parent, err := unix.Open(filepath.Dir(path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -170,57 +137,77 @@ func openDir(path string, resolve uint64) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// removeSocket removes the socket, if there is one.
-func (f file) removeSocket() error {
-	fd, err := f.openSocket()
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	return f.failed("remove", os.Remove(f.path)) // of what has taken its place since: a symlink itself, not what it leads to
+// file is a file by the path that system calls get, and by the path that errors have.
+type file struct{ path, shown string }
+
+// fileIn is the file at path in its open directory, whose name another directory may have
+// by now.
+func fileIn(directory *os.File, path string) file {
+	return file{procFD(int(directory.Fd())) + "/" + filepath.Base(path), path}
 }
 
-// openSocket opens the file, which must be a socket, without doing anything to it
+func (f file) bind(mode fs.FileMode) (*net.UnixListener, error) {
+	_, err := f.inode()
+	if err == nil {
+		err = f.unlink() // whatever has taken its place since: a symlink itself, not its target
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: f.path, Net: "unix"})
+	var failed *net.OpError
+	if errors.As(err, &failed) {
+		return nil, f.failed("listen", failed.Err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	l.SetUnlinkOnClose(false)
+	if err := f.chmod(mode); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// open opens the file, which must be a socket, without doing anything to it
 // (O_PATH, open(2)).
-func (f file) openSocket() (fd int, err error) {
+func (f file) open() (fd int, stat unix.Stat_t, err error) {
 	fd, err = unix.Open(f.path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return -1, &fs.PathError{Op: "open", Path: f.shown, Err: err}
+		return -1, stat, f.failed("open", err)
 	}
-	var stat unix.Stat_t
 	if err := unix.Fstat(fd, &stat); err != nil || stat.Mode&unix.S_IFMT != unix.S_IFSOCK {
 		unix.Close(fd)
-		return -1, errors.Join(fmt.Errorf("%s is there and is no socket; remove it", f.shown), err)
+		return -1, stat, errors.Join(fmt.Errorf("%s exists and is not a socket; remove it", f.shown), err)
 	}
-	return fd, nil
+	return fd, stat, nil
 }
 
-// chmodSocket changes the mode of the socket and of nothing that may have taken its
-// place.
-func (f file) chmodSocket(mode fs.FileMode) error {
-	fd, err := f.openSocket()
+func (f file) inode() (uint64, error) {
+	fd, stat, err := f.open()
+	if err != nil {
+		return 0, err
+	}
+	unix.Close(fd)
+	return stat.Ino, nil
+}
+
+func (f file) unlink() error { return f.failed("remove", unix.Unlink(f.path)) }
+
+// chmod changes the mode of the socket and of nothing that may have taken its place.
+func (f file) chmod(mode fs.FileMode) error {
+	fd, _, err := f.open()
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	return f.failed("chmod", os.Chmod(procFD(fd), mode))
+	return f.failed("chmod", unix.Chmod(procFD(fd), uint32(mode.Perm())))
 }
 
-// failed returns the error of an operation with the path that is shown in the place of the
-// one that the operation got; nil for nil.
+// failed is the error of an operation with the path that is shown; nil for nil.
 func (f file) failed(operation string, err error) error {
-	var netError *net.OpError
-	var pathError *fs.PathError
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case errors.As(err, &netError):
-		err = netError.Err
-	case errors.As(err, &pathError):
-		err = pathError.Err
 	}
 	return &fs.PathError{Op: operation, Path: f.shown, Err: err}
 }

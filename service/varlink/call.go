@@ -4,34 +4,68 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"log/slog"
+	"runtime/debug"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	jsonv1 "github.com/go-json-experiment/json/v1"
+	varlinkgo "github.com/varlink/go/varlink"
+
+	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service"
 )
 
-// errWrite marks that a reply did not get through; the connection is of no use
-// any more.
-var errWrite = errors.New("reply not taken")
+var (
+	// errWrite ends a connection whose peer did not take a reply.
+	errWrite = errors.New("reply not taken")
+	// errPanic ends the connection on which a handler panicked.
+	errPanic = errors.New("panic in a handler")
+	// errOurs is for varlink/go, which gets no calls of our interface.
+	errOurs = errors.New("the server dispatches the calls of its own interface")
+)
 
-// Call is one call of a peer, and the way back. It serves as varlink/go's
-// connection for the length of the call.
-type Call struct {
-	envelope *envelope
-	write    func([]byte) error
-	hangUp   func() error
-	ending   <-chan struct{} // closed when the server is told to end
+// Interface is what is served beside org.varlink.service.
+type Interface struct {
+	Name        string
+	Description string             // the text of the .varlink file
+	Methods     map[string]Handler // by name without the interface
 }
 
-// Method returns the full name of the method, as the peer wrote it.
-func (c *Call) Method() string { return c.envelope.Method }
+// envelope is a varlink call (https://varlink.org/Method-Call).
+type envelope struct {
+	Method     string          `json:"method"`
+	Parameters *jsontext.Value `json:"parameters"`
+	More       bool            `json:"more,omitempty"`
+	Oneway     bool            `json:"oneway,omitempty"`
+	Upgrade    bool            `json:"upgrade,omitempty"`
+}
 
-// More reports whether the peer takes more than one reply.
-func (c *Call) More() bool { return c.envelope.More }
+// parseEnvelope checks a frame as strictly as systemd's sd-varlink does: varlink/go takes
+// Method for method, and the last of two. After an error the connection must end.
+func parseEnvelope(frame []byte) (*envelope, error) {
+	e := &envelope{}
+	if err := decodeParameters(frame, e); err != nil {
+		return nil, fmt.Errorf("not a varlink call: %w", err)
+	}
+	if e.Parameters == nil {
+		e.Parameters = new(jsontext.Value("{}"))
+	}
+	if e.Parameters.Kind() != '{' {
+		return nil, errors.New("not a varlink call: parameters: must be an object")
+	}
+	if e.More && e.Oneway {
+		return nil, errors.New("not a varlink call: both more and oneway")
+	}
+	return e, nil
+}
 
-// decode sets the struct that out points to from the parameters.
-func (c *Call) decode(out any) error { return decodeParameters(*c.envelope.Parameters, out) }
+// Call is one call of a peer, and the way back.
+type Call struct {
+	*envelope
+	conn *conn
+}
 
 // message is a reply (https://varlink.org/Method-Call).
 type message struct {
@@ -45,26 +79,24 @@ func (c *Call) reply(parameters any, continues bool) error {
 	return c.send(parameters, message{Continues: continues})
 }
 
-// replyError sends an error. varlink/go would refuse those of org.varlink.service.
-func (c *Call) replyError(name string, parameters any) error {
-	return c.send(parameters, message{Error: name})
+// replyError sends an error of the table.
+func (c *Call) replyError(err error) error {
+	row, parameters, _ := interfaces.ToWire(err)
+	return c.send(parameters, message{Error: row.Varlink})
 }
 
-func (c *Call) send(parameters any, m message) error {
-	if c.envelope.Oneway {
+func (c *Call) send(parameters any, m message) (err error) {
+	if c.Oneway {
 		return nil
 	}
-	encoded, err := encode(parameters)
-	if err != nil {
+	if m.Parameters, err = encode(parameters); err != nil {
 		return err
 	}
-	m.Parameters = encoded
 	frame, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
-	_, err = c.Write(context.Background(), append(frame, 0))
-	return err
+	return c.conn.write(append(frame, 0))
 }
 
 // encode writes parameters so that they fit the interface: an empty list is []
@@ -78,18 +110,76 @@ func encode(parameters any) (jsontext.Value, error) {
 		jsonv1.OmitEmptyWithLegacySemantics(true), jsontext.AllowInvalidUTF8(true))
 }
 
-// Write sends a whole frame. It is for varlink/go, and has the connection's
-// deadline whatever the context says.
-func (c *Call) Write(_ context.Context, frame []byte) (int, error) {
-	if err := c.write(frame); err != nil {
-		return 0, fmt.Errorf("%w: %w", errWrite, err)
+// dispatch answers a call, which the frame holds. Its error ends the connection.
+//
+// varlink/go answers for org.varlink.service and for interfaces that do not exist. It
+// parses the frame again, which the methods of our interface are spared.
+func (s *Server) dispatch(ctx context.Context, caller service.Caller, call *Call, frame []byte) error {
+	dot := strings.LastIndexByte(call.Method, '.')
+	if dot < 0 || call.Method[:dot] != s.served.Name {
+		return s.service.HandleMessage(ctx, libraryConn{conn: call.conn}, frame)
 	}
-	return len(frame), nil
+	handler, ok := s.served.Methods[call.Method[dot+1:]]
+	if !ok {
+		return call.replyError(&interfaces.MethodNotFoundError{Method: cut(call.Method)})
+	}
+	err := s.run(ctx, handler, caller, call)
+	switch _, _, known := interfaces.ToWire(err); {
+	case err == nil, errors.Is(err, errWrite):
+		return err
+	case errors.Is(err, errPanic):
+		return errors.Join(err, call.replyError(interfaces.Unexpected()))
+	case !known:
+		s.logUnknown(ctx, caller, call, err)
+		err = interfaces.Unexpected()
+	}
+	return call.replyError(err)
 }
 
-// Read is for upgraded connections, which do not exist here. It returns io.EOF.
-func (c *Call) Read(context.Context, []byte) (int, error) { return 0, io.EOF }
+// run calls the handler and turns a panic into errPanic.
+func (s *Server) run(ctx context.Context, handler Handler, caller service.Caller, call *Call) (err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			s.log.Error("panic in a handler", "method", call.Method, callerAttr(caller),
+				"panic", value, "stack", string(debug.Stack()))
+			err = errPanic
+		}
+	}()
+	return handler(ctx, caller, call)
+}
 
-// ReadBytes is for upgraded connections, which do not exist here. It returns
-// io.EOF.
-func (c *Call) ReadBytes(context.Context, byte) ([]byte, error) { return nil, io.EOF }
+// logUnknown writes an error that is not in the table. A handler that gave up
+// because its context ended is no defect.
+func (s *Server) logUnknown(ctx context.Context, caller service.Caller, call *Call, err error) {
+	level := slog.LevelError
+	if ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
+		level = slog.LevelDebug
+	}
+	s.log.LogAttrs(ctx, level, "call failed", slog.String("method", call.Method), callerAttr(caller), slog.Any("error", err))
+}
+
+// libraryConn is the connection as varlink/go gets it. It only writes: reading is for
+// upgraded connections, which do not exist here.
+type libraryConn struct {
+	varlinkgo.ReadWriterContext
+	conn *conn
+}
+
+// Write sends a whole frame, within the connection's deadline whatever the context says.
+func (c libraryConn) Write(_ context.Context, frame []byte) (int, error) {
+	return len(frame), c.conn.write(frame)
+}
+
+// introspection is an Interface as varlink/go wants it, to describe it.
+type introspection struct{ Interface }
+
+// VarlinkGetName is for varlink/go.
+func (i introspection) VarlinkGetName() string { return i.Name }
+
+// VarlinkGetDescription is for varlink/go.
+func (i introspection) VarlinkGetDescription() string { return i.Description }
+
+// VarlinkDispatch is for varlink/go, and returns errOurs.
+func (i introspection) VarlinkDispatch(context.Context, varlinkgo.Call, string) error {
+	return errOurs
+}

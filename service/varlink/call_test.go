@@ -8,6 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/service"
 )
 
 const (
@@ -43,8 +45,8 @@ func TestVarlinkCall(t *testing.T) {
 		"more and one reply":         {[]string{count("1", `,"more":true`)}, []string{`{"parameters":{"number":0}}`}},
 		"two replies without more":   {[]string{count("2", `,"more":false`), echoCall}, []string{expectedMore, echoed}},
 		"no reply and no error":      {[]string{count("0", "")}, []string{hostFailure}},
-		"error after a reply":        {[]string{count("-1", "")}, []string{denied}},
-		"error after a reply, more":  {[]string{count("-1", `,"more":true`)}, []string{`{"parameters":{"number":0},"continues":true}`, denied}},
+		"error and no reply":         {[]string{count("-1", "")}, []string{denied}},
+		"error and no reply, more":   {[]string{count("-1", `,"more":true`)}, []string{denied}},
 		"oneway has no reply":        {[]string{`{"method":"io.tripleo.Sidecar.Nil","oneway":true}`, echoCall}, []string{echoed}},
 		"oneway has no error":        {[]string{count("2", `,"oneway":true`), `{"method":"io.tripleo.Sidecar.X","oneway":true}`, echoCall}, []string{echoed}},
 		"upgrade":                    {[]string{`{"method":"io.tripleo.Sidecar.Nil","upgrade":true}`, echoCall}, []string{`{"parameters":{"parameter":"upgrade","reason":"no method upgrades the connection"},"error":"org.varlink.service.InvalidParameter"}`, echoed}},
@@ -91,14 +93,14 @@ func TestVarlinkPeer(t *testing.T) {
 	for _, agent := range []string{"", "neutron-l3"} {
 		c := dial(t, server.listen(t, agent))
 		c.send(method("Who"))
-		var got Peer
+		var got service.Caller
 		c.replyOf(&got)
-		want := Peer{PID: os.Getpid(), UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Agent: agent}
-		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Peer{}, "PIDFD")); diff != "" {
+		want := service.Caller{PID: os.Getpid(), UID: uint32(os.Getuid()), Agent: agent}
+		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(service.Caller{}, "PIDFD")); diff != "" {
 			t.Errorf("peer (-want +got):\n%s", diff)
 		}
 		if err := unix.PidfdSendSignal(got.PIDFD, 0, nil, 0); got.PIDFD >= 0 && err != nil {
-			t.Errorf("the pidfd is no living process: %v", err)
+			t.Errorf("the pidfd is not of a living process: %v", err)
 		}
 	}
 }

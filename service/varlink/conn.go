@@ -3,30 +3,33 @@ package varlink
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service"
 )
 
 // conn is one connection.
 type conn struct {
 	server *Server
 	net    *net.UnixConn
-	peer   Peer
+	caller service.Caller
 	cancel context.CancelFunc // ends the context of its call
 
 	writing sync.Mutex
 
-	mu       sync.Mutex
-	busy     bool      // a call is being carried out
-	draining bool      // no further call is begun
-	idle     time.Time // since when no message is begun and no call carried out; zero: one is
+	idle atomic.Pointer[time.Time] // since when no message is begun and no call carried out; nil: one is
+
+	mu   sync.Mutex
+	busy bool // a call is being carried out
 }
 
 // serve handles calls until the peer goes away or breaks the rules, or the
@@ -35,7 +38,7 @@ func (c *conn) serve(ctx context.Context) {
 	frames := newFrameReader(c, c.server.limits)
 	for {
 		if !frames.begun() {
-			c.setIdle(time.Now())
+			c.idle.Store(new(time.Now()))
 		}
 		frame, err := frames.next()
 		if err != nil {
@@ -53,72 +56,67 @@ func (c *conn) serve(ctx context.Context) {
 	}
 }
 
-// Read and SetReadDeadline are what the connection is to its frame reader. The
-// first byte of a message ends its being idle.
+// Read is for the frame reader. With the first byte of a message the connection is not
+// idle any more.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.net.Read(p)
 	if n > 0 {
-		c.setIdle(time.Time{})
+		c.idle.Store(nil)
 	}
 	return n, err
 }
 
-// SetReadDeadline is that of net.Conn.
+// SetReadDeadline is for the frame reader.
 func (c *conn) SetReadDeadline(t time.Time) error { return c.net.SetReadDeadline(t) }
 
-// handle carries out one call. Its error ends the connection.
+// handle carries out one call. Its error ends the connection. The context of the call ends
+// when the peer goes away, and the call of a peer that has left is not begun; a oneway call
+// is carried out even if its sender has left.
 func (c *conn) handle(ctx context.Context, frame []byte) error {
 	envelope, err := parseEnvelope(frame)
 	if err != nil {
 		return err
 	}
-	call := &Call{envelope: envelope, write: c.write, hangUp: c.net.Close, ending: c.server.ending}
-	if envelope.Upgrade {
-		return call.answer(&interfaces.InvalidParameterError{
+	call := &Call{envelope, c}
+	if call.Upgrade {
+		return call.replyError(&interfaces.InvalidParameterError{
 			Parameter: "upgrade", Reason: "no method upgrades the connection",
 		})
 	}
-	peer := c.peer
-	peer.Oneway = envelope.Oneway
-	ctx = context.WithValue(ctx, peerKey{}, peer)
-	if envelope.Oneway { // carried out even if the sender has left
-		return c.server.service.HandleMessage(ctx, call, frame)
+	caller := c.caller
+	caller.Oneway = call.Oneway
+	if !call.Oneway {
+		var cancel context.CancelCauseFunc
+		ctx, cancel = context.WithCancelCause(ctx)
+		defer cancel(nil)
+		stop, err := watchHangup(c.net, func() { cancel(errHangup) })
+		if err != nil {
+			return err
+		}
+		defer stop()
 	}
-	return c.handleWatched(ctx, call, frame)
+	return c.server.dispatch(ctx, caller, call, frame)
 }
 
-// handleWatched carries out a call whose context ends when the peer goes away.
-// It does not begin at all for a peer that has left while its call waited.
-func (c *conn) handleWatched(ctx context.Context, call *Call, frame []byte) error {
-	if err := checkHangup(c.net); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	stop, err := watchHangup(c.net, func() { cancel(errHangup) })
-	if err != nil {
-		return err
-	}
-	defer stop()
-	return c.server.service.HandleMessage(ctx, call, frame)
-}
-
-// write sends one frame, within the deadline.
+// write sends one frame, within the deadline. Its error is errWrite.
 func (c *conn) write(frame []byte) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	if err := c.net.SetWriteDeadline(time.Now().Add(c.server.limits.WriteTimeout)); err != nil {
-		return err
+	err := c.net.SetWriteDeadline(time.Now().Add(c.server.limits.WriteTimeout))
+	if err == nil {
+		_, err = c.net.Write(frame)
 	}
-	_, err := c.net.Write(frame)
-	return err
+	if err != nil {
+		return fmt.Errorf("%w: %w", errWrite, err)
+	}
+	return nil
 }
 
 // begin reports whether a call may be begun.
 func (c *conn) begin() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.busy = !c.draining
+	c.busy = c.server.ending.Err() == nil
 	return c.busy
 }
 
@@ -127,37 +125,15 @@ func (c *conn) done() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.busy = false
-	return !c.draining
+	return c.server.ending.Err() == nil
 }
 
-// drain lets a call that is being carried out finish, and nothing else.
-func (c *conn) drain() {
+// closeUnlessBusy closes a connection on which no call is carried out. The server's ending
+// must have begun: then a call that is carried out is the last one.
+func (c *conn) closeUnlessBusy() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.draining = true
 	if !c.busy {
-		_ = c.net.Close()
-	}
-}
-
-func (c *conn) setIdle(since time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.idle = since
-}
-
-func (c *conn) idleSince() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.idle
-}
-
-// hangUpIdle closes the connection if it is idle still. A peer that sends at that
-// very moment sees what it would see when its idle time is over.
-func (c *conn) hangUpIdle() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.idle.IsZero() {
 		_ = c.net.Close()
 	}
 }
@@ -173,8 +149,8 @@ func (c *conn) kill() {
 // handler can use it any more.
 func (c *conn) close() {
 	c.kill()
-	if c.peer.PIDFD >= 0 {
-		_ = unix.Close(c.peer.PIDFD)
+	if c.caller.PIDFD >= 0 {
+		_ = unix.Close(c.caller.PIDFD)
 	}
 }
 
@@ -184,6 +160,6 @@ func (c *conn) ended(err error) {
 		errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, unix.ECONNRESET) ||
 		errors.Is(err, errHangup) || errors.Is(err, errWrite) || errors.Is(err, errPanic)
 	if !usual {
-		c.server.throttle.warn(c.peer, "connection closed: protocol violation", err)
+		c.server.throttle.warn(c.caller, "connection closed: protocol violation", err)
 	}
 }

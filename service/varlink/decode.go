@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -17,53 +18,73 @@ import (
 // maxFieldName cuts the name of an unknown field, which the caller chose.
 const maxFieldName = 64
 
-// fieldError says what is wrong with a field of an object.
-type fieldError struct{ field, reason string }
-
-func (e *fieldError) Error() string { return e.field + ": " + e.reason }
-
-// decodeParameters sets the struct that out points to, or returns an
-// *interfaces.InvalidParameterError.
+// decodeParameters sets the struct that out points to from a JSON object. More than
+// encoding/json it refuses unknown, repeated and missing fields, and a null where the field
+// is no pointer. Names are case-sensitive. A field that is a pointer or has omitempty may be
+// missing. The core checks the values of enumerations, as on every transport. The error is
+// an *interfaces.InvalidParameterError, or jsontext's if data is not a JSON object.
 func decodeParameters(data jsontext.Value, out any) error {
-	err := decodeObject(data, reflect.ValueOf(out).Elem())
-	var field *fieldError
-	if errors.As(err, &field) {
-		return &interfaces.InvalidParameterError{Parameter: field.field, Reason: field.reason}
-	}
-	return err
-}
-
-// decodeObject sets a struct from a JSON object. More than encoding/json it
-// refuses unknown, repeated and missing fields, and a null where the field is no
-// pointer. Names are case-sensitive. A field that is a pointer or has omitempty may
-// be missing. Which values an enumeration has is the core's to say, as on every
-// transport. Syntax errors are those of jsontext.
-func decodeObject(data jsontext.Value, out reflect.Value) error {
-	fields := fieldsOf(out.Type())
-	seen := map[string]bool{}
+	object := reflect.ValueOf(out).Elem()
+	fields := fieldsOf(object.Type())
+	seen := make([]bool, len(fields))
 	err := eachMember(data, func(name string, value jsontext.Value) error {
-		at, known := fields.index[name]
+		at := slices.IndexFunc(fields, func(f field) bool { return f.name == name })
+		reason := ""
 		switch {
-		case !known:
-			return &fieldError{cut(name), fields.unknown(name)}
-		case seen[name]:
-			return &fieldError{name, "given twice"}
+		case at < 0:
+			name, reason = cut(name), unknown(name, fields)
+		case seen[at]:
+			reason = "given twice"
+		default:
+			seen[at] = true
+			reason = decodeValue(value, object.Field(at))
 		}
-		seen[name] = true
-		if reason := decodeValue(value, out.Field(at)); reason != "" {
-			return &fieldError{name, reason}
+		if reason != "" {
+			return &interfaces.InvalidParameterError{Parameter: name, Reason: reason}
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	for _, name := range fields.required {
-		if !seen[name] {
-			return &fieldError{name, "missing"}
+	for at, f := range fields {
+		if f.required && !seen[at] {
+			return &interfaces.InvalidParameterError{Parameter: f.name, Reason: "missing"}
 		}
 	}
 	return nil
+}
+
+// field is what a json tag says.
+type field struct {
+	name     string
+	required bool
+}
+
+// fieldsOf returns the fields of a struct of which every field has a json tag.
+func fieldsOf(t reflect.Type) []field {
+	fields := make([]field, t.NumField())
+	for i := range fields {
+		f := t.Field(i)
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		fields[i] = field{name, f.Type.Kind() != reflect.Pointer && !strings.Contains(options, "omitempty")}
+	}
+	return fields
+}
+
+// unknown says what would have been right instead of name.
+func unknown(name string, fields []field) string {
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = f.name
+		if strings.EqualFold(f.name, name) {
+			return "no such field; it is spelled " + f.name
+		}
+	}
+	if len(names) == 0 {
+		return "no such field; none is defined"
+	}
+	return "no such field; there are " + strings.Join(names, ", ")
 }
 
 // eachMember calls f for every member of the one JSON object that data is.
@@ -112,7 +133,7 @@ func decodeValue(data jsontext.Value, out reflect.Value) (reason string) {
 		}
 		out.Set(reflect.New(out.Type().Elem()))
 		return decodeValue(data, out.Elem())
-	case !fits(data.Kind(), out.Type()):
+	case !strings.ContainsRune(types[out.Kind()].json, rune(data.Kind())):
 		return "must be " + describe(out.Type())
 	case out.Kind() == reflect.Slice:
 		return decodeArray(data, out)
@@ -148,4 +169,25 @@ func cut(name string) string {
 		return name
 	}
 	return strings.ToValidUTF8(name[:maxFieldName], "") + "…"
+}
+
+// types are the types of parameters: the kinds of JSON values (jsontext.Kind) that write
+// them, and their names. Floats, maps and structs are no parameters of ours.
+var types = map[reflect.Kind]struct{ json, name string }{
+	reflect.String: {`"`, "a string"},
+	reflect.Int64:  {"0", "an integer of 64 bits"},
+	reflect.Bool:   {"tf", "true or false"},
+	reflect.Slice:  {"[", "an array, each element "},
+}
+
+// describe says in words what a value of type t is.
+func describe(t reflect.Type) string {
+	switch name := types[t.Kind()].name; {
+	case name == "":
+		return fmt.Sprintf("a %s, which is no type of varlink", t)
+	case t.Kind() == reflect.Slice:
+		return name + describe(t.Elem())
+	default:
+		return name
+	}
 }

@@ -117,7 +117,7 @@ func refuseDead(path string) error {
 	return c.Close()
 }
 
-// TestVarlinkStoreAgain shows that a socket bound anew takes its forerunner's
+// TestVarlinkStoreAgain shows that a socket bound again takes its predecessor's
 // place, after it is safe itself.
 func TestVarlinkStoreAgain(t *testing.T) {
 	t.Parallel()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service"
 )
 
 // TestRestartVarlinkStore kills a service of systemd's again and again. Every
@@ -41,7 +42,7 @@ func TestRestartVarlinkStore(t *testing.T) {
 		kill(t, unit)
 	}
 	if now := waitForInode(t, path); now != first {
-		t.Errorf("the socket was bound anew: %d, %d", first, now)
+		t.Errorf("the socket was bound again: %d, %d", first, now)
 	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
@@ -114,7 +115,9 @@ func TestStoreHelper(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	who := func(context.Context, Peer, nothing) (Peer, error) { return Peer{PID: os.Getpid()}, nil }
+	who := func(context.Context, service.Caller, nothing) (service.Caller, error) {
+		return service.Caller{PID: os.Getpid()}, nil
+	}
 	server, err := NewServer(Config{Interface: Interface{interfaces.Name, interfaces.Description, map[string]Handler{"Who": Single(who)}}})
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service"
 )
 
 // These tests need programs that nobody here wrote: varlinkctl (systemd 257),
@@ -22,30 +23,25 @@ import (
 // hostMethods is a model of the service behind the real interface.
 func hostMethods(waits chan<- error) map[string]Handler {
 	return map[string]Handler{
-		"Launch": Single(func(_ context.Context, peer Peer, p interfaces.LaunchParameters) (interfaces.LaunchReply, error) {
+		"Launch": Single(func(_ context.Context, caller service.Caller, p interfaces.LaunchParameters) (interfaces.LaunchReply, error) {
 			if len(p.Arguments) == 0 {
 				return interfaces.LaunchReply{}, &interfaces.ArgumentNotAllowedError{Index: -1, Reason: "--pid-file is missing"}
 			}
-			context := &interfaces.Context{Profile: p.Profile, Arguments: p.Arguments, Agent: peer.Agent}
+			context := &interfaces.Context{Profile: p.Profile, Arguments: p.Arguments, Agent: caller.Agent}
 			return interfaces.LaunchReply{Sidecar: sidecar(p.Profile, context)}, nil
 		}),
-		"List": Many(func(_ context.Context, _ Peer, p interfaces.ListParameters, _ bool, send func(interfaces.ListReply) error) error {
+		"List": Many(func(_ context.Context, _ service.Caller, p interfaces.ListParameters, _ bool) ([]interfaces.Sidecar, error) {
 			if p.ID != nil {
-				return &interfaces.NoSuchSidecarError{ID: p.ID}
+				return nil, &interfaces.NoSuchSidecarError{ID: p.ID}
 			}
-			for _, profile := range []string{"dnsmasq", "haproxy", "radvd"} {
-				if err := send(interfaces.ListReply{Sidecar: sidecar(profile, nil)}); err != nil {
-					return err
-				}
-			}
-			return nil
-		}),
-		"Stop": Single(func(ctx context.Context, _ Peer, _ interfaces.StopParameters) (interfaces.StopReply, error) {
+			return []interfaces.Sidecar{sidecar("dnsmasq", nil), sidecar("haproxy", nil), sidecar("radvd", nil)}, nil
+		}, func(s interfaces.Sidecar) interfaces.ListReply { return interfaces.ListReply{Sidecar: s} }),
+		"Stop": Single(func(ctx context.Context, _ service.Caller, _ interfaces.StopParameters) (interfaces.StopReply, error) {
 			<-ctx.Done()
 			waits <- context.Cause(ctx)
 			return interfaces.StopReply{}, ctx.Err()
 		}),
-		"Signal": Single(func(context.Context, Peer, interfaces.SignalParameters) (interfaces.SignalReply, error) {
+		"Signal": Single(func(context.Context, service.Caller, interfaces.SignalParameters) (interfaces.SignalReply, error) {
 			return interfaces.SignalReply{}, interfaces.ErrPermissionDenied
 		}),
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"tripleo.io/sidecar/service"
 )
 
 // alive fails the test unless the connection answers.
@@ -48,18 +50,18 @@ func TestVarlinkConnectionLimit(t *testing.T) {
 	<-served
 }
 
-func TestVarlinkGate(t *testing.T) {
+func TestVarlinkConnectionsOfEachKind(t *testing.T) {
 	t.Parallel()
-	g := newGate(Limits{ConnectionsPerListener: 2, ConnectionsPerUID: 2, ConnectionsTotal: 3, ConnectionsStrangers: 3})
-	a, b := Peer{Agent: "a"}, Peer{Agent: "b", UID: 7}
-	root, user, other := Peer{}, Peer{UID: 7}, Peer{UID: 8}
+	g := newConnections(Limits{ConnectionsPerListener: 2, ConnectionsPerUID: 2, ConnectionsTotal: 3, ConnectionsStrangers: 3})
+	a, b := service.Caller{Agent: "a"}, service.Caller{Agent: "b", UID: 7}
+	root, user, other := service.Caller{}, service.Caller{UID: 7}, service.Caller{UID: 8}
 	for i, step := range []struct {
-		peer Peer
-		want string
+		caller service.Caller
+		want   string
 	}{
 		{a, ""},
 		{a, ""},
-		{a, "the agent has 2 connections"},
+		{a, "agent a has 2 connections"},
 		{user, ""},
 		{user, ""},
 		{user, "user 7 has 2 connections"},
@@ -72,17 +74,17 @@ func TestVarlinkGate(t *testing.T) {
 		{root, "user 0 has 2 connections"},
 	} {
 		got := ""
-		if err := g.enter(step.peer); err != nil {
+		if err := g.enter(step.caller); err != nil {
 			got = err.Error()
 		}
 		if got != step.want {
 			t.Errorf("step %d: %q, want %q", i, got, step.want)
 		}
 	}
-	for _, p := range []Peer{a, a, b, user, user, other, root, root} {
+	for _, p := range []service.Caller{a, a, b, user, user, other, root, root} {
 		g.leave(p)
 	}
-	if g.agents != 0 || g.strangers != 0 || len(g.agent) != 0 || len(g.uid) != 0 {
+	if g.agents.InUse()+g.strangers.InUse()+g.root.InUse() != 0 {
 		t.Errorf("something stays counted: %+v", g)
 	}
 }
@@ -167,7 +169,7 @@ func TestVarlinkStuckReader(t *testing.T) {
 	c := server.dial(t)
 	c.alive()
 	c.send(count("1000000", `,"more":true`))
-	for end := time.Now().Add(patience); connections(server) > 0; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); connected(server) > 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the connection is kept")
 		}
@@ -181,12 +183,8 @@ func TestVarlinkStuckReader(t *testing.T) {
 	}
 }
 
-// connections is how many the agents have.
-func connections(s *serving) int {
-	s.gate.mu.Lock()
-	defer s.gate.mu.Unlock()
-	return s.gate.agents
-}
+// connected is how many the agents have.
+func connected(s *serving) int { return s.connections.agents.InUse() }
 
 func TestVarlinkLimitsRefuseNegative(t *testing.T) {
 	t.Parallel()

@@ -31,15 +31,16 @@ const logEvery = 10 * time.Second
 
 // Server serves one interface on any number of sockets.
 type Server struct {
-	limits   Limits
-	log      *slog.Logger
-	service  *varlinkgo.Service
-	gate     *gate
-	throttle *throttle
-	ending   chan struct{} // closed by Shutdown
+	limits      Limits
+	log         *slog.Logger
+	served      Interface
+	service     *varlinkgo.Service // org.varlink.service
+	connections connections
+	throttle    *throttle
+	ending      context.Context // ends when Shutdown begins
+	end         context.CancelFunc
 
 	mu        sync.Mutex
-	closing   bool
 	listeners map[*net.UnixListener]string // the agent
 	conns     map[*conn]struct{}
 	running   sync.WaitGroup // the connections
@@ -63,18 +64,19 @@ func NewServer(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := service.RegisterInterface(&dispatcher{c.Interface, log}); err != nil {
+	if err := service.RegisterInterface(introspection{c.Interface}); err != nil {
 		return nil, fmt.Errorf("interface: %w", err)
 	}
+	ending, end := context.WithCancel(context.Background())
 	return &Server{
-		limits: limits, log: log, service: service,
-		gate: newGate(limits), throttle: newThrottle(log, logEvery), ending: make(chan struct{}),
+		limits: limits, log: log, served: c.Interface, service: service, ending: ending, end: end,
+		connections: newConnections(limits), throttle: newThrottle(log, logEvery),
 		listeners: map[*net.UnixListener]string{}, conns: map[*conn]struct{}{},
 	}, nil
 }
 
 // Remove stops serving an agent: its listeners and connections are closed, and
-// the contexts of its calls end. The socket's file stays, see Unbind.
+// the contexts of its calls end. The socket's file stays, see UnbindAgent.
 func (s *Server) Remove(agent string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,18 +86,25 @@ func (s *Server) Remove(agent string) {
 		}
 	}
 	for c := range s.conns {
-		if c.peer.Agent == agent {
+		if c.caller.Agent == agent {
 			c.kill()
 		}
 	}
 }
 
-// Shutdown accepts nothing more, closes what is idle, and waits for the calls
-// that are being carried out, but for streams, which end at once. When ctx ends first, the contexts of those calls
-// end and their connections are closed; the error is then that of ctx, and their
-// handlers may still run.
+// Shutdown accepts nothing more, closes what is idle, ends streams, and waits for the other
+// calls. When ctx ends first, it ends the contexts of those calls and closes their
+// connections; the error is then ctx's, and their handlers may still run.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.drain()
+	s.change(func() {
+		s.end()
+		for l := range s.listeners {
+			l.Close()
+		}
+		for c := range s.conns {
+			c.closeUnlessBusy()
+		}
+	})
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -105,30 +114,28 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		s.killAll()
+		s.change(func() {
+			for c := range s.conns {
+				c.kill()
+			}
+		})
 		return ctx.Err()
 	}
 }
 
-func (s *Server) drain() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.closing {
-		close(s.ending)
-	}
-	s.closing = true
-	for l := range s.listeners {
-		l.Close()
-	}
-	for c := range s.conns {
-		c.drain()
-	}
+// add changes the listeners or connections, unless the server ends.
+func (s *Server) add(change func()) (added bool) {
+	s.change(func() {
+		if added = s.ending.Err() == nil; added {
+			change()
+		}
+	})
+	return added
 }
 
-func (s *Server) killAll() {
+// change changes the listeners or connections.
+func (s *Server) change(change func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for c := range s.conns {
-		c.kill()
-	}
+	change()
 }

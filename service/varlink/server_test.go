@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service"
 )
 
 // patience bounds every wait of the tests; none is meant to take that long.
@@ -42,34 +43,35 @@ func method(name string) string { return `{"method":"io.tripleo.Sidecar.` + name
 // was cancelled.
 func methods(waits chan<- error) map[string]Handler {
 	return map[string]Handler{
-		"Echo": Single(func(_ context.Context, _ Peer, p echo) (echo, error) { return p, nil }),
-		"Nil":  Single(func(context.Context, Peer, nothing) (echo, error) { return echo{Text: "\xff<&>"}, nil }),
-		"Who":  Single(func(_ context.Context, p Peer, _ nothing) (Peer, error) { return p, nil }),
-		"Wait": Single(func(ctx context.Context, _ Peer, _ nothing) (nothing, error) {
+		"Echo": Single(func(_ context.Context, _ service.Caller, p echo) (echo, error) { return p, nil }),
+		"Nil":  Single(func(context.Context, service.Caller, nothing) (echo, error) { return echo{Text: "\xff<&>"}, nil }),
+		"Who":  Single(func(_ context.Context, p service.Caller, _ nothing) (service.Caller, error) { return p, nil }),
+		"Wait": Single(func(ctx context.Context, _ service.Caller, _ nothing) (nothing, error) {
 			waits <- nil
 			<-ctx.Done()
 			waits <- context.Cause(ctx)
 			return nothing{}, ctx.Err()
 		}),
-		"Panic": Single(func(context.Context, Peer, nothing) (nothing, error) { panic("oh") }),
-		"Count": Many(func(_ context.Context, _ Peer, p counted, _ bool, send func(counted) error) error {
-			for i := range p.Number {
-				if err := send(counted{i}); err != nil {
-					return err
-				}
-			}
+		"Panic": Single(func(context.Context, service.Caller, nothing) (nothing, error) { panic("oh") }),
+		"Count": Many(func(_ context.Context, _ service.Caller, p counted, _ bool) ([]int64, error) {
 			if p.Number < 0 {
-				return errors.Join(send(counted{}), interfaces.ErrPermissionDenied)
+				return []int64{0}, interfaces.ErrPermissionDenied
 			}
-			return nil
+			numbers := make([]int64, p.Number)
+			for i := range numbers {
+				numbers[i] = int64(i)
+			}
+			return numbers, nil
+		}, func(n int64) counted { return counted{n} }),
+		"Fail": Single(func(_ context.Context, _ service.Caller, p counted) (nothing, error) {
+			return nothing{}, failures[p.Number]
 		}),
-		"Fail": Single(func(_ context.Context, _ Peer, p counted) (nothing, error) { return nothing{}, failures[p.Number] }),
 	}
 }
 
 // slow is a method that tells on a channel that it runs, and waits there to end.
 func slow(turn chan struct{}) Handler {
-	return Single(func(context.Context, Peer, nothing) (nothing, error) {
+	return Single(func(context.Context, service.Caller, nothing) (nothing, error) {
 		turn <- struct{}{}
 		<-turn
 		return nothing{}, nil
@@ -90,18 +92,18 @@ type serving struct {
 	*Server
 	path  string
 	waits chan error
-	turn  chan struct{} // of Slow
-	asked chan Peer     // by Ask
+	turn  chan struct{}       // of Slow
+	asked chan service.Caller // by Ask
 }
 
 func (s *serving) dial(t *testing.T) *rawClient { return dial(t, s.path) }
 
 func newServing(t *testing.T, limits Limits) *serving {
 	t.Helper()
-	s := &serving{waits: make(chan error, 16), turn: make(chan struct{}), asked: make(chan Peer, 16)}
+	s := &serving{waits: make(chan error, 16), turn: make(chan struct{}), asked: make(chan service.Caller, 16)}
 	all := methods(s.waits)
 	all["Slow"] = slow(s.turn)
-	all["Ask"] = Single(func(_ context.Context, p Peer, _ nothing) (nothing, error) {
+	all["Ask"] = Single(func(_ context.Context, p service.Caller, _ nothing) (nothing, error) {
 		s.asked <- p
 		return nothing{}, nil
 	})

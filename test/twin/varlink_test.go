@@ -21,7 +21,7 @@ func listen(t *testing.T, h *host, who caller) (path string) {
 	t.Helper()
 	server, err := varlink.NewServer(varlink.Config{
 		Vendor: "TripleO", Product: "sidecar", Version: "test", URL: "https://tripleo.io/sidecar",
-		Interface: h.core.Varlink(), Logger: slog.New(slog.DiscardHandler),
+		Interface: varlink.Sidecars(h.core), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

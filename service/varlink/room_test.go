@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"tripleo.io/sidecar/service"
 )
 
 // TestVarlinkConnectionLimitEnds shows that a full listener still ends with its
@@ -18,8 +20,8 @@ func TestVarlinkConnectionLimitEnds(t *testing.T) {
 	}
 	defer l.Close()
 	s := newServing(t, Limits{ConnectionsPerListener: 1})
-	peer := Peer{Agent: "a", PIDFD: -1}
-	if err := s.gate.enter(peer); err != nil {
+	peer := service.Caller{Agent: "a", PIDFD: -1}
+	if err := s.connections.enter(peer); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
@@ -28,17 +30,17 @@ func TestVarlinkConnectionLimitEnds(t *testing.T) {
 	if ctx.Err() == nil {
 		t.Error("there was room in a full listener")
 	}
-	go s.gate.leave(peer)
+	go s.connections.leave(peer)
 	s.room(t.Context(), socket{l}, "a")
 }
 
-// TestVarlinkCrowdedAgentLosesItsIdleConnections fills an agent's places with
+// TestVarlinkFullAgentLosesItsIdleConnections fills an agent's places with
 // connections that do nothing. Who comes then is served soon, in the place of the
 // one that has been idle longest; connections with a call or a begun message, and
 // those that were used a moment ago, stay.
-func TestVarlinkCrowdedAgentLosesItsIdleConnections(t *testing.T) {
+func TestVarlinkFullAgentLosesItsIdleConnections(t *testing.T) {
 	t.Parallel()
-	limits := Limits{ConnectionsPerListener: 5, CrowdedTimeout: 500 * time.Millisecond}
+	limits := Limits{ConnectionsPerListener: 5, IdleTimeoutFull: 500 * time.Millisecond}
 	s := newServing(t, limits)
 	calling := s.dial(t)
 	calling.send(method("Slow"))
@@ -49,13 +51,13 @@ func TestVarlinkCrowdedAgentLosesItsIdleConnections(t *testing.T) {
 	}
 	longest := s.dial(t)
 	longest.alive()
-	time.Sleep(limits.CrowdedTimeout) // the service may be late to note when it answered
+	time.Sleep(limits.IdleTimeoutFull) // the service may be late to note when it answered
 	second := s.dial(t)
 	second.alive()
-	time.Sleep(limits.CrowdedTimeout)
+	time.Sleep(limits.IdleTimeoutFull)
 	used := s.dial(t)
 	used.alive()
-	time.Sleep(limits.CrowdedTimeout)
+	time.Sleep(limits.IdleTimeoutFull)
 	for _, c := range []*rawClient{longest, second} {
 		stays(t, c) // nobody waits
 	}
