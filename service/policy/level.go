@@ -103,13 +103,13 @@ func (r *report) level(agent string, level *string) string {
 	return set.String()
 }
 
-// sameLevel warns of agents that SELinux does not keep apart.
-func (s *Set) sameLevel(reports map[string]*report) []string {
+// sharedLevels warns of agents that SELinux does not keep apart.
+func (s *Set) sharedLevels(reports map[string]*report) []string {
 	sets := map[*Agent]categorySet{}
 	for _, a := range s.Agents() {
 		sets[a], _ = parseLevel(a.SELinuxLevel)
 	}
-	return s.alike(reports, "selinux-level", "SELinux lets sidecars of this agent read and write files of sidecars of %s, because this agent's level includes all of their categories", func(a, b *Agent) bool {
+	return s.shared(reports, "selinux-level", "SELinux lets sidecars of this agent read and write files of sidecars of %s, because this agent's level includes all of their categories", func(a, b *Agent) bool {
 		own, other := sets[a], sets[b]
 		return own.holds(&other)
 	})

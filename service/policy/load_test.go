@@ -150,7 +150,7 @@ func TestPolicyLoadAgentProblems(t *testing.T) {
 	for _, test := range []struct{ line, want string }{
 		{`profile = ["x"]`, `4: profile: unknown key (did you mean profiles?)`},
 		{`profiles = []`, `1: profiles: is missing`},
-		{`profiles = ["xx"]`, `1: profiles: there is no profile "xx"`},
+		{`profiles = ["xx"]`, `1: profiles: profile "xx" does not exist`},
 		{`profiles = ["x", "x"]`, `1: profiles[1]: x is there twice`},
 		{`network-namespaces = []`, `2: network-namespaces: is missing`},
 		{`network-namespaces = ["a/*"]`, `2: network-namespaces[0]: "a/*": it has '/' in it; it may have only letters, digits and . _ - @ : + , = % ~ #, and '*' for any of them`},

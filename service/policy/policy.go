@@ -1,20 +1,11 @@
 package policy
 
 import (
-	"maps"
 	"slices"
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
 )
-
-// Set is everything that the host's policy files say. It does not change; a
-// reload makes a new one.
-type Set struct {
-	agents   map[string]*Agent
-	profiles map[string]*Profile
-	warnings []string
-}
 
 // Profile is one kind of side process.
 type Profile struct {
@@ -88,45 +79,6 @@ type Agent struct {
 	SpoolUser         *uint32 // user of the host that writes requests into its spool; nil: it has no spool
 }
 
-// Warnings returns what is allowed but deserves a look, as "file:line: key: text".
-func (s *Set) Warnings() []string { return slices.Clone(s.warnings) }
-
-// Agent finds an agent by its name.
-func (s *Set) Agent(name string) (*Agent, bool) {
-	a, ok := s.agents[name]
-	return a, ok
-}
-
-// Agents returns all agents, sorted by name.
-func (s *Set) Agents() []*Agent {
-	return sorted(s.agents)
-}
-
-// Profile finds a profile by its name, granted to somebody or not.
-func (s *Set) Profile(name string) (*Profile, bool) {
-	p, ok := s.profiles[name]
-	return p, ok
-}
-
-// Profiles returns all profiles, sorted by name.
-func (s *Set) Profiles() []*Profile {
-	return sorted(s.profiles)
-}
-
-// Granted returns the profiles that the agent may launch, sorted by name. An
-// unknown agent has none.
-func (s *Set) Granted(agent string) []*Profile {
-	a, ok := s.agents[agent]
-	if !ok {
-		return nil
-	}
-	granted := make([]*Profile, 0, len(a.Profiles))
-	for _, name := range a.Profiles {
-		granted = append(granted, s.profiles[name])
-	}
-	return granted
-}
-
 // Describe returns the profile as the interface shows it.
 func (p *Profile) Describe() interfaces.Profile {
 	return interfaces.Profile{
@@ -137,12 +89,4 @@ func (p *Profile) Describe() interfaces.Profile {
 		Instance:    p.Instance,
 		Arguments:   slices.Clone(p.arguments),
 	}
-}
-
-func sorted[T any](m map[string]T) []T {
-	values := make([]T, 0, len(m))
-	for _, name := range slices.Sorted(maps.Keys(m)) {
-		values = append(values, m[name])
-	}
-	return values
 }

@@ -116,47 +116,21 @@ func (p *Profile) writes() []string {
 	return dirs
 }
 
-// meets reports whether two places have a directory in common.
-func (p place) meets(q place) bool {
+// overlaps reports whether two places have a directory in common.
+func (p place) overlaps(q place) bool {
 	_, pq := beneath(p.dir, q.dir)
 	_, qp := beneath(q.dir, p.dir)
 	return p.dir == q.dir || pq && !p.alone || qp && !q.alone
 }
 
-func anyMeet(places, others []place) bool {
-	return slices.ContainsFunc(places, func(p place) bool { return slices.ContainsFunc(others, p.meets) })
-}
-
-// shared warns of agents that can reach each other's files: sidecar-launch
-// removes the pid file that one names, and its sidecars write there. There is
-// one warning for each agent.
-func (s *Set) shared(reports map[string]*report) []string {
+// sharedPlaces warns of agents that can reach each other's files: sidecar-launch
+// removes the pid file that an agent names, and the agent's sidecars write there.
+func (s *Set) sharedPlaces(reports map[string]*report) []string {
 	places := map[*Agent][]place{}
 	for _, a := range s.Agents() {
 		places[a] = s.places(a)
 	}
-	return s.alike(reports, "state-directories", "files there can also be removed and written on behalf of %s", func(a, b *Agent) bool {
-		return anyMeet(places[a], places[b])
+	return s.shared(reports, "state-directories", "files there can also be removed and written on behalf of %s", func(a, b *Agent) bool {
+		return slices.ContainsFunc(places[a], func(p place) bool { return slices.ContainsFunc(places[b], p.overlaps) })
 	})
-}
-
-// alike warns at a key of each agent that has something in common with others, whose
-// names the format gets.
-func (s *Set) alike(reports map[string]*report, key, format string, common func(a, b *Agent) bool) []string {
-	var warnings []string
-	agents := s.Agents()
-	for _, a := range agents {
-		var others []string
-		for _, b := range agents {
-			if a != b && common(a, b) {
-				others = append(others, b.Name)
-			}
-		}
-		if len(others) > 0 {
-			r := &report{file: reports[a.Name].file, lines: reports[a.Name].lines}
-			r.warnf(key, format, strings.Join(others, ", "))
-			warnings = append(warnings, r.warnings...)
-		}
-	}
-	return warnings
 }
