@@ -14,7 +14,7 @@ import (
 func ambiguous(a, b *rule) string {
 	switch {
 	case a.text == b.text:
-		return "it is there twice"
+		return "it is listed twice"
 	case len(a.words) != len(b.words):
 		one, two := a, b
 		if len(a.words) == 2 {

@@ -5,6 +5,13 @@ import "strings"
 // maxWords is how many words a profile can look for in a configuration.
 const maxWords = 16
 
+// Configuration is what a configuration file must and must not contain.
+type Configuration struct {
+	Option  string            // its value is the file
+	Refused map[string]string // words that no line may begin with, each with the reason
+	PIDFile string            // word of the line that names the pid file if no argument does; "": not checked
+}
+
 // configuration checks what a profile says of the configuration file of its process.
 func (r *report) configuration(p *Profile, raw *rawConfiguration) {
 	if raw == nil {

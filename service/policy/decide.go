@@ -44,7 +44,7 @@ func (s *Set) Decide(r Request) (*Decision, error) {
 	if !ok || !agent.grants(r.Profile) {
 		return nil, &interfaces.NoSuchProfileError{Profile: r.Profile}
 	}
-	if err := agent.AllowsNamespace(r.NetworkNamespace); err != nil {
+	if err := agent.allowsNamespace(r.NetworkNamespace); err != nil {
 		return nil, err
 	}
 	d, refusal := decide(agent, profile, r.Arguments)

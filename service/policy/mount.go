@@ -65,6 +65,17 @@ func (m mounts) list() []Mount {
 	return list
 }
 
+// ProfileMount is a directory that a profile mounts besides the directories of
+// its path holes.
+type ProfileMount struct {
+	State    bool   // Path is relative to the instance's state directory
+	Path     string // "." is the state directory itself
+	Writable bool
+	Private  bool   // the container has an empty directory of its own there
+	Optional bool   // it may be missing
+	Target   string // where the container sees a fixed path; "": at the same path
+}
+
 const stateHole = "{state}"
 
 // parseMount reads a mount of a profile: "{state}:ro", "{state}/sub:rw",
@@ -119,7 +130,7 @@ func checkTarget(target string) string {
 		return reason
 	}
 	for _, tree := range []string{"/", "/dev", "/proc", "/sys"} {
-		if _, inside := beneath(tree, target); inside && tree != "/" || target == tree {
+		if target == tree || tree != "/" && within(tree, target) {
 			return "nothing may be mounted on or in " + tree
 		}
 	}
@@ -143,10 +154,68 @@ func (p *Profile) canWrite(dir string) bool {
 	deepest, writable := -1, false
 	for _, m := range p.Mounts {
 		depth := len(strings.TrimPrefix(m.Path, "."))
-		_, inside := beneath(m.Path, dir)
-		if m.State && (inside || m.Path == dir || m.Path == ".") && depth > deepest {
+		if m.State && (within(m.Path, dir) || m.Path == ".") && depth > deepest {
 			deepest, writable = depth, m.Writable
 		}
 	}
 	return writable
+}
+
+func (r *report) mounts(entries []string) []ProfileMount {
+	var list []ProfileMount
+	seen := map[string]bool{}
+	if len(entries) > maxMounts-1 { // at least one is left for the instance
+		r.errorf("mounts", "has %d entries, %d are accepted", len(entries), maxMounts-1)
+	}
+	for i, entry := range entries {
+		m, err := parseMount(entry)
+		if err != nil {
+			r.errorf(element("mounts", i), "%v", err)
+			continue
+		}
+		if seen[m.place()] {
+			r.errorf(element("mounts", i), "%q is listed twice", entry)
+		}
+		if !m.State && m.Writable {
+			r.warnf(element("mounts", i), "every sidecar of this profile may write to %s", m.Path)
+		}
+		seen[m.place()] = true
+		list = append(list, m)
+	}
+	return list
+}
+
+// tmpfs checks the directories that are empty and writable in the container. The
+// program, the usual places of programs and libraries, and the kernel's own file
+// systems cannot be in them.
+func (r *report) tmpfs(dirs, command []string) []string {
+	const key, most = "tmpfs", 8
+	if len(dirs) > most {
+		r.errorf(key, "has %d entries, %d are accepted", len(dirs), most)
+	}
+	fixed := []string{"", "bin", "dev", "lib", "lib32", "lib64", "proc", "sbin", "sys", "usr"}
+	for i, dir := range dirs {
+		reason := checkDirectory(dir)
+		top, _, _ := strings.Cut(strings.TrimPrefix(dir, "/"), "/")
+		if reason == "" && slices.Contains(fixed, top) {
+			reason = "nothing in /" + top + " may be replaced; name a directory such as /run or /tmp"
+		}
+		if reason == "" && len(command) > 0 && strings.HasPrefix(command[0], dir+"/") {
+			reason = "the program " + command[0] + " lies in it"
+		}
+		if reason != "" {
+			r.errorf(element(key, i), "%q: %s", dir, reason)
+			continue
+		}
+		r.apart(key, dirs, i)
+	}
+	return dirs
+}
+
+// Tmpfs returns the directories that are empty and writable in the container: the
+// profile's, without those that a mount of this launch covers.
+func (d *Decision) Tmpfs() []string {
+	return slices.DeleteFunc(slices.Clone(d.Profile.Tmpfs), func(dir string) bool {
+		return slices.ContainsFunc(d.Mounts, func(m Mount) bool { return within(m.Target, dir) })
+	})
 }

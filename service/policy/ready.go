@@ -61,7 +61,7 @@ func (r *report) timeout(s *string) time.Duration {
 	}
 	d, err := time.ParseDuration(*s)
 	if err != nil || d < time.Second || d > maxTimeout {
-		r.errorf("ready.timeout", `%q is no time between 1s and 10m, such as "30s"`, *s)
+		r.errorf("ready.timeout", `%q is not a time between 1s and 10m, such as "30s"`, *s)
 	}
 	return d
 }
@@ -98,7 +98,7 @@ func (r *report) pidFiles(p *Profile, raw any) []string {
 	for i, file := range files {
 		r.pidFile(p, key, file)
 		if slices.Contains(files[:i], file) {
-			r.errorf(key, "%s is there twice", file)
+			r.errorf(key, "%s is listed twice", file)
 		}
 	}
 	return files

@@ -49,7 +49,7 @@ func TestPolicyRulesThatAreAmbiguous(t *testing.T) {
 		a, b string
 		want string // a part of the reason; "": they may both be there
 	}{
-		{"-d", "-d", "it is there twice"},
+		{"-d", "-d", "it is listed twice"},
 		{"-d", "-d {int}", "-d cannot be both alone and with a value"},
 		{"-d {int}", "-d", "-d cannot be both alone and with a value"},
 		{"-d{name}", "-dx {int}", "-dx cannot be both alone and with a value"},

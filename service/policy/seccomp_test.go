@@ -13,10 +13,10 @@ func TestHardeningSeccompKey(t *testing.T) {
 	for line, want := range map[string]struct{ value, warning string }{
 		``:                                 {"", ""},
 		`seccomp = "netfilter"`:            {policy.SeccompNetfilter, ""},
-		`seccomp = "default"`:              {policy.SeccompDefault, "profiles.d/x.toml:7: seccomp: the engine's own filter lets through much"},
-		`seccomp = "/etc/sidecar/x.json"`:  {"/etc/sidecar/x.json", "profiles.d/x.toml:7: seccomp: /etc/sidecar/x.json takes the place"},
-		`seccomp = "/srv/xy/filter.json"`:  {"/srv/xy/filter.json", "may let through more"},
-		`seccomp = "/srv/unconfined.json"`: {"/srv/unconfined.json", "may let through more"},
+		`seccomp = "default"`:              {policy.SeccompDefault, "profiles.d/x.toml:7: seccomp: the engine's own filter allows much"},
+		`seccomp = "/etc/sidecar/x.json"`:  {"/etc/sidecar/x.json", "profiles.d/x.toml:7: seccomp: /etc/sidecar/x.json replaces the service's filter"},
+		`seccomp = "/srv/xy/filter.json"`:  {"/srv/xy/filter.json", "may allow more"},
+		`seccomp = "/srv/unconfined.json"`: {"/srv/unconfined.json", "may allow more"},
 	} {
 		dir := t.TempDir()
 		write(t, filepath.Join(dir, "profiles.d", "x.toml"), goodProfile+line+"\n")
