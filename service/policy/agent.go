@@ -36,11 +36,11 @@ type Agent struct {
 type rawAgent struct {
 	Profiles          []string `toml:"profiles"`
 	NetworkNamespaces []string `toml:"network-namespaces"`
-	HostNetwork       *bool    `toml:"host-network"`
+	HostNetwork       bool     `toml:"host-network"`
 	StateDirectories  []string `toml:"state-directories"`
 	Subdirectories    []string `toml:"subdirectories"`
 	MaxSidecars       *int64   `toml:"max-sidecars"`
-	StandIns          *bool    `toml:"stand-ins"`
+	StandIns          bool     `toml:"stand-ins"`
 	SpoolUser         *int64   `toml:"spool-user"`
 	SidecarUser       any      `toml:"sidecar-user"` // a number or a name
 	SELinuxLevel      *string  `toml:"selinux-level"`
@@ -58,11 +58,11 @@ func parseAgent(r *report, name string, document []byte) *Agent {
 		Name:              name,
 		Profiles:          r.granted(raw.Profiles),
 		NetworkNamespaces: r.patterns(raw.NetworkNamespaces),
-		HostNetwork:       raw.HostNetwork != nil && *raw.HostNetwork,
+		HostNetwork:       raw.HostNetwork,
 		StateDirectories:  r.stateDirectories(raw.StateDirectories),
 		Subdirectories:    r.subdirectories(raw.Subdirectories, raw.StateDirectories),
 		MaxSidecars:       defaultMaxSidecars,
-		StandIns:          raw.StandIns != nil && *raw.StandIns,
+		StandIns:          raw.StandIns,
 		SpoolUser:         r.spoolUser(raw.SpoolUser),
 		SidecarUser:       r.sidecarUser(raw.SidecarUser),
 		SELinuxLevel:      r.level(name, raw.SELinuxLevel),

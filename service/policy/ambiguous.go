@@ -5,12 +5,9 @@ import (
 	"slices"
 )
 
-// ambiguous says why the two rules cannot both be in a profile, and returns ""
-// if they can.
-//
-// Two rules may accept the same argument as long as it makes no difference
-// which of them did. It does when one of them names a file: the other would let
-// a path pass unchecked, or mount it differently.
+// ambiguous says why two rules cannot both be in a profile, and returns "" if they
+// can. They may accept the same argument unless one of them names a file: the other
+// would not check the path, or would mount it differently.
 func ambiguous(a, b *rule) string {
 	switch {
 	case a.text == b.text:
@@ -23,28 +20,16 @@ func ambiguous(a, b *rule) string {
 		if overlap(one.words[0], two.words[0]) {
 			return fmt.Sprintf("%q and %q: %s cannot be both alone and with a value", one.text, two.text, two.option)
 		}
-	case a.literal() || b.literal() || !(a.namesFile() || b.namesFile()):
-		return "" // a literal rule goes first
-	case !slices.ContainsFunc(pairs(a, b), func(p [2]word) bool { return !overlap(p[0], p[1]) }):
-		return fmt.Sprintf("an argument could be taken by %q and by %q, and a file that one of them names would be treated differently", a.text, b.text)
+	case len(a.holes()) == 0 || len(b.holes()) == 0 || !(a.namesFile() || b.namesFile()):
+		return "" // a rule without holes comes first
+	case slices.EqualFunc(a.words, b.words, overlap):
+		return fmt.Sprintf("an argument could be accepted by %q and by %q, and a file that one of them names would be treated differently", a.text, b.text)
 	}
 	return ""
 }
 
-func (r *rule) namesFile() bool {
-	return slices.ContainsFunc(r.holes(), func(h *hole) bool { return h.path })
-}
-
-func pairs(a, b *rule) [][2]word {
-	var pairs [][2]word
-	for i := range a.words {
-		pairs = append(pairs, [2]word{a.words[i], b.words[i]})
-	}
-	return pairs
-}
-
-// overlap reports whether some argument fits both words, taking of a hole only
-// its bytes into account, so that it errs towards true.
+// overlap reports whether some argument fits both words. Of a hole it considers only
+// the bytes, so it may report true for words that have no argument in common.
 func overlap(a, b word) bool {
 	as, bs := a.steps(), b.steps()
 	type state struct{ i, j int }
@@ -60,7 +45,7 @@ func overlap(a, b word) bool {
 		if s.i == len(as) && s.j == len(bs) {
 			return true
 		}
-		if s.i == len(as) || s.j == len(bs) || !meet(as[s.i].accepts, bs[s.j].accepts) {
+		if s.i == len(as) || s.j == len(bs) || !intersect(as[s.i].accepts, bs[s.j].accepts) {
 			continue
 		}
 		for _, i := range as[s.i].after(s.i) {
@@ -72,7 +57,7 @@ func overlap(a, b word) bool {
 	return false
 }
 
-// step is one byte of a literal, or a hole, which takes one byte or more.
+// step is one byte of a literal, or a hole, which accepts one byte or more.
 type step struct {
 	accepts class
 	repeats bool
@@ -95,8 +80,7 @@ func (w word) steps() []step {
 	return steps
 }
 
-// after lists the steps that may take the next byte when this one, the i-th,
-// has taken one.
+// after lists the steps that may accept the next byte after this step, the i-th.
 func (s step) after(i int) []int {
 	if s.repeats {
 		return []int{i, i + 1}
@@ -106,7 +90,7 @@ func (s step) after(i int) []int {
 
 func only(want byte) class { return func(c byte) bool { return c == want } }
 
-func meet(a, b class) bool {
+func intersect(a, b class) bool {
 	for c := range 256 {
 		if a(byte(c)) && b(byte(c)) {
 			return true

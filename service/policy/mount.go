@@ -9,9 +9,8 @@ import (
 	"strings"
 )
 
-// maxMounts is how many directories a container may see. It must not be more
-// than service/launch's Plan.Validate takes, or a launch that was accepted here
-// would fail in its unit.
+// maxMounts is how many directories a container may see. service/launch accepts as many
+// in a unit.
 const maxMounts = 64
 
 // Mount is a directory that a sidecar's container sees.
@@ -20,21 +19,21 @@ type Mount struct {
 	Path     string // relative to Root, "." being Root itself; absolute without Root
 	Target   string // absolute path in the container, the same as on the host
 	Writable bool
-	Private  bool // an empty directory of the container's own is in its place
+	Private  bool // the container has an empty directory of its own there
 	Optional bool // it may be missing
 	Named    bool // an argument names a file in it, or the directory itself
 }
 
-// Given reports whether the directory becomes writable for the sidecar's group: an
-// argument names it, and the sidecar writes to the host's directory itself.
+// Given reports whether the launch makes the directory writable for the sidecar's group:
+// an argument names it, and the sidecar writes to the host's directory.
 func (m Mount) Given() bool { return m.Named && m.Writable && !m.Private }
 
-// mounts collects mounts by their targets.
+// mounts has mounts by their targets.
 type mounts map[string]Mount
 
-// add adds a mount. Of two with the same target the writable one wins, and the
-// directory must exist if either says so. A directory that is private for one and not
-// for the other is a reason for a refusal, which is returned; else it is "".
+// add adds a mount. Two mounts with the same target become one: writable if one of them
+// is, optional if both are. It returns a reason to refuse the mount if only one of them
+// is private, otherwise "".
 func (m mounts) add(mount Mount) string {
 	if old, ok := m[mount.Target]; ok {
 		if mount.Private != old.Private {
@@ -55,8 +54,7 @@ func (m mounts) addState(mount Mount) string {
 	return m.add(mount)
 }
 
-// list returns the mounts by target, so that a directory comes before what is
-// in it.
+// list returns the mounts by target, each directory before the directories in it.
 func (m mounts) list() []Mount {
 	list := make([]Mount, 0, len(m))
 	for _, target := range slices.Sorted(maps.Keys(m)) {
@@ -79,8 +77,8 @@ type ProfileMount struct {
 const stateHole = "{state}"
 
 // parseMount reads a mount of a profile: "{state}:ro", "{state}/sub:rw",
-// "{state}/sub:private", "/fixed/path:ro" or "/fixed/path:/in/the/container:ro", with a '-'
-// before it if it may be missing. Its error says what is wrong and what would be right.
+// "{state}/sub:private", "/fixed/path:ro" or "/fixed/path:/in/the/container:ro", after a
+// '-' if it may be missing.
 func parseMount(s string) (ProfileMount, error) {
 	var m ProfileMount
 	rest, optional := strings.CutPrefix(s, "-")
@@ -119,12 +117,12 @@ func parseMount(s string) (ProfileMount, error) {
 	return m, nil
 }
 
-// place returns where the container sees the mount; of a state directory, where it lies in
-// it.
+// place returns the path in the container, or for a part of the state directory its
+// path in there.
 func (m ProfileMount) place() string { return cmp.Or(m.Target, m.Path) }
 
-// checkTarget says what is wrong with a place in the container for a path of the host, and
-// returns "" if nothing is.
+// checkTarget says what is wrong with the path of a mount in the container, and returns
+// "" if nothing is.
 func checkTarget(target string) string {
 	if reason := checkDirectory(target); reason != "" {
 		return reason
@@ -137,8 +135,8 @@ func checkTarget(target string) string {
 	return ""
 }
 
-// stateAccess reports whether the profile mounts the whole state directory, and
-// whether for writing.
+// stateAccess reports whether the profile mounts the whole state directory, and whether
+// for writing.
 func (p *Profile) stateAccess() (mounted, writable bool) {
 	for _, m := range p.Mounts {
 		if m.State && m.Path == "." && !m.Private {

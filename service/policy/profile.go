@@ -101,7 +101,7 @@ type rawReady struct {
 	PIDFile        any     `toml:"pid-file"` // a string or a list of them
 	DefaultPIDFile *string `toml:"default-pid-file"`
 	Socket         *string `toml:"socket"`
-	Process        *bool   `toml:"process"`
+	Process        bool    `toml:"process"`
 	Timeout        *string `toml:"timeout"`
 }
 

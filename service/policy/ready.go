@@ -10,17 +10,17 @@ import (
 const (
 	defaultTimeout = 30 * time.Second
 	maxTimeout     = 10 * time.Minute
-	maxPIDFiles    = 16 // as service/launch's Plan.Validate
+	maxPIDFiles    = 16 // service/launch accepts no more
 )
 
 // ready sets how the profile's process shows that it is ready.
 func (r *report) ready(p *Profile, raw *rawReady) {
 	if raw == nil {
-		r.errorf("ready", "is missing: one of pid-file, socket and process, and perhaps timeout")
+		r.errorf("ready", "is missing: name one of pid-file, socket and process")
 		return
 	}
 	ways := 0
-	for _, given := range []bool{raw.PIDFile != nil, raw.Socket != nil, raw.Process != nil && *raw.Process} {
+	for _, given := range []bool{raw.PIDFile != nil, raw.Socket != nil, raw.Process} {
 		if given {
 			ways++
 		}
@@ -30,29 +30,25 @@ func (r *report) ready(p *Profile, raw *rawReady) {
 	}
 	p.Ready = Ready{
 		PIDFiles: r.pidFiles(p, raw.PIDFile),
-		Process:  raw.Process != nil && *raw.Process,
+		Process:  raw.Process,
 		Timeout:  r.timeout(raw.Timeout),
 	}
 	if raw.Socket != nil {
 		p.Ready.Socket = *raw.Socket
 		r.template(p, "ready.socket", *raw.Socket)
 		if _, h, ok := p.valueRule(p.Instance); ok && h.private && strings.HasPrefix(*raw.Socket, dirHole) {
-			r.errorf("ready.socket", "%q is in a directory of the container's own, where nobody can connect to it", *raw.Socket)
+			r.errorf("ready.socket", "%q lies in a directory of the container alone, where nobody can connect to it", *raw.Socket)
 		}
 	}
 	if raw.DefaultPIDFile != nil {
-		r.defaultPIDFile(p, *raw.DefaultPIDFile)
+		const key = "ready.default-pid-file"
+		p.Ready.DefaultPIDFile = *raw.DefaultPIDFile
+		if len(p.Ready.PIDFiles) != 1 || isTemplate(p.Ready.PIDFiles[0]) {
+			r.errorf(key, "needs a pid-file that is one option")
+		} else {
+			r.template(p, key, *raw.DefaultPIDFile)
+		}
 	}
-}
-
-func (r *report) defaultPIDFile(p *Profile, template string) {
-	const key = "ready.default-pid-file"
-	p.Ready.DefaultPIDFile = template
-	if len(p.Ready.PIDFiles) != 1 || isTemplate(p.Ready.PIDFiles[0]) {
-		r.errorf(key, "needs a pid-file that is one option")
-		return
-	}
-	r.template(p, key, template)
 }
 
 func (r *report) timeout(s *string) time.Duration {
@@ -118,7 +114,7 @@ func (r *report) pidFile(p *Profile, key, file string) {
 	}
 }
 
-// template checks a template and that the process can write what it names.
+// template checks a template, and that the process can write the file that it names.
 func (r *report) template(p *Profile, key, template string) {
 	if err := checkTemplate(template); err != nil {
 		r.errorf(key, "%v", err)
@@ -126,7 +122,7 @@ func (r *report) template(p *Profile, key, template string) {
 	}
 	_, h, ok := p.valueRule(p.Instance)
 	if !ok {
-		return // reported with the instance
+		return // instance reports this
 	}
 	if !h.path {
 		r.errorf(key, "%q is known only if the instance %s names a path", template, p.Instance)
@@ -137,7 +133,7 @@ func (r *report) template(p *Profile, key, template string) {
 	case own && !h.writable:
 		r.errorf(key, "the process cannot write %q: the value of %s must be {path:rw}", template, p.Instance)
 	case !own && template[:len(dirHole)] == dirHole:
-		r.errorf(key, "%q must lie in %s itself, which is all that is mounted", template, dirHole)
+		r.errorf(key, "%q must lie in %s itself: no other directory is mounted", template, dirHole)
 	case !own && !p.canWrite(dir):
 		r.errorf(key, "the process cannot write %q: add %q to mounts", template, path.Join(stateHole, dir)+":rw")
 	}

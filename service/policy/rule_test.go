@@ -13,7 +13,7 @@ func TestPolicyRulesThatAreRefused(t *testing.T) {
 		{"{text} x", "must begin with a literal option"},
 		{"-f {path}", "write {path:ro} or {path:rw}"},
 		{"-f {Path:ro}", "unknown hole {Path:ro} (did you mean {path:ro}?)"},
-		{"-f {nonsense}", "there are {path:ro} {path:rw} {path:pid} {dir:rw} {name} {int}"},
+		{"-f {nonsense}", "the holes are {path:ro} {path:rw} {path:pid} {dir:rw} {name} {int}"},
 		{"-f {}", "unknown hole {}"},
 		{"-f {int", "'{' without '}'"},
 		{"-f int}", "'}' without '{'"},

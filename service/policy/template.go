@@ -18,24 +18,17 @@ const (
 	stemHole = "{stem}"
 )
 
-// instance is the file or the directory that an instance argument names.
-type instance struct {
-	root string // the state directory that it lies in
-	path string // absolute
-	dir  string // what {dir} stands for: the directory that it lies in, or itself
-}
-
-// stem returns the base name without its extension.
-func (i instance) stem() string {
-	base := path.Base(i.path)
-	return strings.TrimSuffix(base, path.Ext(base))
+// location is the place of a path that an argument names.
+type location struct {
+	File
+	dir string // absolute; the file's directory, or the path itself if it names a directory
 }
 
 // isTemplate tells a template from an option's name.
 func isTemplate(s string) bool { return strings.HasPrefix(s, "{") || strings.HasPrefix(s, "/") }
 
-// checkTemplate says what is wrong with the path of a pid file or a socket as a
-// profile writes it.
+// checkTemplate says what is wrong with the path of a pid file or a socket in a
+// profile.
 func checkTemplate(s string) error {
 	rest, ok := strings.CutPrefix(s, stateHole+"/")
 	if !ok {
@@ -50,30 +43,31 @@ func checkTemplate(s string) error {
 	return nil
 }
 
-// expand returns the file that a template stands for. Its error says why the
-// instance's path gives none.
-func (i instance) expand(template string) (File, error) {
-	stem := i.stem()
+// expand returns the file that a template stands for when the instance is at this
+// location.
+func (l location) expand(template string) (File, error) {
+	base := path.Base(l.Path)
+	stem := strings.TrimSuffix(base, path.Ext(base))
 	if stem == "" && strings.Contains(template, stemHole) {
 		return File{}, errors.New("its file's name must have something before the extension")
 	}
-	absolute := strings.NewReplacer(stateHole, i.root, dirHole, i.dir, stemHole, stem).Replace(template)
+	absolute := strings.NewReplacer(stateHole, l.Root, dirHole, l.dir, stemHole, stem).Replace(template)
 	if reason := checkPath(absolute); reason != "" {
 		return File{}, fmt.Errorf("it makes %s, which is not accepted: %s", cut(absolute), reason)
 	}
-	rel, ok := beneath(i.root, absolute)
+	rel, ok := beneath(l.Root, absolute)
 	if !ok {
-		return File{}, fmt.Errorf("it makes %s, which is outside of %s", cut(absolute), i.root)
+		return File{}, fmt.Errorf("it makes %s, which is outside of %s", cut(absolute), l.Root)
 	}
-	return File{Root: i.root, Path: rel}, nil
+	return File{Root: l.Root, Path: rel}, nil
 }
 
 // templateDir returns the directory of a template's file: relative to the state
-// directory, or "" and true if it is the instance's own.
+// directory, or "." and true if it is the instance's own directory.
 func templateDir(template string) (dir string, own bool) {
 	if rest, ok := strings.CutPrefix(template, stateHole+"/"); ok {
 		return path.Dir(rest), false
 	}
-	rest := strings.TrimPrefix(template, dirHole+"/")
-	return path.Dir(rest), path.Dir(rest) == "."
+	dir = path.Dir(strings.TrimPrefix(template, dirHole+"/"))
+	return dir, dir == "."
 }
