@@ -32,29 +32,20 @@ func ambiguous(a, b *rule) string {
 // the bytes, so it may report true for words that have no argument in common.
 func overlap(a, b word) bool {
 	as, bs := a.steps(), b.steps()
-	type state struct{ i, j int }
-	seen := map[state]bool{}
-	todo := []state{{0, 0}}
-	for len(todo) > 0 {
-		s := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		if seen[s] {
-			continue
+	seen := map[[2]int]bool{}
+	var from func(i, j int) bool // whether the steps from i and j on overlap
+	from = func(i, j int) bool {
+		switch at := [2]int{i, j}; {
+		case i == len(as) || j == len(bs):
+			return i == len(as) && j == len(bs)
+		case seen[at] || !intersect(as[i].accepts, bs[j].accepts):
+			return false
+		default:
+			seen[at] = true
 		}
-		seen[s] = true
-		if s.i == len(as) && s.j == len(bs) {
-			return true
-		}
-		if s.i == len(as) || s.j == len(bs) || !intersect(as[s.i].accepts, bs[s.j].accepts) {
-			continue
-		}
-		for _, i := range as[s.i].after(s.i) {
-			for _, j := range bs[s.j].after(s.j) {
-				todo = append(todo, state{i, j})
-			}
-		}
+		return from(i+1, j+1) || as[i].repeats && from(i, j+1) || bs[j].repeats && from(i+1, j)
 	}
-	return false
+	return from(0, 0)
 }
 
 // step is one byte of a literal, or a hole, which accepts one byte or more.
@@ -78,14 +69,6 @@ func (w word) steps() []step {
 		}
 	}
 	return steps
-}
-
-// after lists the steps that may accept the next byte after this step, the i-th.
-func (s step) after(i int) []int {
-	if s.repeats {
-		return []int{i, i + 1}
-	}
-	return []int{i + 1}
 }
 
 func only(want byte) class { return func(c byte) bool { return c == want } }

@@ -30,18 +30,22 @@ type source struct {
 	document []byte
 }
 
-// readAll reads the files in a subdirectory of each directory, sorted by name. A file
+// loader collects the problems and warnings of all files.
+type loader struct {
+	problems []error
+	warnings []string
+}
+
+// read reads the files in a subdirectory of each directory, sorted by name. A file
 // replaces the file of the same name in an earlier directory; an empty file only hides
 // it. A directory need not exist.
-func readAll(dirs []string, sub string) ([]source, []error) {
+func (l *loader) read(dirs []string, sub string) []source {
 	files := map[string]string{}
-	var problems []error
 	for _, dir := range dirs {
 		dir = filepath.Join(dir, sub)
 		names, err := list(dir)
 		if err != nil {
-			problems = append(problems, fmt.Errorf("%s:1: directory: %w", dir, err))
-			continue
+			l.problems = append(l.problems, fmt.Errorf("%s:1: directory: %w", dir, err))
 		}
 		for _, name := range names {
 			files[name] = filepath.Join(dir, name)
@@ -51,12 +55,21 @@ func readAll(dirs []string, sub string) ([]source, []error) {
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		s, err := read(files[name])
 		if err != nil {
-			problems = append(problems, fmt.Errorf("%s:1: file: %w", files[name], err))
+			l.problems = append(l.problems, fmt.Errorf("%s:1: file: %w", files[name], err))
 		} else if len(s.document) > 0 {
 			sources = append(sources, s)
 		}
 	}
-	return sources, problems
+	return sources
+}
+
+// parse parses one file with a report of its own.
+func (l *loader) parse(f source, parse func(*report)) *report {
+	r := &report{file: f.file}
+	parse(r)
+	l.problems = append(l.problems, r.problems...)
+	l.warnings = append(l.warnings, r.warnings...)
+	return r
 }
 
 // list returns the names of the policy files in a directory.

@@ -11,6 +11,11 @@ import (
 // class reports whether a byte may be in a hole's value.
 type class func(c byte) bool
 
+// or adds bytes to a class.
+func (accepts class) or(more string) class {
+	return func(c byte) bool { return accepts(c) || strings.IndexByte(more, c) >= 0 }
+}
+
 // hole is a typed gap in a rule.
 type hole struct {
 	name     string // as written in a rule, with its braces
@@ -45,7 +50,7 @@ func findHole(name string) (*hole, bool) {
 func (h hole) repeat() *hole {
 	return &hole{
 		name:    strings.TrimSuffix(h.name, "}") + repeated,
-		accepts: func(c byte) bool { return c == ',' || h.accepts(c) },
+		accepts: h.accepts.or(","),
 		valid: func(list string) bool {
 			for value := range strings.SplitSeq(list, ",") {
 				if value == "" || !h.valid(value) {
@@ -93,17 +98,15 @@ func isHex(c byte) bool { return isDigit(c) || 'a' <= lower(c) && lower(c) <= 'f
 
 func isAlphanumeric(c byte) bool { return isDigit(c) || 'a' <= lower(c) && lower(c) <= 'z' }
 
-func isNameByte(c byte) bool { return isAlphanumeric(c) || strings.IndexByte("._-", c) >= 0 }
-
-func isPathByte(c byte) bool { return isNameByte(c) || strings.IndexByte("/:@+", c) >= 0 }
-
-func isIPByte(c byte) bool { return isHex(c) || c == ':' || c == '.' }
-
-func isCIDRByte(c byte) bool { return isIPByte(c) || c == '/' }
-
-func isMACByte(c byte) bool { return isHex(c) || c == ':' }
-
-func isUUIDByte(c byte) bool { return isHex(c) || c == '-' }
+var (
+	isNameByte   = class(isAlphanumeric).or("._-")
+	isPathByte   = isNameByte.or("/:@+")
+	isIPByte     = class(isHex).or(":.")
+	isCIDRByte   = isIPByte.or("/")
+	isMACByte    = class(isHex).or(":")
+	isUUIDByte   = class(isHex).or("-")
+	isServerByte = class(isDomainByte).or(":/#*")
+)
 
 func isAbsolute(s string) bool { return s[0] == '/' }
 
@@ -150,8 +153,6 @@ func isDomain(s string) bool {
 	}
 	return true
 }
-
-func isServerByte(c byte) bool { return isDomainByte(c) || strings.IndexByte(":/#*", c) >= 0 }
 
 // isServer accepts the value of dnsmasq's --server. It may begin with domains between
 // slashes: an empty domain stands for names without dots, "#" for any name. After

@@ -18,8 +18,7 @@ func (r *report) text(key, s string) string {
 }
 
 func (r *report) image(s string) string {
-	isReferenceByte := func(c byte) bool { return isNameByte(c) || strings.IndexByte("/:@+", c) >= 0 }
-	if r.text("image", s) != "" && (!isAlphanumeric(s[0]) || !isAll(s, isReferenceByte)) {
+	if r.text("image", s) != "" && (!isAlphanumeric(s[0]) || !isAll(s, isNameByte.or("/:@+"))) {
 		r.errorf("image", "%q is not an image reference such as localhost/neutron-sidecars:1", s)
 	}
 	return s

@@ -31,8 +31,9 @@ func checkNamespace(s string) string {
 	case s == "." || s == "..":
 		return "it would be a directory"
 	}
+	accepts := isNameByte.or("@:+,=%~#")
 	for _, c := range s {
-		if c > unicode.MaxASCII || !isNameByte(byte(c)) && !strings.ContainsRune("@:+,=%~#", c) {
+		if c > unicode.MaxASCII || !accepts(byte(c)) {
 			return fmt.Sprintf("it contains %q; only letters, digits and . _ - @ : + , = %% ~ # are accepted", c)
 		}
 	}

@@ -65,10 +65,6 @@ func sorted[T any](m map[string]T) []T {
 	return values
 }
 
-// LoadHost loads the policy of this host, as the service does by default. For
-// errors see Load.
-func LoadHost() (*Set, error) { return Load(VendorDirectory, HostDirectory) }
-
 // Load reads profiles.d and agents.d of each directory. A file replaces the file
 // of the same name in an earlier directory, so the vendor's directory comes first.
 // If there is any problem, Load returns no Set: the error joins all problems, each
@@ -95,25 +91,6 @@ func Load(dirs ...string) (*Set, error) {
 	}
 	s.warnings = slices.Concat(l.warnings, s.sharedPlaces(reports), s.sharedLevels(reports))
 	return s, nil
-}
-
-type loader struct {
-	problems []error
-	warnings []string
-}
-
-func (l *loader) read(dirs []string, sub string) []source {
-	sources, problems := readAll(dirs, sub)
-	l.problems = append(l.problems, problems...)
-	return sources
-}
-
-func (l *loader) parse(f source, parse func(*report)) *report {
-	r := &report{file: f.file}
-	parse(r)
-	l.problems = append(l.problems, r.problems...)
-	l.warnings = append(l.warnings, r.warnings...)
-	return r
 }
 
 // grants checks the profiles that an agent is granted. A profile that is nil has
