@@ -72,7 +72,7 @@ var holes = []hole{
 	{name: "{dir:rw}", accepts: isPathByte, valid: isAbsolute, want: wantPath, path: true, writable: true, dir: true},
 	{name: "{name}", accepts: isNameByte, valid: isName, want: "letters, digits, '.', '_' and '-', not beginning with '.' or '-'"},
 	{name: "{int}", accepts: isDigit, valid: isInt, want: "a decimal number without sign and leading zeros"},
-	{name: "{duration}", accepts: isAlphanumeric, valid: isDuration, want: `a number with s, m, h, d or w behind it, or "infinite"`},
+	{name: "{duration}", accepts: isAlphanumeric, valid: isDuration, want: `a number, which s, m, h, d or w may follow, or "infinite"`},
 	{name: "{ip}", accepts: isIPByte, valid: isIP, want: "an IPv4 or IPv6 address"},
 	{name: "{domain}", accepts: isDomainByte, valid: isDomain, want: "the name of a DNS domain, also with letters beyond ASCII"},
 	{name: "{server}", accepts: isServerByte, valid: isServer, want: "a DNS server as dnsmasq takes it: [/DOMAIN/...]ADDRESS[#PORT]"},

@@ -63,7 +63,7 @@ func parseWord(s string) (word, error) {
 		}
 		end := strings.IndexByte(s, '}') + 1
 		if end == 0 {
-			return nil, errors.New("'{' without '}' behind it")
+			return nil, errors.New("'{' without '}' after it")
 		}
 		h, ok := findHole(s[:end])
 		switch {
@@ -87,11 +87,11 @@ func (w word) check() error {
 		next := w[i+1]
 		switch {
 		case next.hole != nil:
-			return fmt.Errorf("%s directly behind %s: a literal must stand between them", next.hole.name, p.hole.name)
+			return fmt.Errorf("%s directly after %s: a literal must stand between them", next.hole.name, p.hole.name)
 		case p.hole.open:
 			return fmt.Errorf("%s takes everything, so it must be the last of its rule", p.hole.name)
 		case p.hole.accepts(next.literal[0]):
-			return fmt.Errorf("%q behind %s could be part of it: put a character between them that it does not take", next.literal[:1], p.hole.name)
+			return fmt.Errorf("%q after %s could be part of it: put a character between them that the hole does not accept", next.literal[:1], p.hole.name)
 		}
 	}
 	return nil
@@ -108,7 +108,7 @@ func (r *rule) check() error {
 	case len(first) > 0 && first[0].hole != nil && first[0].hole.open:
 		return fmt.Errorf("a rule that begins with %s would accept any option", first[0].hole.name)
 	case len(first) > 0 && (first[0].literal == "--" || first[0].literal == "-"):
-		return errors.New("it would end the options, or begin one that is not written out")
+		return errors.New("it would end the options, or begin an option that is not written out")
 	}
 	return nil
 }
