@@ -145,6 +145,7 @@ func nearest(word string, candidates []string) (best string, found bool) {
 
 // distance is the Levenshtein distance in bytes, ignoring the case of letters.
 func distance(a, b string) int {
+	a, b = strings.ToLower(a), strings.ToLower(b)
 	row := make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
@@ -154,7 +155,7 @@ func distance(a, b string) int {
 		row[0] = i + 1
 		for j := range len(b) {
 			change := diagonal
-			if lower(a[i]) != lower(b[j]) {
+			if a[i] != b[j] {
 				change++
 			}
 			diagonal = row[j+1]
@@ -162,11 +163,4 @@ func distance(a, b string) int {
 		}
 	}
 	return row[len(b)]
-}
-
-func lower(c byte) byte {
-	if 'A' <= c && c <= 'Z' {
-		return c + 'a' - 'A'
-	}
-	return c
 }

@@ -63,13 +63,9 @@ func (l *loader) read(dirs []string, sub string) []source {
 	return sources
 }
 
-// parse parses one file with a report of its own.
-func (l *loader) parse(f source, parse func(*report)) *report {
-	r := &report{file: f.file}
-	parse(r)
+func (l *loader) add(r *report) {
 	l.problems = append(l.problems, r.problems...)
 	l.warnings = append(l.warnings, r.warnings...)
-	return r
 }
 
 // list returns the names of the policy files in a directory.

@@ -184,14 +184,3 @@ func (r *report) seccomp(value *string) string {
 	}
 	return *value
 }
-
-// seccompFile refuses a filter that the agent could write itself, because it lies
-// in one of the agent's own directories.
-func (r *report) seccompFile(a *Agent, p *Profile) {
-	for _, dir := range a.StateDirectories {
-		if _, inside := beneath(dir, p.Seccomp); inside {
-			r.errorf("state-directories", "the seccomp file %s of profile %s lies in %s: move it to a directory that only root may write",
-				p.Seccomp, p.Name, dir)
-		}
-	}
-}

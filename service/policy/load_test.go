@@ -71,7 +71,7 @@ func TestPolicyLoadProfileProblems(t *testing.T) {
 		{`ready = { pid-file = ["-p", "-p"] }`, `5: ready.pid-file: -p is listed twice`},
 		{`ready = { pid-file = [] }`, `5: ready.pid-file: is an empty list`},
 		{`ready = { pid-file = [` + strings.Repeat(`"{state}/a/b",`, 17) + `] }`, `5: ready.pid-file: lists 17 files, 16 are accepted`},
-		{`ready = { pid-file = [7] }`, `5: ready.pid-file: must be a list of strings`},
+		{`ready = { pid-file = [7] }`, `5: ready.pid-file: must be a string or a list of strings`},
 		{`ready = { pid-file = 7 }`, `5: ready.pid-file: must be a string or a list of strings`},
 		{`ready = { pid-file = "/run/x.pid" }`, `5: ready.pid-file: "/run/x.pid" must begin with {state}/ or {dir}/`},
 		{`ready = { pid-file = "{state}/../x.pid" }`, `5: ready.pid-file: "{state}/../x.pid": what follows the first '/'`},

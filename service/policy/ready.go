@@ -65,24 +65,21 @@ func (r *report) timeout(s *string) time.Duration {
 // pidFiles checks pid-file, which is an option, a template, or a list of them.
 func (r *report) pidFiles(p *Profile, raw any) []string {
 	const key = "ready.pid-file"
+	if raw == nil {
+		return nil
+	}
+	values, isList := raw.([]any)
+	if !isList {
+		values = []any{raw}
+	}
 	var files []string
-	switch value := raw.(type) {
-	case nil:
-		return nil
-	case string:
-		files = []string{value}
-	case []any:
-		for _, v := range value {
-			s, ok := v.(string)
-			if !ok {
-				r.errorf(key, "must be a list of strings")
-				return nil
-			}
-			files = append(files, s)
+	for _, value := range values {
+		file, ok := value.(string)
+		if !ok {
+			r.errorf(key, "must be a string or a list of strings")
+			return nil
 		}
-	default:
-		r.errorf(key, "must be a string or a list of strings")
-		return nil
+		files = append(files, file)
 	}
 	switch {
 	case len(files) == 0:

@@ -46,13 +46,11 @@ func (s *Set) Profiles() []*Profile { return sorted(s.profiles) }
 // Granted returns the profiles that the agent may launch, sorted by name. An
 // unknown agent may launch none.
 func (s *Set) Granted(agent string) []*Profile {
-	a, ok := s.agents[agent]
-	if !ok {
-		return nil
-	}
-	granted := make([]*Profile, 0, len(a.Profiles))
-	for _, name := range a.Profiles {
-		granted = append(granted, s.profiles[name])
+	var granted []*Profile
+	if a, ok := s.agents[agent]; ok {
+		for _, name := range a.Profiles {
+			granted = append(granted, s.profiles[name])
+		}
 	}
 	return granted
 }
@@ -73,18 +71,20 @@ func Load(dirs ...string) (*Set, error) {
 	s := &Set{agents: map[string]*Agent{}, profiles: map[string]*Profile{}}
 	var l loader
 	for _, f := range l.read(dirs, "profiles.d") {
-		l.parse(f, func(r *report) { s.profiles[f.name] = parseProfile(r, f.name, f.document) })
+		r := &report{file: f.file}
+		s.profiles[f.name] = parseProfile(r, f.name, f.document)
+		l.add(r)
 	}
 	reports := map[string]*report{}
 	for _, f := range l.read(dirs, "agents.d") {
-		reports[f.name] = l.parse(f, func(r *report) {
-			a := parseAgent(r, f.name, f.document)
-			s.agents[f.name] = a
-			if a != nil {
-				r.grants(a, s.profiles)
-				r.asRoot(a, s.profiles)
-			}
-		})
+		r := &report{file: f.file}
+		a := parseAgent(r, f.name, f.document)
+		if a != nil {
+			r.grants(a, s.profiles)
+			r.asRoot(a, s.profiles)
+		}
+		s.agents[f.name], reports[f.name] = a, r
+		l.add(r)
 	}
 	if len(l.problems) > 0 {
 		return nil, errors.Join(l.problems...)
@@ -102,20 +102,24 @@ func (r *report) grants(a *Agent, profiles map[string]*Profile) {
 			names := slices.Sorted(maps.Keys(profiles))
 			r.errorf("profiles", "profile %q does not exist%s", name, didYouMean(name, names))
 		} else if p != nil {
-			r.fixedMounts(a, p)
-			r.seccompFile(a, p)
+			r.replaceable(a, p)
 		}
 	}
 }
 
-// fixedMounts refuses a profile's fixed path that the agent could replace, because
-// it lies in the agent's own directory or contains it.
-func (r *report) fixedMounts(a *Agent, p *Profile) {
-	for _, m := range p.Mounts {
-		for _, dir := range a.StateDirectories {
+// replaceable refuses a profile's seccomp file and fixed mounts that the agent could
+// replace, because they lie in the agent's own directory or contain it.
+func (r *report) replaceable(a *Agent, p *Profile) {
+	const key = "state-directories"
+	for _, dir := range a.StateDirectories {
+		for _, m := range p.Mounts {
 			if !m.State && (overlaps(m.Path, dir) || overlaps(m.place(), dir)) {
-				r.errorf("state-directories", "%s overlaps the fixed mount %s of profile %s", dir, m.Path, p.Name)
+				r.errorf(key, "%s overlaps the fixed mount %s of profile %s", dir, m.Path, p.Name)
 			}
+		}
+		if _, inside := beneath(dir, p.Seccomp); inside {
+			r.errorf(key, "the seccomp file %s of profile %s lies in %s: move it to a directory that only root may write",
+				p.Seccomp, p.Name, dir)
 		}
 	}
 }

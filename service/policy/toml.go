@@ -52,19 +52,13 @@ func element(key string, i int) string { return fmt.Sprintf("%s[%d]", key, i) }
 // unknown or has other letter case is a problem. It reports whether the document
 // could be read.
 func decode(r *report, document []byte, into any) bool {
-	var tree map[string]any
-	if err := toml.Unmarshal(document, &tree); err != nil {
+	if err := toml.Unmarshal(document, new(map[string]any)); err != nil {
 		r.decodeError(err)
 		return false
 	}
-	keys := positions(document)
-	r.lines = make(map[string]int, len(keys))
-	for _, p := range keys {
-		if _, ok := r.lines[p.key]; !ok {
-			r.lines[p.key] = p.line
-		}
-	}
-	unknown := r.unknownKeys(keys, keysOf(reflect.TypeOf(into).Elem(), ""))
+	w := walk(document)
+	r.lines = w.lines
+	unknown := r.unknownKeys(w.keys, keysOf(reflect.TypeOf(into).Elem(), ""))
 	decoder := toml.NewDecoder(bytes.NewReader(document))
 	if !unknown {
 		decoder.DisallowUnknownFields()
@@ -78,19 +72,19 @@ func decode(r *report, document []byte, into any) bool {
 
 // unknownKeys reports every key that is not known, except those inside an unknown
 // key, and returns whether there was one.
-func (r *report) unknownKeys(keys []position, known []string) bool {
+func (r *report) unknownKeys(keys, known []string) bool {
 	unknown := make(map[string]bool)
-	for _, p := range keys {
-		name := p.key
+	for _, key := range keys {
+		name := key
 		if strings.HasSuffix(name, "]") { // an element of a list
 			name = parentKey(name)
 		}
-		if slices.Contains(known, name) || unknown[p.key] {
+		if slices.Contains(known, name) || unknown[key] {
 			continue
 		}
-		unknown[p.key] = true
-		if !unknown[parentKey(p.key)] {
-			r.errorf(p.key, "unknown key%s", didYouMean(p.key, known))
+		unknown[key] = true
+		if !unknown[parentKey(key)] {
+			r.errorf(key, "unknown key%s", didYouMean(key, known))
 		}
 	}
 	return len(unknown) > 0
@@ -149,17 +143,17 @@ func keysOf(t reflect.Type, prefix string) []string {
 	return keys
 }
 
-// position is a key of a TOML document and its line.
-type position struct {
-	key  string
-	line int
+// walker finds the keys of a TOML document and their lines. It is needed because the
+// decoder tells lines only for its own errors and takes "Image" for "image".
+type walker struct {
+	document []byte
+	keys     []string // in order, elements of lists as key[0], key[1]…
+	lines    map[string]int
 }
 
-// positions lists every key of the document in order, with elements of lists as
-// key[0], key[1]… It is needed because the decoder tells lines only for its own
-// errors and takes "Image" for "image". The document must be valid TOML.
-func positions(document []byte) []position {
-	w := walker{document: document}
+// walk reads a document that must be valid TOML.
+func walk(document []byte) *walker {
+	w := &walker{document: document, lines: map[string]int{}}
 	parser := unstable.Parser{}
 	parser.Reset(document)
 	table := ""
@@ -172,12 +166,7 @@ func positions(document []byte) []position {
 			w.value(w.name(table, node), node.Value())
 		}
 	}
-	return w.found
-}
-
-type walker struct {
-	document []byte
-	found    []position
+	return w
 }
 
 // name records the key of a table or of a value, and returns it.
@@ -214,5 +203,8 @@ func (w *walker) value(key string, node *unstable.Node) {
 }
 
 func (w *walker) record(key string, offset int) {
-	w.found = append(w.found, position{key, 1 + bytes.Count(w.document[:offset], []byte("\n"))})
+	w.keys = append(w.keys, key)
+	if w.lines[key] == 0 {
+		w.lines[key] = 1 + bytes.Count(w.document[:offset], []byte("\n"))
+	}
 }
