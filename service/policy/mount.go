@@ -28,7 +28,7 @@ type Mount struct {
 // an argument names it, and the sidecar writes to the host's directory.
 func (m Mount) Given() bool { return m.Named && m.Writable && !m.Private }
 
-// mounts has mounts by their targets.
+// mounts maps targets to their mounts.
 type mounts map[string]Mount
 
 // add adds a mount. Two mounts with the same target become one: writable if one of them

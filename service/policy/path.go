@@ -21,7 +21,7 @@ func checkPath(p string) string {
 	case path.Clean(p) != p:
 		return "it must be written without '.', '..', '//' and a '/' at its end: " + cut(path.Clean(p))
 	case !isAll(p, isPathByte):
-		return "it may have only letters, digits and . _ : @ + - in it"
+		return "it may contain only letters, digits and . _ : @ + -"
 	case len(p) > maxPath:
 		return fmt.Sprintf("it is longer than %d bytes", maxPath)
 	}

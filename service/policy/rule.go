@@ -9,7 +9,7 @@ import (
 
 const maxRules = 512 // of a profile; each is compared with every other
 
-// rule accepts one argument, or an option and its value as two.
+// rule accepts one argument, or two: an option and its value.
 type rule struct {
 	text   string
 	option string // its name in the keys instance and ready
@@ -32,7 +32,7 @@ type piece struct {
 func parseRule(text string) (*rule, error) {
 	for i := range len(text) {
 		if text[i] < ' ' || text[i] > '~' {
-			return nil, fmt.Errorf("character %q: a rule is written in printable ASCII; only {text} accepts other characters", text[i])
+			return nil, fmt.Errorf("character %q: a rule is written in printable ASCII; use a hole such as {text} for other characters", text[i])
 		}
 	}
 	r := &rule{text: text, option: optionOf(text)}

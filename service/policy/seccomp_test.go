@@ -40,7 +40,7 @@ func TestHardeningSeccompKeyProblems(t *testing.T) {
 		"Default":           `7: seccomp: "Default" is neither "netfilter" nor "default" nor the path of a file: it must be absolute`,
 		"seccomp.json":      `7: seccomp: "seccomp.json" is neither "netfilter" nor "default" nor the path of a file: it must be absolute`,
 		"/etc/../x.json":    `7: seccomp: "/etc/../x.json" is neither "netfilter" nor "default" nor the path of a file: it must be written without`,
-		"/etc/x.json,label": `7: seccomp: "/etc/x.json,label" is neither "netfilter" nor "default" nor the path of a file: it may have only`,
+		"/etc/x.json,label": `7: seccomp: "/etc/x.json,label" is neither "netfilter" nor "default" nor the path of a file: it may contain only`,
 	} {
 		dir := t.TempDir()
 		profile := filepath.Join(dir, "profiles.d", "x.toml")
