@@ -11,6 +11,7 @@
 package netns
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -82,19 +83,9 @@ func (d Directory) Check(name string) error {
 // OpenHost opens the host's own network namespace.
 func (d Directory) OpenHost() (*os.File, error) { return os.Open(d.host()) }
 
-func (d Directory) path() string {
-	if d.Path == "" {
-		return DefaultPath
-	}
-	return d.Path
-}
+func (d Directory) path() string { return cmp.Or(d.Path, DefaultPath) }
 
-func (d Directory) host() string {
-	if d.Host == "" {
-		return DefaultHost
-	}
-	return d.Host
-}
+func (d Directory) host() string { return cmp.Or(d.Host, DefaultHost) }
 
 // open opens the directory with O_PATH, which does not ask its file system: an agent
 // that may mount could have mounted one that does not answer.

@@ -139,8 +139,10 @@ func (c *choice) hidden(dir string) string {
 // mountsState refuses a file directly in a state directory, unless the profile
 // mounts the whole directory anyway.
 func (c *choice) mountsState(u use) *refusal {
-	mounted, writable := c.profile.stateAccess()
-	if u.hole.private || mounted && u.at.Root == c.key.at.Root && (writable || !u.hole.writable) {
+	mounted := u.at.Root == c.key.at.Root && slices.ContainsFunc(c.profile.Mounts, func(m ProfileMount) bool {
+		return m.State && m.Path == "." && !m.Private && (m.Writable || !u.hole.writable)
+	})
+	if mounted || u.hole.private {
 		return nil
 	}
 	entry := stateHole + ":ro"

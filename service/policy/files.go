@@ -45,7 +45,7 @@ func (l *loader) read(dirs []string, sub string) []source {
 		dir = filepath.Join(dir, sub)
 		names, err := list(dir)
 		if err != nil {
-			l.problems = append(l.problems, fmt.Errorf("%s:1: directory: %w", dir, err))
+			l.problems = append(l.problems, fmt.Errorf("%s:1: directory: %w", dir, unwrapPath(err)))
 		}
 		for _, name := range names {
 			files[name] = filepath.Join(dir, name)
@@ -55,7 +55,7 @@ func (l *loader) read(dirs []string, sub string) []source {
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		s, err := read(files[name])
 		if err != nil {
-			l.problems = append(l.problems, fmt.Errorf("%s:1: file: %w", files[name], err))
+			l.problems = append(l.problems, fmt.Errorf("%s:1: file: %w", files[name], unwrapPath(err)))
 		} else if len(s.document) > 0 {
 			sources = append(sources, s)
 		}
@@ -75,7 +75,7 @@ func list(dir string) ([]string, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, unwrapPath(err)
+		return nil, err
 	}
 	defer f.Close()
 	if err := checkOwner(f); err != nil {
@@ -83,7 +83,7 @@ func list(dir string) ([]string, error) {
 	}
 	all, err := f.Readdirnames(-1)
 	if err != nil {
-		return nil, unwrapPath(err)
+		return nil, err
 	}
 	return slices.DeleteFunc(all, func(name string) bool {
 		return !strings.HasSuffix(name, suffix) || strings.HasPrefix(name, ".")
@@ -99,7 +99,7 @@ func read(file string) (source, error) {
 	}
 	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a fifo must not block
 	if err != nil {
-		return s, unwrapPath(err)
+		return s, err
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
@@ -120,7 +120,7 @@ func read(file string) (source, error) {
 func checkOwner(f *os.File) error {
 	info, err := f.Stat()
 	if err != nil {
-		return unwrapPath(err)
+		return err
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {

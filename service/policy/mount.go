@@ -3,7 +3,6 @@ package policy
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -55,13 +54,7 @@ func (m mounts) addState(mount Mount) string {
 }
 
 // list returns the mounts by target, each directory before the directories in it.
-func (m mounts) list() []Mount {
-	list := make([]Mount, 0, len(m))
-	for _, target := range slices.Sorted(maps.Keys(m)) {
-		list = append(list, m[target])
-	}
-	return list
-}
+func (m mounts) list() []Mount { return sorted(m) }
 
 // ProfileMount is a directory that a profile mounts besides the directories of
 // its path holes.
@@ -133,17 +126,6 @@ func checkTarget(target string) string {
 		}
 	}
 	return ""
-}
-
-// stateAccess reports whether the profile mounts the whole state directory, and whether
-// for writing.
-func (p *Profile) stateAccess() (mounted, writable bool) {
-	for _, m := range p.Mounts {
-		if m.State && m.Path == "." && !m.Private {
-			return true, m.Writable
-		}
-	}
-	return false, false
 }
 
 // canWrite reports whether the profile's own mounts make a directory, relative
