@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -61,15 +62,12 @@ func parseAgent(r *report, name string, document []byte) *Agent {
 		HostNetwork:       raw.HostNetwork,
 		StateDirectories:  r.stateDirectories(raw.StateDirectories),
 		Subdirectories:    r.subdirectories(raw.Subdirectories, raw.StateDirectories),
-		MaxSidecars:       defaultMaxSidecars,
+		MaxSidecars:       int(cmp.Or(r.number("max-sidecars", raw.MaxSidecars, 1, mostSidecars), defaultMaxSidecars)),
 		StandIns:          raw.StandIns,
 		SpoolUser:         r.spoolUser(raw.SpoolUser),
 		SidecarUser:       r.sidecarUser(raw.SidecarUser),
 		SELinuxLevel:      r.level(name, raw.SELinuxLevel),
 		LinkedNamespaces:  r.choice("linked-namespaces", raw.LinkedNamespaces, "warn", "check", "refuse"),
-	}
-	if raw.MaxSidecars != nil {
-		a.MaxSidecars = int(r.number("max-sidecars", raw.MaxSidecars, 1, mostSidecars))
 	}
 	if a.HostNetwork {
 		r.warnf("host-network", "sidecars of this agent may run in the host's own network")

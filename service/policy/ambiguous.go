@@ -12,13 +12,11 @@ func ambiguous(a, b *rule) string {
 	switch {
 	case a.text == b.text:
 		return "it is listed twice"
-	case len(a.words) != len(b.words):
-		one, two := a, b
-		if len(a.words) == 2 {
-			one, two = b, a
-		}
-		if overlap(one.words[0], two.words[0]) {
-			return fmt.Sprintf("%q and %q: %s cannot be both alone and with a value", one.text, two.text, two.option)
+	case len(a.words) > len(b.words):
+		return ambiguous(b, a)
+	case len(a.words) < len(b.words):
+		if overlap(a.words[0], b.words[0]) {
+			return fmt.Sprintf("%q and %q: %s cannot be both alone and with a value", a.text, b.text, b.option)
 		}
 	case len(a.holes()) == 0 || len(b.holes()) == 0 || !(a.namesFile() || b.namesFile()):
 		return "" // a rule without holes comes first

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -52,12 +53,7 @@ func (h hole) repeat() *hole {
 		name:    strings.TrimSuffix(h.name, "}") + repeated,
 		accepts: h.accepts.or(","),
 		valid: func(list string) bool {
-			for value := range strings.SplitSeq(list, ",") {
-				if value == "" || !h.valid(value) {
-					return false
-				}
-			}
-			return true
+			return !slices.ContainsFunc(strings.Split(list, ","), func(value string) bool { return value == "" || !h.valid(value) })
 		},
 		want: h.want + ", once or more with ',' between them",
 	}

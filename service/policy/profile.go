@@ -138,8 +138,7 @@ func parseProfile(r *report, name string, document []byte) *Profile {
 		Tmpfs:        r.tmpfs(raw.Tmpfs, raw.Command),
 	}
 	if raw.OOMScoreAdjust != nil {
-		adjust := int(r.number("oom-score-adjust", raw.OOMScoreAdjust, -1000, 1000))
-		p.OOMScoreAdjust = &adjust
+		p.OOMScoreAdjust = new(int(r.number("oom-score-adjust", raw.OOMScoreAdjust, -1000, 1000)))
 	}
 	if p.PIDNamespace == "host" {
 		r.warnf("pid-namespace", "a root process in the host's pid namespace may signal every root process of the host")
