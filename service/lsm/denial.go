@@ -8,29 +8,29 @@ import (
 	"strings"
 )
 
-// Launch is what a denial must concern to be told to who asked for a launch.
+// Launch tells which denials belong to a launch.
 type Launch struct {
-	Program string // the payload's, its path
-	Level   string // the SELinux level of the payload
+	Program string // path of the payload's program
+	Level   string // SELinux level of the payload
 }
 
-// engines are the programs that start a payload, as a denial names them.
+// engines are the programs that start a payload, by their names in a denial.
 var engines = []string{"sidecar-launch", "podman", "conmon", "crun", "runc", "netavark"}
 
 var (
-	// field is one of a denial: name="value" or name=value.
+	// field is a field of a denial: name="value" or name=value.
 	field = regexp.MustCompile(`(\w+)=("[^"]*"|\S+)`)
-	// permissions are what SELinux denied.
+	// permissions are the permissions that SELinux denied.
 	permissions = regexp.MustCompile(`avc: +denied +\{ ([a-z0-9_ ]+) \}`)
-	// word is a value that is told. Others are not: parts of a line can be anybody's, such
-	// as the prefix of a packet filter's log.
+	// word is a value that is safe to show: parts of a kernel's line can be anybody's text,
+	// such as the prefix of a packet filter's log.
 	word = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 )
 
-// Denials returns what the kernel's lines say was denied to a launch, in words, each once,
-// at most limit. With SELinux a line of another agent's payload is left out; AppArmor has
-// one profile for all sidecars, so there another sidecar of the same program may be meant.
-// No name of a file is told: who asked may be an agent.
+// Denials returns the last denials of a launch in the kernel's lines, in words, each
+// once, at most limit. SELinux's denials of another agent's payload are left out.
+// AppArmor has one profile for all sidecars, so its denials may be of another sidecar
+// with the same program. Names of files are left out: the caller may be an agent.
 func Denials(lines []string, launch Launch, limit int) []string {
 	var denials []string
 	for _, line := range lines {
@@ -41,15 +41,15 @@ func Denials(lines []string, launch Launch, limit int) []string {
 	return denials[max(0, len(denials)-limit):]
 }
 
-// denialOf returns a line in words, or nothing if it is none of the launch. A process
-// names itself (prctl(2)), so a name counts for an engine only in a context that no payload
-// has; the level of a context is the kernel's.
+// denialOf returns a line in words, or "" if it is not a denial of the launch. A process
+// can change its name (prctl(2)), so an engine's name counts only in a context that no
+// payload has.
 func denialOf(line string, launch Launch) string {
 	fields := map[string]string{}
 	for _, match := range field.FindAllStringSubmatch(line, -1) {
 		fields[match[1]] = strings.Trim(match[2], `"`)
 	}
-	program, _, _ := strings.Cut(fields["comm"], ":") // runc calls a part of itself runc:[2:INIT]
+	program, _, _ := strings.Cut(fields["comm"], ":") // runc has processes called runc:[2:INIT]
 	if !word.MatchString(program) {
 		program = "a program"
 	}
@@ -78,14 +78,14 @@ func denialOf(line string, launch Launch) string {
 	return ""
 }
 
-// comm is how the kernel names a program: the first 15 bytes of its file's name.
+// comm returns the kernel's name for a program: the first 15 bytes of its file's name.
 func comm(program string) string {
 	name := path.Base(program)
 	return name[:min(len(name), 15)]
 }
 
-// splitContext returns the type and the level of user:role:type:level. The level of a
-// process may be a range; a payload's is none.
+// splitContext returns the type and the level of user:role:type:level. A payload's level
+// is never a range.
 func splitContext(context string) (kind, level string) {
 	parts := strings.SplitN(context, ":", 4)
 	if len(parts) < 4 {

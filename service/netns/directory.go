@@ -1,6 +1,18 @@
+// Package netns names, checks and identifies network namespaces.
+//
+// A named network namespace is a file below /run/netns on which the namespace is
+// bind-mounted (ip-netns(8)). Agents share that directory, so all its content is
+// hostile. This package checks the characters of a name, opens it without following
+// links, and asks the kernel what the open file is before anybody joins it. The open
+// file stays the same namespace, whatever happens to the name later.
+//
+// Out of scope: making, entering and deleting namespaces, and deciding who may use
+// which namespace.
 package netns
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,18 +29,36 @@ const (
 	DefaultHost = "/proc/1/ns/net"
 )
 
+// maxName is the longest name in bytes, NAME_MAX of Linux.
+const maxName = 255
+
+// ValidName returns nil if the kernel accepts name for a network namespace and name is
+// one component of a path. The policy decides which names an agent may use.
+func ValidName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("it is empty")
+	case len(name) > maxName:
+		return fmt.Errorf("it is %d bytes long, %d are allowed", len(name), maxName)
+	case name == "." || name == "..":
+		return errors.New("it is a directory")
+	case strings.ContainsAny(name, "/\x00"):
+		return errors.New("it has a '/' or a null byte in it")
+	}
+	return nil
+}
+
 // Directory is a directory of named network namespaces. The zero value is the
 // host's. Both fields exist for tests.
 type Directory struct {
 	Path string // absolute; "" means DefaultPath
-	Host string // the namespace that is never let through; "" means DefaultHost
+	Host string // the namespace that is always refused; "" means DefaultHost
 }
 
-// Open opens the network namespace called name. The file can be joined with
-// setns(2), bind-mounted, and compared. It is refused when the name is not
-// valid, is a link or anything but a mounted network namespace, or is the
-// host's own namespace. The error says what to do; it is [os.ErrNotExist] when
-// nothing has that name.
+// Open opens the network namespace with this name. The file can be joined with
+// setns(2), bind-mounted, and compared. Open refuses an invalid name, a link,
+// anything but a mounted network namespace, and the host's own namespace. The error
+// says what to do; it is [os.ErrNotExist] if the name does not exist.
 func (d Directory) Open(name string) (*os.File, error) {
 	if err := ValidName(name); err != nil {
 		return nil, err
@@ -50,22 +80,15 @@ func (d Directory) Check(name string) error {
 	return f.Close()
 }
 
-func (d Directory) path() string {
-	if d.Path == "" {
-		return DefaultPath
-	}
-	return d.Path
-}
+// OpenHost opens the host's own network namespace.
+func (d Directory) OpenHost() (*os.File, error) { return os.Open(d.host()) }
 
-func (d Directory) host() string {
-	if d.Host == "" {
-		return DefaultHost
-	}
-	return d.Host
-}
+func (d Directory) path() string { return cmp.Or(d.Path, DefaultPath) }
 
-// open opens the directory without asking the file system that it is on (O_PATH),
-// which an agent that may mount could have mounted there.
+func (d Directory) host() string { return cmp.Or(d.Host, DefaultHost) }
+
+// open opens the directory with O_PATH, which does not ask its file system: an agent
+// that may mount could have mounted one that does not answer.
 func (d Directory) open() (*os.File, error) {
 	path := d.path()
 	fd, err := Openat2(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY, unix.RESOLVE_NO_SYMLINKS)
@@ -80,9 +103,9 @@ func (d Directory) open() (*os.File, error) {
 	return dir, nil
 }
 
-// checkTrusted makes sure that a name can be looked up in the directory without
-// waiting for anybody: it is on the file system that its parent is on, or on a tmpfs
-// of its own. Others, such as fuse(4), can ask a process that does not answer.
+// checkTrusted makes sure that looking up a name in the directory cannot hang: the
+// directory is on its parent's file system, or on a tmpfs. Other file systems, such as
+// fuse(4), can ask a process that does not answer.
 func checkTrusted(dir *os.File) error {
 	own, err := deviceOf(int(dir.Fd()), "", unix.AT_EMPTY_PATH)
 	if err != nil {
@@ -102,8 +125,8 @@ func checkTrusted(dir *os.File) error {
 	return nil
 }
 
-// deviceOf returns the number of the file system that a file is on, MAJOR:MINOR,
-// without asking it (AT_STATX_DONT_SYNC, statx(2)).
+// deviceOf returns the number of a file's file system, MAJOR:MINOR, without asking the
+// file system (AT_STATX_DONT_SYNC, statx(2)).
 func deviceOf(dir int, path string, flags int) (string, error) {
 	var st unix.Statx_t
 	if err := unix.Statx(dir, path, flags|unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE, &st); err != nil {
@@ -113,8 +136,8 @@ func deviceOf(dir int, path string, flags int) (string, error) {
 }
 
 // fileSystem returns the type of the file system with this number, or "" if it is not
-// mounted. The third field of a line of mountinfo (proc_pid_mountinfo(5)) is the
-// number, the type comes after a "-".
+// mounted. In mountinfo (proc_pid_mountinfo(5)) the number is the third field, and the
+// type comes after "-".
 func fileSystem(mountinfo, device string) string {
 	for line := range strings.Lines(mountinfo) {
 		fields := strings.Fields(line)
@@ -126,23 +149,4 @@ func fileSystem(mountinfo, device string) string {
 		}
 	}
 	return ""
-}
-
-// OpenHost opens the host's own network namespace.
-func (d Directory) OpenHost() (*os.File, error) { return os.Open(d.host()) }
-
-// Each opens every named network namespace and calls do with it, until do returns an
-// error, which it returns. Like [Directory.NameOf] it looks for names among the mounts,
-// and does not read the directory.
-func (d Directory) Each(do func(name string, f *os.File) error) error {
-	mounted, err := d.mounted("net:[")
-	if err != nil {
-		return err
-	}
-	for name, f := range mounted {
-		if err := do(name, f); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openNamespace opens name below dir and makes sure that it is a network
-// namespace other than the host's. The first open is O_PATH: it cannot hang on
-// a fifo and cannot set off a device. It goes without O_NOFOLLOW, which would
-// open a link itself instead of refusing it.
+// openNamespace opens name below dir and makes sure that it is a network namespace
+// other than the host's. It opens with O_PATH first, which cannot hang on a fifo or
+// trigger a device, and without O_NOFOLLOW, which would open a link itself instead of
+// refusing it.
 func (d Directory) openNamespace(dir *os.File, name string) (*os.File, error) {
 	fd, err := Openat2(int(dir.Fd()), name, unix.O_PATH,
 		unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_MAGICLINKS)
@@ -37,9 +37,9 @@ func (d Directory) openNamespace(dir *os.File, name string) (*os.File, error) {
 	return f, nil
 }
 
-// checkNSFS makes sure that f lies on the kernel's file system of namespaces, of
-// which there is one. It does not ask f's own file system (AT_STATX_DONT_SYNC,
-// statx(2)): an agent that may mount could have mounted one that does not answer.
+// checkNSFS makes sure that f lies on the kernel's only file system of namespaces. It
+// does not ask f's own file system (AT_STATX_DONT_SYNC, statx(2)): an agent that may
+// mount could have mounted one that does not answer.
 func checkNSFS(f *os.File, directory string) error {
 	var st unix.Statx_t
 	err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE|unix.STATX_SIZE, &st)
@@ -56,7 +56,7 @@ func checkNSFS(f *os.File, directory string) error {
 	if uint32(st.Mode)&unix.S_IFMT == unix.S_IFREG && st.Size == 0 {
 		return fmt.Errorf("is an empty file: the namespace is not mounted here; share %s with the agent, rshared", directory)
 	}
-	return fmt.Errorf("is no namespace but a %s", kind(uint32(st.Mode)))
+	return fmt.Errorf("is not a namespace but a %s", kind(uint32(st.Mode)))
 }
 
 // checkNetwork makes sure that f is a network namespace and not the host's.
@@ -91,4 +91,25 @@ func kind(mode uint32) string {
 		return "socket"
 	}
 	return "device"
+}
+
+// openAttempts bounds how often an open is tried again. An attempt takes a few
+// microseconds, and one of a few succeeds, even in a busy directory.
+const openAttempts = 1000
+
+// errBusy means that the path changed during every attempt to open it.
+var errBusy = errors.New("it keeps changing")
+
+// Openat2 is openat2(2) with O_CLOEXEC. It tries again, up to openAttempts times, after
+// a signal (EINTR) and after a rename or mount during the lookup, which keeps the kernel
+// from telling whether the path stayed beneath dir (EAGAIN).
+func Openat2(dir int, path string, flags, resolve uint64) (fd int, err error) {
+	how := unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: resolve}
+	for range openAttempts {
+		fd, err := unix.Openat2(dir, path, &how)
+		if err != unix.EINTR && err != unix.EAGAIN {
+			return fd, err
+		}
+	}
+	return -1, errBusy
 }

@@ -1,10 +1,13 @@
 package policy
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"math"
+	"os/user"
 	"slices"
-	"strings"
+	"strconv"
 
 	"tripleo.io/sidecar/interfaces"
 )
@@ -14,8 +17,39 @@ const (
 	mostSidecars       = 100_000
 )
 
-// parseAgent reads an agent's file. What is wrong goes into the report; the
-// agent is then not to be used.
+// Agent is a containerised service that may start sidecars.
+type Agent struct {
+	Name              string
+	Profiles          []string // granted, sorted
+	NetworkNamespaces []string // patterns with '*'
+	StateDirectories  []string // absolute
+	Subdirectories    []string // the only parts of the state directories that arguments may name; none: all
+	HostNetwork       bool     // its sidecars may run in the host's network
+	MaxSidecars       int
+	StandIns          bool    // it has a pid namespace of its own, where stand-ins represent the sidecars
+	SidecarUser       User    // its sidecars run as this user, unless a profile asks for root
+	SELinuxLevel      string  // of its sidecars: sensitivity and categories
+	LinkedNamespaces  string  // what a launch does when its namespace is linked to another one: "check", "warn" or "refuse"
+	SpoolUser         *uint32 // host's user that writes requests into its spool; nil: it has no spool
+}
+
+// rawAgent is an agent's file as it is written.
+type rawAgent struct {
+	Profiles          []string `toml:"profiles"`
+	NetworkNamespaces []string `toml:"network-namespaces"`
+	HostNetwork       bool     `toml:"host-network"`
+	StateDirectories  []string `toml:"state-directories"`
+	Subdirectories    []string `toml:"subdirectories"`
+	MaxSidecars       *int64   `toml:"max-sidecars"`
+	StandIns          bool     `toml:"stand-ins"`
+	SpoolUser         *int64   `toml:"spool-user"`
+	SidecarUser       any      `toml:"sidecar-user"` // a number or a name
+	SELinuxLevel      *string  `toml:"selinux-level"`
+	LinkedNamespaces  *string  `toml:"linked-namespaces"`
+}
+
+// parseAgent reads an agent's file. If the report has a problem afterwards, the agent
+// must not be used.
 func parseAgent(r *report, name string, document []byte) *Agent {
 	var raw rawAgent
 	if !decode(r, document, &raw) {
@@ -25,18 +59,15 @@ func parseAgent(r *report, name string, document []byte) *Agent {
 		Name:              name,
 		Profiles:          r.granted(raw.Profiles),
 		NetworkNamespaces: r.patterns(raw.NetworkNamespaces),
-		HostNetwork:       raw.HostNetwork != nil && *raw.HostNetwork,
+		HostNetwork:       raw.HostNetwork,
 		StateDirectories:  r.stateDirectories(raw.StateDirectories),
 		Subdirectories:    r.subdirectories(raw.Subdirectories, raw.StateDirectories),
-		MaxSidecars:       defaultMaxSidecars,
-		StandIns:          raw.StandIns != nil && *raw.StandIns,
+		MaxSidecars:       int(cmp.Or(r.number("max-sidecars", raw.MaxSidecars, 1, mostSidecars), defaultMaxSidecars)),
+		StandIns:          raw.StandIns,
 		SpoolUser:         r.spoolUser(raw.SpoolUser),
 		SidecarUser:       r.sidecarUser(raw.SidecarUser),
 		SELinuxLevel:      r.level(name, raw.SELinuxLevel),
 		LinkedNamespaces:  r.choice("linked-namespaces", raw.LinkedNamespaces, "warn", "check", "refuse"),
-	}
-	if raw.MaxSidecars != nil {
-		a.MaxSidecars = int(r.number("max-sidecars", raw.MaxSidecars, 1, mostSidecars))
 	}
 	if a.HostNetwork {
 		r.warnf("host-network", "sidecars of this agent may run in the host's own network")
@@ -46,14 +77,13 @@ func parseAgent(r *report, name string, document []byte) *Agent {
 	return a
 }
 
-// spoolUser checks a user of the host. The last number is none: it is -1 to
-// chown(2).
+// spoolUser checks a user of the host. The highest number is not a user: chown(2)
+// takes it for -1.
 func (r *report) spoolUser(uid *int64) *uint32 {
 	if uid == nil {
 		return nil
 	}
-	user := uint32(r.number("spool-user", uid, 0, math.MaxUint32-1))
-	return &user
+	return new(uint32(r.number("spool-user", uid, 0, math.MaxUint32-1)))
 }
 
 func (r *report) granted(names []string) []string {
@@ -63,74 +93,92 @@ func (r *report) granted(names []string) []string {
 	for i, name := range names {
 		switch {
 		case !interfaces.ValidName(name):
-			r.errorf(element("profiles", i), "%q is no profile's name: 1 to 32 of a-z, 0-9 and '-', not beginning with '-'", name)
+			r.errorf(element("profiles", i), "%q is not a profile's name: "+wantName, name)
 		case slices.Contains(names[:i], name):
-			r.errorf(element("profiles", i), "%s is there twice", name)
+			r.errorf(element("profiles", i), "%s is listed twice", name)
 		}
 	}
 	return slices.Sorted(slices.Values(names))
 }
 
-func (r *report) patterns(patterns []string) []string {
-	for i, pattern := range patterns {
-		key := element("network-namespaces", i)
-		if reason := checkPattern(pattern); reason != "" {
-			r.errorf(key, "%q: %s, and '*' for any of them", pattern, reason)
-		} else if strings.Trim(pattern, "*") == "" {
-			r.warnf(key, "%q allows every network namespace of the host", pattern)
-		}
+// User is the host's user and group that a sidecar runs as.
+type User struct{ UID, GID uint32 }
+
+// defaultUser is neutron in kolla's images, which edpm and TripleO use too. The number
+// is fixed because every way to find a user at run time (the owner of the state
+// directory, the user of the caller) would let the agent choose.
+var defaultUser = User{42435, 42435}
+
+// String returns "UID:GID".
+func (u User) String() string { return fmt.Sprintf("%d:%d", u.UID, u.GID) }
+
+// root is the user of profiles that ask for it.
+const root = "root"
+
+// UserOf returns the user that an agent's sidecars of a profile run as.
+func (a *Agent) UserOf(p *Profile) User {
+	if p.User == root {
+		return User{}
 	}
-	return patterns
+	return a.SidecarUser
 }
 
-func (r *report) stateDirectories(dirs []string) []string {
-	if len(dirs) == 0 {
-		r.errorf("state-directories", "is missing: the directories that the agent's paths may lie in")
-	}
-	for i, dir := range dirs {
-		key := element("state-directories", i)
-		reason := checkDirectory(dir)
-		if reason == "" {
-			reason = refuseDirectory(dir, true)
-		}
-		if reason != "" {
-			r.errorf(key, "%q: %s", dir, reason)
-			continue
-		}
-		for _, other := range dirs[:i] {
-			if overlaps(dir, other) {
-				r.errorf(key, "%s and %s overlap: name only one of them", other, dir)
-			}
-		}
-		if dir == "/tmp" || dir == "/var/tmp" {
-			r.warnf(key, "everybody on the host may write to %s", dir)
-		}
-	}
-	return dirs
-}
-
-// AllowsNamespace reports whether the agent's sidecars may run in the network
-// namespace, nil being the host's own: nil, an InvalidParameterError if it is no
-// name at all, or a NamespaceNotAllowedError.
-func (a *Agent) AllowsNamespace(name *string) error {
+// profileUser checks a profile's user: root, or nothing, which is the agent's.
+func (r *report) profileUser(name *string) string {
 	if name == nil {
-		if a.HostNetwork {
-			return nil
-		}
-		return &interfaces.NamespaceNotAllowedError{Reason: "the agent's sidecars may not run in the host's own network; " + a.accepted()}
+		return ""
 	}
-	if reason := checkNamespace(*name); reason != "" {
-		return &interfaces.InvalidParameterError{Parameter: "networkNamespace", Reason: fmt.Sprintf("%.300q: %s", *name, reason)}
+	if *name != root {
+		r.errorf("user", `%q is not "root"; without the key, sidecars run as the agent's sidecar-user`, *name)
 	}
-	if slices.ContainsFunc(a.NetworkNamespaces, func(pattern string) bool { return match(pattern, *name) }) {
-		return nil
-	}
-	return &interfaces.NamespaceNotAllowedError{NetworkNamespace: name, Reason: "it is not the agent's; " + a.accepted()}
+	return *name
 }
 
-func (a *Agent) accepted() string {
-	if len(a.NetworkNamespaces) == 0 {
-		return "accepted is only the host's own"
+// sidecarUser reads a user of the host, by number or by name. The group is the user's
+// group in /etc/passwd; a number that is not there is its own group.
+func (r *report) sidecarUser(value any) User {
+	const key = "sidecar-user"
+	switch v := value.(type) {
+	case nil:
+		return defaultUser
+	case int64:
+		uid := uint32(r.number(key, &v, 0, math.MaxInt32)) // OCI runtimes accept no higher number
+		if known, err := lookUp(user.LookupId(strconv.FormatUint(uint64(uid), 10))); err == nil {
+			return known
+		}
+		return User{uid, uid}
+	case string:
+		known, err := lookUp(user.Lookup(v))
+		if err != nil {
+			r.errorf(key, "%q is not a user of this host: %v; name a user in /etc/passwd, or give its number without quotes", v, err)
+		}
+		return known
 	}
-	return "accepted: " + strings.Join(a.NetworkNamespaces, ", ")
+	r.errorf(key, "%v is neither a user's number nor a user's name", value)
+	return defaultUser
+}
+
+func lookUp(known *user.User, err error) (User, error) {
+	if err != nil {
+		return User{}, err
+	}
+	uid, uidErr := strconv.ParseUint(known.Uid, 10, 32)
+	gid, gidErr := strconv.ParseUint(known.Gid, 10, 32)
+	return User{uint32(uid), uint32(gid)}, errors.Join(uidErr, gidErr)
+}
+
+// asRoot warns of sidecars that run as the host's user 0.
+func (r *report) asRoot(a *Agent, profiles map[string]*Profile) {
+	switch {
+	case a.SidecarUser.UID == 0:
+		r.warnf("sidecar-user", "the agent's sidecars run as the host's user 0; name a user that the state directory belongs to")
+		return
+	case a.SidecarUser.GID == 0:
+		r.warnf("sidecar-user", "the agent's sidecars run in the host's group 0, which is the user's group in /etc/passwd; name a user with a group of its own")
+	}
+	for _, name := range a.Profiles {
+		if p := profiles[name]; p != nil && a.UserOf(p).UID == 0 {
+			r.warnf("profiles", "sidecars of profile %s run as the host's user 0, because the profile says user = \"root\"", name)
+		}
+	}
 }

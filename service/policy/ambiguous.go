@@ -5,74 +5,48 @@ import (
 	"slices"
 )
 
-// ambiguous says why the two rules cannot both be in a profile, and returns ""
-// if they can.
-//
-// Two rules may accept the same argument as long as it makes no difference
-// which of them did. It does when one of them names a file: the other would let
-// a path pass unchecked, or mount it differently.
+// ambiguous says why two rules cannot both be in a profile, and returns "" if they
+// can. They may accept the same argument unless one of them names a file: the other
+// would not check the path, or would mount it differently.
 func ambiguous(a, b *rule) string {
 	switch {
 	case a.text == b.text:
-		return "it is there twice"
-	case len(a.words) != len(b.words):
-		one, two := a, b
-		if len(a.words) == 2 {
-			one, two = b, a
+		return "it is listed twice"
+	case len(a.words) > len(b.words):
+		return ambiguous(b, a)
+	case len(a.words) < len(b.words):
+		if overlap(a.words[0], b.words[0]) {
+			return fmt.Sprintf("%q and %q: %s cannot be both alone and with a value", a.text, b.text, b.option)
 		}
-		if overlap(one.words[0], two.words[0]) {
-			return fmt.Sprintf("%q and %q: %s cannot be both alone and with a value", one.text, two.text, two.option)
-		}
-	case a.literal() || b.literal() || !(a.namesFile() || b.namesFile()):
-		return "" // a literal rule goes first
-	case !slices.ContainsFunc(pairs(a, b), func(p [2]word) bool { return !overlap(p[0], p[1]) }):
-		return fmt.Sprintf("an argument could be taken by %q and by %q, and a file that one of them names would be treated differently", a.text, b.text)
+	case len(a.holes()) == 0 || len(b.holes()) == 0 || !(a.namesFile() || b.namesFile()):
+		return "" // a rule without holes comes first
+	case slices.EqualFunc(a.words, b.words, overlap):
+		return fmt.Sprintf("an argument could be accepted by %q and by %q, and a file that one of them names would be treated differently", a.text, b.text)
 	}
 	return ""
 }
 
-func (r *rule) namesFile() bool {
-	return slices.ContainsFunc(r.holes(), func(h *hole) bool { return h.path })
-}
-
-func pairs(a, b *rule) [][2]word {
-	var pairs [][2]word
-	for i := range a.words {
-		pairs = append(pairs, [2]word{a.words[i], b.words[i]})
-	}
-	return pairs
-}
-
-// overlap reports whether some argument fits both words, taking of a hole only
-// its bytes into account, so that it errs towards true.
+// overlap reports whether some argument fits both words. Of a hole it considers only
+// the bytes, so it may report true for words that have no argument in common.
 func overlap(a, b word) bool {
 	as, bs := a.steps(), b.steps()
-	type state struct{ i, j int }
-	seen := map[state]bool{}
-	todo := []state{{0, 0}}
-	for len(todo) > 0 {
-		s := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		if seen[s] {
-			continue
+	seen := map[[2]int]bool{}
+	var from func(i, j int) bool // whether the steps from i and j on overlap
+	from = func(i, j int) bool {
+		switch at := [2]int{i, j}; {
+		case i == len(as) || j == len(bs):
+			return i == len(as) && j == len(bs)
+		case seen[at] || !intersect(as[i].accepts, bs[j].accepts):
+			return false
+		default:
+			seen[at] = true
 		}
-		seen[s] = true
-		if s.i == len(as) && s.j == len(bs) {
-			return true
-		}
-		if s.i == len(as) || s.j == len(bs) || !meet(as[s.i].accepts, bs[s.j].accepts) {
-			continue
-		}
-		for _, i := range as[s.i].after(s.i) {
-			for _, j := range bs[s.j].after(s.j) {
-				todo = append(todo, state{i, j})
-			}
-		}
+		return from(i+1, j+1) || as[i].repeats && from(i, j+1) || bs[j].repeats && from(i+1, j)
 	}
-	return false
+	return from(0, 0)
 }
 
-// step is one byte of a literal, or a hole, which takes one byte or more.
+// step is one byte of a literal, or a hole, which accepts one byte or more.
 type step struct {
 	accepts class
 	repeats bool
@@ -95,18 +69,9 @@ func (w word) steps() []step {
 	return steps
 }
 
-// after lists the steps that may take the next byte when this one, the i-th,
-// has taken one.
-func (s step) after(i int) []int {
-	if s.repeats {
-		return []int{i, i + 1}
-	}
-	return []int{i + 1}
-}
-
 func only(want byte) class { return func(c byte) bool { return c == want } }
 
-func meet(a, b class) bool {
+func intersect(a, b class) bool {
 	for c := range 256 {
 		if a(byte(c)) && b(byte(c)) {
 			return true

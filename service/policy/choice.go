@@ -1,97 +1,92 @@
 package policy
 
 import (
+	"fmt"
 	"path"
 	"slices"
 	"strings"
 )
 
-// choice is a request whose arguments all have a rule: what is left is to find
-// out where they lead.
+// choice is a request whose arguments all have a rule. It finds the directories and
+// files that the arguments name.
 type choice struct {
-	agent    *Agent
-	profile  *Profile
-	uses     []use
-	key      use      // of the instance argument
-	instance instance // zero if the instance is no path
+	agent   *Agent
+	profile *Profile
+	uses    []use
+	key     use // of the instance argument
 }
 
 func newChoice(a *Agent, p *Profile, m *matches) (*choice, *refusal) {
 	c := &choice{agent: a, profile: p, uses: m.uses}
 	var refusal *refusal
-	if c.key, refusal = c.required(p.Instance, "it tells two instances apart"); refusal != nil {
-		return nil, refusal
+	c.key, _, refusal = c.once(p.Instance, "it tells two instances apart", true)
+	if refusal == nil && c.key.hole.path {
+		c.key.at, refusal = c.locate(c.key)
 	}
-	if c.key.hole.path {
-		if c.instance, refusal = c.locate(c.key); refusal != nil {
-			return nil, refusal
-		}
-	}
-	return c, nil
+	return c, refusal
 }
 
-// required finds the use of an option that must be given exactly once.
-func (c *choice) required(option, why string) (use, *refusal) {
-	u, ok, refusal := c.once(option, why)
-	if refusal == nil && !ok {
-		r, _, _ := c.profile.valueRule(option)
-		return u, refuse(-1, r.text, "%s is required: %s", r.text, why)
-	}
-	return u, refusal
-}
-
-// once finds the use of an option that may be given once.
-func (c *choice) once(option, why string) (found use, ok bool, _ *refusal) {
+// once finds the use of an option that may be given only once, and must be given if
+// it is required.
+func (c *choice) once(option, why string, required bool) (found use, given bool, _ *refusal) {
 	for _, u := range c.uses {
 		if u.rule.option != option {
 			continue
 		}
-		if ok {
-			return found, ok, refuse(u.index, u.rule.text, "%s is accepted only once: %s", option, why)
+		if given {
+			return found, given, refuse(u.index, u.rule.text, "%s is accepted only once: %s", option, why)
 		}
-		found, ok = u, true
+		found, given = u, true
 	}
-	return found, ok, nil
+	if required && !given {
+		r, _, _ := c.profile.valueRule(option)
+		return found, given, refuse(-1, r.text, "%s is required: %s", r.text, why)
+	}
+	return found, given, nil
+}
+
+// refuse refuses the value of a hole.
+func (u use) refuse(format string, args ...any) *refusal {
+	return refuse(u.index, u.rule.text, "%s: %s", u.hole.name, fmt.Sprintf(format, args...))
 }
 
 // locate finds the state directory that a path lies in.
-func (c *choice) locate(u use) (instance, *refusal) {
+func (c *choice) locate(u use) (location, *refusal) {
 	dir, reason := path.Dir(u.value), checkPath(u.value)
 	if u.hole.dir {
-		dir = u.value // pinned, so a ':' in it is none of the engine's business
+		dir = u.value // sidecar-launch pins it, so the engine does not see a ':' in it
 	} else if reason == "" {
 		reason = checkDirectory(dir)
 	}
 	if reason != "" {
-		return instance{}, refuse(u.index, u.rule.text, "%s: %s", u.hole.name, reason)
+		return location{}, u.refuse("%s", reason)
 	}
 	for _, root := range c.agent.StateDirectories {
-		rel, ok := beneath(root, u.value)
-		if !ok {
+		rel, inside := beneath(root, u.value)
+		switch {
+		case !inside:
 			continue
+		case !c.agent.mayName(root, rel):
+			return location{}, u.refuse("it is outside of the agent's subdirectories of %s (%s)",
+				root, strings.Join(c.agent.subdirectoriesOf(root), ", "))
 		}
-		if !c.agent.mayName(root, rel) {
-			return instance{}, refuse(u.index, u.rule.text, "%s: it is outside of the agent's subdirectories of %s (%s)",
-				u.hole.name, root, strings.Join(c.agent.subdirectoriesOf(root), ", "))
-		}
-		return instance{root, u.value, dir}, nil
+		return location{File{root, rel}, dir}, nil
 	}
-	return instance{}, refuse(u.index, u.rule.text, "%s: it is outside of the agent's state directories (%s)",
-		u.hole.name, strings.Join(c.agent.StateDirectories, ", "))
+	return location{}, u.refuse("it is outside of the agent's state directories (%s)", strings.Join(c.agent.StateDirectories, ", "))
 }
 
-// mounts lists what the container sees: the profile's own mounts, and the
-// directory of each path.
+// mounts locates every path, and lists what the container sees: the profile's own
+// mounts, and the directory of each path.
 func (c *choice) mounts() ([]Mount, *refusal) {
 	all := mounts{}
-	for _, m := range c.profile.Mounts { // their paths differ: the profile was checked
+	for _, m := range c.profile.Mounts { // parsing the profile made sure that their paths differ
 		if m.State {
-			all.addState(Mount{Root: c.instance.root, Path: m.Path, Writable: m.Writable, Private: m.Private, Optional: m.Optional})
+			all.addState(Mount{Root: c.key.at.Root, Path: m.Path, Writable: m.Writable, Private: m.Private, Optional: m.Optional})
 		} else {
 			all.add(Mount{Path: m.Path, Target: m.place(), Writable: m.Writable, Optional: m.Optional})
 		}
 	}
-	for _, u := range c.uses {
+	for i, u := range c.uses {
 		if !u.hole.path {
 			continue
 		}
@@ -99,33 +94,41 @@ func (c *choice) mounts() ([]Mount, *refusal) {
 		if refusal != nil {
 			return nil, refusal
 		}
-		dir, ok := beneath(at.root, at.dir)
-		if !ok {
-			dir = "."
-			if refusal := c.mountsState(u, at.root); refusal != nil {
-				return nil, refusal
-			}
-		}
-		mount := Mount{Root: at.root, Path: dir, Writable: u.hole.writable, Private: u.hole.private, Named: true}
-		if hidden := c.hidden(path.Join(at.root, dir)); hidden != "" && !u.hole.private {
-			return nil, refuse(u.index, u.rule.text, "%s: profile %s hides %s from its processes: put the file into another directory",
-				u.hole.name, c.profile.Name, hidden)
-		}
-		if reason := all.addState(mount); reason != "" {
-			return nil, refuse(u.index, u.rule.text, "%s: %s", u.hole.name, reason)
-		}
-		if len(all) > maxMounts {
-			return nil, refuse(u.index, u.rule.text, "%s: its directory would be the %dth that is mounted, %d are accepted: "+
-				"put the files into fewer directories", u.hole.name, len(all), maxMounts)
+		u.at, c.uses[i].at = at, at
+		if refusal := c.mount(all, u); refusal != nil {
+			return nil, refusal
 		}
 	}
 	return all.list(), nil
 }
 
+// mount adds the directory of a path.
+func (c *choice) mount(all mounts, u use) *refusal {
+	dir, inside := beneath(u.at.Root, u.at.dir)
+	if !inside {
+		dir = "."
+		if refusal := c.mountsState(u); refusal != nil {
+			return refusal
+		}
+	}
+	if hidden := c.hidden(u.at.dir); hidden != "" && !u.hole.private {
+		return u.refuse("profile %s hides %s from its processes: put the file into another directory", c.profile.Name, hidden)
+	}
+	mount := Mount{Root: u.at.Root, Path: dir, Writable: u.hole.writable, Private: u.hole.private, Named: true}
+	if reason := all.addState(mount); reason != "" {
+		return u.refuse("%s", reason)
+	}
+	if len(all) > maxMounts {
+		return u.refuse("its directory would be the %dth that is mounted, %d are accepted: put the files into fewer directories",
+			len(all), maxMounts)
+	}
+	return nil
+}
+
 // hidden returns the directory that the profile hides and that dir lies in, or "".
 func (c *choice) hidden(dir string) string {
 	for _, m := range c.profile.Mounts {
-		target := path.Join(c.instance.root, m.Path)
+		target := path.Join(c.key.at.Root, m.Path)
 		if _, inside := beneath(target, dir); inside && m.State && m.Private {
 			return target
 		}
@@ -134,38 +137,42 @@ func (c *choice) hidden(dir string) string {
 }
 
 // mountsState refuses a file directly in a state directory, unless the profile
-// mounts all of that directory anyway.
-func (c *choice) mountsState(u use, root string) *refusal {
-	mounted, writable := c.profile.stateAccess()
-	if u.hole.private || mounted && root == c.instance.root && (writable || !u.hole.writable) {
+// mounts the whole directory anyway.
+func (c *choice) mountsState(u use) *refusal {
+	mounted := u.at.Root == c.key.at.Root && slices.ContainsFunc(c.profile.Mounts, func(m ProfileMount) bool {
+		return m.State && m.Path == "." && !m.Private && (m.Writable || !u.hole.writable)
+	})
+	if mounted || u.hole.private {
 		return nil
 	}
 	entry := stateHole + ":ro"
 	if u.hole.writable {
 		entry = stateHole + ":rw"
 	}
-	return refuse(u.index, u.rule.text, "%s: it lies directly in the state directory %s, all of which would have to be mounted: "+
-		"use a directory in it, or let the administrator add %q to the mounts of profile %s", u.hole.name, root, entry, c.profile.Name)
+	return u.refuse("it lies directly in the state directory %s, all of which would have to be mounted: "+
+		"use a directory in it, or let the administrator add %q to the mounts of profile %s", u.at.Root, entry, c.profile.Name)
 }
 
-// pidFiles lists the pid files that the process must write.
+// pidFiles lists the pid files that the process must write. The paths have been
+// located.
 func (c *choice) pidFiles() ([]File, *refusal) {
-	const why = "it names the pid file"
 	var files []File
+	defaultFile := c.profile.Ready.DefaultPIDFile
 	for _, entry := range c.profile.Ready.PIDFiles {
-		u, given, refusal := c.once(entry, why)
-		if refusal == nil && !given {
-			u = c.key // what a template is made from
-			if !isTemplate(entry) && c.profile.Ready.DefaultPIDFile == "" {
-				_, refusal = c.required(entry, why)
+		u, given, refusal := c.once(entry, "it names the pid file", defaultFile == "" && !isTemplate(entry))
+		if refusal != nil {
+			return nil, refusal
+		}
+		file := u.at.File
+		if !given {
+			u = c.key // the template's values come from the instance
+			template := entry
+			if !isTemplate(entry) {
+				template = defaultFile
 			}
-		}
-		if refusal != nil {
-			return nil, refusal
-		}
-		file, refusal := c.pidFile(entry, u, given)
-		if refusal != nil {
-			return nil, refusal
+			if file, refusal = c.file(template); refusal != nil {
+				return nil, refusal
+			}
 		}
 		if slices.Contains(files, file) {
 			return nil, refuse(u.index, u.rule.text, "another pid file has the same path")
@@ -175,26 +182,11 @@ func (c *choice) pidFiles() ([]File, *refusal) {
 	return files, nil
 }
 
-// pidFile returns the file of one entry of the profile's pid files.
-func (c *choice) pidFile(entry string, u use, given bool) (File, *refusal) {
-	switch {
-	case given:
-		at, refusal := c.locate(u)
-		rel, _ := beneath(at.root, at.path)
-		return File{Root: at.root, Path: rel}, refusal
-	case isTemplate(entry):
-		return c.file(entry)
-	}
-	return c.file(c.profile.Ready.DefaultPIDFile)
-}
-
 // file returns the file of a template.
 func (c *choice) file(template string) (File, *refusal) {
-	file, err := c.instance.expand(template)
+	file, err := c.key.at.expand(template)
 	if err != nil {
 		return file, refuse(c.key.index, c.key.rule.text, "%s: %v", template, err)
 	}
 	return file, nil
 }
-
-func (a *Agent) grants(profile string) bool { return slices.Contains(a.Profiles, profile) }

@@ -2,10 +2,14 @@ package policy
 
 import "strings"
 
-// maxWords is how many words a profile can look for in a configuration.
-const maxWords = 16
+// Configuration is what a configuration file must and must not contain.
+type Configuration struct {
+	Option  string            // its value is the file
+	Refused map[string]string // words that no line may begin with, each with the reason
+	PIDFile string            // word of the line that names the pid file if no argument does; "": not checked
+}
 
-// configuration checks what a profile says of the configuration file of its process.
+// configuration checks what a profile says about its process's configuration file.
 func (r *report) configuration(p *Profile, raw *rawConfiguration) {
 	if raw == nil {
 		return
@@ -13,12 +17,12 @@ func (r *report) configuration(p *Profile, raw *rawConfiguration) {
 	if _, h, ok := p.valueRule(raw.File); !ok || !h.path || h.dir {
 		r.errorf("configuration.file", "%q must be an option with exactly one rule in arguments, with a file as its value%s", raw.File, p.didYouMean(raw.File))
 	}
-	const key = "configuration.refused"
+	const key, most = "configuration.refused", 16
 	switch {
 	case len(raw.Refused) == 0 && raw.PIDFile == "":
-		r.errorf("configuration", "it says nothing of the file: refused or pid-file is missing")
-	case len(raw.Refused) > maxWords:
-		r.errorf(key, "has %d entries, at most %d are accepted", len(raw.Refused), maxWords)
+		r.errorf("configuration", "refused or pid-file is missing")
+	case len(raw.Refused) > most:
+		r.errorf(key, "has %d entries, at most %d are accepted", len(raw.Refused), most)
 	}
 	switch {
 	case raw.PIDFile == "":
@@ -42,35 +46,31 @@ func plainWord(s string) bool {
 	return s != "" && !strings.ContainsAny(s, " {\"'\\") && checkText(s) == ""
 }
 
-// Look is what a launch looks for in a configuration file before its start.
+// Look is what a launch checks in a configuration file before its start.
 type Look struct {
 	File    File
 	Refused map[string]string // as in [Configuration]
 	PIDFile string            // word of the line that must name the first pid file; "" if an argument names it
 }
 
-// look returns what the launch looks for in the file that the profile's configuration is about.
-func (c *choice) look() (*Look, *refusal) {
+// look returns what the launch checks in the profile's configuration file. The paths
+// have been located.
+func (c *choice) look() *Look {
 	about := c.profile.Configuration
 	if about == nil {
-		return nil, nil
+		return nil
 	}
 	for _, u := range c.uses {
 		if u.rule.option != about.Option || !u.hole.path {
 			continue
 		}
-		at, refusal := c.locate(u)
-		if refusal != nil {
-			return nil, refusal
-		}
-		rel, _ := beneath(at.root, at.path)
-		look := &Look{File: File{Root: at.root, Path: rel}, Refused: about.Refused, PIDFile: about.PIDFile}
+		look := &Look{File: u.at.File, Refused: about.Refused, PIDFile: about.PIDFile}
 		if look.PIDFile != "" {
-			if _, given, _ := c.once(c.profile.Ready.PIDFiles[0], ""); given {
+			if _, given, _ := c.once(c.profile.Ready.PIDFiles[0], "", false); given {
 				look.PIDFile = ""
 			}
 		}
-		return look, nil
+		return look
 	}
-	return nil, nil
+	return nil
 }

@@ -10,7 +10,7 @@ func TestPolicyConfigurationProblems(t *testing.T) {
 	for value, want := range map[string]string{
 		`{ file = "-q", refused = ["x: y"] }`:             `7: configuration.file: "-q" must be an option with exactly one rule`,
 		`{ file = "-n", refused = ["x: y"] }`:             `7: configuration.file: "-n" must be an option with exactly one rule`,
-		`{ file = "-f" }`:                                 `7: configuration: it says nothing of the file: refused or pid-file is missing`,
+		`{ file = "-f" }`:                                 `7: configuration: refused or pid-file is missing`,
 		`{ file = "-f", pid-file = "pid file" }`:          `7: configuration.pid-file: "pid file" is not a word`,
 		`{ file = "-f", pid-file = "pidfile" }`:           `7: configuration.pid-file: an argument always names the pid file: ready has no default-pid-file`,
 		`{ file = "-f", refused = ["x"] }`:                `7: configuration.refused[0]: "x" is not a word, ': ' and a reason`,

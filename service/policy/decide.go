@@ -1,7 +1,9 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"tripleo.io/sidecar/interfaces"
 )
@@ -15,25 +17,30 @@ type Request struct {
 	ProcessTag       *string
 }
 
-// Decision is what an accepted request comes to.
+// Decision is an accepted request.
 type Decision struct {
 	Agent         *Agent
 	Profile       *Profile
-	User          User     // of the host, that the process runs as
-	Key           string   // what tells two instances apart: the value of the instance argument
-	Arguments     []string // what the process gets: the request's without those that the profile ignores
-	Rules         []string // for each argument, the rule that accepted it; a rule of two words is there twice
-	Configuration *Look    // what is looked for in the configuration; nil if the profile says nothing of it
-	Mounts        []Mount  // by target, each directory before what is in it
-	PIDFiles      []File   // what readiness waits for, the main process first
-	Socket        *File    // what readiness connects to
+	User          User     // the host's user that the process runs as
+	Key           string   // the value of the instance argument, which tells two instances apart
+	Arguments     []string // the request's, without those that the profile ignores
+	Rules         []string // for each argument, the rule that accepted it; a rule of two words is listed twice
+	Configuration *Look    // nil: the configuration file is not checked
+	Mounts        []Mount  // by target, each directory before the directories in it
+	PIDFiles      []File   // readiness waits for them; the main process first
+	Socket        *File    // readiness connects to it
 }
 
-// Decide accepts a request or says why not. Its errors are those of the
-// interface: InvalidParameterError, NoSuchAgentError, NoSuchProfileError,
+// Decide accepts a request or says why not. Its errors are the interface's:
+// InvalidParameterError, NoSuchAgentError, NoSuchProfileError,
 // NamespaceNotAllowedError or ArgumentNotAllowedError, checked in this order.
 func (s *Set) Decide(r Request) (*Decision, error) {
-	if err := checkNames(r); err != nil {
+	if err := cmp.Or(
+		checkParameter("agent", &r.Agent, checkName),
+		checkParameter("profile", &r.Profile, checkName),
+		checkParameter("networkNamespace", r.NetworkNamespace, checkNamespace),
+		checkParameter("processTag", r.ProcessTag, checkTag),
+	); err != nil {
 		return nil, err
 	}
 	agent, ok := s.agents[r.Agent]
@@ -41,10 +48,10 @@ func (s *Set) Decide(r Request) (*Decision, error) {
 		return nil, &interfaces.NoSuchAgentError{Agent: r.Agent}
 	}
 	profile, ok := s.profiles[r.Profile]
-	if !ok || !agent.grants(r.Profile) {
+	if !ok || !slices.Contains(agent.Profiles, r.Profile) {
 		return nil, &interfaces.NoSuchProfileError{Profile: r.Profile}
 	}
-	if err := agent.AllowsNamespace(r.NetworkNamespace); err != nil {
+	if err := agent.allowsNamespace(r.NetworkNamespace); err != nil {
 		return nil, err
 	}
 	d, refusal := decide(agent, profile, r.Arguments)
@@ -54,32 +61,26 @@ func (s *Set) Decide(r Request) (*Decision, error) {
 	return d, nil
 }
 
-// checkNames checks the syntax of what a request names, before anything is
-// looked up.
-func checkNames(r Request) error {
-	const want = "1 to 32 of a-z, 0-9 and '-', not beginning with '-'"
-	switch {
-	case !interfaces.ValidName(r.Agent):
-		return &interfaces.InvalidParameterError{Parameter: "agent", Reason: want}
-	case !interfaces.ValidName(r.Profile):
-		return &interfaces.InvalidParameterError{Parameter: "profile", Reason: want}
+func checkName(s string) string {
+	if interfaces.ValidName(s) {
+		return ""
 	}
-	for _, name := range []struct {
-		parameter string
-		value     *string
-		check     func(string) string
-	}{{"networkNamespace", r.NetworkNamespace, checkNamespace}, {"processTag", r.ProcessTag, checkTag}} {
-		if name.value == nil {
-			continue
-		}
-		if reason := name.check(*name.value); reason != "" {
-			return &interfaces.InvalidParameterError{Parameter: name.parameter, Reason: fmt.Sprintf("%.300q: %s", *name.value, reason)}
-		}
-	}
-	return nil
+	return "it must be " + wantName
 }
 
-// decide accepts the arguments of a launch or says which one it does not.
+// checkParameter checks the syntax of a parameter that need not be given.
+func checkParameter(parameter string, value *string, check func(string) string) error {
+	if value == nil {
+		return nil
+	}
+	reason := check(*value)
+	if reason == "" {
+		return nil
+	}
+	return &interfaces.InvalidParameterError{Parameter: parameter, Reason: fmt.Sprintf("%.300q: %s", *value, reason)}
+}
+
+// decide accepts the arguments of a launch or returns why one is refused.
 func decide(a *Agent, p *Profile, arguments []string) (*Decision, *refusal) {
 	if refusal := checkArguments(arguments); refusal != nil {
 		return nil, refusal
@@ -99,9 +100,7 @@ func decide(a *Agent, p *Profile, arguments []string) (*Decision, *refusal) {
 	if d.PIDFiles, refusal = c.pidFiles(); refusal != nil {
 		return nil, refusal
 	}
-	if d.Configuration, refusal = c.look(); refusal != nil {
-		return nil, refusal
-	}
+	d.Configuration = c.look()
 	if p.Ready.Socket != "" {
 		file, refusal := c.file(p.Ready.Socket)
 		if refusal != nil {

@@ -218,7 +218,11 @@ func TestPolicyNamespaces(t *testing.T) {
 		if !ok {
 			t.Fatalf("no agent %s", test.agent)
 		}
-		if err := agent.AllowsNamespace(test.name); !errors.Is(err, test.want) {
+		if test.want == nil {
+			test.want = interfaces.ErrArgumentNotAllowed // of the next check: the request has no arguments
+		}
+		_, err := set.Decide(policy.Request{Agent: test.agent, Profile: agent.Profiles[0], NetworkNamespace: test.name})
+		if !errors.Is(err, test.want) {
 			t.Errorf("%s, %v: got %v, want %v", test.agent, test.name, err, test.want)
 		}
 	}
@@ -226,8 +230,7 @@ func TestPolicyNamespaces(t *testing.T) {
 
 func TestPolicyNamespaceRefusalSaysWhatIsAccepted(t *testing.T) {
 	t.Parallel()
-	agent, _ := shipped(t).Agent("neutron-l3")
-	err := agent.AllowsNamespace(pointer("qdhcp-1"))
+	_, err := decideArguments(shipped(t), "neutron-l3", "radvd", "qdhcp-1", nil)
 	want := `network namespace "qdhcp-1" not allowed: it is not the agent's; accepted: qrouter-*, snat-*, fip-*`
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)

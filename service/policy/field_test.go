@@ -260,7 +260,7 @@ func TestFieldMountElsewhere(t *testing.T) {
 		`"/etc/x:/etc/y"`:                        "must end in :ro, :rw or :private",
 		`"{state}/x:/etc/y:ro"`:                  "no ':' in its path",
 		`"/etc/x:/srv/x/sub:ro"`:                 "overlaps the fixed mount /etc/x of profile x",
-		`"/etc/x:/etc/z:ro", "/etc/y:/etc/z:ro"`: "is there twice",
+		`"/etc/x:/etc/z:ro", "/etc/y:/etc/z:ro"`: "is listed twice",
 		`"/root/x:/etc/y:ro"`:                    "nothing in /root may be handed out",
 	} {
 		dir := t.TempDir()

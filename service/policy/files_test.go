@@ -42,7 +42,7 @@ func TestPolicyLoadRefusesFiles(t *testing.T) {
 	}{
 		{"writable by others", "x.toml", func(t *testing.T, file string) { chmod(t, file, 0o646) }, "may be written by others (mode 0646)"},
 		{"writable by a group", "x.toml", func(t *testing.T, file string) { chmod(t, file, 0o664) }, "may be written by others (mode 0664)"},
-		{"bad name", "X.toml", func(*testing.T, string) {}, `"X" is no name`},
+		{"bad name", "X.toml", func(*testing.T, string) {}, `"X" is not a name`},
 		{"directory", "x.toml", func(t *testing.T, file string) { replace(t, file, func() error { return os.Mkdir(file, 0o755) }) }, "is not a regular file"},
 		{"fifo", "x.toml", func(t *testing.T, file string) { replace(t, file, func() error { return mkfifo(file) }) }, "is not a regular file"},
 		{"device", "x.toml", func(t *testing.T, file string) {

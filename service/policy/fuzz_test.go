@@ -1,10 +1,13 @@
 package policy
 
 import (
+	"errors"
 	"os"
-	"path"
 	"regexp"
+	"strings"
 	"testing"
+
+	"tripleo.io/sidecar/interfaces"
 )
 
 // FuzzPolicyLoad checks that no document makes the loader panic, and that each
@@ -40,8 +43,7 @@ func FuzzPolicyLoad(f *testing.F) {
 	})
 }
 
-// FuzzPolicyNamespaceName checks names and patterns against the standard
-// library's matcher.
+// FuzzPolicyNamespaceName checks names and patterns against regular expressions.
 func FuzzPolicyNamespaceName(f *testing.F) {
 	f.Add("qdhcp-*", "qdhcp-9d2c")
 	f.Add("a*b*c", "aXbXbc")
@@ -53,12 +55,16 @@ func FuzzPolicyNamespaceName(f *testing.F) {
 			return
 		}
 		agent := &Agent{NetworkNamespaces: []string{pattern}}
-		fits, err := path.Match(pattern, name)
+		expression := strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, `.*`)
+		fits, err := regexp.MatchString(`\A(?:`+expression+`)\z`, name)
 		if err != nil {
 			t.Fatalf("pattern %q was accepted: %v", pattern, err)
 		}
 		want := fits && valid.MatchString(name) && name != "." && name != ".."
-		if got := agent.AllowsNamespace(&name) == nil; got != want {
+		set := &Set{agents: map[string]*Agent{"a": agent}, profiles: map[string]*Profile{"x": {}}}
+		agent.Profiles = []string{"x"}
+		_, decided := set.Decide(Request{Agent: "a", Profile: "x", NetworkNamespace: &name, Arguments: []string{"--"}})
+		if got := errors.Is(decided, interfaces.ErrArgumentNotAllowed); got != want { // the next check
 			t.Errorf("pattern %q, name %q: got %t, want %t", pattern, name, got, want)
 		}
 	})

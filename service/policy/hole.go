@@ -2,35 +2,41 @@ package policy
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
-// class tells the bytes that may stand in a hole.
+// class reports whether a byte may be in a hole's value.
 type class func(c byte) bool
+
+// or adds bytes to a class.
+func (accepts class) or(more string) class {
+	return func(c byte) bool { return accepts(c) || strings.IndexByte(more, c) >= 0 }
+}
 
 // hole is a typed gap in a rule.
 type hole struct {
 	name     string // as written in a rule, with its braces
 	accepts  class
-	valid    func(value string) bool // of a value that is not empty and whose bytes are accepted
+	valid    func(value string) bool // the value is not empty and its bytes are accepted
 	want     string                  // what is accepted, in words
 	path     bool                    // the value names a file; its directory is mounted
 	writable bool                    // …for writing
-	private  bool                    // …as an empty one of the container's own
+	private  bool                    // …as an empty directory of the container alone
 	dir      bool                    // the value names a directory, which is itself mounted
 	open     bool                    // a value may begin with '-'
 }
 
-// repeated stands at the end of a hole's name for several values with ',' between them.
+// repeated ends the name of a hole for several values with ',' between them.
 const repeated = ",...}"
 
-// findHole returns the hole with this name, and false for an unknown one.
+// findHole finds a hole by its name.
 func findHole(name string) (*hole, bool) {
 	single, repeats := strings.CutSuffix(name, repeated)
-	for _, h := range holes() {
+	for _, h := range holes {
 		switch {
 		case h.name == name:
 			return &h, true
@@ -45,44 +51,38 @@ func findHole(name string) (*hole, bool) {
 func (h hole) repeat() *hole {
 	return &hole{
 		name:    strings.TrimSuffix(h.name, "}") + repeated,
-		accepts: func(c byte) bool { return c == ',' || h.accepts(c) },
+		accepts: h.accepts.or(","),
 		valid: func(list string) bool {
-			for value := range strings.SplitSeq(list, ",") {
-				if value == "" || !h.valid(value) {
-					return false
-				}
-			}
-			return true
+			return !slices.ContainsFunc(strings.Split(list, ","), func(value string) bool { return value == "" || !h.valid(value) })
 		},
 		want: h.want + ", once or more with ',' between them",
 	}
 }
 
-func holes() []hole {
-	const wantPath = "an absolute path of letters, digits and . _ : @ + - inside a state directory"
-	return []hole{
-		{name: "{path:ro}", accepts: isPathByte, valid: isAbsolute, want: wantPath, path: true},
-		{name: "{path:rw}", accepts: isPathByte, valid: isAbsolute, want: wantPath, path: true, writable: true},
-		{name: "{path:pid}", accepts: isPathByte, valid: isAbsolute, want: wantPath, path: true, writable: true, private: true},
-		{name: "{dir:rw}", accepts: isPathByte, valid: isAbsolute, want: wantPath, path: true, writable: true, dir: true},
-		{name: "{name}", accepts: isNameByte, valid: isName, want: "letters, digits, '.', '_' and '-', not beginning with '.' or '-'"},
-		{name: "{int}", accepts: isDigit, valid: isInt, want: "a decimal number without sign and leading zeros"},
-		{name: "{duration}", accepts: isAlphanumeric, valid: isDuration, want: `a number with s, m, h, d or w behind it, or "infinite"`},
-		{name: "{ip}", accepts: isIPByte, valid: isIP, want: "an IPv4 or IPv6 address"},
-		{name: "{domain}", accepts: isDomainByte, valid: isDomain, want: "the name of a DNS domain, also with letters beyond ASCII"},
-		{name: "{server}", accepts: isServerByte, valid: isServer, want: "a DNS server as dnsmasq takes it: [/DOMAIN/...]ADDRESS[#PORT]"},
-		{name: "{cidr}", accepts: isCIDRByte, valid: isCIDR, want: "an IPv4 or IPv6 address, '/' and a prefix length"},
-		{name: "{mac}", accepts: isMACByte, valid: isMAC, want: "six pairs of hexadecimal digits with ':' between them"},
-		{name: "{uuid}", accepts: isUUIDByte, valid: isUUID, want: "a UUID such as 01234567-89ab-cdef-0123-456789abcdef"},
-		{name: "{interface}", accepts: isNameByte, valid: isInterface, want: "a network interface: at most 15 letters, digits, '.', '_' and '-', not beginning with '.' or '-'"},
-		{name: "{text}", accepts: func(byte) bool { return true }, valid: func(string) bool { return true }, want: "printable text", open: true},
-	}
+const wantPath = "an absolute path of letters, digits and . _ : @ + - inside a state directory"
+
+var holes = []hole{
+	{name: "{path:ro}", accepts: isPathByte, valid: isAbsolute, want: wantPath, path: true},
+	{name: "{path:rw}", accepts: isPathByte, valid: isAbsolute, want: wantPath, path: true, writable: true},
+	{name: "{path:pid}", accepts: isPathByte, valid: isAbsolute, want: wantPath, path: true, writable: true, private: true},
+	{name: "{dir:rw}", accepts: isPathByte, valid: isAbsolute, want: wantPath, path: true, writable: true, dir: true},
+	{name: "{name}", accepts: isNameByte, valid: isName, want: "letters, digits, '.', '_' and '-', not beginning with '.' or '-'"},
+	{name: "{int}", accepts: isDigit, valid: isInt, want: "a decimal number without sign and leading zeros"},
+	{name: "{duration}", accepts: isAlphanumeric, valid: isDuration, want: `a number, which s, m, h, d or w may follow, or "infinite"`},
+	{name: "{ip}", accepts: isIPByte, valid: isIP, want: "an IPv4 or IPv6 address"},
+	{name: "{domain}", accepts: isDomainByte, valid: isDomain, want: "the name of a DNS domain, also with letters beyond ASCII"},
+	{name: "{server}", accepts: isServerByte, valid: isServer, want: "a DNS server as dnsmasq takes it: [/DOMAIN/...]ADDRESS[#PORT]"},
+	{name: "{cidr}", accepts: isCIDRByte, valid: isCIDR, want: "an IPv4 or IPv6 address, '/' and a prefix length"},
+	{name: "{mac}", accepts: isMACByte, valid: isMAC, want: "six pairs of hexadecimal digits with ':' between them"},
+	{name: "{uuid}", accepts: isUUIDByte, valid: isUUID, want: "a UUID such as 01234567-89ab-cdef-0123-456789abcdef"},
+	{name: "{interface}", accepts: isNameByte, valid: isInterface, want: "a network interface: at most 15 letters, digits, '.', '_' and '-', not beginning with '.' or '-'"},
+	{name: "{text}", accepts: func(byte) bool { return true }, valid: func(string) bool { return true }, want: "printable text", open: true},
 }
 
 // holeNames lists the holes for messages.
 func holeNames() []string {
 	var names []string
-	for _, h := range holes() {
+	for _, h := range holes {
 		names = append(names, h.name)
 	}
 	return names
@@ -90,21 +90,19 @@ func holeNames() []string {
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
-func isHex(c byte) bool { return isDigit(c) || 'a' <= lower(c) && lower(c) <= 'f' }
+func isHex(c byte) bool { return isDigit(c) || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F' }
 
-func isAlphanumeric(c byte) bool { return isDigit(c) || 'a' <= lower(c) && lower(c) <= 'z' }
+func isAlphanumeric(c byte) bool { return isDigit(c) || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
 
-func isNameByte(c byte) bool { return isAlphanumeric(c) || strings.IndexByte("._-", c) >= 0 }
-
-func isPathByte(c byte) bool { return isNameByte(c) || strings.IndexByte("/:@+", c) >= 0 }
-
-func isIPByte(c byte) bool { return isHex(c) || c == ':' || c == '.' }
-
-func isCIDRByte(c byte) bool { return isIPByte(c) || c == '/' }
-
-func isMACByte(c byte) bool { return isHex(c) || c == ':' }
-
-func isUUIDByte(c byte) bool { return isHex(c) || c == '-' }
+var (
+	isNameByte   = class(isAlphanumeric).or("._-")
+	isPathByte   = isNameByte.or("/:@+")
+	isIPByte     = class(isHex).or(":.")
+	isCIDRByte   = isIPByte.or("/")
+	isMACByte    = class(isHex).or(":")
+	isUUIDByte   = class(isHex).or("-")
+	isServerByte = class(isDomainByte).or(":/#*")
+)
 
 func isAbsolute(s string) bool { return s[0] == '/' }
 
@@ -133,8 +131,8 @@ func isIP(s string) bool {
 
 func isDomainByte(c byte) bool { return isNameByte(c) || c >= utf8.RuneSelf }
 
-// isDomain accepts a name of RFC 1035, with '_' and letters of any language, and with or
-// without a '.' at its end.
+// isDomain accepts a name of RFC 1035, also with '_', letters of any language, and a '.'
+// at its end.
 func isDomain(s string) bool {
 	if len(s) > 254 {
 		return false
@@ -152,11 +150,10 @@ func isDomain(s string) bool {
 	return true
 }
 
-func isServerByte(c byte) bool { return isDomainByte(c) || strings.IndexByte(":/#*", c) >= 0 }
-
-// isServer accepts the value of dnsmasq's --server. Domains in front stand between slashes:
-// one that is empty is for names without dots, "#" is any; behind them "" is none and "#"
-// the usual servers. It takes no "@": the namespace's interfaces are Neutron's.
+// isServer accepts the value of dnsmasq's --server. It may begin with domains between
+// slashes: an empty domain stands for names without dots, "#" for any name. After
+// domains, "" stands for no server and "#" for the usual ones. "@INTERFACE" is refused:
+// the interfaces of the namespace are Neutron's.
 func isServer(s string) bool {
 	if strings.HasPrefix(s, "/") {
 		end := strings.LastIndexByte(s, '/')
@@ -173,7 +170,7 @@ func isServer(s string) bool {
 	return isIP(withoutPort(s))
 }
 
-// withoutPort cuts "#PORT" off, and returns "" for what is no port.
+// withoutPort removes "#PORT", and returns "" if PORT is not a port.
 func withoutPort(s string) string {
 	address, port, ok := strings.Cut(s, "#")
 	if ok {
@@ -206,11 +203,4 @@ func hasShape(s, shape string) bool {
 	return true
 }
 
-func isAll(s string, accepts class) bool {
-	for i := range len(s) {
-		if !accepts(s[i]) {
-			return false
-		}
-	}
-	return true
-}
+func isAll(s string, accepts class) bool { return span(s, accepts) == len(s) }

@@ -9,17 +9,17 @@ import (
 	"strings"
 )
 
-// categories is how many categories an SELinux level can have, from c0 on, in the
-// targeted policy and in the reference policy.
+// categories is the number of categories in SELinux's targeted policy and reference
+// policy, from c0 on.
 const categories = 1024
 
-// categorySet is the set of a level's categories.
+// categorySet holds the categories of an SELinux level.
 type categorySet [categories]bool
 
-// levelOf returns the categories of an agent that names none: two that are derived from its
-// name, as podman picks two at random. They are the same on every host and at every launch,
-// so an instance may write the files that it wrote before. Another agent has the same ones
-// with a chance of one in 523,776; then there is a warning.
+// levelOf derives two categories from the name of an agent whose file gives no level.
+// podman would pick two at random; these are the same on every host and at every launch,
+// so an instance may write the files that it wrote before. Two agents get the same
+// categories with a probability of one in 523,776, which sharedLevels warns of.
 func levelOf(agent string) (set categorySet) {
 	sum := sha256.Sum256([]byte(agent))
 	first := binary.BigEndian.Uint32(sum[:]) % categories
@@ -33,8 +33,8 @@ func levelOf(agent string) (set categorySet) {
 
 var levelPattern = regexp.MustCompile(`^s0:c[0-9]{1,4}(\.c[0-9]{1,4})?(,c[0-9]{1,4}(\.c[0-9]{1,4})?)*$`)
 
-// parseLevel reads a level: s0, and categories or ranges of them. One without categories
-// would keep nobody apart.
+// parseLevel reads a level: s0, and categories or ranges of them. A level without
+// categories would not separate agents.
 func parseLevel(level string) (set categorySet, ok bool) {
 	if !levelPattern.MatchString(level) {
 		return set, false
@@ -56,8 +56,8 @@ func parseLevel(level string) (set categorySet, ok bool) {
 	return set, true
 }
 
-// String returns the level as the kernel writes it: three or more categories in a row are
-// a range.
+// String returns the level as the kernel writes it: three or more consecutive categories
+// are a range.
 func (set *categorySet) String() string {
 	var parts []string
 	for i := 0; i < categories; i++ {
@@ -68,23 +68,24 @@ func (set *categorySet) String() string {
 		for i+1 < categories && set[i+1] {
 			i++
 		}
+		part := fmt.Sprintf("c%d", first)
 		switch i - first {
 		case 0:
-			parts = append(parts, fmt.Sprintf("c%d", first))
 		case 1:
-			parts = append(parts, fmt.Sprintf("c%d", first), fmt.Sprintf("c%d", i))
+			part += fmt.Sprintf(",c%d", i)
 		default:
-			parts = append(parts, fmt.Sprintf("c%d.c%d", first, i))
+			part += fmt.Sprintf(".c%d", i)
 		}
+		parts = append(parts, part)
 	}
 	return "s0:" + strings.Join(parts, ",")
 }
 
-// holds reports whether all of the other's categories are among the set's: then its
+// includes reports whether the set has all categories of the other, so that its
 // processes may read and write the other's files.
-func (set *categorySet) holds(other *categorySet) bool {
-	for i, there := range other {
-		if there && !set[i] {
+func (set *categorySet) includes(other *categorySet) bool {
+	for i, has := range other {
+		if has && !set[i] {
 			return false
 		}
 	}
@@ -103,14 +104,15 @@ func (r *report) level(agent string, level *string) string {
 	return set.String()
 }
 
-// sameLevel warns of agents that SELinux does not keep apart.
-func (s *Set) sameLevel(reports map[string]*report) []string {
+// sharedLevels warns of agents that SELinux does not keep apart.
+func (s *Set) sharedLevels(reports map[string]*report) []string {
 	sets := map[*Agent]categorySet{}
 	for _, a := range s.Agents() {
 		sets[a], _ = parseLevel(a.SELinuxLevel)
 	}
-	return s.alike(reports, "selinux-level", "SELinux lets sidecars of this agent read and write files of sidecars of %s, because this agent's level includes all of their categories", func(a, b *Agent) bool {
+	const format = "SELinux lets sidecars of this agent read and write files of sidecars of %s, because this agent's level includes all of their categories"
+	return s.shared(reports, "selinux-level", format, func(a, b *Agent) bool {
 		own, other := sets[a], sets[b]
-		return own.holds(&other)
+		return own.includes(&other)
 	})
 }

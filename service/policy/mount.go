@@ -3,15 +3,13 @@ package policy
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"path"
 	"slices"
 	"strings"
 )
 
-// maxMounts is how many directories a container may see. It must not be more
-// than service/launch's Plan.Validate takes, or a launch that was accepted here
-// would fail in its unit.
+// maxMounts is how many directories a container may see. service/launch accepts as many
+// in a unit.
 const maxMounts = 64
 
 // Mount is a directory that a sidecar's container sees.
@@ -20,21 +18,21 @@ type Mount struct {
 	Path     string // relative to Root, "." being Root itself; absolute without Root
 	Target   string // absolute path in the container, the same as on the host
 	Writable bool
-	Private  bool // an empty directory of the container's own is in its place
+	Private  bool // the container has an empty directory of its own there
 	Optional bool // it may be missing
 	Named    bool // an argument names a file in it, or the directory itself
 }
 
-// Given reports whether the directory becomes writable for the sidecar's group: an
-// argument names it, and the sidecar writes to the host's directory itself.
+// Given reports whether the launch makes the directory writable for the sidecar's group:
+// an argument names it, and the sidecar writes to the host's directory.
 func (m Mount) Given() bool { return m.Named && m.Writable && !m.Private }
 
-// mounts collects mounts by their targets.
+// mounts maps targets to their mounts.
 type mounts map[string]Mount
 
-// add adds a mount. Of two with the same target the writable one wins, and the
-// directory must exist if either says so. A directory that is private for one and not
-// for the other is a reason for a refusal, which is returned; else it is "".
+// add adds a mount. Two mounts with the same target become one: writable if one of them
+// is, optional if both are. It returns a reason to refuse the mount if only one of them
+// is private, otherwise "".
 func (m mounts) add(mount Mount) string {
 	if old, ok := m[mount.Target]; ok {
 		if mount.Private != old.Private {
@@ -55,21 +53,25 @@ func (m mounts) addState(mount Mount) string {
 	return m.add(mount)
 }
 
-// list returns the mounts by target, so that a directory comes before what is
-// in it.
-func (m mounts) list() []Mount {
-	list := make([]Mount, 0, len(m))
-	for _, target := range slices.Sorted(maps.Keys(m)) {
-		list = append(list, m[target])
-	}
-	return list
+// list returns the mounts by target, each directory before the directories in it.
+func (m mounts) list() []Mount { return sorted(m) }
+
+// ProfileMount is a directory that a profile mounts besides the directories of
+// its path holes.
+type ProfileMount struct {
+	State    bool   // Path is relative to the instance's state directory
+	Path     string // "." is the state directory itself
+	Writable bool
+	Private  bool   // the container has an empty directory of its own there
+	Optional bool   // it may be missing
+	Target   string // where the container sees a fixed path; "": at the same path
 }
 
 const stateHole = "{state}"
 
 // parseMount reads a mount of a profile: "{state}:ro", "{state}/sub:rw",
-// "{state}/sub:private", "/fixed/path:ro" or "/fixed/path:/in/the/container:ro", with a '-'
-// before it if it may be missing. Its error says what is wrong and what would be right.
+// "{state}/sub:private", "/fixed/path:ro" or "/fixed/path:/in/the/container:ro", after a
+// '-' if it may be missing.
 func parseMount(s string) (ProfileMount, error) {
 	var m ProfileMount
 	rest, optional := strings.CutPrefix(s, "-")
@@ -108,33 +110,22 @@ func parseMount(s string) (ProfileMount, error) {
 	return m, nil
 }
 
-// place returns where the container sees the mount; of a state directory, where it lies in
-// it.
+// place returns the path in the container, or for a part of the state directory its
+// path in there.
 func (m ProfileMount) place() string { return cmp.Or(m.Target, m.Path) }
 
-// checkTarget says what is wrong with a place in the container for a path of the host, and
-// returns "" if nothing is.
+// checkTarget says what is wrong with the path of a mount in the container, and returns
+// "" if nothing is.
 func checkTarget(target string) string {
 	if reason := checkDirectory(target); reason != "" {
 		return reason
 	}
 	for _, tree := range []string{"/", "/dev", "/proc", "/sys"} {
-		if _, inside := beneath(tree, target); inside && tree != "/" || target == tree {
+		if target == tree || tree != "/" && within(tree, target) {
 			return "nothing may be mounted on or in " + tree
 		}
 	}
 	return ""
-}
-
-// stateAccess reports whether the profile mounts the whole state directory, and
-// whether for writing.
-func (p *Profile) stateAccess() (mounted, writable bool) {
-	for _, m := range p.Mounts {
-		if m.State && m.Path == "." && !m.Private {
-			return true, m.Writable
-		}
-	}
-	return false, false
 }
 
 // canWrite reports whether the profile's own mounts make a directory, relative
@@ -143,10 +134,68 @@ func (p *Profile) canWrite(dir string) bool {
 	deepest, writable := -1, false
 	for _, m := range p.Mounts {
 		depth := len(strings.TrimPrefix(m.Path, "."))
-		_, inside := beneath(m.Path, dir)
-		if m.State && (inside || m.Path == dir || m.Path == ".") && depth > deepest {
+		if m.State && (within(m.Path, dir) || m.Path == ".") && depth > deepest {
 			deepest, writable = depth, m.Writable
 		}
 	}
 	return writable
+}
+
+func (r *report) mounts(entries []string) []ProfileMount {
+	var list []ProfileMount
+	seen := map[string]bool{}
+	if len(entries) > maxMounts-1 { // at least one is left for the instance
+		r.errorf("mounts", "has %d entries, %d are accepted", len(entries), maxMounts-1)
+	}
+	for i, entry := range entries {
+		m, err := parseMount(entry)
+		if err != nil {
+			r.errorf(element("mounts", i), "%v", err)
+			continue
+		}
+		if seen[m.place()] {
+			r.errorf(element("mounts", i), "%q is listed twice", entry)
+		}
+		if !m.State && m.Writable {
+			r.warnf(element("mounts", i), "every sidecar of this profile may write to %s", m.Path)
+		}
+		seen[m.place()] = true
+		list = append(list, m)
+	}
+	return list
+}
+
+// tmpfs checks the directories that are empty and writable in the container. The
+// program, the usual places of programs and libraries, and the kernel's own file
+// systems cannot be in them.
+func (r *report) tmpfs(dirs, command []string) []string {
+	const key, most = "tmpfs", 8
+	if len(dirs) > most {
+		r.errorf(key, "has %d entries, %d are accepted", len(dirs), most)
+	}
+	fixed := []string{"", "bin", "dev", "lib", "lib32", "lib64", "proc", "sbin", "sys", "usr"}
+	for i, dir := range dirs {
+		reason := checkDirectory(dir)
+		top, _, _ := strings.Cut(strings.TrimPrefix(dir, "/"), "/")
+		if reason == "" && slices.Contains(fixed, top) {
+			reason = "nothing in /" + top + " may be replaced; name a directory such as /run or /tmp"
+		}
+		if reason == "" && len(command) > 0 && strings.HasPrefix(command[0], dir+"/") {
+			reason = "the program " + command[0] + " lies in it"
+		}
+		if reason != "" {
+			r.errorf(element(key, i), "%q: %s", dir, reason)
+			continue
+		}
+		r.apart(key, dirs, i)
+	}
+	return dirs
+}
+
+// Tmpfs returns the directories that are empty and writable in the container: the
+// profile's, without those that a mount of this launch covers.
+func (d *Decision) Tmpfs() []string {
+	return slices.DeleteFunc(slices.Clone(d.Profile.Tmpfs), func(dir string) bool {
+		return slices.ContainsFunc(d.Mounts, func(m Mount) bool { return within(m.Target, dir) })
+	})
 }

@@ -13,7 +13,7 @@ const (
 )
 
 // checkPath says what is wrong with an absolute path as text, and returns "" if
-// nothing is. Where it leads to on the disk is sidecar-launch's business.
+// nothing is. sidecar-launch checks where the path leads on the disk.
 func checkPath(p string) string {
 	switch {
 	case !strings.HasPrefix(p, "/"):
@@ -21,7 +21,7 @@ func checkPath(p string) string {
 	case path.Clean(p) != p:
 		return "it must be written without '.', '..', '//' and a '/' at its end: " + cut(path.Clean(p))
 	case !isAll(p, isPathByte):
-		return "it may have only letters, digits and . _ : @ + - in it"
+		return "it may contain only letters, digits and . _ : @ + -"
 	case len(p) > maxPath:
 		return fmt.Sprintf("it is longer than %d bytes", maxPath)
 	}
@@ -42,59 +42,54 @@ func checkDirectory(p string) string {
 	return checkPath(p)
 }
 
-// beneath reports whether p lies in dir, at any depth, and returns the rest.
-// Both must be clean.
+// beneath reports whether p lies in dir, at any depth, and returns p relative to
+// dir. Both must be clean.
 func beneath(dir, p string) (string, bool) {
 	rest, ok := strings.CutPrefix(p, dir+"/")
 	return rest, ok && rest != ""
 }
 
-// overlaps reports whether one of the two directories is the other or contains it.
-func overlaps(a, b string) bool {
-	_, ab := beneath(a, b)
-	_, ba := beneath(b, a)
-	return a == b || ab || ba
+// within reports whether p is dir or lies in it.
+func within(dir, p string) bool {
+	_, below := beneath(dir, p)
+	return below || p == dir
 }
 
-// runtimeTrees are directories that belong to the host's own running; nothing in
-// them may be handed out. An agent's own directory below /run is fine.
-func runtimeTrees() []string {
-	return []string{
+// overlaps reports whether one of the two directories is the other or contains it.
+func overlaps(a, b string) bool { return within(a, b) || within(b, a) }
+
+var (
+	// runtimeTrees belong to the running host; nothing in them may be handed out. An
+	// agent's own directory below /run is fine.
+	runtimeTrees = []string{
 		"/boot", "/dev", "/efi", "/proc", "/root", "/sys", "/var/run", "/run/containers", "/run/crio", "/run/dbus",
 		"/run/docker", "/run/lock", "/run/netns", "/run/podman", "/run/sidecar", "/run/systemd", "/run/udev",
 		"/run/user", "/var/lib/containers", "/var/lib/dbus", "/var/lib/docker", "/var/lib/kubelet",
 		"/var/lib/polkit-1", "/var/lib/sidecar", "/var/lib/systemd",
 	}
-}
-
-// systemTrees are what the host is made of: root may hand them out for reading,
-// but an agent cannot own anything in them.
-func systemTrees() []string {
-	return []string{"/bin", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/sbin", "/usr"}
-}
-
-// broadDirectories hold what is none of an agent's business.
-func broadDirectories() []string {
-	return []string{
+	// systemTrees are the host's programs and configuration: a profile may mount parts of
+	// them for reading, but an agent cannot own anything in them.
+	systemTrees = []string{"/bin", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/sbin", "/usr"}
+	// broadDirectories contain the directories of many owners.
+	broadDirectories = []string{
 		"/", "/home", "/media", "/mnt", "/opt", "/run", "/srv", "/var", "/var/cache", "/var/lib", "/var/lock", "/var/log",
 		"/var/mail", "/var/opt", "/var/spool",
 	}
-}
+)
 
-// refuseDirectory says why a directory must not be handed out, for writing or
-// only for reading, and returns "" if it may.
+// refuseDirectory says why a directory must not be handed out, for writing or only
+// for reading, and returns "" if it may be.
 func refuseDirectory(dir string, writable bool) string {
-	trees := runtimeTrees()
-	broad := append(broadDirectories(), systemTrees()...)
+	trees := runtimeTrees
 	if writable {
-		trees = append(trees, systemTrees()...)
+		trees = slices.Concat(trees, systemTrees)
 	}
 	for _, tree := range trees {
-		if _, inside := beneath(tree, dir); inside || dir == tree {
+		if within(tree, dir) {
 			return "nothing in " + tree + " may be handed out"
 		}
 	}
-	if slices.Contains(broad, dir) {
+	if slices.Contains(broadDirectories, dir) || slices.Contains(systemTrees, dir) {
 		return dir + " is too broad: name a directory below it"
 	}
 	return ""

@@ -3,11 +3,116 @@ package policy
 import (
 	"math"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
+
+	"tripleo.io/sidecar/interfaces"
 )
 
-// parseProfile reads a profile's file. What is wrong goes into the report; the
-// profile is then not to be used.
+// Profile is one kind of side process.
+type Profile struct {
+	Name           string
+	Description    string
+	Image          string
+	Command        []string // program and fixed arguments, before the caller's
+	Instance       string   // option whose value tells two instances apart
+	Ready          Ready
+	Capabilities   []string       // without "CAP_", sorted
+	User           string         // "root", or "": the agent's
+	Environment    []string       // "NAME=value" as written, with {uid} and {gid}
+	PIDNamespace   string         // "private" or "host"
+	Configuration  *Configuration // nil: its configuration file is not checked before a start
+	Tmpfs          []string       // directories of the container that are empty and writable at each start
+	Syslog         bool           // whether syslog(3) reaches the journal
+	Seccomp        string         // "": the service's filter; SeccompNetfilter, SeccompDefault, or the path of a file
+	Daemonizes     bool           // it leaves the foreground
+	Restart        string         // as systemd's Restart=: "no", "on-failure" or "always"
+	MemoryMax      uint64         // bytes; 0: no limit
+	TasksMax       uint64         // 0: no limit
+	CPUWeight      uint64         // 1 to 10000; 0: systemd's default
+	OOMScoreAdjust *int           // -1000 to 1000; nil: systemd's default
+	Mounts         []ProfileMount // besides the directories of path holes
+
+	arguments []string // the rules as written
+	rules     []*rule  // rules without holes first
+}
+
+// Ready says how a profile's process shows that it is ready: by pid files, by a
+// socket that takes connections, or just by running.
+type Ready struct {
+	PIDFiles       []string // options or templates, the main process first
+	DefaultPIDFile string   // template for a launch without the option
+	Socket         string   // template
+	Process        bool
+	Timeout        time.Duration
+}
+
+// Describe returns the profile as the interface shows it.
+func (p *Profile) Describe() interfaces.Profile {
+	return interfaces.Profile{
+		Name:        p.Name,
+		Description: p.Description,
+		Image:       p.Image,
+		Command:     slices.Clone(p.Command),
+		Instance:    p.Instance,
+		Arguments:   slices.Clone(p.arguments),
+	}
+}
+
+// EnvironmentOf returns the variables of a process that runs as this user, each as
+// NAME=value.
+func (p *Profile) EnvironmentOf(u User) []string {
+	numbers := strings.NewReplacer("{uid}", strconv.FormatUint(uint64(u.UID), 10), "{gid}", strconv.FormatUint(uint64(u.GID), 10))
+	var assignments []string
+	for _, assignment := range p.Environment {
+		assignments = append(assignments, numbers.Replace(assignment))
+	}
+	return assignments
+}
+
+// rawProfile is a profile's file as it is written.
+type rawProfile struct {
+	Description    string            `toml:"description"`
+	Image          string            `toml:"image"`
+	Command        []string          `toml:"command"`
+	Instance       string            `toml:"instance"`
+	Ready          *rawReady         `toml:"ready"`
+	Capabilities   []string          `toml:"capabilities"`
+	User           *string           `toml:"user"`
+	Environment    []string          `toml:"environment"`
+	PIDNamespace   *string           `toml:"pid-namespace"`
+	Seccomp        *string           `toml:"seccomp"`
+	Syslog         *bool             `toml:"syslog"`
+	Daemonizes     bool              `toml:"daemonizes"`
+	Restart        *string           `toml:"restart"`
+	MemoryMax      *string           `toml:"memory-max"`
+	TasksMax       *int64            `toml:"tasks-max"`
+	CPUWeight      *int64            `toml:"cpu-weight"`
+	OOMScoreAdjust *int64            `toml:"oom-score-adjust"`
+	Mounts         []string          `toml:"mounts"`
+	Tmpfs          []string          `toml:"tmpfs"`
+	Arguments      []string          `toml:"arguments"`
+	Configuration  *rawConfiguration `toml:"configuration"`
+	Ignored        []string          `toml:"ignored-arguments"`
+}
+
+type rawReady struct {
+	PIDFile        any     `toml:"pid-file"` // a string or a list of them
+	DefaultPIDFile *string `toml:"default-pid-file"`
+	Socket         *string `toml:"socket"`
+	Process        bool    `toml:"process"`
+	Timeout        *string `toml:"timeout"`
+}
+
+type rawConfiguration struct {
+	File    string   `toml:"file"`
+	Refused []string `toml:"refused"`
+	PIDFile string   `toml:"pid-file"`
+}
+
+// parseProfile reads a profile's file. If the report has a problem afterwards, the
+// profile must not be used.
 func parseProfile(r *report, name string, document []byte) *Profile {
 	var raw rawProfile
 	if !decode(r, document, &raw) {
@@ -30,119 +135,23 @@ func parseProfile(r *report, name string, document []byte) *Profile {
 		TasksMax:     uint64(r.number("tasks-max", raw.TasksMax, 1, math.MaxInt32)),
 		CPUWeight:    uint64(r.number("cpu-weight", raw.CPUWeight, 1, 10000)),
 		Mounts:       r.mounts(raw.Mounts),
+		Tmpfs:        r.tmpfs(raw.Tmpfs, raw.Command),
 	}
-	p.Tmpfs = r.tmpfs(raw.Tmpfs, raw.Command)
 	if raw.OOMScoreAdjust != nil {
-		adjust := int(r.number("oom-score-adjust", raw.OOMScoreAdjust, -1000, 1000))
-		p.OOMScoreAdjust = &adjust
+		p.OOMScoreAdjust = new(int(r.number("oom-score-adjust", raw.OOMScoreAdjust, -1000, 1000)))
 	}
 	if p.PIDNamespace == "host" {
 		r.warnf("pid-namespace", "a root process in the host's pid namespace may signal every root process of the host")
-	}
-	if p.Daemonizes && p.PIDNamespace == "host" {
-		r.errorf("daemonizes", "needs pid-namespace = \"private\": what adopts the program must be the first process of its namespace")
+		if p.Daemonizes {
+			r.errorf("daemonizes", `needs pid-namespace = "private": sidecar-init adopts the program as the first process of its namespace`)
+		}
 	}
 	before := len(r.problems)
 	p.arguments, p.rules = r.rules(raw.Arguments, raw.Ignored)
-	if len(r.problems) == before { // else what refers to a rule would only be noise
+	if len(r.problems) == before { // otherwise problems of keys that refer to a rule would only be noise
 		r.instance(p, raw.Instance)
 		r.ready(p, raw.Ready)
 		r.configuration(p, raw.Configuration)
 	}
 	return p
-}
-
-// text checks a required line of text.
-func (r *report) text(key, s string) string {
-	if s == "" {
-		r.errorf(key, "is missing")
-	} else if reason := checkText(s); reason != "" {
-		r.errorf(key, "%s", reason)
-	}
-	return s
-}
-
-func (r *report) image(s string) string {
-	const others = "/:@+"
-	if r.text("image", s) != "" && (!isAlphanumeric(s[0]) || !isAll(s, func(c byte) bool {
-		return isNameByte(c) || strings.IndexByte(others, c) >= 0
-	})) {
-		r.errorf("image", "%q is no image reference; it looks like localhost/neutron-sidecars:1", s)
-	}
-	return s
-}
-
-func (r *report) command(words []string) []string {
-	if len(words) == 0 {
-		r.errorf("command", "is missing: the program's path in the image, and fixed arguments")
-		return nil
-	}
-	if reason := checkPath(words[0]); reason != "" {
-		r.errorf("command", "the program's path %q: %s", words[0], reason)
-	}
-	for i, word := range words {
-		if reason := checkText(word); reason != "" {
-			r.errorf(element("command", i), "%s", reason)
-		}
-	}
-	return words
-}
-
-func (r *report) choice(key string, s *string, choices ...string) string {
-	if s == nil {
-		return choices[0]
-	}
-	if !slices.Contains(choices, *s) {
-		r.errorf(key, "%q is none of %s%s", *s, strings.Join(choices, ", "), didYouMean(*s, choices))
-	}
-	return *s
-}
-
-func (r *report) number(key string, n *int64, least, most int64) int64 {
-	if n == nil {
-		return 0
-	}
-	if *n < least || *n > most {
-		r.errorf(key, "%d is not between %d and %d", *n, least, most)
-	}
-	return *n
-}
-
-func (r *report) memory(s *string) uint64 {
-	const least = 1 << 20
-	if s == nil {
-		return 0
-	}
-	size, ok := parseSize(*s)
-	switch {
-	case !ok:
-		r.errorf("memory-max", `%q is no size; it looks like "64M" (K, M, G, T)`, *s)
-	case size < least:
-		r.errorf("memory-max", "%q is less than 1M", *s)
-	}
-	return size
-}
-
-func (r *report) mounts(entries []string) []ProfileMount {
-	var list []ProfileMount
-	seen := map[string]bool{}
-	if len(entries) > maxMounts-1 { // at least one is left for the instance
-		r.errorf("mounts", "has %d entries, %d are accepted", len(entries), maxMounts-1)
-	}
-	for i, entry := range entries {
-		m, err := parseMount(entry)
-		if err != nil {
-			r.errorf(element("mounts", i), "%v", err)
-			continue
-		}
-		if seen[m.place()] {
-			r.errorf(element("mounts", i), "%q is there twice", entry)
-		}
-		if !m.State && m.Writable {
-			r.warnf(element("mounts", i), "every sidecar of this profile may write to %s", m.Path)
-		}
-		seen[m.place()] = true
-		list = append(list, m)
-	}
-	return list
 }

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"errors"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -10,17 +12,17 @@ import (
 const (
 	defaultTimeout = 30 * time.Second
 	maxTimeout     = 10 * time.Minute
-	maxPIDFiles    = 16 // as service/launch's Plan.Validate
+	maxPIDFiles    = 16 // service/launch accepts no more
 )
 
 // ready sets how the profile's process shows that it is ready.
 func (r *report) ready(p *Profile, raw *rawReady) {
 	if raw == nil {
-		r.errorf("ready", "is missing: one of pid-file, socket and process, and perhaps timeout")
+		r.errorf("ready", "is missing: name one of pid-file, socket and process")
 		return
 	}
 	ways := 0
-	for _, given := range []bool{raw.PIDFile != nil, raw.Socket != nil, raw.Process != nil && *raw.Process} {
+	for _, given := range []bool{raw.PIDFile != nil, raw.Socket != nil, raw.Process} {
 		if given {
 			ways++
 		}
@@ -30,29 +32,25 @@ func (r *report) ready(p *Profile, raw *rawReady) {
 	}
 	p.Ready = Ready{
 		PIDFiles: r.pidFiles(p, raw.PIDFile),
-		Process:  raw.Process != nil && *raw.Process,
+		Process:  raw.Process,
 		Timeout:  r.timeout(raw.Timeout),
 	}
 	if raw.Socket != nil {
 		p.Ready.Socket = *raw.Socket
 		r.template(p, "ready.socket", *raw.Socket)
 		if _, h, ok := p.valueRule(p.Instance); ok && h.private && strings.HasPrefix(*raw.Socket, dirHole) {
-			r.errorf("ready.socket", "%q is in a directory of the container's own, where nobody can connect to it", *raw.Socket)
+			r.errorf("ready.socket", "%q lies in a directory of the container alone, where nobody can connect to it", *raw.Socket)
 		}
 	}
 	if raw.DefaultPIDFile != nil {
-		r.defaultPIDFile(p, *raw.DefaultPIDFile)
+		const key = "ready.default-pid-file"
+		p.Ready.DefaultPIDFile = *raw.DefaultPIDFile
+		if len(p.Ready.PIDFiles) != 1 || isTemplate(p.Ready.PIDFiles[0]) {
+			r.errorf(key, "needs a pid-file that is one option")
+		} else {
+			r.template(p, key, *raw.DefaultPIDFile)
+		}
 	}
-}
-
-func (r *report) defaultPIDFile(p *Profile, template string) {
-	const key = "ready.default-pid-file"
-	p.Ready.DefaultPIDFile = template
-	if len(p.Ready.PIDFiles) != 1 || isTemplate(p.Ready.PIDFiles[0]) {
-		r.errorf(key, "needs a pid-file that is one option")
-		return
-	}
-	r.template(p, key, template)
 }
 
 func (r *report) timeout(s *string) time.Duration {
@@ -61,7 +59,7 @@ func (r *report) timeout(s *string) time.Duration {
 	}
 	d, err := time.ParseDuration(*s)
 	if err != nil || d < time.Second || d > maxTimeout {
-		r.errorf("ready.timeout", `%q is no time between 1s and 10m, such as "30s"`, *s)
+		r.errorf("ready.timeout", `%q is not a time between 1s and 10m, such as "30s"`, *s)
 	}
 	return d
 }
@@ -69,24 +67,21 @@ func (r *report) timeout(s *string) time.Duration {
 // pidFiles checks pid-file, which is an option, a template, or a list of them.
 func (r *report) pidFiles(p *Profile, raw any) []string {
 	const key = "ready.pid-file"
+	if raw == nil {
+		return nil
+	}
+	values, isList := raw.([]any)
+	if !isList {
+		values = []any{raw}
+	}
 	var files []string
-	switch value := raw.(type) {
-	case nil:
-		return nil
-	case string:
-		files = []string{value}
-	case []any:
-		for _, v := range value {
-			s, ok := v.(string)
-			if !ok {
-				r.errorf(key, "must be a list of strings")
-				return nil
-			}
-			files = append(files, s)
+	for _, value := range values {
+		file, ok := value.(string)
+		if !ok {
+			r.errorf(key, "must be a string or a list of strings")
+			return nil
 		}
-	default:
-		r.errorf(key, "must be a string or a list of strings")
-		return nil
+		files = append(files, file)
 	}
 	switch {
 	case len(files) == 0:
@@ -98,7 +93,7 @@ func (r *report) pidFiles(p *Profile, raw any) []string {
 	for i, file := range files {
 		r.pidFile(p, key, file)
 		if slices.Contains(files[:i], file) {
-			r.errorf(key, "%s is there twice", file)
+			r.errorf(key, "%s is listed twice", file)
 		}
 	}
 	return files
@@ -118,7 +113,7 @@ func (r *report) pidFile(p *Profile, key, file string) {
 	}
 }
 
-// template checks a template and that the process can write what it names.
+// template checks a template, and that the process can write the file that it names.
 func (r *report) template(p *Profile, key, template string) {
 	if err := checkTemplate(template); err != nil {
 		r.errorf(key, "%v", err)
@@ -126,7 +121,7 @@ func (r *report) template(p *Profile, key, template string) {
 	}
 	_, h, ok := p.valueRule(p.Instance)
 	if !ok {
-		return // reported with the instance
+		return // instance reports this
 	}
 	if !h.path {
 		r.errorf(key, "%q is known only if the instance %s names a path", template, p.Instance)
@@ -137,8 +132,73 @@ func (r *report) template(p *Profile, key, template string) {
 	case own && !h.writable:
 		r.errorf(key, "the process cannot write %q: the value of %s must be {path:rw}", template, p.Instance)
 	case !own && template[:len(dirHole)] == dirHole:
-		r.errorf(key, "%q must lie in %s itself, which is all that is mounted", template, dirHole)
+		r.errorf(key, "%q must lie in %s itself: no other directory is mounted", template, dirHole)
 	case !own && !p.canWrite(dir):
 		r.errorf(key, "the process cannot write %q: add %q to mounts", template, path.Join(stateHole, dir)+":rw")
 	}
+}
+
+// File is a file in a state directory.
+type File struct {
+	Root string // the state directory
+	Path string // relative to Root
+}
+
+const (
+	dirHole  = "{dir}"
+	stemHole = "{stem}"
+)
+
+// location is the place of a path that an argument names.
+type location struct {
+	File
+	dir string // absolute; the file's directory, or the path itself if it names a directory
+}
+
+// isTemplate tells a template from an option's name.
+func isTemplate(s string) bool { return strings.HasPrefix(s, "{") || strings.HasPrefix(s, "/") }
+
+// checkTemplate says what is wrong with the path of a pid file or a socket in a
+// profile.
+func checkTemplate(s string) error {
+	rest, ok := strings.CutPrefix(s, stateHole+"/")
+	if !ok {
+		rest, ok = strings.CutPrefix(s, dirHole+"/")
+	}
+	if !ok {
+		return fmt.Errorf("%q must begin with %s/ or %s/", s, stateHole, dirHole)
+	}
+	if reason := checkPath("/" + strings.ReplaceAll(rest, stemHole, "x")); reason != "" {
+		return fmt.Errorf("%q: what follows the first '/': %s", s, reason)
+	}
+	return nil
+}
+
+// expand returns the file that a template stands for when the instance is at this
+// location.
+func (l location) expand(template string) (File, error) {
+	base := path.Base(l.Path)
+	stem := strings.TrimSuffix(base, path.Ext(base))
+	if stem == "" && strings.Contains(template, stemHole) {
+		return File{}, errors.New("its file's name must have something before the extension")
+	}
+	absolute := strings.NewReplacer(stateHole, l.Root, dirHole, l.dir, stemHole, stem).Replace(template)
+	if reason := checkPath(absolute); reason != "" {
+		return File{}, fmt.Errorf("it makes %s, which is not accepted: %s", cut(absolute), reason)
+	}
+	rel, ok := beneath(l.Root, absolute)
+	if !ok {
+		return File{}, fmt.Errorf("it makes %s, which is outside of %s", cut(absolute), l.Root)
+	}
+	return File{Root: l.Root, Path: rel}, nil
+}
+
+// templateDir returns the directory of a template's file: relative to the state
+// directory, or "." and true if it is the instance's own directory.
+func templateDir(template string) (dir string, own bool) {
+	if rest, ok := strings.CutPrefix(template, stateHole+"/"); ok {
+		return path.Dir(rest), false
+	}
+	dir = path.Dir(strings.TrimPrefix(template, dirHole+"/"))
+	return dir, dir == "."
 }

@@ -3,19 +3,22 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
-// rule accepts one argument, or an option and its value as two.
+const maxRules = 512 // of a profile; each is compared with every other
+
+// rule accepts one argument, or two: an option and its value.
 type rule struct {
 	text   string
-	option string // what the instance and readiness keys call it
+	option string // its name in the keys instance and ready
 	words  []word // one or two
 
 	ignored bool // the program does not get the argument
 }
 
-// word is what one argument must look like: literals and holes in turn.
+// word is the form of one argument.
 type word []piece
 
 // piece is a literal or a hole.
@@ -24,12 +27,12 @@ type piece struct {
 	hole    *hole
 }
 
-// parseRule takes a rule as written in a profile apart. Its error says what is
-// wrong, for the administrator who wrote it.
+// parseRule parses a rule of a profile. Its error is for the administrator who wrote
+// the rule.
 func parseRule(text string) (*rule, error) {
 	for i := range len(text) {
 		if text[i] < ' ' || text[i] > '~' {
-			return nil, fmt.Errorf("character %q: a rule is written in printable ASCII; what is not fits only into {text}", text[i])
+			return nil, fmt.Errorf("character %q: a rule is written in printable ASCII; use a hole such as {text} for other characters", text[i])
 		}
 	}
 	r := &rule{text: text, option: optionOf(text)}
@@ -43,7 +46,6 @@ func parseRule(text string) (*rule, error) {
 	return r, r.check()
 }
 
-// parseWord takes one word apart.
 func parseWord(s string) (word, error) {
 	var w word
 	for s != "" {
@@ -61,23 +63,19 @@ func parseWord(s string) (word, error) {
 		}
 		end := strings.IndexByte(s, '}') + 1
 		if end == 0 {
-			return nil, errors.New("'{' without '}' behind it")
+			return nil, errors.New("'{' without '}' after it")
 		}
 		h, ok := findHole(s[:end])
-		if !ok {
-			return nil, unknownHole(s[:end])
+		switch {
+		case s[:end] == "{path}":
+			return nil, errors.New("unknown hole {path}: write {path:ro} or {path:rw}")
+		case !ok:
+			return nil, fmt.Errorf("unknown hole %s%s; the holes are %s", s[:end], didYouMean(s[:end], holeNames()), strings.Join(holeNames(), " "))
 		}
 		w = append(w, piece{hole: h})
 		s = s[end:]
 	}
 	return w, w.check()
-}
-
-func unknownHole(name string) error {
-	if name == "{path}" {
-		return errors.New("unknown hole {path}: write {path:ro} or {path:rw}")
-	}
-	return fmt.Errorf("unknown hole %s%s; there are %s", name, didYouMean(name, holeNames()), strings.Join(holeNames(), " "))
 }
 
 // check refuses a word that could be read in two ways.
@@ -89,17 +87,17 @@ func (w word) check() error {
 		next := w[i+1]
 		switch {
 		case next.hole != nil:
-			return fmt.Errorf("%s directly behind %s: a literal must stand between them", next.hole.name, p.hole.name)
+			return fmt.Errorf("%s directly after %s: a literal must stand between them", next.hole.name, p.hole.name)
 		case p.hole.open:
 			return fmt.Errorf("%s takes everything, so it must be the last of its rule", p.hole.name)
 		case p.hole.accepts(next.literal[0]):
-			return fmt.Errorf("%q behind %s could be part of it: put a character between them that it does not take", next.literal[:1], p.hole.name)
+			return fmt.Errorf("%q after %s could be part of it: put a character between them that the hole does not accept", next.literal[:1], p.hole.name)
 		}
 	}
 	return nil
 }
 
-// check refuses a rule that is not one argument, or an option and a value.
+// check refuses a rule that is neither one argument nor an option and its value.
 func (r *rule) check() error {
 	first := r.words[0]
 	switch {
@@ -110,23 +108,25 @@ func (r *rule) check() error {
 	case len(first) > 0 && first[0].hole != nil && first[0].hole.open:
 		return fmt.Errorf("a rule that begins with %s would accept any option", first[0].hole.name)
 	case len(first) > 0 && (first[0].literal == "--" || first[0].literal == "-"):
-		return errors.New("it would end the options, or begin one that is not written out")
+		return errors.New("it would end the options, or begin an option that is not written out")
 	}
 	return nil
-}
-
-// literal reports whether the rule has no hole.
-func (r *rule) literal() bool {
-	return len(r.holes()) == 0
 }
 
 // holes lists the holes in their order.
 func (r *rule) holes() []*hole {
 	var holes []*hole
-	for _, w := range r.words {
-		holes = append(holes, w.holes()...)
+	for _, p := range slices.Concat(r.words...) {
+		if p.hole != nil {
+			holes = append(holes, p.hole)
+		}
 	}
 	return holes
+}
+
+// namesFile reports whether a value of the rule is a path.
+func (r *rule) namesFile() bool {
+	return slices.ContainsFunc(r.holes(), func(h *hole) bool { return h.path })
 }
 
 // value returns the one hole that is the whole value of the rule's option:
@@ -142,8 +142,8 @@ func (r *rule) value() (*hole, bool) {
 	return nil, false
 }
 
-// optionOf returns the option that an argument or a rule begins with: all up to
-// the first '=', ' ' or hole. What does not begin with '-' has none.
+// optionOf returns the option of an argument or a rule, which ends before the first
+// '=', ' ' or hole; "" if it does not begin with '-'.
 func optionOf(s string) string {
 	if !strings.HasPrefix(s, "-") {
 		return ""
@@ -152,4 +152,109 @@ func optionOf(s string) string {
 		return s[:end]
 	}
 	return s
+}
+
+// rules reads the rules of a profile and puts the rules without holes first. ignored
+// are the rules of arguments that the program does not get.
+func (r *report) rules(texts, ignored []string) (written []string, rules []*rule) {
+	switch {
+	case len(texts) == 0:
+		r.errorf("arguments", "is missing: without a rule no argument is accepted")
+	case len(texts)+len(ignored) > maxRules:
+		r.errorf("arguments", "has %d rules, %d are accepted", len(texts)+len(ignored), maxRules)
+		return nil, nil
+	}
+	for i, text := range texts {
+		rules = r.rule(element("arguments", i), text, rules)
+	}
+	accepted := len(rules)
+	for i, text := range ignored {
+		rules = r.rule(element("ignored-arguments", i), text, rules)
+	}
+	for _, rule := range rules[accepted:] {
+		rule.ignored = true
+		if rule.namesFile() {
+			r.errorf("ignored-arguments", "%q: a rule of an ignored argument cannot have a path hole", rule.text)
+		}
+	}
+	slices.SortStableFunc(rules, func(a, b *rule) int { return len(a.holes()) - len(b.holes()) })
+	return slices.Concat(texts, ignored), rules
+}
+
+// rule adds a well-formed rule to rules.
+func (r *report) rule(key, text string, rules []*rule) []*rule {
+	parsed, err := parseRule(text)
+	if err != nil {
+		r.errorf(key, "%q: %v", text, err)
+		return rules
+	}
+	for _, other := range rules {
+		if reason := ambiguous(other, parsed); reason != "" {
+			r.errorf(key, "%q: %s", text, reason)
+			break
+		}
+	}
+	return append(rules, parsed)
+}
+
+// valueRule finds the one rule of an option whose value is a single hole.
+func (p *Profile) valueRule(option string) (*rule, *hole, bool) {
+	same := p.rulesFor(option)
+	if len(same) != 1 || same[0].ignored {
+		return nil, nil, false
+	}
+	h, ok := same[0].value()
+	return same[0], h, ok
+}
+
+// instance sets the option that tells instances apart.
+func (r *report) instance(p *Profile, option string) {
+	p.Instance = option
+	if option == "" {
+		r.errorf("instance", "is missing: the option whose value tells two instances apart")
+		return
+	}
+	_, h, ok := p.valueRule(option)
+	if !ok {
+		r.errorf("instance", "%s must have exactly one rule in arguments, with one hole as its value%s", option, p.didYouMean(option))
+		return
+	}
+	for i, m := range p.Mounts {
+		if m.State && !h.path {
+			r.errorf(element("mounts", i), "%s is known only if the instance %s names a path", stateHole, option)
+		}
+	}
+}
+
+// didYouMean suggests another option, for one that has no rule.
+func (p *Profile) didYouMean(option string) string {
+	if len(p.rulesFor(option)) > 0 {
+		return ""
+	}
+	return didYouMean(option, p.options())
+}
+
+// options lists the options of all rules, each once.
+func (p *Profile) options() []string {
+	var options []string
+	for _, r := range p.rules {
+		if r.option != "" && !slices.Contains(options, r.option) {
+			options = append(options, r.option)
+		}
+	}
+	return options
+}
+
+// rulesFor lists the rules for an option.
+func (p *Profile) rulesFor(option string) []*rule {
+	if option == "" {
+		return nil
+	}
+	var same []*rule
+	for _, r := range p.rules {
+		if r.option == option {
+			same = append(same, r)
+		}
+	}
+	return same
 }

@@ -13,10 +13,10 @@ func TestHardeningSeccompKey(t *testing.T) {
 	for line, want := range map[string]struct{ value, warning string }{
 		``:                                 {"", ""},
 		`seccomp = "netfilter"`:            {policy.SeccompNetfilter, ""},
-		`seccomp = "default"`:              {policy.SeccompDefault, "profiles.d/x.toml:7: seccomp: the engine's own filter lets through much"},
-		`seccomp = "/etc/sidecar/x.json"`:  {"/etc/sidecar/x.json", "profiles.d/x.toml:7: seccomp: /etc/sidecar/x.json takes the place"},
-		`seccomp = "/srv/xy/filter.json"`:  {"/srv/xy/filter.json", "may let through more"},
-		`seccomp = "/srv/unconfined.json"`: {"/srv/unconfined.json", "may let through more"},
+		`seccomp = "default"`:              {policy.SeccompDefault, "profiles.d/x.toml:7: seccomp: the engine's own filter allows much"},
+		`seccomp = "/etc/sidecar/x.json"`:  {"/etc/sidecar/x.json", "profiles.d/x.toml:7: seccomp: /etc/sidecar/x.json replaces the service's filter"},
+		`seccomp = "/srv/xy/filter.json"`:  {"/srv/xy/filter.json", "may allow more"},
+		`seccomp = "/srv/unconfined.json"`: {"/srv/unconfined.json", "may allow more"},
 	} {
 		dir := t.TempDir()
 		write(t, filepath.Join(dir, "profiles.d", "x.toml"), goodProfile+line+"\n")
@@ -40,7 +40,7 @@ func TestHardeningSeccompKeyProblems(t *testing.T) {
 		"Default":           `7: seccomp: "Default" is neither "netfilter" nor "default" nor the path of a file: it must be absolute`,
 		"seccomp.json":      `7: seccomp: "seccomp.json" is neither "netfilter" nor "default" nor the path of a file: it must be absolute`,
 		"/etc/../x.json":    `7: seccomp: "/etc/../x.json" is neither "netfilter" nor "default" nor the path of a file: it must be written without`,
-		"/etc/x.json,label": `7: seccomp: "/etc/x.json,label" is neither "netfilter" nor "default" nor the path of a file: it may have only`,
+		"/etc/x.json,label": `7: seccomp: "/etc/x.json,label" is neither "netfilter" nor "default" nor the path of a file: it may contain only`,
 	} {
 		dir := t.TempDir()
 		profile := filepath.Join(dir, "profiles.d", "x.toml")

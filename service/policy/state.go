@@ -6,42 +6,71 @@ import (
 	"strings"
 )
 
-// ownDirectory stands in subdirectories for the state directory itself, without
-// its subdirectories.
+// ownDirectory stands in subdirectories for the state directory itself without its
+// subdirectories.
 const ownDirectory = "."
 
-// subdirectories checks which parts of its state directories an agent may name. One that
-// is absolute is of the state directory that it lies in, or is it.
+func (r *report) stateDirectories(dirs []string) []string {
+	const key = "state-directories"
+	if len(dirs) == 0 {
+		r.errorf(key, "is missing: the directories that the agent's paths may lie in")
+	}
+	for i, dir := range dirs {
+		reason := checkDirectory(dir)
+		if reason == "" {
+			reason = refuseDirectory(dir, true)
+		}
+		if reason != "" {
+			r.errorf(element(key, i), "%q: %s", dir, reason)
+			continue
+		}
+		r.apart(key, dirs, i)
+		if dir == "/tmp" || dir == "/var/tmp" {
+			r.warnf(element(key, i), "every user of the host may write to %s", dir)
+		}
+	}
+	return dirs
+}
+
+// apart refuses the i-th directory if it overlaps one before it.
+func (r *report) apart(key string, dirs []string, i int) {
+	for _, other := range dirs[:i] {
+		if overlaps(dirs[i], other) {
+			r.errorf(element(key, i), "%s and %s overlap: name only one of them", other, dirs[i])
+		}
+	}
+}
+
+// subdirectories checks which parts of its state directories an agent may name. A
+// part is relative to every state directory, or absolute and inside one of them.
 func (r *report) subdirectories(subs, dirs []string) []string {
+	const key = "subdirectories"
 	for i, sub := range subs {
-		key := element("subdirectories", i)
-		if strings.HasPrefix(sub, "/") {
-			if reason := checkDirectory(sub); reason != "" {
-				r.errorf(key, "%q: %s", sub, reason)
+		problem := ""
+		switch {
+		case strings.HasPrefix(sub, "/"):
+			problem = checkDirectory(sub)
+			if problem == "" && !slices.ContainsFunc(dirs, func(dir string) bool { return within(dir, sub) }) {
+				r.errorf(element(key, i), "%q lies in none of the state-directories (%s)", sub, strings.Join(dirs, ", "))
 				continue
 			}
-			if !slices.ContainsFunc(dirs, func(dir string) bool { _, inside := beneath(dir, sub); return inside || sub == dir }) {
-				r.errorf(key, "%q lies in none of the state-directories (%s)", sub, strings.Join(dirs, ", "))
-				continue
-			}
-		} else if sub != ownDirectory {
-			if reason := checkDirectory("/x/" + sub); reason != "" {
-				r.errorf(key, "%q: with the state directory before it, %s", sub, reason)
-				continue
+		case sub != ownDirectory:
+			if problem = checkDirectory("/x/" + sub); problem != "" {
+				problem = "with the state directory before it, " + problem
 			}
 		}
-		for _, other := range subs[:i] {
-			if overlaps(sub, other) {
-				r.errorf(key, "%s and %s overlap: name only one of them", other, sub)
-			}
+		if problem != "" {
+			r.errorf(element(key, i), "%q: %s", sub, problem)
+			continue
 		}
+		r.apart(key, subs, i)
 	}
 	return subs
 }
 
-// subdirectoriesOf returns which parts of a state directory, relative to it, the agent's
-// arguments may name; none means all. Absolute ones go before those that are for every
-// state directory.
+// subdirectoriesOf returns which parts of a state directory, relative to it, the
+// agent's arguments may name; none means all. If there are absolute parts for this
+// directory, the relative parts do not count.
 func (a *Agent) subdirectoriesOf(root string) []string {
 	var own, common []string
 	for _, sub := range a.Subdirectories {
@@ -69,15 +98,15 @@ func (a *Agent) mayName(root, rel string) bool {
 	})
 }
 
-// place is a directory that an agent's sidecars may write to, or that it can
-// have a file removed in.
+// place is a directory that an agent's sidecars may write to, or in which the agent
+// can have a file removed.
 type place struct {
 	dir   string
 	alone bool // without its subdirectories
 }
 
-// places lists where the agent's arguments may lead, and what the profiles that
-// it is granted mount for writing in its state directories besides.
+// places lists the directories that the agent's arguments may name, and the
+// directories of its state directories that its profiles mount for writing.
 func (s *Set) places(a *Agent) []place {
 	var places []place
 	for _, root := range a.StateDirectories {
@@ -98,8 +127,8 @@ func (s *Set) places(a *Agent) []place {
 	return places
 }
 
-// writes lists the directories of a state directory that the profile's sidecars
-// may write to, or sidecar-launch puts their pid files into.
+// writes lists the directories of a state directory that the profile's sidecars may
+// write to, or that sidecar-launch writes their pid files to.
 func (p *Profile) writes() []string {
 	var dirs []string
 	for _, m := range p.Mounts {
@@ -116,47 +145,21 @@ func (p *Profile) writes() []string {
 	return dirs
 }
 
-// meets reports whether two places have a directory in common.
-func (p place) meets(q place) bool {
+// overlaps reports whether two places have a directory in common.
+func (p place) overlaps(q place) bool {
 	_, pq := beneath(p.dir, q.dir)
 	_, qp := beneath(q.dir, p.dir)
 	return p.dir == q.dir || pq && !p.alone || qp && !q.alone
 }
 
-func anyMeet(places, others []place) bool {
-	return slices.ContainsFunc(places, func(p place) bool { return slices.ContainsFunc(others, p.meets) })
-}
-
-// shared warns of agents that can reach each other's files: sidecar-launch
-// removes the pid file that one names, and its sidecars write there. There is
-// one warning for each agent.
-func (s *Set) shared(reports map[string]*report) []string {
+// sharedPlaces warns of agents that can reach each other's files: sidecar-launch
+// removes the pid file that an agent names, and the agent's sidecars write there.
+func (s *Set) sharedPlaces(reports map[string]*report) []string {
 	places := map[*Agent][]place{}
 	for _, a := range s.Agents() {
 		places[a] = s.places(a)
 	}
-	return s.alike(reports, "state-directories", "files there can also be removed and written on behalf of %s", func(a, b *Agent) bool {
-		return anyMeet(places[a], places[b])
+	return s.shared(reports, "state-directories", "files there can also be removed and written on behalf of %s", func(a, b *Agent) bool {
+		return slices.ContainsFunc(places[a], func(p place) bool { return slices.ContainsFunc(places[b], p.overlaps) })
 	})
-}
-
-// alike warns at a key of each agent that has something in common with others, whose
-// names the format gets.
-func (s *Set) alike(reports map[string]*report, key, format string, common func(a, b *Agent) bool) []string {
-	var warnings []string
-	agents := s.Agents()
-	for _, a := range agents {
-		var others []string
-		for _, b := range agents {
-			if a != b && common(a, b) {
-				others = append(others, b.Name)
-			}
-		}
-		if len(others) > 0 {
-			r := &report{file: reports[a.Name].file, lines: reports[a.Name].lines}
-			r.warnf(key, format, strings.Join(others, ", "))
-			warnings = append(warnings, r.warnings...)
-		}
-	}
-	return warnings
 }

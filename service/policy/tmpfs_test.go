@@ -18,7 +18,7 @@ func TestPolicyTmpfsProblems(t *testing.T) {
 		`"/"`:                       `7: tmpfs[0]: "/": nothing in / may be replaced`,
 		`"run"`:                     `7: tmpfs[0]: "run": it must be absolute`,
 		`"/run:rw"`:                 `7: tmpfs[0]: "/run:rw": a directory that is mounted may have no ':' in its path`,
-		`"/run,size=9g"`:            `7: tmpfs[0]: "/run,size=9g": it may have only`,
+		`"/run,size=9g"`:            `7: tmpfs[0]: "/run,size=9g": it may contain only`,
 		`"/run", "/run"`:            `7: tmpfs[1]: /run and /run overlap`,
 		`"/run", "/run/keepalived"`: `7: tmpfs[1]: /run and /run/keepalived overlap`,
 	} {

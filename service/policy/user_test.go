@@ -66,8 +66,8 @@ func TestHardeningSidecarUserThatIsWrong(t *testing.T) {
 		"profile":          {`user = "nobody"`, "", `user: "nobody" is not "root"`},
 		"environment":      {`environment = ["a=b"]`, "", `"a=b" is not NAME=value`},
 		"variable of ours": {`environment = ["PROCESS_TAG=x"]`, "", "PROCESS_TAG is set by the service"},
-		"variable twice":   {`environment = ["A=1", "A=2"]`, "", "A is there twice"},
-		"links":            {"", `linked-namespaces = "forbid"`, `"forbid" is none of`},
+		"variable twice":   {`environment = ["A=1", "A=2"]`, "", "A is listed twice"},
+		"links":            {"", `linked-namespaces = "forbid"`, `"forbid" is not one of`},
 		"ignored file":     {`ignored-arguments = ["-z {path:ro}"]`, "", "cannot have a path hole"},
 		"ignored twice":    {`ignored-arguments = ["-z {name}", "-z {name}"]`, "", "ignored-arguments[1]"},
 	} {

@@ -1,21 +1,20 @@
-// Package seccomp holds seccomp.json, the filter of system calls for sidecars, and
-// seccomp-netfilter.json, the same with one rule more: nf_tables, which it opens, is
-// much code of the kernel's, and only conntrackd needs it. The package has no
-// code: podman reads the files, which make install puts into /usr/share/sidecar.
+// Package seccomp holds the filters of system calls for sidecars; it has no code. podman
+// reads them from /usr/share/sidecar, where make install puts them. seccomp.json is for
+// all profiles. seccomp-netfilter.json has one more rule, for sockets of
+// NETLINK_NETFILTER, which only conntrackd needs: it opens nf_tables, a large part of the
+// kernel.
 //
-// The file is a list of what is let through, in the format of containers/common
-// (podman's and docker's own). It began as podman's default filter; what no side
-// process needs was taken away. What it does not name fails with EPERM. Rules to
-// keep to in a change:
+// The files list the allowed calls in the format of containers/common (podman's and
+// docker's). They began as podman's default filter, without the calls that no side
+// process needs. A call that is not listed fails with EPERM. Rules for a change:
 //
-//   - The kernel looks at 32 bits of ioctl's request, of socket's family and protocol
-//     and of a socket option's level and name, a filter compares 64. So a comparison
-//     has a mask of 32 bits: without one, a number with higher bits set differs for the
-//     filter and is the same for the kernel (CVE-2019-10063).
-//   - A call that one rule lets through without a condition is let through: other
-//     rules for it say nothing then.
-//   - There is no archMap: without one the filter knows the native architecture
-//     only, and a call by another one's entry (32 bits, x32) kills the thread.
-//   - An ioctl's comment is its name and number. The tests compare them with its
-//     value.
+//   - A comparison has a mask of 32 bits. The kernel looks at 32 bits of ioctl's request,
+//     of socket's family and protocol, and of a socket option's level and name, but a
+//     filter compares 64 bits: without the mask, a number with higher bits set would pass
+//     (CVE-2019-10063).
+//   - If one rule allows a call without a condition, the conditions of other rules for
+//     this call have no effect.
+//   - There is no archMap, so the filter knows only the native architecture, and a call
+//     through another one's entry (32 bits, x32) kills the thread.
+//   - An ioctl's comment is its name and number. The tests compare them with its value.
 package seccomp

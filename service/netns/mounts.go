@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// NameOf returns the name of the network namespace f, and "" when it has none. Of several
-// names it returns the first, in alphabetical order, that is good; if none is good, the
-// first of all. The host's own namespace never has a name, whatever it is mounted on: ask
-// [IsHost].
+// NameOf returns the name of the network namespace f, or "" if it has none. Of several
+// names it returns the first good one in alphabetical order, or the first one if none
+// is good. The host's own namespace never has a name, even if it is mounted on a file:
+// ask [Directory.IsHost].
 //
-// It looks for the name among the mounts of our mount namespace: the root of a
-// namespace's mount is "net:[INODE]" (proc_pid_mountinfo(5)). It does not read the
+// It finds names among the mounts of this process's mount namespace, in which the root
+// of a namespace is "net:[INODE]" (proc_pid_mountinfo(5)). It does not read the
 // directory: an agent can fill it with other names, and mount file systems there that
 // do not answer (fuse(4)).
 func (d Directory) NameOf(f *os.File, good func(name string) bool) (string, error) {
@@ -41,9 +41,25 @@ func (d Directory) NameOf(f *os.File, good func(name string) bool) (string, erro
 	return first, nil
 }
 
+// Each opens every named network namespace and calls do with it, until do returns an
+// error, which it returns. Like [Directory.NameOf] it looks for names among the mounts,
+// and does not read the directory.
+func (d Directory) Each(do func(name string, f *os.File) error) error {
+	mounted, err := d.mounted("net:[")
+	if err != nil {
+		return err
+	}
+	for name, f := range mounted {
+		if err := do(name, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // mounted opens, in alphabetical order, the named namespaces whose mount has a root that
-// starts with root. Each file is closed when the loop goes on. It leaves out the names that
-// [Directory.Open] refuses, and yields nothing if the directory itself is refused.
+// starts with root. Each file is closed after its turn of the loop. The names that
+// [Directory.Open] refuses are left out, which are all names if it refuses the directory.
 func (d Directory) mounted(root string) (iter.Seq2[string, *os.File], error) {
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -61,7 +77,7 @@ func (d Directory) mounted(root string) (iter.Seq2[string, *os.File], error) {
 			}
 			f, err := d.openNamespace(dir, name)
 			if err != nil {
-				continue // not a namespace any more, or the host's
+				continue // no longer a namespace, or the host's
 			}
 			more := yield(name, f)
 			f.Close()
@@ -75,14 +91,14 @@ func (d Directory) mounted(root string) (iter.Seq2[string, *os.File], error) {
 // unescape reads what mountinfo escapes in a path.
 var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 
-// names returns, in alphabetical order, the names in the directory on which mountinfo shows
-// a mount whose root starts with root. The answer is not final: another mount can cover
-// this one, and the file below it can have been removed.
+// names returns, in alphabetical order, the names in the directory on which mountinfo
+// shows a mount whose root starts with root. The names must be opened to be sure: another
+// mount can cover this one, and the file below it can have been removed.
 func (d Directory) names(mountinfo, root string) []string {
 	var names []string
 	for line := range strings.Lines(mountinfo) {
 		if !strings.Contains(line, root) {
-			continue // nearly all: a host with many sidecars has thousands of mounts
+			continue // most lines: a host with many sidecars has thousands of mounts
 		}
 		fields := strings.Fields(line)
 		if len(fields) < 5 || !strings.HasPrefix(fields[3], root) {
