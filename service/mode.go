@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"tripleo.io/sidecar/interfaces"
-	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/systemd"
 )
@@ -31,7 +30,7 @@ func (j *job) standIn(adopted bool) *interfaces.StandIn {
 	}
 	s := &interfaces.StandIn{Adopted: adopted, PIDFiles: []string{}}
 	for _, file := range j.decision.PIDFiles {
-		s.PIDFiles = append(s.PIDFiles, document.File(file).String())
+		s.PIDFiles = append(s.PIDFiles, file.String())
 	}
 	return s
 }

@@ -108,23 +108,8 @@ func (c *Core) newDocument(j *job) *document.Document {
 		Environment: profile.EnvironmentOf(decision.User), User: decision.User.UID, Group: decision.User.GID,
 		Capabilities: profile.Capabilities, PIDNamespace: profile.PIDNamespace,
 		Seccomp: c.filter(profile.Seccomp), Tmpfs: decision.Tmpfs(),
-		TimeoutUSec: j.timeout.Microseconds(),
-	}
-	for _, m := range decision.Mounts {
-		mount := document.Mount{Root: m.Root, Path: m.Path, Writable: m.Writable, Private: m.Private, Optional: m.Optional, Given: m.Given()}
-		if m.Root == "" && m.Target != m.Path {
-			mount.Target = m.Target
-		}
-		plan.Mounts = append(plan.Mounts, mount)
-	}
-	if look := decision.Configuration; look != nil {
-		plan.Configuration = &document.Configuration{File: document.File(look.File), Refused: look.Refused, PIDFile: look.PIDFile}
-	}
-	for _, f := range decision.PIDFiles {
-		plan.PIDFiles = append(plan.PIDFiles, document.File(f))
-	}
-	if s := decision.Socket; s != nil {
-		plan.Socket = new(document.File(*s))
+		Mounts: decision.Mounts, Configuration: decision.Configuration,
+		PIDFiles: decision.PIDFiles, Socket: decision.Socket, TimeoutUSec: j.timeout.Microseconds(),
 	}
 	if profile.Daemonizes {
 		plan.Init = filepath.Join(filepath.Dir(c.Launcher), "sidecar-init")

@@ -179,7 +179,7 @@ func TestDocumentRefusesWhatIsNotClean(t *testing.T) {
 }
 
 // TestDocumentTakesAsMuchAsPolicy shows that a plan may have as many mounts and
-// pid files as service/policy accepts; its tests have the same numbers.
+// pid files as the policy accepts.
 func TestDocumentTakesAsMuchAsPolicy(t *testing.T) {
 	t.Parallel()
 	p := full()

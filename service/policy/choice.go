@@ -5,6 +5,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"tripleo.io/sidecar/service/document"
 )
 
 // choice is a request whose arguments all have a rule. It finds the directories and
@@ -70,20 +72,20 @@ func (c *choice) locate(u use) (location, *refusal) {
 			return location{}, u.refuse("it is outside of the agent's subdirectories of %s (%s)",
 				root, strings.Join(c.agent.subdirectoriesOf(root), ", "))
 		}
-		return location{File{root, rel}, dir}, nil
+		return location{document.File{Root: root, Path: rel}, dir}, nil
 	}
 	return location{}, u.refuse("it is outside of the agent's state directories (%s)", strings.Join(c.agent.StateDirectories, ", "))
 }
 
 // mounts locates every path, and lists what the container sees: the profile's own
 // mounts, and the directory of each path.
-func (c *choice) mounts() ([]Mount, *refusal) {
+func (c *choice) mounts() ([]document.Mount, *refusal) {
 	all := mounts{}
 	for _, m := range c.profile.Mounts { // parsing the profile made sure that their paths differ
 		if m.State {
-			all.addState(Mount{Root: c.key.at.Root, Path: m.Path, Writable: m.Writable, Private: m.Private, Optional: m.Optional})
+			all.add(document.Mount{Root: c.key.at.Root, Path: m.Path, Writable: m.Writable, Private: m.Private, Optional: m.Optional})
 		} else {
-			all.add(Mount{Path: m.Path, Target: m.place(), Writable: m.Writable, Optional: m.Optional})
+			all.add(document.Mount{Path: m.Path, Target: m.Target, Writable: m.Writable, Optional: m.Optional})
 		}
 	}
 	for i, u := range c.uses {
@@ -114,13 +116,13 @@ func (c *choice) mount(all mounts, u use) *refusal {
 	if hidden := c.hidden(u.at.dir); hidden != "" && !u.hole.private {
 		return u.refuse("profile %s hides %s from its processes: put the file into another directory", c.profile.Name, hidden)
 	}
-	mount := Mount{Root: u.at.Root, Path: dir, Writable: u.hole.writable, Private: u.hole.private, Named: true}
-	if reason := all.addState(mount); reason != "" {
+	mount := document.Mount{Root: u.at.Root, Path: dir, Writable: u.hole.writable, Private: u.hole.private, Given: true}
+	if reason := all.add(mount); reason != "" {
 		return u.refuse("%s", reason)
 	}
-	if len(all) > maxMounts {
+	if len(all) > document.MaxMounts {
 		return u.refuse("its directory would be the %dth that is mounted, %d are accepted: put the files into fewer directories",
-			len(all), maxMounts)
+			len(all), document.MaxMounts)
 	}
 	return nil
 }
@@ -155,8 +157,8 @@ func (c *choice) mountsState(u use) *refusal {
 
 // pidFiles lists the pid files that the process must write. The paths have been
 // located.
-func (c *choice) pidFiles() ([]File, *refusal) {
-	var files []File
+func (c *choice) pidFiles() ([]document.File, *refusal) {
+	var files []document.File
 	defaultFile := c.profile.Ready.DefaultPIDFile
 	for _, entry := range c.profile.Ready.PIDFiles {
 		u, given, refusal := c.once(entry, "it names the pid file", defaultFile == "" && !isTemplate(entry))
@@ -183,7 +185,7 @@ func (c *choice) pidFiles() ([]File, *refusal) {
 }
 
 // file returns the file of a template.
-func (c *choice) file(template string) (File, *refusal) {
+func (c *choice) file(template string) (document.File, *refusal) {
 	file, err := c.key.at.expand(template)
 	if err != nil {
 		return file, refuse(c.key.index, c.key.rule.text, "%s: %v", template, err)

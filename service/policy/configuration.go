@@ -1,6 +1,10 @@
 package policy
 
-import "strings"
+import (
+	"strings"
+
+	"tripleo.io/sidecar/service/document"
+)
 
 // Configuration is what a configuration file must and must not contain.
 type Configuration struct {
@@ -46,16 +50,9 @@ func plainWord(s string) bool {
 	return s != "" && !strings.ContainsAny(s, " {\"'\\") && checkText(s) == ""
 }
 
-// Look is what a launch checks in a configuration file before its start.
-type Look struct {
-	File    File
-	Refused map[string]string // as in [Configuration]
-	PIDFile string            // word of the line that must name the first pid file; "" if an argument names it
-}
-
 // look returns what the launch checks in the profile's configuration file. The paths
 // have been located.
-func (c *choice) look() *Look {
+func (c *choice) look() *document.Configuration {
 	about := c.profile.Configuration
 	if about == nil {
 		return nil
@@ -64,7 +61,7 @@ func (c *choice) look() *Look {
 		if u.rule.option != about.Option || !u.hole.path {
 			continue
 		}
-		look := &Look{File: u.at.File, Refused: about.Refused, PIDFile: about.PIDFile}
+		look := &document.Configuration{File: u.at.File, Refused: about.Refused, PIDFile: about.PIDFile}
 		if look.PIDFile != "" {
 			if _, given, _ := c.once(c.profile.Ready.PIDFiles[0], "", false); given {
 				look.PIDFile = ""

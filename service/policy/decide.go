@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/document"
 )
 
 // Request asks whether an agent may launch a sidecar.
@@ -21,14 +22,14 @@ type Request struct {
 type Decision struct {
 	Agent         *Agent
 	Profile       *Profile
-	User          User     // the host's user that the process runs as
-	Key           string   // the value of the instance argument, which tells two instances apart
-	Arguments     []string // the request's, without those that the profile ignores
-	Rules         []string // for each argument, the rule that accepted it; a rule of two words is listed twice
-	Configuration *Look    // nil: the configuration file is not checked
-	Mounts        []Mount  // by target, each directory before the directories in it
-	PIDFiles      []File   // readiness waits for them; the main process first
-	Socket        *File    // readiness connects to it
+	User          User                    // the host's user that the process runs as
+	Key           string                  // the value of the instance argument, which tells two instances apart
+	Arguments     []string                // the request's, without those that the profile ignores
+	Rules         []string                // for each argument, the rule that accepted it; a rule of two words is listed twice
+	Configuration *document.Configuration // nil: the configuration file is not checked
+	Mounts        []document.Mount        // by target, each directory before the directories in it
+	PIDFiles      []document.File         // readiness waits for them; the main process first
+	Socket        *document.File          // readiness connects to it
 }
 
 // Decide accepts a request or says why not. Its errors are the interface's:

@@ -8,34 +8,31 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/policy"
 )
 
 const state = "/var/lib/neutron"
 
-func mount(path string, writable bool) policy.Mount {
-	target := state + "/" + path
-	if path == "." {
-		target = state
-	}
-	return policy.Mount{Root: state, Path: path, Target: target, Writable: writable}
+func mount(path string, writable bool) document.Mount {
+	return document.Mount{Root: state, Path: path, Writable: writable}
 }
 
 // private is a directory of the container's own in place of the agent's.
-func private(path string, optional bool) policy.Mount {
+func private(path string, optional bool) document.Mount {
 	m := mount(path, true)
 	m.Private, m.Optional = true, optional
 	return m
 }
 
-func file(path string) policy.File { return policy.File{Root: state, Path: path} }
+func file(path string) document.File { return document.File{Root: state, Path: path} }
 
 func TestPolicyDecisionSaysWhatTheContainerSees(t *testing.T) {
 	t.Parallel()
 	set := withRouter(t)
 	const pids = state + "/external/pids/"
-	hidden := []policy.Mount{
-		{Path: "/usr/share/sidecar/haproxy.cfg", Target: "/usr/share/sidecar/haproxy.cfg"},
+	hidden := []document.Mount{
+		{Path: "/usr/share/sidecar/haproxy.cfg"},
 		mount(".", false), private("dhcp", true), private("external/pids", false), private("ha_confs", true), private("pd", true), private("ra", true),
 	}
 	for _, test := range []struct {
@@ -53,8 +50,8 @@ func TestPolicyDecisionSaysWhatTheContainerSees(t *testing.T) {
 			want: policy.Decision{
 				Key:      state + "/dhcp/n/pid",
 				Rules:    []string{"", "--dhcp-hostsfile={path:ro}", "--pid-file={path:rw}"},
-				Mounts:   []policy.Mount{mount("dhcp/n", true)},
-				PIDFiles: []policy.File{file("dhcp/n/pid")},
+				Mounts:   []document.Mount{mount("dhcp/n", true)},
+				PIDFiles: []document.File{file("dhcp/n/pid")},
 			},
 		},
 		{
@@ -63,41 +60,41 @@ func TestPolicyDecisionSaysWhatTheContainerSees(t *testing.T) {
 			want: policy.Decision{
 				Key:      state + "/dhcp/n/pid",
 				Rules:    []string{"--addn-hosts={path:ro}", "--pid-file={path:rw}", "--dhcp-optsfile={path:ro}"},
-				Mounts:   []policy.Mount{mount("dhcp", false), mount("dhcp/n", true), mount("ns-metadata-proxy", false)},
-				PIDFiles: []policy.File{file("dhcp/n/pid")},
+				Mounts:   []document.Mount{mount("dhcp", false), mount("dhcp/n", true), mount("ns-metadata-proxy", false)},
+				PIDFiles: []document.File{file("dhcp/n/pid")},
 			},
 		},
 		{
 			name: "a pid file that the profile knows", agent: "neutron-l3", profile: "haproxy", namespace: pointer("qrouter-r"),
 			arguments: []string{"-f", state + "/ns-metadata-proxy/r.conf"},
 			want: policy.Decision{
-				Configuration: &policy.Look{File: file("ns-metadata-proxy/r.conf"), Refused: map[string]string{}, PIDFile: "pidfile"},
+				Configuration: &document.Configuration{File: file("ns-metadata-proxy/r.conf"), Refused: map[string]string{}, PIDFile: "pidfile"},
 				Key:           state + "/ns-metadata-proxy/r.conf",
 				Rules:         []string{"-f {path:ro}", "-f {path:ro}"},
 				Mounts:        slices.Insert(slices.Clone(hidden), 5, mount("ns-metadata-proxy", false)),
-				PIDFiles:      []policy.File{file("external/pids/r.pid.haproxy")},
+				PIDFiles:      []document.File{file("external/pids/r.pid.haproxy")},
 			},
 		},
 		{
 			name: "a pid file that the caller names, in the host's network", agent: "neutron-metadata", profile: "haproxy",
 			arguments: []string{"-f", state + "/h.example.haproxy.conf", "-p", pids + "h.example.pid.haproxy"},
 			want: policy.Decision{
-				Configuration: &policy.Look{File: file("h.example.haproxy.conf"), Refused: map[string]string{}},
+				Configuration: &document.Configuration{File: file("h.example.haproxy.conf"), Refused: map[string]string{}},
 				Key:           state + "/h.example.haproxy.conf",
 				Rules:         []string{"-f {path:ro}", "-f {path:ro}", "-p {path:pid}", "-p {path:pid}"},
 				Mounts:        hidden,
-				PIDFiles:      []policy.File{file("external/pids/h.example.pid.haproxy")},
+				PIDFiles:      []document.File{file("external/pids/h.example.pid.haproxy")},
 			},
 		},
 		{
 			name: "two pid files, the main one first", agent: "neutron-l3", profile: "keepalived", namespace: pointer("snat-r"),
 			arguments: []string{"-P", "-f", state + "/ha_confs/r/keepalived.conf", "-r", state + "/ha_confs/r.vrrp", "-p", state + "/ha_confs/r.pid"},
 			want: policy.Decision{
-				Configuration: &policy.Look{File: policy.File{Root: state, Path: "ha_confs/r/keepalived.conf"}, Refused: refusedBy(t, set, "keepalived")},
+				Configuration: &document.Configuration{File: document.File{Root: state, Path: "ha_confs/r/keepalived.conf"}, Refused: refusedBy(t, set, "keepalived")},
 				Key:           state + "/ha_confs/r.pid",
 				Rules:         []string{"-P", "-f {path:ro}", "-f {path:ro}", "-r {path:pid}", "-r {path:pid}", "-p {path:pid}", "-p {path:pid}"},
-				Mounts:        []policy.Mount{private("ha_confs", false), mount("ha_confs/r", false)},
-				PIDFiles:      []policy.File{file("ha_confs/r.pid"), file("ha_confs/r.vrrp")},
+				Mounts:        []document.Mount{private("ha_confs", false), mount("ha_confs/r", false)},
+				PIDFiles:      []document.File{file("ha_confs/r.pid"), file("ha_confs/r.vrrp")},
 			},
 		},
 		{
@@ -106,7 +103,7 @@ func TestPolicyDecisionSaysWhatTheContainerSees(t *testing.T) {
 			want: policy.Decision{
 				Key:    state + "/ha_confs/r/conntrackd.conf",
 				Rules:  []string{"-d", "-C {path:rw}", "-C {path:rw}"},
-				Mounts: []policy.Mount{mount("ha_confs/r", true)},
+				Mounts: []document.Mount{mount("ha_confs/r", true)},
 				Socket: pointer(file("ha_confs/r/conntrackd.ctl")),
 			},
 		},
@@ -125,7 +122,7 @@ func TestPolicyDecisionSaysWhatTheContainerSees(t *testing.T) {
 			}
 			got.Agent, got.Profile = nil, nil
 			test.want.User, test.want.Arguments = policy.User{UID: 42435, GID: 42435}, test.arguments
-			if diff := cmp.Diff(&test.want, got, withoutNamed); diff != "" {
+			if diff := cmp.Diff(&test.want, got, withoutGiven); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})

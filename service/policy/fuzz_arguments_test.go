@@ -8,6 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/policy"
 )
 
@@ -94,14 +95,14 @@ func checkArgument(t *testing.T, d *policy.Decision, argument, rule string) {
 	}
 }
 
-func checkMounts(t *testing.T, mounts []policy.Mount) {
+func checkMounts(t *testing.T, mounts []document.Mount) {
 	t.Helper()
 	for i, m := range mounts {
-		if m.Target != "/var/lib/neutron" {
-			checkInside(t, m.Target)
+		if m.Place() != "/var/lib/neutron" {
+			checkInside(t, m.Place())
 		}
-		if i > 0 && mounts[i-1].Target >= m.Target {
-			t.Errorf("%s is mounted behind %s", m.Target, mounts[i-1].Target)
+		if i > 0 && mounts[i-1].Place() >= m.Place() {
+			t.Errorf("%s is mounted behind %s", m.Place(), mounts[i-1].Place())
 		}
 	}
 }
@@ -114,11 +115,11 @@ func checkInside(t *testing.T, p string) {
 }
 
 // checkWritten: a file that the process makes must be in a writable mount.
-func checkWritten(t *testing.T, d *policy.Decision, f policy.File) {
+func checkWritten(t *testing.T, d *policy.Decision, f document.File) {
 	t.Helper()
 	file := path.Join(f.Root, f.Path)
 	checkInside(t, file)
-	if !slices.ContainsFunc(d.Mounts, func(m policy.Mount) bool { return m.Target == path.Dir(file) && m.Writable }) {
+	if !slices.ContainsFunc(d.Mounts, func(m document.Mount) bool { return m.Place() == path.Dir(file) && m.Writable }) {
 		t.Errorf("%q cannot be written: %+v", file, d.Mounts)
 	}
 }

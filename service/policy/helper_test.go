@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/policy"
 )
 
@@ -74,8 +75,8 @@ func installed(t testing.TB, dir string) string {
 	return root
 }
 
-// withoutNamed leaves out which mounts arguments name.
-var withoutNamed = cmpopts.IgnoreFields(policy.Mount{}, "Named")
+// withoutGiven leaves out which mounts the launch makes writable.
+var withoutGiven = cmpopts.IgnoreFields(document.Mount{}, "Given")
 
 func pointer[T any](v T) *T { return &v }
 

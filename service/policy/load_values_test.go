@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/policy"
 )
 
@@ -63,12 +64,12 @@ arguments = ["-f {path:ro}", "-p {path:rw}"]
 	if got := profile.EnvironmentOf(policy.User{UID: 1, GID: 2}); len(got) != 1 || got[0] != "A=1:2" {
 		t.Errorf("environment %q", got)
 	}
-	wantMounts := []policy.Mount{
-		{Path: "/etc/x", Target: "/etc/x", Optional: true},
-		{Root: "/srv/x", Path: "c", Target: "/srv/x/c"},
-		{Root: "/srv/x", Path: "run", Target: "/srv/x/run", Writable: true},
+	wantMounts := []document.Mount{
+		{Path: "/etc/x", Optional: true},
+		{Root: "/srv/x", Path: "c"},
+		{Root: "/srv/x", Path: "run", Writable: true},
 	}
-	if diff := cmp.Diff(wantMounts, decision.Mounts, withoutNamed); diff != "" {
+	if diff := cmp.Diff(wantMounts, decision.Mounts, withoutGiven); diff != "" {
 		t.Errorf("mounts (-want +got):\n%s", diff)
 	}
 }

@@ -3,58 +3,44 @@ package policy
 import (
 	"cmp"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
+
+	"tripleo.io/sidecar/service/document"
 )
 
-// maxMounts is how many directories a container may see. service/launch accepts as many
-// in a unit.
-const maxMounts = 64
+// mounts maps the places of mounts in the container to them. Until [mounts.list], Given says
+// that an argument names a file in the directory, or the directory itself.
+type mounts map[string]document.Mount
 
-// Mount is a directory that a sidecar's container sees.
-type Mount struct {
-	Root     string // the agent's state directory that it lies in; "": Path is the host's own
-	Path     string // relative to Root, "." being Root itself; absolute without Root
-	Target   string // absolute path in the container, the same as on the host
-	Writable bool
-	Private  bool // the container has an empty directory of its own there
-	Optional bool // it may be missing
-	Named    bool // an argument names a file in it, or the directory itself
-}
-
-// Given reports whether the launch makes the directory writable for the sidecar's group:
-// an argument names it, and the sidecar writes to the host's directory.
-func (m Mount) Given() bool { return m.Named && m.Writable && !m.Private }
-
-// mounts maps targets to their mounts.
-type mounts map[string]Mount
-
-// add adds a mount. Two mounts with the same target become one: writable if one of them
+// add adds a mount. Two mounts with the same place become one: writable if one of them
 // is, optional if both are. It returns a reason to refuse the mount if only one of them
 // is private, otherwise "".
-func (m mounts) add(mount Mount) string {
-	if old, ok := m[mount.Target]; ok {
+func (m mounts) add(mount document.Mount) string {
+	place := mount.Place()
+	if old, ok := m[place]; ok {
 		if mount.Private != old.Private {
-			return "the process sees an empty directory of its own in place of " + mount.Target +
+			return "the process sees an empty directory of its own in place of " + place +
 				", so no other file in it can be used: put the file into another directory"
 		}
 		mount.Writable = mount.Writable || old.Writable
 		mount.Optional = mount.Optional && old.Optional
-		mount.Named = mount.Named || old.Named
+		mount.Given = mount.Given || old.Given
 	}
-	m[mount.Target] = mount
+	m[place] = mount
 	return ""
 }
 
-// addState adds a directory of a state directory.
-func (m mounts) addState(mount Mount) string {
-	mount.Target = path.Join(mount.Root, mount.Path)
-	return m.add(mount)
+// list returns the mounts by place, each directory before the directories in it. The launch
+// makes a directory writable for the sidecar's group (Given) if an argument names it, and
+// the sidecar writes to the host's directory.
+func (m mounts) list() []document.Mount {
+	list := sorted(m)
+	for i, mount := range list {
+		list[i].Given = mount.Given && mount.Writable && !mount.Private
+	}
+	return list
 }
-
-// list returns the mounts by target, each directory before the directories in it.
-func (m mounts) list() []Mount { return sorted(m) }
 
 // ProfileMount is a directory that a profile mounts besides the directories of
 // its path holes.
@@ -144,8 +130,8 @@ func (p *Profile) canWrite(dir string) bool {
 func (r *report) mounts(entries []string) []ProfileMount {
 	var list []ProfileMount
 	seen := map[string]bool{}
-	if len(entries) > maxMounts-1 { // at least one is left for the instance
-		r.errorf("mounts", "has %d entries, %d are accepted", len(entries), maxMounts-1)
+	if len(entries) > document.MaxMounts-1 { // at least one is left for the instance
+		r.errorf("mounts", "has %d entries, %d are accepted", len(entries), document.MaxMounts-1)
 	}
 	for i, entry := range entries {
 		m, err := parseMount(entry)
@@ -196,6 +182,6 @@ func (r *report) tmpfs(dirs, command []string) []string {
 // profile's, without those that a mount of this launch covers.
 func (d *Decision) Tmpfs() []string {
 	return slices.DeleteFunc(slices.Clone(d.Profile.Tmpfs), func(dir string) bool {
-		return slices.ContainsFunc(d.Mounts, func(m Mount) bool { return within(m.Target, dir) })
+		return slices.ContainsFunc(d.Mounts, func(m document.Mount) bool { return within(m.Place(), dir) })
 	})
 }

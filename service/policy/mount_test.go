@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"tripleo.io/sidecar/service/document"
 )
 
 func TestPolicyMountsOfOneDirectoryAreJoined(t *testing.T) {
@@ -18,12 +20,31 @@ func TestPolicyMountsOfOneDirectoryAreJoined(t *testing.T) {
 		for _, order := range [][2]given{{test.a, test.b}, {test.b, test.a}} {
 			m := mounts{}
 			for _, given := range order {
-				m.addState(Mount{Root: "/srv/x", Path: "a", Writable: given.writable, Optional: given.optional})
+				m.add(document.Mount{Root: "/srv/x", Path: "a", Writable: given.writable, Optional: given.optional})
 			}
-			want := []Mount{{Root: "/srv/x", Path: "a", Target: "/srv/x/a", Writable: test.want.writable, Optional: test.want.optional}}
+			want := []document.Mount{{Root: "/srv/x", Path: "a", Writable: test.want.writable, Optional: test.want.optional}}
 			if diff := cmp.Diff(want, m.list()); diff != "" {
 				t.Errorf("%v (-want +got):\n%s", order, diff)
 			}
+		}
+	}
+}
+
+func TestHardeningMountGiven(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		mount document.Mount
+		want  bool
+	}{
+		{document.Mount{Given: true, Writable: true}, true},
+		{document.Mount{Given: true, Writable: true, Private: true}, false},
+		{document.Mount{Given: true}, false},
+		{document.Mount{Writable: true}, false},
+	} {
+		m := mounts{}
+		m.add(test.mount)
+		if got := m.list(); got[0].Given != test.want {
+			t.Errorf("%+v: %t, want %t", test.mount, got[0].Given, test.want)
 		}
 	}
 }

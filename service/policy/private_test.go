@@ -5,7 +5,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"tripleo.io/sidecar/service/policy"
+	"tripleo.io/sidecar/service/document"
 )
 
 // TestPolicyPrivateAndDirectoryHoles shows what the container sees of {path:pid} and
@@ -16,19 +16,19 @@ func TestPolicyPrivateAndDirectoryHoles(t *testing.T) {
 	for name, test := range map[string]struct {
 		profile   string
 		arguments []string
-		mounts    []policy.Mount
+		mounts    []document.Mount
 		pidFile   string
 	}{
 		"pid files in a directory of many": {
 			"keepalived",
 			[]string{"-P", "-f", state + "/ha_confs/r/k.conf", "-p", state + "/ha_confs/r.pid", "-r", state + "/ha_confs/r.vrrp"},
-			[]policy.Mount{private("ha_confs", false), mount("ha_confs/r", false)},
+			[]document.Mount{private("ha_confs", false), mount("ha_confs/r", false)},
 			"ha_confs/r.pid",
 		},
 		"a directory with a colon": {
 			"dibbler-client",
 			[]string{"start", "-w", state + "/pd/r:s:qr-1"},
-			[]policy.Mount{mount("pd/r:s:qr-1", true)},
+			[]document.Mount{mount("pd/r:s:qr-1", true)},
 			"pd/r:s:qr-1/client.pid",
 		},
 	} {
@@ -37,28 +37,11 @@ func TestPolicyPrivateAndDirectoryHoles(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if diff := cmp.Diff(test.mounts, d.Mounts, withoutNamed); diff != "" {
+		if diff := cmp.Diff(test.mounts, d.Mounts, withoutGiven); diff != "" {
 			t.Errorf("%s: mounts (-want +got):\n%s", name, diff)
 		}
 		if len(d.PIDFiles) == 0 || d.PIDFiles[0] != file(test.pidFile) {
 			t.Errorf("%s: pid files %v", name, d.PIDFiles)
-		}
-	}
-}
-
-func TestHardeningMountGiven(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		mount policy.Mount
-		want  bool
-	}{
-		{policy.Mount{Named: true, Writable: true}, true},
-		{policy.Mount{Named: true, Writable: true, Private: true}, false},
-		{policy.Mount{Named: true}, false},
-		{policy.Mount{Writable: true}, false},
-	} {
-		if got := test.mount.Given(); got != test.want {
-			t.Errorf("%+v: %t, want %t", test.mount, got, test.want)
 		}
 	}
 }

@@ -7,12 +7,13 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"tripleo.io/sidecar/service/document"
 )
 
 const (
 	defaultTimeout = 30 * time.Second
 	maxTimeout     = 10 * time.Minute
-	maxPIDFiles    = 16 // service/launch accepts no more
 )
 
 // ready sets how the profile's process shows that it is ready.
@@ -86,8 +87,8 @@ func (r *report) pidFiles(p *Profile, raw any) []string {
 	switch {
 	case len(files) == 0:
 		r.errorf(key, "is an empty list")
-	case len(files) > maxPIDFiles:
-		r.errorf(key, "lists %d files, %d are accepted", len(files), maxPIDFiles)
+	case len(files) > document.MaxPIDFiles:
+		r.errorf(key, "lists %d files, %d are accepted", len(files), document.MaxPIDFiles)
 		return nil
 	}
 	for i, file := range files {
@@ -138,12 +139,6 @@ func (r *report) template(p *Profile, key, template string) {
 	}
 }
 
-// File is a file in a state directory.
-type File struct {
-	Root string // the state directory
-	Path string // relative to Root
-}
-
 const (
 	dirHole  = "{dir}"
 	stemHole = "{stem}"
@@ -151,7 +146,7 @@ const (
 
 // location is the place of a path that an argument names.
 type location struct {
-	File
+	document.File
 	dir string // absolute; the file's directory, or the path itself if it names a directory
 }
 
@@ -176,21 +171,21 @@ func checkTemplate(s string) error {
 
 // expand returns the file that a template stands for when the instance is at this
 // location.
-func (l location) expand(template string) (File, error) {
+func (l location) expand(template string) (document.File, error) {
 	base := path.Base(l.Path)
 	stem := strings.TrimSuffix(base, path.Ext(base))
 	if stem == "" && strings.Contains(template, stemHole) {
-		return File{}, errors.New("its file's name must have something before the extension")
+		return document.File{}, errors.New("its file's name must have something before the extension")
 	}
 	absolute := strings.NewReplacer(stateHole, l.Root, dirHole, l.dir, stemHole, stem).Replace(template)
 	if reason := checkPath(absolute); reason != "" {
-		return File{}, fmt.Errorf("it makes %s, which is not accepted: %s", cut(absolute), reason)
+		return document.File{}, fmt.Errorf("it makes %s, which is not accepted: %s", cut(absolute), reason)
 	}
 	rel, ok := beneath(l.Root, absolute)
 	if !ok {
-		return File{}, fmt.Errorf("it makes %s, which is outside of %s", cut(absolute), l.Root)
+		return document.File{}, fmt.Errorf("it makes %s, which is outside of %s", cut(absolute), l.Root)
 	}
-	return File{Root: l.Root, Path: rel}, nil
+	return document.File{Root: l.Root, Path: rel}, nil
 }
 
 // templateDir returns the directory of a template's file: relative to the state

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/policy"
 )
 
@@ -35,7 +36,7 @@ func TestPolicyTmpfsGivesWay(t *testing.T) {
 	t.Parallel()
 	d := policy.Decision{
 		Profile: &policy.Profile{Tmpfs: []string{"/run", "/srv/x", "/srv/y/sub", "/tmp"}},
-		Mounts:  []policy.Mount{{Target: "/run/state"}, {Target: "/srv/x"}, {Target: "/srv/y"}},
+		Mounts:  []document.Mount{{Root: "/run", Path: "state"}, {Path: "/elsewhere", Target: "/srv/x"}, {Path: "/srv/y"}},
 	}
 	if diff := cmp.Diff([]string{"/run", "/tmp"}, d.Tmpfs()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
