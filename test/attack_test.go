@@ -123,9 +123,10 @@ func haproxyTarget(t *testing.T) target {
 	agent, r := withL3(t), newRouter(t)
 	configuration := place(t, "ns-metadata-proxy") + "/" + r.id + ".conf"
 	pids := place(t, "external/pids")
-	write(t, configuration, "")
+	pid := pids + "/" + r.id + ".pid.haproxy"
+	write(t, configuration, "global\n    pidfile "+pid+"\n") // else nothing is started
 	k := kind{agent: agent, profile: "haproxy", namespace: r.namespace, arguments: []string{"-f", configuration}}
-	return target{agent: agent, parameters: k.parameters(), order: filepath.Dir(configuration), pidFiles: []string{pids + "/" + r.id + ".pid.haproxy"}, writable: pids}
+	return target{agent: agent, parameters: k.parameters(), order: filepath.Dir(configuration), pidFiles: []string{pid}, writable: pids}
 }
 
 // attack launches the sidecar, waits until the attack is over, and returns what it got.

@@ -259,7 +259,7 @@ func TestHardeningStopIsToldByTheShim(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, configuration, strings.ReplaceAll(string(text), pidFile, pidFile+".other")) // it is never ready
+	write(t, configuration, strings.ReplaceAll(string(text), pidFile, `"`+pidFile+`${SIDECAR_UID}"`)) // it is never ready
 	s := shimsOf(t, neutron)
 	done := make(chan result, 1)
 	cmd := s.command(t, n.namespace, "", "haproxy", "-f", configuration)
