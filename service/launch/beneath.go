@@ -13,12 +13,12 @@ import (
 	"tripleo.io/sidecar/service/netns"
 )
 
-// resolveBeneath is how a path in an agent's directory is walked: never out of
-// it, never over a link (openat2(2)).
+// resolveBeneath is how a path in an agent's directory is walked: never out of it, never
+// over a link (openat2(2)).
 const resolveBeneath = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS
 
-// openFixed opens a path that root chose. Links are refused there too: which
-// directory is meant should be readable in the configuration.
+// openFixed opens a path that root chose. Links are refused, so that the configuration names
+// the directory that is meant.
 func openFixed(name string, flags uint64) (*os.File, error) {
 	return openat2(unix.AT_FDCWD, name, name, flags, unix.RESOLVE_NO_SYMLINKS)
 }
@@ -33,33 +33,26 @@ func openBeneath(root, name string, flags uint64) (*os.File, error) {
 	return openat2(int(dir.Fd()), name, path.Join(root, name), flags, resolveBeneath)
 }
 
-// openParent opens the directory that a file lies in. The file's own name is
-// the last component of its path.
+// openParent opens the directory of a file.
 func openParent(f document.File) (*os.File, error) {
 	return openBeneath(f.Root, path.Dir(f.Path), unix.O_PATH|unix.O_DIRECTORY)
 }
 
-// openat2 is [netns.Openat2] with errors that say what they are about. shown is
-// the path in them.
+// openat2 is [netns.Openat2] whose errors begin with shown, the whole path.
 func openat2(dir int, name, shown string, flags, resolve uint64) (*os.File, error) {
 	fd, err := netns.Openat2(dir, name, flags, resolve)
-	if err != nil {
-		return nil, explain(shown, err)
+	switch {
+	case errors.Is(err, unix.ELOOP):
+		return nil, fmt.Errorf("%s: is, or lies behind, a symbolic link", shown)
+	case errors.Is(err, unix.ENOENT):
+		return nil, fmt.Errorf("%s: does not exist: %w", shown, err)
+	case err != nil:
+		return nil, fmt.Errorf("%s: %v", shown, err)
 	}
 	return os.NewFile(uintptr(fd), shown), nil
 }
 
-func explain(shown string, err error) error {
-	switch {
-	case errors.Is(err, unix.ELOOP):
-		return fmt.Errorf("%s: is, or lies behind, a symbolic link", shown)
-	case errors.Is(err, unix.ENOENT):
-		return fmt.Errorf("%s: does not exist: %w", shown, err)
-	}
-	return fmt.Errorf("%s: %v", shown, err)
-}
-
-// throughProc returns a path that leads to what f is open on, and nowhere else
+// throughProc returns a path that leads to the open file f, and nowhere else
 // (proc_pid_fd(5)).
 func throughProc(f *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(f.Fd())) }
 
@@ -69,4 +62,19 @@ func statOf(f *os.File) (unix.Stat_t, error) {
 		return st, fmt.Errorf("%s: %v", f.Name(), err)
 	}
 	return st, nil
+}
+
+// openRegular opens a plain file for reading. It returns nil for a file of another kind,
+// which could block.
+func openRegular(f document.File) (*os.File, error) {
+	pinned, err := openBeneath(f.Root, f.Path, unix.O_PATH)
+	if err != nil {
+		return nil, err
+	}
+	defer pinned.Close()
+	st, err := statOf(pinned)
+	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, err
+	}
+	return os.OpenFile(throughProc(pinned), os.O_RDONLY|unix.O_NONBLOCK, 0)
 }

@@ -2,27 +2,23 @@ package launch
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"strings"
 	"unicode"
 
-	"golang.org/x/sys/unix"
-
 	"tripleo.io/sidecar/service/document"
 )
 
-// maxConfiguration is how much of a configuration is looked through.
+// maxConfiguration is how much of a configuration is checked, in bytes.
 const maxConfiguration = 1 << 20
 
-// checkConfiguration refuses a configuration with which the program would fail silently, or never be ready:
-// keepalived counts a script that it cannot run as a success, and haproxy writes no pid file
-// if its configuration names none. It guards against mistakes only; a hostile agent can write the same in a form
-// that this does not recognise. If the file cannot be read, it is accepted, and the program
-// reports the error.
+// checkConfiguration refuses a configuration with which the program would fail silently, or
+// never be ready: keepalived counts a script that it cannot run as a success, and haproxy
+// writes no pid file if its configuration names none. It guards against mistakes only: a
+// hostile agent can write the same in a form that is not recognised. A file that cannot be
+// read is accepted, and the program reports the error.
 func checkConfiguration(d *document.Document) error {
 	c := d.Configuration
 	if c == nil {
@@ -30,7 +26,7 @@ func checkConfiguration(d *document.Document) error {
 	}
 	file, err := openRegular(c.File)
 	if err != nil || file == nil {
-		return nil //nolint:nilerr // see above
+		return nil //nolint:nilerr // the program reports it
 	}
 	defer file.Close()
 	named, pidFile := c.PIDFile == "", ""
@@ -55,7 +51,7 @@ func checkConfiguration(d *document.Document) error {
 			if other := unquote.Replace(words[1]); path.Base(other) != path.Base(pidFile) && !strings.Contains(other, "$") {
 				return fmt.Errorf("%s:%d: %s: it is %.300q, and %q is waited for", c.File, n, c.PIDFile, other, pidFile)
 			}
-		case strings.Contains(word, "$"): // it can stand for any word
+		case strings.Contains(word, "$"): // a variable can stand for any word
 			named = true
 		}
 	}
@@ -65,20 +61,5 @@ func checkConfiguration(d *document.Document) error {
 	return nil
 }
 
-// unquote takes away what quotes a word, or a part of it.
+// unquote removes the quotes and backslashes of a word.
 var unquote = strings.NewReplacer(`"`, "", `'`, "", `\`, "")
-
-// openRegular opens a plain file for reading, and returns nil for anything else, which could
-// keep us waiting.
-func openRegular(f document.File) (*os.File, error) {
-	pinned, err := openBeneath(f.Root, f.Path, unix.O_PATH)
-	if err != nil {
-		return nil, err
-	}
-	defer pinned.Close()
-	st, err := statOf(pinned)
-	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, errors.Join(err)
-	}
-	return os.OpenFile(throughProc(pinned), os.O_RDONLY|unix.O_NONBLOCK, 0)
-}

@@ -1,33 +1,62 @@
+// Package launch runs as root inside every unit, around the container engine. A document
+// says what to prepare and what to wait for; four functions carry it out:
+//
+//   - [Launcher.Run] (ExecStart) pins the network namespace and the mount sources, removes
+//     old pid files and an old socket, starts the payload through the engine, waits until
+//     it is ready, translates its pid files, and notifies the service manager;
+//   - [Launcher.Clean] (in Run, and again in ExecStopPost) removes the pins;
+//   - [Launcher.Remove] (ExecStopPost) runs the command that removes the container, and
+//     [Launcher.Sweep] (sidecar-clean.service) repeats removals that failed.
+//
+// The engine's client is any program that starts the payload, sends MAINPID= and READY=1
+// to its NOTIFY_SOCKET, and exits (sd_notify(3)).
+//
+// Everything in an agent's state directory is hostile and may change at any moment. So a
+// path is walked once, beneath its root and without links, and from then on only the file
+// descriptor counts: what is checked is what is mounted, read or replaced. The pins lie
+// below a directory that only root can enter.
+//
+// Out of scope: which engine runs the container, and what may be launched.
 package launch
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
+	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/netns"
 )
 
-// Launcher carries plans out. The zero value works on the host; the fields
-// exist for tests.
+// Launcher carries documents out. The zero value works on the host; the fields are for tests.
 type Launcher struct {
-	Base       string // where the pins lie; "" means [document.PinsDirectory]
+	Base       string // directory of all pins; "" means [document.PinsDirectory]
 	Namespaces netns.Directory
-	Journal    string // socket that journald takes streams on; "" means the host's
+	Journal    string // socket on which journald accepts streams; "" means the host's
 }
 
-func (l Launcher) base() string {
-	if l.Base == "" {
-		return document.PinsDirectory
-	}
-	return l.Base
-}
+// Names in a unit's directory of pins. socketName is the engine's NOTIFY_SOCKET: only root
+// can send to it there. With the longest ID its path has 105 of the 107 bytes that a
+// socket's path may have (unix(7)).
+const (
+	netnsName  = "netns"
+	mountsName = "mounts"
+	socketName = "notify"
+)
 
-// openBase opens the directory of all pins, and makes it first if it is not
-// there. It must be root's alone, or what lies in it could be swapped.
+// oomName is an empty file that conmon makes in its working directory, the directory of all
+// pins, when its container is out of memory. podman reads another file.
+const oomName = "oom"
+
+func (l Launcher) base() string { return cmp.Or(l.Base, document.PinsDirectory) }
+
+// openBase opens the directory of all pins, which it makes if necessary. If anybody but
+// root could write to it, its contents could be swapped.
 func (l Launcher) openBase() (*os.File, error) {
 	base := l.base()
 	if err := os.MkdirAll(filepath.Dir(base), 0o755); err != nil {
@@ -62,4 +91,82 @@ func makeDirectory(dir *os.File, name string) (*os.File, error) {
 		return nil, fmt.Errorf("making %s/%s: %v", dir.Name(), name, err)
 	}
 	return subdirectory(dir, name)
+}
+
+// Clean removes the pins of a unit; pins that do not exist are no error. A running payload
+// is not disturbed: its container holds its namespace and its mounts itself.
+//
+// It detaches before it deletes, never deletes with contents and never follows a link, so
+// it cannot reach the files that were pinned.
+func (l Launcher) Clean(id string) error {
+	if _, err := interfaces.ParseID(id); err != nil {
+		return err
+	}
+	base, err := l.openBase()
+	if err != nil {
+		return err
+	}
+	defer base.Close()
+	_ = unix.Unlinkat(int(base.Fd()), oomName, 0) // conmon would replace it
+	dir, err := subdirectory(base, id)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return errors.Join(unpin(dir, netnsName), unpin(dir, socketName), cleanMounts(dir), removeEmpty(base, id))
+}
+
+func cleanMounts(dir *os.File) error {
+	mounts, err := subdirectory(dir, mountsName)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer mounts.Close()
+	names, err := mounts.Readdirnames(-1)
+	if err != nil {
+		return fmt.Errorf("reading %s: %v", mounts.Name(), err)
+	}
+	for _, name := range names {
+		if err := unpin(mounts, name); err != nil {
+			return err
+		}
+	}
+	return removeEmpty(dir, mountsName)
+}
+
+// unpin unmounts everything that is mounted on name in dir, and removes the empty file or
+// directory below. MNT_DETACH leaves the mount to the processes that still use it.
+func unpin(dir *os.File, name string) error {
+	path := throughProc(dir) + "/" + name
+	var err error
+	for range 16 {
+		if err = unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+			break
+		}
+	}
+	if err != nil && err != unix.EINVAL && err != unix.ENOENT {
+		return fmt.Errorf("unmounting %s/%s: %v", dir.Name(), name, err)
+	}
+	err = unix.Unlinkat(int(dir.Fd()), name, 0)
+	if err == unix.EISDIR {
+		return removeEmpty(dir, name)
+	}
+	if err != nil && err != unix.ENOENT {
+		return fmt.Errorf("removing %s/%s: %v", dir.Name(), name, err)
+	}
+	return nil
+}
+
+func removeEmpty(dir *os.File, name string) error {
+	err := unix.Unlinkat(int(dir.Fd()), name, unix.AT_REMOVEDIR)
+	if err != nil && err != unix.ENOENT {
+		return fmt.Errorf("removing %s/%s: %v", dir.Name(), name, err)
+	}
+	return nil
 }

@@ -105,7 +105,7 @@ func TestLaunchRaceNeverTouchesAPIDFileBehindALink(t *testing.T) {
 		file := func(r *fileRace) document.File { return document.File{Root: r.state, Path: "dhcp/1/pid"} }
 		t.Run("removed, "+name, func(t *testing.T) {
 			r := newFileRace(t, swapped)
-			r.race(t, swapped, rounds, func() error { return remove(file(r)) }, func() bool { return r.text(t) == "" })
+			r.race(t, swapped, rounds, func() error { return removeOld(file(r)) }, func() bool { return r.text(t) == "" })
 		})
 		t.Run("translated, "+name, func(t *testing.T) {
 			r := newFileRace(t, swapped)
@@ -145,7 +145,7 @@ func TestLaunchRaceNeverWritesThroughAPIDFileThatBecomesALink(t *testing.T) {
 	var c race
 	c.run(t, rounds, func() bool { return true }, func() error {
 		if (c.worked+c.refused)%10 == 0 {
-			must(t, remove(f))
+			must(t, removeOld(f))
 		}
 		_, err := translate(f, table, document.Private)
 		return err
