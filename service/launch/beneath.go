@@ -64,6 +64,41 @@ func statOf(f *os.File) (unix.Stat_t, error) {
 	return st, nil
 }
 
+// payloadFile is a file that the payload has made, opened with O_PATH, and its directory.
+type payloadFile struct {
+	*os.File
+	dir  *os.File
+	stat unix.Stat_t
+}
+
+func (f payloadFile) close() {
+	f.File.Close()
+	f.dir.Close()
+}
+
+// openPayloadFile opens a file of the given format (S_IFMT). O_PATH cannot block on a fifo and
+// has no effect on a device. If the file does not exist, the error is a [notReady]. Errors
+// begin with shown, the whole path.
+func openPayloadFile(f document.File, shown string, format uint32) (file payloadFile, err error) {
+	if file.dir, err = openParent(f); err == nil {
+		file.File, err = openat2(int(file.dir.Fd()), path.Base(f.Path), shown, unix.O_PATH, resolveBeneath)
+	}
+	if err == nil {
+		file.stat, err = statOf(file.File)
+	}
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		err = notReady(err.Error())
+	case err == nil && file.stat.Mode&unix.S_IFMT != format:
+		kind := map[uint32]string{unix.S_IFREG: "plain file", unix.S_IFSOCK: "socket"}[format]
+		err = fmt.Errorf("%s: is not a %s (mode %#o)", shown, kind, file.stat.Mode)
+	}
+	if err != nil {
+		file.close()
+	}
+	return file, err
+}
+
 // openRegular opens a plain file for reading. It returns nil for a file of another kind,
 // which could block.
 func openRegular(f document.File) (*os.File, error) {

@@ -7,21 +7,20 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// Cgroup is the [ProcessTable] of the unit that we run in: the processes of
-// the unit's control group and of all groups below it, except ourselves.
+// Cgroup is the [ProcessTable] of our own unit: the processes of the unit's control group and
+// of all groups below it, without ourselves.
 type Cgroup struct {
 	directory string // in the cgroup2 file system
 	proc      string
 }
 
-// OwnCgroup finds the control group of our own unit. podman moves what it finds in a
-// unit's group into one below it, us as well.
+// OwnCgroup finds the control group of our own unit. podman moves the processes that it finds
+// in a unit's group, us as well, into a group below it.
 func OwnCgroup() (*Cgroup, error) { return ownCgroup("/proc") }
 
 func ownCgroup(proc string) (*Cgroup, error) {
@@ -44,9 +43,8 @@ func ownCgroup(proc string) (*Cgroup, error) {
 	return &Cgroup{directory, proc}, nil
 }
 
-// unitGroup returns the control group of the service in the text of
-// /proc/self/cgroup (cgroups(7)): the path of hierarchy 0 up to the last
-// component that is a service.
+// unitGroup returns the control group of the service in the text of /proc/self/cgroup
+// (cgroups(7)): the path of hierarchy 0 up to the last component that is a service.
 func unitGroup(text string) (string, error) {
 	for line := range strings.Lines(text) {
 		group, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::/")
@@ -65,9 +63,9 @@ func unitGroup(text string) (string, error) {
 	return "", errors.New("this host has no version 2 control groups")
 }
 
-// cgroupDirectory finds the directory of group in the text of
-// /proc/self/mountinfo (proc_pid_mountinfo(5)). The file system may be mounted
-// anywhere (hybrid hosts), and only a part of it may be.
+// cgroupDirectory finds the directory of group in the text of /proc/self/mountinfo
+// (proc_pid_mountinfo(5)). The file system may be mounted anywhere (hybrid hosts), or only a
+// part of it.
 func cgroupDirectory(mountinfo, group string) (string, error) {
 	for line := range strings.Lines(mountinfo) {
 		before, after, _ := strings.Cut(line, " - ")
@@ -83,12 +81,12 @@ func cgroupDirectory(mountinfo, group string) (string, error) {
 	return "", fmt.Errorf("control group %q is not visible in any cgroup2 mount", group)
 }
 
-// unescape undoes what mountinfo does to blanks and backslashes.
+// unescape returns a path whose blanks and backslashes mountinfo has escaped.
 func unescape(s string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
-// Processes lists the unit's processes. Those that end meanwhile are left out.
+// Processes lists the unit's processes, without those that end meanwhile.
 func (c *Cgroup) Processes() ([]Process, error) {
 	pids, err := groupPIDs(c.directory)
 	if err != nil {
@@ -129,21 +127,15 @@ func readPIDs(file string) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	var pids []int
-	for _, s := range strings.Fields(string(text)) {
-		pid, err := strconv.Atoi(s)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %v", file, err)
-		}
-		if pid != 0 { // 0 is a process that our pid namespace cannot see
-			pids = append(pids, pid)
-		}
+	pids, err := parsePIDs(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %v", file, err)
 	}
-	return pids, nil
+	return slices.DeleteFunc(pids, func(pid int) bool { return pid == 0 }), nil // 0: our pid namespace cannot see it
 }
 
-// gone reports whether err only says that a process or a control group has
-// ended, or that a group has threads instead of processes (EOPNOTSUPP).
+// gone reports whether err only says that a process has ended or a control group was removed,
+// or that a group has threads instead of processes (EOPNOTSUPP).
 func gone(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) ||
 		errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EOPNOTSUPP)

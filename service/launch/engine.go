@@ -200,3 +200,13 @@ func (e *engine) exitError() error {
 	}
 	return &ExitError{status.ExitStatus()}
 }
+
+// noInput returns a standard input that ends at once. /dev/null would be the host's
+// file: a payload that is root could change its mode.
+func noInput() (*os.File, error) {
+	input, end, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	return input, end.Close()
+}

@@ -57,17 +57,6 @@ func (l Launcher) checkLinks(d *document.Document, say func(error)) error {
 	return nil
 }
 
-// log writes a line to the unit's log.
-func (l Launcher) log(d *document.Document, priority int, line error) error {
-	output, err := l.stream(d, priority)
-	if err != nil {
-		return err
-	}
-	defer output.Close()
-	_, err = fmt.Fprintln(output, line)
-	return err
-}
-
 // maxFollowed is how many of the agent's own namespaces are looked into. An agent whose
 // namespaces all meet in one (DVR's fip-) would have thousands.
 const maxFollowed = 16

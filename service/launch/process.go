@@ -7,21 +7,21 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"tripleo.io/sidecar/service/document"
 )
 
-// Process is one process of a unit, as /proc/PID/status (proc_pid_status(5))
-// shows it.
+// Process is one process of a unit, as /proc/PID/status shows it (proc_pid_status(5)).
 type Process struct {
-	PID    int    // in our pid namespace
-	Parent int    // in our pid namespace, 0 when it lies outside
-	NSPID  []int  // its number in every namespace from ours inwards; the last one is what it sees itself
-	Name   string // as it calls itself, at most 15 bytes
-	Deaf   bool   // a SIGTERM sent to it now would be lost
-	Busy   bool   // it does not wait for events, as its main loop would
+	PID          int    // in our pid namespace
+	Parent       int    // in our pid namespace, 0 when it lies outside
+	NSPID        []int  // its number in every pid namespace from ours inwards
+	Name         string // as the process calls itself, at most 15 bytes
+	LosesSIGTERM bool   // a SIGTERM sent to it now would be lost
+	Busy         bool   // it does not wait for events, as its main loop would
 }
 
 // Signals in the masks of proc_pid_status(5).
@@ -30,30 +30,29 @@ const (
 	sigSEGV = 1 << (unix.SIGSEGV - 1)
 )
 
-// deaf reports whether SIGTERM is lost on a process with these masks: the first of
-// a pid namespace gets only what it has a handler for (pid_namespaces(7)).
-func (p Process) deaf(blocked, caught uint64) bool {
+// losesSIGTERM reports whether a process with these masks loses a SIGTERM: the first process
+// of a pid namespace gets only signals that it has a handler for (pid_namespaces(7)).
+func (p Process) losesSIGTERM(blocked, caught uint64) bool {
 	if blocked&sigSEGV != 0 {
-		blocked = 0 // the C library blocks all of them for the time of a fork
+		blocked = 0 // the C library blocks all signals during a fork
 	}
-	return p.nested() && p.own() == 1 && (blocked|caught)&sigTERM == 0
+	return p.inChildNamespace() && p.innermostPID() == 1 && (blocked|caught)&sigTERM == 0
 }
 
-// own returns the number that the process knows itself by.
-func (p Process) own() int { return p.NSPID[len(p.NSPID)-1] }
+// innermostPID returns the number by which the process knows itself.
+func (p Process) innermostPID() int { return p.NSPID[len(p.NSPID)-1] }
 
-// nested reports whether the process has another pid namespace than we.
-func (p Process) nested() bool { return len(p.NSPID) > 1 }
+// inChildNamespace reports whether the process is in another pid namespace than we are.
+func (p Process) inChildNamespace() bool { return len(p.NSPID) > 1 }
 
 // ProcessTable lists the processes of one unit.
 type ProcessTable interface {
 	Processes() ([]Process, error)
 }
 
-// find returns the process that a payload means by number: the one that knows
-// itself by it in a pid namespace of its own, or with Host simply that
-// process. It must belong to the unit, whatever the payload wrote. The
-// outermost namespace is the payload's; two candidates in it are nobody.
+// find returns the process of the unit that a payload means by number: the process that
+// knows itself by it in a child pid namespace or, with [document.Host], the process of that
+// number in ours. The payload's namespace is the outermost; two matches in it are an error.
 func find(table ProcessTable, pidNamespace string, number int) (Process, error) {
 	all, err := table.Processes()
 	if err != nil {
@@ -61,7 +60,7 @@ func find(table ProcessTable, pidNamespace string, number int) (Process, error) 
 	}
 	var found []Process
 	for _, p := range all {
-		if p.own() != number || p.nested() != (pidNamespace == document.Private) {
+		if p.innermostPID() != number || p.inChildNamespace() != (pidNamespace == document.Private) {
 			continue
 		}
 		if len(found) > 0 && len(p.NSPID) < len(found[0].NSPID) {
@@ -73,15 +72,76 @@ func find(table ProcessTable, pidNamespace string, number int) (Process, error) 
 	}
 	switch len(found) {
 	case 0:
-		return Process{}, notYet(fmt.Sprintf("%d is no process of this unit", number))
+		return Process{}, notReady(fmt.Sprintf("%d is no process of this unit", number))
 	case 1:
 		return found[0], nil
 	}
-	return Process{}, notYet(fmt.Sprintf("%d is more than one process of this unit", number))
+	return Process{}, notReady(fmt.Sprintf("%d is more than one process of this unit", number))
 }
 
-// readProcess reads a process; proc is where procfs is mounted. One that has
-// ended is false.
+// daemonPrefix begins the name of sidecar-init once it knows the daemon, whose number follows.
+const daemonPrefix = "daemon "
+
+// errForeground: there may be two processes with the payload's command line.
+const errForeground = notReady("the program has not left the foreground")
+
+// daemon returns the process that sidecar-init, number 1 of the pid namespace, has adopted.
+// named is the process that a pid file names, if there is one: it is the daemon once its
+// parent is sidecar-init, even if sidecar-init started it itself, because dibbler-client does
+// not fork when its parent is number 1.
+func daemon(table ProcessTable, named Process) (Process, error) {
+	first, err := find(table, document.Private, 1)
+	if err != nil {
+		return Process{}, err
+	}
+	if named.PID != 0 {
+		named, err = find(table, document.Private, named.innermostPID())
+		if err == nil && named.Parent != first.PID {
+			err = errForeground
+		}
+		return named, err
+	}
+	text, ok := strings.CutPrefix(first.Name, daemonPrefix)
+	number, err := strconv.Atoi(text)
+	if !ok || err != nil {
+		return Process{}, errForeground
+	}
+	return find(table, document.Private, number)
+}
+
+// payload returns the main process of a payload that has no pid file or daemonizes: the
+// daemon, or else number 1 of its pid namespace. In the host's pid namespace it is the only
+// child of the unit's main process, or else the main process.
+func payload(d *document.Document, table ProcessTable, named Process, mainPID int) (Process, error) {
+	if d.Daemonizes() {
+		return daemon(table, named)
+	}
+	if d.PIDNamespace == document.Private {
+		return find(table, document.Private, 1)
+	}
+	all, err := table.Processes()
+	if err != nil {
+		return Process{}, err
+	}
+	var main, children []Process
+	for _, p := range all {
+		if p.PID == mainPID {
+			main = append(main, p)
+		} else if p.Parent == mainPID {
+			children = append(children, p)
+		}
+	}
+	if len(children) == 1 {
+		return children[0], nil
+	}
+	if len(main) == 1 {
+		return main[0], nil
+	}
+	return Process{}, notReady("the unit has no main process")
+}
+
+// readProcess reads a process; proc is where procfs is mounted. It returns false for a process
+// that has ended.
 func readProcess(proc string, pid int) (Process, bool, error) {
 	status, err := os.ReadFile(proc + "/" + strconv.Itoa(pid) + "/status")
 	if err != nil {
@@ -100,24 +160,25 @@ func readProcess(proc string, pid int) (Process, bool, error) {
 	return p, p.PID == pid, nil
 }
 
-// waitsForEvents tells by the kernel's function in which a process sleeps
-// (proc_pid_wchan(5)) whether it waits for events, as main loops do, or for what it has
-// begun itself. "0" and "" mean that the kernel does not say.
+// waitsForEvents reports whether a process that sleeps in this function of the kernel
+// (proc_pid_wchan(5)) waits for events, as main loops do, and not for an operation that it has
+// begun. With "0" and "" the kernel does not say.
 func waitsForEvents(where string) bool {
 	if where == "" || where == "0" {
 		return true
 	}
 	return slices.ContainsFunc([]string{
 		"poll", "select", // poll(2), select(2), epoll_wait(2)
-		"accept", "sigsuspend", "sigtimedwait", "pause", "nanosleep", "futex", "do_wait", "kernel_wait", "_read", "skb_wait_for_more", "wait_woken",
+		"accept", "sigsuspend", "sigtimedwait", "pause", "nanosleep", "futex", "do_wait", "kernel_wait",
+		"_read", "skb_wait_for_more", "wait_woken",
 	}, func(name string) bool { return strings.Contains(where, name) })
 }
 
-// parseStatus takes Name, State, Pid, PPid, NSpid and the signal masks from the text of
-// /proc/PID/status. A name cannot fake a line: the kernel escapes newlines in it.
+// parseStatus reads the text of /proc/PID/status. A name cannot fake a line: the kernel escapes
+// newlines in it.
 func parseStatus(status string) (Process, error) {
 	var p Process
-	blocked, caught := uint64(0), ^uint64(0) // nothing is lost as far as we know
+	blocked, caught := uint64(0), ^uint64(0) // without the masks, no signal counts as lost
 	for line := range strings.Lines(status) {
 		key, value, _ := strings.Cut(line, ":")
 		value = strings.TrimSpace(value)
@@ -127,8 +188,12 @@ func parseStatus(status string) (Process, error) {
 			p.Name = value
 		case "State": // such as "R (running)", "Z (zombie)"
 			p.Busy = !strings.HasPrefix(value, "S")
-		case "Pid", "PPid", "NSpid":
-			err = p.set(key, strings.Fields(value))
+		case "Pid":
+			p.PID, err = strconv.Atoi(value)
+		case "PPid":
+			p.Parent, err = strconv.Atoi(value)
+		case "NSpid":
+			p.NSPID, err = parsePIDs(value)
 		case "SigBlk":
 			blocked, err = strconv.ParseUint(value, 16, 64)
 		case "SigCgt":
@@ -141,24 +206,83 @@ func parseStatus(status string) (Process, error) {
 	if p.PID == 0 || len(p.NSPID) == 0 {
 		return Process{}, errors.New("no Pid or NSpid in its status")
 	}
-	p.Deaf = p.deaf(blocked, caught)
+	p.LosesSIGTERM = p.losesSIGTERM(blocked, caught)
 	return p, nil
 }
 
-func (p *Process) set(key string, numbers []string) error {
-	for _, s := range numbers {
-		n, err := strconv.Atoi(s)
+// parsePIDs reads numbers with blanks between them.
+func parsePIDs(text string) ([]int, error) {
+	var pids []int
+	for _, s := range strings.Fields(text) {
+		pid, err := strconv.Atoi(s)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		switch key {
-		case "Pid":
-			p.PID = n
-		case "PPid":
-			p.Parent = n
-		case "NSpid":
-			p.NSPID = append(p.NSPID, n)
-		}
+		pids = append(pids, pid)
+	}
+	return pids, nil
+}
+
+// ErrMainEnded means that the unit's main process ended before the payload was ready. systemd
+// knows its exit status.
+var ErrMainEnded = errors.New("the main process ended before it was ready")
+
+// mainProcess watches the unit's main process.
+type mainProcess struct{ pidfd *os.File }
+
+// watchMain opens the unit's main process. If another process has the number by now, it is
+// not of this unit, and the main process has ended.
+func watchMain(pid int, table ProcessTable) (*mainProcess, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err == unix.ESRCH {
+		return nil, ErrMainEnded
+	}
+	if err != nil {
+		return nil, fmt.Errorf("watching the main process %d: %v", pid, err)
+	}
+	m := &mainProcess{os.NewFile(uintptr(fd), "pidfd")}
+	all, err := table.Processes()
+	if err == nil && !slices.ContainsFunc(all, func(p Process) bool { return p.PID == pid }) {
+		err = ErrMainEnded
+	}
+	if err != nil {
+		m.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+// wait waits for the main process to end, at most for limit. It returns [ErrMainEnded] or nil.
+// A pidfd becomes readable when its process ends (pidfd_open(2)).
+func (m *mainProcess) wait(limit time.Duration) error {
+	fds := []unix.PollFd{{Fd: int32(m.pidfd.Fd()), Events: unix.POLLIN}}
+	timeout := unix.NsecToTimespec(int64(limit))
+	n, err := unix.Ppoll(fds, &timeout, nil)
+	if err != nil && err != unix.EINTR {
+		return fmt.Errorf("watching the main process: %v", err)
+	}
+	if n > 0 {
+		return ErrMainEnded
 	}
 	return nil
 }
+
+// end ends the main process, and with it the unit's start.
+func (m *mainProcess) end() error {
+	for _, signal := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
+		err := unix.PidfdSendSignal(int(m.pidfd.Fd()), signal, nil, 0)
+		if err == unix.ESRCH {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("ending the main process: %v", err)
+		}
+		if m.wait(stopGrace) != nil {
+			return nil
+		}
+	}
+	return errors.New("the main process does not end")
+}
+
+// Close ends the watch.
+func (m *mainProcess) Close() error { return m.pidfd.Close() }

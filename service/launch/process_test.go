@@ -43,7 +43,7 @@ func TestLaunchFindTakesOnlyProcessesOfTheUnit(t *testing.T) {
 			t.Parallel()
 			table := fakeTable(func() ([]Process, error) { return test.unit, nil })
 			got, err := find(table, test.namespace, test.number)
-			var reason notYet
+			var reason notReady
 			if got.PID != test.want || errors.As(err, &reason) != (test.want == 0) {
 				t.Errorf("process %d, error %v, want %d", got.PID, err, test.want)
 			}
@@ -132,7 +132,7 @@ func TestLaunchBusyProcess(t *testing.T) {
 	}
 }
 
-func TestLaunchDeafProcess(t *testing.T) {
+func TestLaunchProcessThatLosesSIGTERM(t *testing.T) {
 	t.Parallel()
 	// The masks are haproxy's while it starts, and then.
 	for status, want := range map[string]bool{
@@ -144,8 +144,8 @@ func TestLaunchDeafProcess(t *testing.T) {
 		"NSpid:\t9\nSigBlk:\t0000000000000000\nSigCgt:\t0000000000000000\n":    false,
 	} {
 		p, err := parseStatus("Name:\thaproxy\nPid:\t9\nPPid:\t1\n" + status)
-		if err != nil || p.Deaf != want {
-			t.Errorf("%q: deaf %t, %v, want %t", status, p.Deaf, err, want)
+		if err != nil || p.LosesSIGTERM != want {
+			t.Errorf("%q: unhandled %t, %v, want %t", status, p.LosesSIGTERM, err, want)
 		}
 	}
 	if _, err := parseStatus("Pid:\t9\nNSpid:\t9\t1\nSigBlk:\tx\n"); err == nil {

@@ -2,9 +2,16 @@ package launch
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
+	"path"
+	"strconv"
+	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"tripleo.io/sidecar/service/document"
 )
@@ -13,52 +20,41 @@ const (
 	shortestPause = time.Millisecond
 	longestPause  = 20 * time.Millisecond
 
-	// settleGrace is how long a payload may take to handle SIGTERM and to wait for
-	// events. Then it is one that never does.
-	settleGrace = 2 * time.Second
+	// mainLoopGrace is how long a payload may take to handle SIGTERM and to wait for
+	// events. A payload that takes longer never does.
+	mainLoopGrace = 2 * time.Second
+
+	// maxPIDFile is the longest pid file that is accepted, in bytes.
+	maxPIDFile = 64
 )
 
-// notYet is the reason why something is not ready but may become so.
-type notYet string
+// notReady is the reason why the payload is not ready but may become so.
+type notReady string
 
-func (n notYet) Error() string { return string(n) }
+func (n notReady) Error() string { return string(n) }
 
-// prefix puts what err is about before it and keeps it a notYet.
-func prefix(about string, err error) error {
-	var reason notYet
-	if errors.As(err, &reason) {
-		return notYet(about + ": " + string(reason))
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", about, err)
-	}
-	return nil
-}
-
-// Ready waits until the payload is ready: every pid file of the plan holds the
-// number of a process of this unit, which is then replaced by its number in
-// our pid namespace (what lies in a private mount is left alone, and the number
-// goes to where the agent looks for it, so what the payload writes there later
-// changes nothing for the agent); the socket, if there is one, accepts a connection; with
-// neither, the payload's first process exists. One that daemonizes must have left
-// the foreground, too. It returns the main process of the payload, in our pid
-// namespace.
+// Ready waits until the payload is ready, and returns its main process in our pid namespace:
 //
-// The first process of a pid namespace of its own must handle SIGTERM before
-// anything else is done. haproxy writes its pid file before that, and an agent that
-// stops it right away would not be heard. radvd reads its pid file once more before
-// that, and ends when it has another number in it.
+//   - every pid file holds the number of a process of this unit. The number is replaced by the
+//     process's number in our pid namespace; for a pid file in a private mount, it is written
+//     to the path where the agent looks for it, so later writes of the payload change nothing
+//     for the agent;
+//   - the socket, if there is one, accepts a connection;
+//   - without either, the payload's first process exists;
+//   - a payload that daemonizes has left the foreground.
 //
-// A pid file says that its process exists, not that its start is over: dnsmasq writes it
-// before it drops its privileges, and ends if it cannot. So the process must also be seen
-// asleep, as it is in the main loop of every program here: on its way to an early end it
-// runs.
+// The first process of a pid namespace must handle SIGTERM before its pid file is replaced:
+// haproxy writes its pid file earlier, and would lose the SIGTERM of an agent that stops it
+// right away; radvd reads its pid file again before it handles SIGTERM, and exits if the
+// number is another one.
 //
-// mainPID is the unit's main process: when it ends, the wait ends with
-// [ErrMainEnded]. What can never become right, such as a directory in place of a
-// pid file, ends it too. When ctx ends, the error says what was missing last; so it
-// does when the main process ends no earlier than 2*slack before: that is systemd's
-// time-out, and the process was told to end.
+// The process must also sleep, as in the main loop of every program here: dnsmasq writes its
+// pid file before it drops its privileges, and exits if it cannot.
+//
+// When mainPID, the unit's main process, ends, the wait ends with [ErrMainEnded]. An error
+// that cannot become right, such as a directory in place of a pid file, ends it, too. When
+// ctx ends, the error says what was missing last; so it does when the main process ends less
+// than 2*slack before ctx does: that is systemd's time-out, which has ended the process.
 func (l Launcher) Ready(ctx context.Context, d *document.Document, table ProcessTable, mainPID int) (int, error) {
 	if err := d.Validate(); err != nil {
 		return 0, err
@@ -71,17 +67,17 @@ func (l Launcher) Ready(ctx context.Context, d *document.Document, table Process
 	w := waiter{launcher: l, document: d, table: table, mainPID: mainPID, pending: d.PIDFiles}
 	started := time.Now()
 	for {
-		pid, err := w.look()
-		var reason notYet
-		if !errors.As(err, &reason) {
-			return pid, err
+		pid, missing := w.look()
+		var reason notReady
+		if !errors.As(missing, &reason) {
+			return pid, missing
 		}
 		err = main.wait(pause(time.Since(started)))
 		if err != nil && !late(ctx) {
 			return 0, err
 		}
 		if err != nil || ctx.Err() != nil {
-			return 0, fmt.Errorf("not ready after %v: %s", time.Since(started).Round(time.Millisecond), reason)
+			return 0, fmt.Errorf("not ready after %v: %v", time.Since(started).Round(time.Millisecond), missing)
 		}
 	}
 }
@@ -92,15 +88,14 @@ func late(ctx context.Context) bool {
 	return ok && time.Until(deadline) < 2*slack
 }
 
-// pause is how long to wait before the next look, after having waited for the
-// given time. Looking costs some ten microseconds, and a wait is prolonged by a
-// sixteenth at most. There is no inotify here: the directory is the agent's,
-// and so would be the number of events.
+// pause returns the time until the next look, after a wait of the given time. A look costs
+// some ten microseconds, and the pause prolongs the wait by a sixteenth at most. inotify
+// does not help: the directory is the agent's, and so is the number of events.
 func pause(waited time.Duration) time.Duration {
 	return min(max(waited/16, shortestPause), longestPause)
 }
 
-// waiter is what has been found so far.
+// waiter is the state of one wait for readiness.
 type waiter struct {
 	launcher Launcher
 	document *document.Document
@@ -108,11 +103,10 @@ type waiter struct {
 	mainPID  int
 	pending  []document.File // pid files that are not translated yet
 	main     Process         // of the payload, PID 0 while unknown
-	seen     time.Time       // when a process was first seen that has not settled
+	starting time.Time       // when a process was first seen outside its main loop
 }
 
-// look does what can be done now. Its error is a notYet when something is
-// still missing.
+// look does all steps that are possible now. Its error is a notReady if something is missing.
 func (w *waiter) look() (int, error) {
 	for len(w.pending) > 0 {
 		process, err := w.translate(w.pending[0])
@@ -132,7 +126,7 @@ func (w *waiter) look() (int, error) {
 	if w.main.PID == 0 || w.document.Daemonizes() {
 		process, err := payload(w.document, w.table, w.main, w.mainPID)
 		if err == nil {
-			err = w.settled(process)
+			err = w.inMainLoop(process)
 		}
 		if err != nil {
 			return 0, err
@@ -142,21 +136,131 @@ func (w *waiter) look() (int, error) {
 	return w.main.PID, nil
 }
 
-// settled is a notYet as long as a process has not settled: a SIGTERM to it would be lost,
-// or it runs. It waits no longer than settleGrace in all.
-func (w *waiter) settled(p Process) error {
-	reason := notYet("it does not handle SIGTERM yet")
+// inMainLoop returns a notReady while a SIGTERM to the process would be lost, or it does not
+// wait for events. In all it does so for mainLoopGrace at most.
+func (w *waiter) inMainLoop(p Process) error {
+	reason := notReady("the process does not handle SIGTERM yet")
 	switch {
-	case !p.Deaf && !p.Busy:
+	case !p.LosesSIGTERM && !p.Busy:
 		return nil
-	case !p.Deaf:
-		reason = "it does not wait for events yet"
+	case !p.LosesSIGTERM:
+		reason = "the process does not wait for events yet"
 	}
-	if w.seen.IsZero() {
-		w.seen = time.Now()
+	if w.starting.IsZero() {
+		w.starting = time.Now()
 	}
-	if time.Since(w.seen) > settleGrace {
+	if time.Since(w.starting) > mainLoopGrace {
 		return nil
 	}
 	return reason
+}
+
+// translate reads the pid file that the payload wrote, finds the process and, once that is
+// in its main loop, writes its number in our pid namespace into f. That is the same file,
+// unless the payload's lies in a private mount. It returns the process.
+func (w *waiter) translate(f document.File) (Process, error) {
+	written := w.launcher.written(w.document, f)
+	file, err := openPayloadFile(written, f.String(), unix.S_IFREG)
+	if err != nil {
+		return Process{}, err
+	}
+	defer file.close()
+	number, err := readPID(file.File)
+	var process Process
+	if err == nil {
+		process, err = find(w.table, w.document.PIDNamespace, number)
+	}
+	if err == nil {
+		err = w.inMainLoop(process)
+	}
+	if err != nil {
+		return Process{}, fmt.Errorf("%s: %w", f, err)
+	}
+	dir := file.dir
+	switch {
+	case written != f:
+		if dir, err = openParent(f); err != nil {
+			return Process{}, err
+		}
+		defer dir.Close()
+	case process.PID == number:
+		return process, nil
+	}
+	if err := replace(dir, path.Base(f.Path), file.stat, process.PID); err != nil {
+		return Process{}, fmt.Errorf("%s: %v", f, err)
+	}
+	return process, nil
+}
+
+// readPID reads a plain file without waiting for the holder of a lease on it (EAGAIN,
+// fcntl(2)).
+func readPID(pinned *os.File) (int, error) {
+	fd, err := unix.Open(throughProc(pinned), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err == unix.EAGAIN || err == unix.EINTR {
+		return 0, notReady("the pid file is locked by a lease")
+	}
+	if err != nil {
+		return 0, fmt.Errorf("opening the pid file: %v", err)
+	}
+	defer unix.Close(fd)
+	buffer := make([]byte, maxPIDFile+1)
+	n, err := unix.Read(fd, buffer)
+	if err == unix.EAGAIN || err == unix.EINTR {
+		n, err = 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("reading the pid file: %v", err)
+	}
+	return parsePID(string(buffer[:n]))
+}
+
+// parsePID reads the text of a pid file: one process id and blanks around it. An empty text
+// is a notReady: programs open first and write later.
+func parsePID(text string) (int, error) {
+	fields := strings.Fields(text)
+	switch {
+	case len(text) > maxPIDFile:
+		return 0, fmt.Errorf("the pid file is longer than %d bytes", maxPIDFile)
+	case len(fields) == 0:
+		return 0, notReady("the pid file is empty")
+	case len(fields) > 1:
+		return 0, fmt.Errorf("the pid file holds more than one number: %q", text)
+	}
+	number, err := strconv.ParseInt(fields[0], 10, 32)
+	if err != nil || number < 1 || fields[0][0] == '+' {
+		return 0, fmt.Errorf("the pid file holds %q, not a process id", fields[0])
+	}
+	return int(number), nil
+}
+
+// replace puts a new file with a number in the place of name in dir, with the owner and the
+// permissions of the old file. Both names are looked up in the open directory and a rename
+// follows no link, so a file that an agent swaps in can only become the agent's own pid file.
+func replace(dir *os.File, name string, old unix.Stat_t, number int) error {
+	temporary := "." + rand.Text() + ".pid"
+	flags := unix.O_CREAT | unix.O_EXCL | unix.O_WRONLY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fd, err := unix.Openat(int(dir.Fd()), temporary, flags, 0o600)
+	if err != nil {
+		return fmt.Errorf("making a new pid file: %v", err)
+	}
+	f := os.NewFile(uintptr(fd), temporary)
+	defer f.Close()
+	if err = fill(f, old, number); err == nil {
+		err = unix.Renameat(int(dir.Fd()), temporary, int(dir.Fd()), name)
+	}
+	if err != nil {
+		_ = unix.Unlinkat(int(dir.Fd()), temporary, 0) // the first error says more
+		return fmt.Errorf("writing the new pid file: %v", err)
+	}
+	return nil
+}
+
+func fill(f *os.File, old unix.Stat_t, number int) error {
+	if _, err := f.WriteString(strconv.Itoa(number) + "\n"); err != nil {
+		return err
+	}
+	if err := unix.Fchown(int(f.Fd()), int(old.Uid), int(old.Gid)); err != nil {
+		return err
+	}
+	return unix.Fchmod(int(f.Fd()), old.Mode&0o777)
 }

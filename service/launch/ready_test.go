@@ -94,7 +94,7 @@ func TestReadyWaitsForTheSocket(t *testing.T) {
 func TestReadyWaitsForAHandlerOfSIGTERM(t *testing.T) {
 	t.Parallel()
 	main := mainOf(t)
-	for name, deafFor := range map[string]int{"soon": 5, "never": 1 << 30} {
+	for name, unhandledFor := range map[string]int{"soon": 5, "never": 1 << 30} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			root := t.TempDir()
@@ -102,11 +102,11 @@ func TestReadyWaitsForAHandlerOfSIGTERM(t *testing.T) {
 			looks, started := 0, time.Now()
 			table := fakeTable(func() ([]Process, error) {
 				looks++
-				deaf := looks < deafFor && time.Since(started) < settleGrace
-				if text, err := os.ReadFile(root + "/pid"); deaf && string(text) != "1\n" {
-					t.Errorf("the pid file held %q, %v before the payload listened", text, err)
+				unhandled := looks < unhandledFor && time.Since(started) < mainLoopGrace
+				if text, err := os.ReadFile(root + "/pid"); unhandled && string(text) != "1\n" {
+					t.Errorf("the pid file held %q, %v before the payload handled SIGTERM", text, err)
 				}
-				first := Process{PID: 200, Parent: main.Process.Pid, NSPID: []int{200, 1}, Deaf: looks < deafFor}
+				first := Process{PID: 200, Parent: main.Process.Pid, NSPID: []int{200, 1}, LosesSIGTERM: looks < unhandledFor}
 				return []Process{{PID: main.Process.Pid, Parent: 1, NSPID: []int{main.Process.Pid}}, first}, nil
 			})
 			p := documentOf(document.Plan{ID: testID, PIDNamespace: document.Private, PIDFiles: []document.File{{Root: root, Path: "pid"}}})
@@ -114,7 +114,7 @@ func TestReadyWaitsForAHandlerOfSIGTERM(t *testing.T) {
 			if pid != 200 || err != nil {
 				t.Errorf("process %d, %v, want 200", pid, err)
 			}
-			if looks < 5 || name == "never" && time.Since(started) < settleGrace {
+			if looks < 5 || name == "never" && time.Since(started) < mainLoopGrace {
 				t.Errorf("ready after %d looks and %v", looks, time.Since(started))
 			}
 		})

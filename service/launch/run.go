@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/internal/sdnotify"
 	"tripleo.io/sidecar/service/document"
@@ -152,23 +150,6 @@ func (l Launcher) await(ctx context.Context, d *document.Document, e *engine, so
 		err = errors.Join(ErrMainEnded, main.end())
 	}
 	return pid, err
-}
-
-// end ends the main process, and with it the unit, which waits for us no longer.
-func (m *mainProcess) end() error {
-	for _, signal := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
-		err := unix.PidfdSendSignal(int(m.pidfd.Fd()), signal, nil, 0)
-		if err == unix.ESRCH {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("ending the main process: %v", err)
-		}
-		if m.wait(stopGrace) != nil {
-			return nil
-		}
-	}
-	return errors.New("the main process does not end")
 }
 
 // split takes NOTIFY_SOCKET out of the environment, and the variables that only the

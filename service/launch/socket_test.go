@@ -53,7 +53,7 @@ func TestLaunchConnectsToStreamSocketsOnly(t *testing.T) {
 			t.Cleanup(func() { os.RemoveAll(root) })
 			test.create(t, root+"/ctl")
 			err = Launcher{}.connect(documentOf(document.Plan{Socket: &document.File{Root: root, Path: "ctl"}}))
-			var reason notYet
+			var reason notReady
 			if (err == nil) != (test.want == "") || errors.As(err, &reason) != test.later || err != nil && !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %v, want one with %q", err, test.want)
 			}
@@ -71,7 +71,7 @@ func TestLaunchConnectDoesNotWaitForAFullQueue(t *testing.T) {
 	t.Cleanup(func() { unix.Close(fd) })
 	must(t, unix.Bind(fd, &unix.SockaddrUnix{Name: root + "/ctl"}))
 	must(t, unix.Listen(fd, 0))
-	var reason notYet
+	var reason notReady
 	p := documentOf(document.Plan{Socket: &document.File{Root: root, Path: "ctl"}})
 	for range 10 { // nobody accepts, so the queue is full after the first
 		if err = (Launcher{}).connect(p); errors.As(err, &reason) {

@@ -27,8 +27,8 @@ func TestReadySettles(t *testing.T) {
 	main := mainOf(t)
 	conmon := Process{PID: main.Process.Pid, NSPID: []int{main.Process.Pid}}
 	first := Process{PID: 200, Parent: conmon.PID, NSPID: []int{200, 1}}
-	deaf, helper := first, Process{PID: 201, Parent: 200, NSPID: []int{201, 7}}
-	deaf.Deaf = true
+	unhandled, helper := first, Process{PID: 201, Parent: 200, NSPID: []int{201, 7}}
+	unhandled.LosesSIGTERM = true
 	busy := first
 	busy.Busy = true
 	for name, test := range map[string]struct {
@@ -36,11 +36,11 @@ func TestReadySettles(t *testing.T) {
 		looks int // least, before it is ready
 	}{
 		"at once":          {[][]Process{{conmon, first, helper}}, 2},
-		"a handler comes":  {[][]Process{{conmon, deaf}, {conmon, deaf}, {conmon, deaf}, {conmon, first}}, 4},
+		"a handler comes":  {[][]Process{{conmon, unhandled}, {conmon, unhandled}, {conmon, unhandled}, {conmon, first}}, 4},
 		"its start ends":   {[][]Process{{conmon, busy}, {conmon, busy}, {conmon, first}}, 3},
 		"it runs for ever": {[][]Process{{conmon, busy}}, 10},
-		"deaf, then busy":  {[][]Process{{conmon, deaf}, {conmon, busy}, {conmon, first}}, 3},
-		"no handler, ever": {[][]Process{{conmon, deaf}}, 10},
+		"unhandled, then busy":  {[][]Process{{conmon, unhandled}, {conmon, busy}, {conmon, first}}, 3},
+		"no handler, ever": {[][]Process{{conmon, unhandled}}, 10},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -84,7 +84,7 @@ func TestReadyFindsTheDaemon(t *testing.T) {
 		"gone":                               {child, []Process{conmon, initial}, 0},
 	} {
 		got, err := payload(p, unitInTurn(test.unit), test.named, conmon.PID)
-		var reason notYet
+		var reason notReady
 		if got.PID != test.want && test.want != 0 || errors.As(err, &reason) != (test.want == 0) {
 			t.Errorf("%s: process %d, %v, want %d", name, got.PID, err, test.want)
 		}

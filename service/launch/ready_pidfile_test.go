@@ -42,7 +42,7 @@ func TestLaunchParsesOneNumber(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			got, err := parsePID(test.text)
-			var reason notYet
+			var reason notReady
 			if got != test.want || errors.As(err, &reason) != (test.wrong == "...") {
 				t.Errorf("%d, %v, want %d", got, err, test.want)
 			}
@@ -98,7 +98,7 @@ func TestLaunchTranslateRefusesWhatIsNoPIDFile(t *testing.T) {
 			must(t, test.create(root+"/pid"))
 			started := time.Now()
 			_, err := translate(document.File{Root: root, Path: "pid"}, unitOf(100, map[int]int{1: 200}), document.Private)
-			var reason notYet
+			var reason notReady
 			if err == nil || errors.As(err, &reason) != (test.want == "") || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %v, want one with %q", err, test.want)
 			}
