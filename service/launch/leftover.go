@@ -19,89 +19,88 @@ import (
 	"tripleo.io/sidecar/interfaces"
 )
 
-// A removal that fails is tried again until it works: [Launcher.Remove] notes the
-// command in a file of the unit's name before it runs it, and deletes the file when it
-// has worked. [Launcher.Sweep], run by sidecar-clean.service, runs the commands of the
-// files that are left. Whoever runs a command holds the file's lock; a new launch of the
-// same unit takes the lock and deletes the file before it makes anything. A file has no
-// name before it is locked and has its command: a kill at any moment leaves a whole note
-// or none.
-const leftoversName = "leftovers" // beside the directory of the pins
+// A removal that fails is repeated until it works: [Launcher.Remove] writes the command to a
+// note, a file of the unit's name, before it runs the command, and deletes the note when the
+// command has worked. [Launcher.Sweep] (sidecar-clean.service) runs the commands of the notes
+// that exist. A process that runs a command holds the note's lock; a new launch of the unit
+// takes the lock and deletes the note before it makes anything. A note is locked and complete
+// before it gets its name: a kill at any moment leaves a whole note or none.
+const notesName = "leftovers" // beside the directory of the pins
 
 const (
-	// lockPause is how often a lock is tried that somebody holds.
+	// lockPause is the time between two attempts to take a lock.
 	lockPause = 20 * time.Millisecond
-	// sweepLimit is how long one removal may take in a sweep. A container with 120,000
-	// control groups took podman 17 s.
+	// sweepLimit bounds one removal of a sweep. A container with 120,000 control groups took
+	// podman 17 s.
 	sweepLimit = 5 * time.Minute
-	// sweepWidth is how many removals run at once.
+	// sweepWidth is how many removals run at the same time.
 	sweepWidth = 4
 )
 
-// leftover is the note of one removal, locked.
-type leftover struct {
+// note is the note of one removal, locked.
+type note struct {
 	lock *flock.Flock
 	path string
 }
 
-func (l Launcher) leftovers() string { return filepath.Join(filepath.Dir(l.base()), leftoversName) }
+func (l Launcher) notesDirectory() string { return filepath.Join(filepath.Dir(l.base()), notesName) }
 
-// HasLeftover reports whether the removal of what a unit left has failed so far.
+// HasLeftover reports whether a unit has a note.
 func (l Launcher) HasLeftover(id string) bool {
 	_, invalid := interfaces.ParseID(id)
-	_, err := os.Lstat(filepath.Join(l.leftovers(), id))
+	_, err := os.Lstat(filepath.Join(l.notesDirectory(), id))
 	return invalid == nil && err == nil
 }
 
-// HasLeftovers reports whether there is a note at all, or may be one.
+// HasLeftovers reports whether a note exists, or the notes cannot be read.
 func (l Launcher) HasLeftovers() bool {
 	names, err := l.notes()
 	return err != nil || len(names) > 0
 }
 
-// note writes the command for Sweep. A note that an earlier removal of the unit left is
-// kept, unless it is damaged: it is about the same container.
-func (l Launcher) note(ctx context.Context, id string, argv []string) (leftover, error) {
+// takeNote returns the note of a unit, locked, and writes it if it does not exist. The note of
+// an earlier removal is for the same container, and is kept unless it is damaged.
+func (l Launcher) takeNote(ctx context.Context, id string, argv []string) (note, error) {
 	if _, err := interfaces.ParseID(id); err != nil {
-		return leftover{}, err
+		return note{}, err
 	}
-	if err := os.MkdirAll(l.leftovers(), 0o700); err != nil {
-		return leftover{}, err
+	if err := os.MkdirAll(l.notesDirectory(), 0o700); err != nil {
+		return note{}, err
 	}
-	path := filepath.Join(l.leftovers(), id)
+	path := filepath.Join(l.notesDirectory(), id)
 	for {
-		n, err := lockLeftover(ctx, path)
+		n, err := lockNote(ctx, path)
 		if errors.Is(err, os.ErrNotExist) {
-			n, err = newLeftover(path, argv)
+			n, err = newNote(path, argv)
 			if errors.Is(err, os.ErrExist) {
 				continue
 			}
 			return n, err
 		}
 		if err != nil {
-			return leftover{}, err
+			return note{}, err
 		}
 		if _, err = n.command(); !errors.Is(err, errDamaged) {
 			return n, nil
 		}
-		if err = n.done(); err != nil {
-			return leftover{}, err
+		if err = n.delete(); err != nil {
+			return note{}, err
 		}
 	}
 }
 
-// newLeftover makes a note, locked. os.ErrExist means that there is one already.
-func newLeftover(path string, argv []string) (leftover, error) {
+// newNote makes a note, locked. The error is os.ErrExist if the path exists.
+func newNote(path string, argv []string) (note, error) {
 	text, err := json.Marshal(argv)
 	if err != nil {
-		return leftover{}, err
+		return note{}, err
 	}
 	file, err := os.OpenFile(filepath.Dir(path), unix.O_TMPFILE|os.O_RDWR, 0o600)
 	if err != nil {
-		return leftover{}, err
+		return note{}, err
 	}
 	defer file.Close() // the lock has a descriptor of its own
-	n := leftover{flock.New(throughProc(file), flock.SetFlag(os.O_RDWR)), path}
+	n := note{flock.New(throughProc(file), flock.SetFlag(os.O_RDWR)), path}
 	_, err = file.Write(text)
 	if err == nil {
 		_, err = n.lock.TryLock() // nobody else can have it
@@ -115,50 +114,50 @@ func newLeftover(path string, argv []string) (leftover, error) {
 	return n, err
 }
 
-// forget deletes the note about a unit, if there is one, when nobody uses it any more.
-func (l Launcher) forget(ctx context.Context, id string) error {
-	n, err := lockLeftover(ctx, filepath.Join(l.leftovers(), id))
+// deleteNote deletes the note of a unit, if it exists, when nobody holds its lock.
+func (l Launcher) deleteNote(ctx context.Context, id string) error {
+	n, err := lockNote(ctx, filepath.Join(l.notesDirectory(), id))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("the container of an earlier run is being removed: %w", err)
 	}
-	return n.done()
+	return n.delete()
 }
 
-// lockLeftover waits for the lock of a note. os.ErrNotExist means that it is gone.
-func lockLeftover(ctx context.Context, path string) (leftover, error) {
+// lockNote waits for the lock of a note. The error is os.ErrNotExist if the note does not exist.
+func lockNote(ctx context.Context, path string) (note, error) {
 	for {
-		n := leftover{flock.New(path, flock.SetFlag(os.O_RDWR)), path}
+		n := note{flock.New(path, flock.SetFlag(os.O_RDWR)), path}
 		locked, err := n.lock.TryLockContext(ctx, lockPause)
 		if err != nil || !locked {
 			n.unlock()
-			return leftover{}, errors.Join(err, ctx.Err())
+			return note{}, errors.Join(err, ctx.Err())
 		}
 		held, err := n.lock.Stat()
 		named, namedErr := os.Lstat(path)
 		if err == nil && namedErr == nil && os.SameFile(held, named) {
 			return n, nil
 		}
-		n.unlock() // somebody has deleted it while we waited; there may be another one
+		n.unlock() // another process has deleted it meanwhile; a new note may exist
 	}
 }
 
-// done deletes the note.
-func (n leftover) done() error {
+// delete deletes the note.
+func (n note) delete() error {
 	defer n.unlock()
 	return os.Remove(n.path)
 }
 
-func (n leftover) unlock() { _ = n.lock.Close() } // the file is closed in any case
+func (n note) unlock() { _ = n.lock.Close() } // the file is closed in any case
 
-// errInUse means that somebody else runs the command of a note.
+// errInUse means that another process holds the lock of a note.
 var errInUse = errors.New("its container is being removed by another process")
 
-// Sweep runs every removal that has failed so far, and looks again until no note is
-// left but of those that have failed: systemd does not start it a second time while it
-// runs. Its error names those that fail again or are in use.
+// Sweep runs the command of every note, and of notes that appear meanwhile, because systemd
+// does not start it a second time while it runs. It runs each failing command once. Its error
+// names the units whose removal fails or is in use.
 func (l Launcher) Sweep(ctx context.Context) error {
 	failed := map[string]bool{}
 	var all error
@@ -180,9 +179,9 @@ func (l Launcher) Sweep(ctx context.Context) error {
 	}
 }
 
-// notes lists the units of which something is left.
+// notes lists the names of all notes.
 func (l Launcher) notes() ([]string, error) {
-	entries, err := os.ReadDir(l.leftovers())
+	entries, err := os.ReadDir(l.notesDirectory())
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
@@ -193,8 +192,8 @@ func (l Launcher) notes() ([]string, error) {
 	return names, err
 }
 
-// sweepAll runs the removals of some units, a few at once: one that hangs does not
-// hold up the others. It returns an error or nil for each.
+// sweepAll runs some removals, a few at the same time, so that one that hangs does not hold up
+// the others. It returns an error or nil for each.
 func (l Launcher) sweepAll(ctx context.Context, names []string) []error {
 	errs := make([]error, len(names))
 	var group errgroup.Group
@@ -214,7 +213,7 @@ func (l Launcher) sweepAll(ctx context.Context, names []string) []error {
 func (l Launcher) sweep(ctx context.Context, name string) error {
 	held, cancel := context.WithTimeout(ctx, lockPause)
 	defer cancel()
-	n, err := lockLeftover(held, filepath.Join(l.leftovers(), name))
+	n, err := lockNote(held, filepath.Join(l.notesDirectory(), name))
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return nil
@@ -233,15 +232,15 @@ func (l Launcher) sweep(ctx context.Context, name string) error {
 		n.unlock()
 		return err
 	}
-	return n.done()
+	return n.delete()
 }
 
 // errDamaged means that a note has no command.
 var errDamaged = errors.New("is damaged")
 
-// command reads the command of a note. Its program may be missing for a while, as when the
-// engine is being upgraded: the note is not damaged then.
-func (n leftover) command() ([]string, error) {
+// command reads the command of a note. A note whose program does not exist is not damaged: the
+// engine may be being upgraded.
+func (n note) command() ([]string, error) {
 	text, err := os.ReadFile(n.path)
 	if err != nil {
 		return nil, err

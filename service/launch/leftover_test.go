@@ -64,7 +64,7 @@ func TestHardeningRemovalThatWasCutShort(t *testing.T) {
 	if err := l.Remove(ctx, testID, argv, nil); err == nil {
 		t.Error("no error")
 	}
-	n, err := l.note(t.Context(), testID, argv)
+	n, err := l.takeNote(t.Context(), testID, argv)
 	must(t, err)
 	n.unlock() // as the kernel does for a process that is killed
 	must(t, l.Sweep(t.Context()))
@@ -78,25 +78,25 @@ func TestHardeningRemovalThatWasCutShort(t *testing.T) {
 func TestHardeningRemovalAndLaunchTakeTurns(t *testing.T) {
 	t.Parallel()
 	l, argv, _, runs := stubborn(t)
-	n, err := l.note(t.Context(), testID, argv)
+	n, err := l.takeNote(t.Context(), testID, argv)
 	must(t, err)
 	if err := l.Sweep(t.Context()); !errors.Is(err, errInUse) || runs() != 0 {
 		t.Errorf("a sweep ran what somebody else is running %d times, or forgets it: %v", runs(), err)
 	}
 	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if err := l.forget(short, testID); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "being removed") {
+	if err := l.deleteNote(short, testID); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "being removed") {
 		t.Errorf("a launch during the removal: %v", err)
 	}
 	freed := make(chan error, 1)
-	go func() { freed <- l.forget(t.Context(), testID) }()
+	go func() { freed <- l.deleteNote(t.Context(), testID) }()
 	n.unlock()
 	must(t, <-freed)
 	must(t, l.Sweep(t.Context()))
 	if l.HasLeftover(testID) || runs() != 0 {
 		t.Errorf("after the launch: note %v, %d runs", l.HasLeftover(testID), runs())
 	}
-	must(t, l.forget(t.Context(), testID))
+	must(t, l.deleteNote(t.Context(), testID))
 }
 
 // TestHardeningRemovalIsNotedAsAWhole: who is killed in the middle must not leave a note
@@ -104,14 +104,14 @@ func TestHardeningRemovalAndLaunchTakeTurns(t *testing.T) {
 func TestHardeningRemovalIsNotedAsAWhole(t *testing.T) {
 	t.Parallel()
 	l, argv, _, _ := stubborn(t)
-	must(t, os.Mkdir(l.leftovers(), 0o700))
+	must(t, os.Mkdir(l.notesDirectory(), 0o700))
 	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
 	must(t, err)
 	defer unix.Close(fd)
-	_, err = unix.InotifyAddWatch(fd, l.leftovers(), unix.IN_MODIFY)
+	_, err = unix.InotifyAddWatch(fd, l.notesDirectory(), unix.IN_MODIFY)
 	must(t, err)
 	for range 2 { // the second time there is one already
-		n, err := l.note(t.Context(), testID, argv)
+		n, err := l.takeNote(t.Context(), testID, argv)
 		must(t, err)
 		if got, err := n.command(); err != nil || !slices.Equal(got, argv) {
 			t.Errorf("command %q, %v", got, err)
@@ -123,7 +123,7 @@ func TestHardeningRemovalIsNotedAsAWhole(t *testing.T) {
 	if got > 0 && bytes.Contains(buffer[:got], []byte(testID)) {
 		t.Error("the note was there before its command")
 	}
-	if entries, err := os.ReadDir(l.leftovers()); len(entries) != 1 || err != nil {
+	if entries, err := os.ReadDir(l.notesDirectory()); len(entries) != 1 || err != nil {
 		t.Errorf("files %v, %v, want the note", entries, err)
 	}
 }
@@ -131,23 +131,23 @@ func TestHardeningRemovalIsNotedAsAWhole(t *testing.T) {
 func TestHardeningRemovalNotesThatAreBroken(t *testing.T) {
 	t.Parallel()
 	l, argv, _, _ := stubborn(t)
-	n, err := l.note(t.Context(), testID, argv)
+	n, err := l.takeNote(t.Context(), testID, argv)
 	must(t, err)
 	n.unlock()
 	for _, text := range []string{"", "[]", `["sh"]`, `["/bin/sh"`, "{}"} {
-		must(t, os.WriteFile(l.leftovers()+"/"+testID, []byte(text), 0o600))
+		must(t, os.WriteFile(l.notesDirectory()+"/"+testID, []byte(text), 0o600))
 		if err := l.Sweep(t.Context()); err == nil || !strings.Contains(err.Error(), "by hand") {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
-	n, err = l.note(t.Context(), testID, argv)
+	n, err = l.takeNote(t.Context(), testID, argv)
 	must(t, err)
 	if got, err := n.command(); err != nil || !slices.Equal(got, argv) {
 		t.Errorf("the note in the place of a broken one: %q, %v", got, err)
 	}
 	n.unlock()
 	for _, id := range []string{"", "..", "a/b", "../../etc/passwd"} {
-		if _, err := l.note(t.Context(), id, argv); err == nil || l.HasLeftover(id) {
+		if _, err := l.takeNote(t.Context(), id, argv); err == nil || l.HasLeftover(id) {
 			t.Errorf("id %q: %v", id, err)
 		}
 	}
@@ -159,10 +159,10 @@ func TestHardeningRemovalWithoutItsProgram(t *testing.T) {
 	t.Parallel()
 	l, argv, _, _ := stubborn(t)
 	missing := []string{filepath.Dir(l.Base) + "/missing", "first"}
-	n, err := l.note(t.Context(), testID, missing)
+	n, err := l.takeNote(t.Context(), testID, missing)
 	must(t, err)
 	n.unlock()
-	n, err = l.note(t.Context(), testID, argv)
+	n, err = l.takeNote(t.Context(), testID, argv)
 	must(t, err)
 	n.unlock()
 	text, err := os.ReadFile(n.path)
@@ -186,8 +186,8 @@ func TestHardeningRemovalNotedDuringASweep(t *testing.T) {
 	const other = "neutron-dhcp.dnsmasq.ffffffffffff"
 	text, err := json.Marshal(argv)
 	must(t, err)
-	first := []string{"/bin/sh", "-c", `printf %s "$1" >"$0"`, l.leftovers() + "/" + other, string(text)}
-	n, err := l.note(t.Context(), testID, first)
+	first := []string{"/bin/sh", "-c", `printf %s "$1" >"$0"`, l.notesDirectory() + "/" + other, string(text)}
+	n, err := l.takeNote(t.Context(), testID, first)
 	must(t, err)
 	n.unlock()
 	must(t, l.Sweep(t.Context()))
@@ -203,10 +203,10 @@ func TestHardeningRemovalThatCannotBeNoted(t *testing.T) {
 		return
 	}
 	l, argv, allowed, _ := stubborn(t)
-	must(t, os.Mkdir(l.leftovers(), 0o700))
-	must(t, unix.Mount("full", l.leftovers(), "tmpfs", 0, "size=4k"))
-	t.Cleanup(func() { must(t, unix.Unmount(l.leftovers(), 0)) })
-	must(t, os.WriteFile(l.leftovers()+"/.filler", make([]byte, 4096), 0o600))
+	must(t, os.Mkdir(l.notesDirectory(), 0o700))
+	must(t, unix.Mount("full", l.notesDirectory(), "tmpfs", 0, "size=4k"))
+	t.Cleanup(func() { must(t, unix.Unmount(l.notesDirectory(), 0)) })
+	must(t, os.WriteFile(l.notesDirectory()+"/.filler", make([]byte, 4096), 0o600))
 	if err := l.Remove(t.Context(), testID, argv, nil); err == nil || !strings.Contains(err.Error(), "no space") || l.HasLeftover(testID) {
 		t.Errorf("a removal that fails: %v, note %v", err, l.HasLeftover(testID))
 	}

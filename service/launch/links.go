@@ -18,20 +18,12 @@ import (
 	"tripleo.io/sidecar/service/netns"
 )
 
-// owns reports whether a namespace of this name is the agent's.
-func owns(l *document.Links, name string) bool {
-	return slices.ContainsFunc(l.Own, func(pattern string) bool {
-		ok, err := path.Match(pattern, name)
-		return ok && err == nil
-	})
-}
-
-// linksLimit bounds the questions to the kernel about one namespace.
+// linksLimit bounds the requests to the kernel about one namespace.
 const linksLimit = 5 * time.Second
 
-// checkLinks carries out what the plan says of links. Links that are added later are
-// not noticed. If the journal does not take a line, say hears it.
-func (l Launcher) checkLinks(d *document.Document, say func(error)) error {
+// checkLinks refuses or logs links to other network namespaces, as the document says. It does
+// not see links that are added later. If the line cannot be logged, it is passed to warn.
+func (l Launcher) checkLinks(d *document.Document, warn func(error)) error {
 	if d.Links == nil || d.NetworkNamespace() == "" {
 		return nil
 	}
@@ -52,35 +44,34 @@ func (l Launcher) checkLinks(d *document.Document, say func(error)) error {
 		priority = priorityWarning
 	}
 	if err := l.log(d, priority, found); err != nil {
-		say(errors.Join(found, err))
+		warn(errors.Join(found, err))
 	}
 	return nil
 }
 
-// maxFollowed is how many of the agent's own namespaces are looked into. An agent whose
-// namespaces all meet in one (DVR's fip-) would have thousands.
+// maxFollowed is how many of the agent's namespaces are searched. With DVR, thousands may be
+// linked to the same one (fip-).
 const maxFollowed = 16
 
-// neighbour is a network namespace that the plan's one may be linked to.
+// neighbour is a network namespace to which the payload's may be linked.
 type neighbour struct {
-	name string
-	file *os.File
-	own  bool // of the agent; such ones are followed
-	seen bool // it was found already
+	name    string
+	file    *os.File
+	ofAgent bool // the agent's namespaces are searched for links, too
+	found   bool
 }
 
-// linked names the network namespaces, other than the agent's own, that a payload in the
-// plan's one reaches: those that have an ID there, or in a namespace of the agent's that
-// is reached so.
+// linked names the network namespaces that the payload reaches and that are not the agent's. A
+// namespace is reached from another one if it has an ID there.
 func (l Launcher) linked(d *document.Document) ([]string, error) {
 	start, err := os.Open(filepath.Join(l.base(), d.ID, netnsName))
 	if err != nil {
 		return nil, err
 	}
 	defer start.Close()
-	ids, err := idsIn(start)
-	if err != nil || len(ids) == 0 {
-		return nil, err // nearly always: nothing else has to be opened
+	_, all, err := linksOf(start, nil)
+	if err != nil || all == 0 {
+		return nil, err // nearly always: no other namespace has to be opened
 	}
 	neighbours, err := l.neighbours(d)
 	defer func() {
@@ -94,7 +85,7 @@ func (l Launcher) linked(d *document.Document) ([]string, error) {
 	return follow(start, neighbours)
 }
 
-// neighbours opens all namespaces that have a name, and the host's.
+// neighbours opens the host's namespace and all that have a name.
 func (l Launcher) neighbours(d *document.Document) ([]*neighbour, error) {
 	host, err := l.Namespaces.OpenHost()
 	if err != nil {
@@ -104,20 +95,28 @@ func (l Launcher) neighbours(d *document.Document) ([]*neighbour, error) {
 	err = l.Namespaces.Each(func(name string, f *os.File) error {
 		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 		if err == nil {
-			all = append(all, &neighbour{name: name, file: os.NewFile(uintptr(fd), name), own: owns(d.Links, name), seen: name == d.NetworkNamespace()})
+			all = append(all, &neighbour{name, os.NewFile(uintptr(fd), name), owns(d.Links, name), name == d.NetworkNamespace()})
 		}
 		return err
 	})
 	return all, err
 }
 
-// follow finds the links of a namespace, and of the agent's namespaces linked to it.
+// owns reports whether a network namespace of this name is the agent's.
+func owns(l *document.Links, name string) bool {
+	return slices.ContainsFunc(l.Own, func(pattern string) bool {
+		ok, err := path.Match(pattern, name)
+		return ok && err == nil
+	})
+}
+
+// follow finds the links of a namespace, and of the agent's namespaces that are reached.
 func follow(start *os.File, neighbours []*neighbour) ([]string, error) {
 	var linked []string
 	queue := []*os.File{start}
 	for followed := 0; len(queue) > 0; followed++ {
 		if followed > maxFollowed {
-			return append(linked, fmt.Sprintf("more than %d of the agent's own, the others of which were not looked into", maxFollowed)), nil
+			return append(linked, fmt.Sprintf("more than %d namespaces of the agent, of which only these were searched", maxFollowed)), nil
 		}
 		found, unnamed, err := linksOf(queue[0], neighbours)
 		if err != nil {
@@ -125,8 +124,8 @@ func follow(start *os.File, neighbours []*neighbour) ([]string, error) {
 		}
 		queue = queue[1:]
 		for _, n := range found {
-			n.seen = true
-			if n.own {
+			n.found = true
+			if n.ofAgent {
 				queue = append(queue, n.file)
 			} else {
 				linked = append(linked, n.name)
@@ -139,8 +138,8 @@ func follow(start *os.File, neighbours []*neighbour) ([]string, error) {
 	return linked, nil
 }
 
-// linksOf returns those that have an ID in the namespace and were not found before, and
-// how many IDs are nobody's.
+// linksOf returns the neighbours that have an ID in ns and were not found before, and how many
+// IDs belong to none of the neighbours.
 func linksOf(ns *os.File, neighbours []*neighbour) (found []*neighbour, unnamed int, err error) {
 	conn, err := dialIn(ns)
 	if err != nil {
@@ -159,7 +158,7 @@ func linksOf(ns *os.File, neighbours []*neighbour) (found []*neighbour, unnamed 
 		if err != nil {
 			return nil, 0, err
 		}
-		if ids[id] && !n.seen {
+		if ids[id] && !n.found {
 			found = append(found, n)
 		}
 		delete(ids, id)
@@ -167,17 +166,7 @@ func linksOf(ns *os.File, neighbours []*neighbour) (found []*neighbour, unnamed 
 	return found, len(ids), nil
 }
 
-// idsIn returns the IDs of other namespaces in this one.
-func idsIn(ns *os.File) (map[int32]bool, error) {
-	conn, err := dialIn(ns)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	return namespaceIDs(conn)
-}
-
-// dialIn opens a netlink socket that belongs to the namespace.
+// dialIn opens a netlink socket in a network namespace.
 func dialIn(ns *os.File) (*netlink.Conn, error) {
 	conn, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{NetNS: int(ns.Fd())})
 	if err != nil {
@@ -189,8 +178,8 @@ func dialIn(ns *os.File) (*netlink.Conn, error) {
 	return conn, nil
 }
 
-// namespaceIDs lists the IDs of other namespaces. The kernel gives out the ID of a
-// link's other end when somebody asks for the link, so all links are asked for first.
+// namespaceIDs lists the IDs of other namespaces. The kernel assigns the ID of a link's other
+// end when the link is requested, so namespaceIDs requests all links first.
 func namespaceIDs(conn *netlink.Conn) (map[int32]bool, error) {
 	const size = 16 // of struct ifinfomsg; struct rtgenmsg is padded to 4
 	if _, err := conn.Execute(request(unix.RTM_GETLINK, netlink.Dump, make([]byte, size))); err != nil {
@@ -211,7 +200,7 @@ func namespaceIDs(conn *netlink.Conn) (map[int32]bool, error) {
 	return ids, nil
 }
 
-// idOf returns the ID that a namespace has where conn is, -1 if it has none.
+// idOf returns the ID of a namespace in the namespace of conn, -1 if it has none.
 func idOf(conn *netlink.Conn, f *os.File) (int32, error) {
 	e := netlink.NewAttributeEncoder()
 	e.Uint32(unix.NETNSA_FD, uint32(f.Fd()))
@@ -251,7 +240,7 @@ func namespaceID(m netlink.Message) (int32, error) {
 	return id, d.Err()
 }
 
-// quoted lists names that agents have chosen, so that a line of the log stays one.
+// quoted lists names, which agents have chosen, in one line of printable characters.
 func quoted(names []string) string {
 	var list []string
 	for _, name := range names {

@@ -35,12 +35,12 @@ func TestReadySettles(t *testing.T) {
 		sets  [][]Process
 		looks int // least, before it is ready
 	}{
-		"at once":          {[][]Process{{conmon, first, helper}}, 2},
-		"a handler comes":  {[][]Process{{conmon, unhandled}, {conmon, unhandled}, {conmon, unhandled}, {conmon, first}}, 4},
-		"its start ends":   {[][]Process{{conmon, busy}, {conmon, busy}, {conmon, first}}, 3},
-		"it runs for ever": {[][]Process{{conmon, busy}}, 10},
-		"unhandled, then busy":  {[][]Process{{conmon, unhandled}, {conmon, busy}, {conmon, first}}, 3},
-		"no handler, ever": {[][]Process{{conmon, unhandled}}, 10},
+		"at once":              {[][]Process{{conmon, first, helper}}, 2},
+		"a handler comes":      {[][]Process{{conmon, unhandled}, {conmon, unhandled}, {conmon, unhandled}, {conmon, first}}, 4},
+		"its start ends":       {[][]Process{{conmon, busy}, {conmon, busy}, {conmon, first}}, 3},
+		"it runs for ever":     {[][]Process{{conmon, busy}}, 10},
+		"unhandled, then busy": {[][]Process{{conmon, unhandled}, {conmon, busy}, {conmon, first}}, 3},
+		"no handler, ever":     {[][]Process{{conmon, unhandled}}, 10},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -90,13 +90,13 @@ func TestRemoveSetsAside(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "/bin/false") || !l.HasLeftover(testID) {
 		t.Errorf("without a new name: %v, noted: %t", err, l.HasLeftover(testID))
 	}
-	if err := os.Remove(l.leftovers() + "/" + testID); err != nil {
+	if err := os.Remove(l.notesDirectory() + "/" + testID); err != nil {
 		t.Fatal(err)
 	}
 	for range maxAside {
 		_ = l.Remove(t.Context(), testID, fails, []string{"/bin/true"})
 	}
-	if n := l.setAsideSoFar(testID); n != maxAside || !l.HasLeftover(testID) {
+	if n := l.countAside(testID); n != maxAside || !l.HasLeftover(testID) {
 		t.Errorf("%d were set aside, want %d at most, and the rest under its own name: %t", n, maxAside, l.HasLeftover(testID))
 	}
 }
@@ -105,7 +105,7 @@ func TestRemoveSetsAside(t *testing.T) {
 func TestRemoveSetsAsideWithoutANote(t *testing.T) {
 	t.Parallel()
 	l := Launcher{Base: t.TempDir() + "/launch"}
-	n, err := l.note(t.Context(), testID, []string{"/bin/false", "name"})
+	n, err := l.takeNote(t.Context(), testID, []string{"/bin/false", "name"})
 	if err != nil {
 		t.Fatal(err)
 	}

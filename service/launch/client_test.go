@@ -52,13 +52,13 @@ func playEngine(script string) int {
 	return 0
 }
 
-// engineOf starts an engine's client.
-func engineOf(t *testing.T, script string) *engine {
+// clientOf starts an engine's client.
+func clientOf(t *testing.T, script string) *client {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "e")
 	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	e, err := startEngine(filepath.Join(dir, socketName), os.Stderr, []string{"/proc/self/exe", "x"}, []string{engineScript + "=" + script})
+	e, err := startClient(filepath.Join(dir, socketName), os.Stderr, []string{"/proc/self/exe", "x"}, []string{engineScript + "=" + script})
 	must(t, err)
 	t.Cleanup(func() {
 		_ = e.cmd.Process.Kill() // it may have ended
@@ -68,7 +68,7 @@ func engineOf(t *testing.T, script string) *engine {
 	return e
 }
 
-func TestLaunchEngine(t *testing.T) {
+func TestLaunchClient(t *testing.T) {
 	t.Parallel()
 	for script, want := range map[string]struct {
 		mainPID, code int
@@ -89,7 +89,7 @@ func TestLaunchEngine(t *testing.T) {
 		"MAINPID=one\nREADY=1|wait":         {err: `"one", which is no number`},
 		strings.Repeat("x", 8000) + "|fail": {code: 7, err: "exit code 7"},
 	} {
-		e := engineOf(t, script)
+		e := clientOf(t, script)
 		pid, err := e.started(deadline(t, time.Minute))
 		if want.err == "" && (err != nil || pid != want.mainPID) {
 			t.Errorf("%.60q: process %d, %v, want %d", script, pid, err, want.mainPID)
@@ -104,9 +104,9 @@ func TestLaunchEngine(t *testing.T) {
 	}
 }
 
-func TestLaunchEngineIsEndedWithTheStart(t *testing.T) {
+func TestLaunchClientIsEndedWithTheStart(t *testing.T) {
 	t.Parallel()
-	e := engineOf(t, "MAINPID=1|wait")
+	e := clientOf(t, "MAINPID=1|wait")
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(20*time.Millisecond, cancel)
 	_, err := e.started(ctx)
@@ -116,11 +116,11 @@ func TestLaunchEngineIsEndedWithTheStart(t *testing.T) {
 	}
 }
 
-// TestLaunchEngineIsNotLeft shows that a client that is told to end has ended when
+// TestLaunchClientIsNotLeft shows that a client that is told to end has ended when
 // that is told: what it makes until then would be there after the unit was cleaned up.
-func TestLaunchEngineIsNotLeft(t *testing.T) {
+func TestLaunchClientIsNotLeft(t *testing.T) {
 	t.Parallel()
-	e := engineOf(t, "busy")
+	e := clientOf(t, "busy")
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(500*time.Millisecond, cancel)
 	if _, err := e.started(ctx); err == nil || !strings.Contains(err.Error(), "without having started anything") {
@@ -133,9 +133,9 @@ func TestLaunchEngineIsNotLeft(t *testing.T) {
 	}
 }
 
-func TestLaunchEngineThatIsMissing(t *testing.T) {
+func TestLaunchClientThatDoesNotExist(t *testing.T) {
 	t.Parallel()
-	if _, err := startEngine(filepath.Join(t.TempDir(), "n"), os.Stderr, []string{"/nonexistent"}, nil); err == nil || !strings.Contains(err.Error(), "/nonexistent") {
+	if _, err := startClient(filepath.Join(t.TempDir(), "n"), os.Stderr, []string{"/nonexistent"}, nil); err == nil || !strings.Contains(err.Error(), "/nonexistent") {
 		t.Errorf("error %v, want one that names the program", err)
 	}
 }
