@@ -1,14 +1,15 @@
-// Sidecar-launch is the part of a sidecar's unit that runs as root on the host,
-// around the container engine. People do not call it; units do:
+// Sidecar-launch runs as root in a sidecar's unit, around the container engine. People do not
+// call it; units do:
 //
 //	sidecar-launch exec     ExecStart
 //	sidecar-launch clean    ExecStopPost
 //	sidecar-launch sweep    sidecar-clean.service
 //	sidecar-launch version
 //
-// exec and clean read the unit's document from the environment (package document). The exit
-// status is 125 when sidecar-launch fails, with one line on standard error that begins with
-// "sidecar-launch: "; exec ends with that of the engine's program if that starts nothing.
+// exec and clean read the unit's document from the environment (package document). When
+// sidecar-launch fails, it prints one line that begins with "sidecar-launch: " to standard
+// error, and exits with 125; when the engine's program starts nothing, exec exits with its
+// exit code.
 package main
 
 import (
@@ -28,7 +29,7 @@ import (
 	"tripleo.io/sidecar/service/launch"
 )
 
-// exitFailure is what podman and docker use too when they fail themselves.
+// exitFailure is also the exit code with which podman and docker fail.
 const exitFailure = 125
 
 var version = "unknown" // set by the linker
@@ -38,8 +39,7 @@ func main() {
 	if err == nil {
 		return
 	}
-	// What ended by itself has said why: its last lines are what the caller of the
-	// launch gets to see.
+	// A process that exited has printed why, and its last lines are for the caller of the launch.
 	var exit *launch.ExitError
 	switch {
 	case errors.As(err, &exit):
@@ -50,7 +50,7 @@ func main() {
 	os.Exit(exitFailure)
 }
 
-// complain prints an error as one line: in the journal a line is an entry.
+// complain prints an error as one line, because a line is an entry of the journal.
 func complain(err error) {
 	fmt.Fprintln(os.Stderr, "sidecar-launch: "+strings.ReplaceAll(err.Error(), "\n", "; "))
 }
@@ -67,17 +67,10 @@ func run(args []string) error {
 		return nil
 	case "sweep":
 		return launch.Launcher{}.Sweep(ctx)
-	case "exec":
-		return withDocument(func(d *document.Document, e engine.Engine) error { return start(ctx, d, e) })
-	case "clean":
-		return withDocument(func(d *document.Document, e engine.Engine) error { return clean(ctx, d, e) })
+	case "exec", "clean":
+	default:
+		return errUsage
 	}
-	return errUsage
-}
-
-var errUsage = errors.New("usage: sidecar-launch exec | clean | sweep | version")
-
-func withDocument(do func(*document.Document, engine.Engine) error) error {
 	d, err := document.Decode(os.Environ())
 	if err != nil {
 		return err
@@ -86,14 +79,17 @@ func withDocument(do func(*document.Document, engine.Engine) error) error {
 	if err != nil {
 		return err
 	}
-	return do(&d, e)
+	if args[0] == "clean" {
+		return clean(ctx, &d, e)
+	}
+	return start(ctx, &d, e)
 }
 
-// clean takes the pins away, and then what the engine left. The pins go first:
-// that takes a moment and always works, while an engine can hang, and would take
-// us with it when systemd's time is up.
-//
-// If the removal fails, sidecar-clean.service tries again until it works.
+var errUsage = errors.New("usage: sidecar-launch exec | clean | sweep | version")
+
+// clean removes the pins, which takes a moment and always works, and then the container: an
+// engine can hang until systemd kills us. If the removal fails, sidecar-clean.service tries
+// again until it works.
 func clean(ctx context.Context, d *document.Document, e engine.Engine) error {
 	err := errors.Join(launch.Launcher{}.Clean(d.ID), launch.ExtendTimeout(os.Getenv("NOTIFY_SOCKET"), cleanLimit))
 	removeErr := launch.Launcher{}.Remove(ctx, d.ID, e.Removal(d), e.Rename(d))
@@ -104,10 +100,10 @@ func clean(ctx context.Context, d *document.Document, e engine.Engine) error {
 }
 
 const (
-	// startLimit bounds what starts sidecar-clean.service.
+	// startLimit bounds the start of sidecar-clean.service.
 	startLimit = 2 * time.Second
-	// cleanLimit is the time of a clean-up until systemd kills it. What it does besides
-	// the removal and that start takes a moment.
+	// cleanLimit is the time until systemd kills clean. Everything but the removal and the
+	// start of sidecar-clean.service takes a moment.
 	cleanLimit = launch.RemoveLimit + startLimit + time.Second
 )
 
@@ -121,9 +117,9 @@ func startSweep() error {
 	return nil
 }
 
-// start starts the payload and waits until it is ready. When systemd gives up a start that
-// has no main process yet, it sends SIGTERM. So does a Stop meanwhile: that is not the engine's
-// failure, whatever the engine makes of it, and must not be repaired by another try.
+// start starts the payload and waits until it is ready. SIGTERM comes from systemd, at the
+// time-out of a start that has no main process yet or at a Stop: neither is a failure of the
+// engine, whatever its client makes of the signal, and neither must be tried again.
 func start(ctx context.Context, d *document.Document, e engine.Engine) error {
 	err := launch.Launcher{}.Run(ctx, d, e.Command(d), os.Environ(), complain)
 	if err != nil && ctx.Err() != nil {

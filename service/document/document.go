@@ -1,7 +1,6 @@
-// Package document is what a unit remembers: one typed document in its Environment=
-// variables. The core writes it; the core, the engines and sidecar-launch read it, so that
-// neither the daemon nor a command line has to carry it. It has two parts, each a variable
-// that holds JSON:
+// Package document has the document that a unit carries in Environment= variables. The core
+// writes it; the core, the engines and sidecar-launch read it. It has two parts, each a
+// variable that holds JSON:
 //
 //   - SIDECAR_CONTEXT: the request, as asked ([interfaces.Context]);
 //   - SIDECAR_PLAN: the decision ([Plan]): which image and program, as which user, with which
@@ -38,7 +37,7 @@ const (
 	Host    = "host"    // the host's: they are only checked
 )
 
-// Document is everything that a unit knows of its sidecar.
+// Document is everything that a unit carries about its sidecar.
 type Document struct {
 	Context interfaces.Context // the request
 	Plan                       // the decision
@@ -55,7 +54,7 @@ type Plan struct {
 	Command      []string `json:"command"`                // program and fixed arguments, before the caller's
 	Ignored      []int    `json:"ignored,omitempty"`      // which of the context's arguments the payload does not get
 	Environment  []string `json:"environment,omitempty"`  // of the payload, NAME=value
-	User         uint32   `json:"user"`                   // of the host, that the payload runs as
+	User         uint32   `json:"user"`                   // of the host, as which the payload runs
 	Group        uint32   `json:"group"`                  // its group
 	Capabilities []string `json:"capabilities,omitempty"` // without "CAP_"
 	PIDNamespace string   `json:"pidNamespace"`           // Private or Host
@@ -87,22 +86,22 @@ type Configuration struct {
 
 // Actions for a link from the payload's network namespace to another one.
 const (
-	LinksCheck  = "check"  // the unit's log says so
-	LinksWarn   = "warn"   // …as a warning
+	LinksCheck  = "check"  // the unit's log has a line
+	LinksWarn   = "warn"   // the unit's log has a warning
 	LinksRefuse = "refuse" // the launch fails
 )
 
-// Links says what to do when the payload's network namespace is linked to the host's
-// or to one that is not the agent's, mostly by a veth pair. A payload with
-// CAP_NET_ADMIN can make, move and delete links there: the kernel asks for the
-// capability in the user namespace that owns the other network namespace, and that is
-// the host's for all of them (rtnetlink(7), IFLA_TARGET_NETNSID).
+// Links says what to do when the payload's network namespace is linked, mostly by a veth pair,
+// to the host's or to a namespace that is not the agent's. A payload with CAP_NET_ADMIN can
+// make, move and delete links there: the kernel checks the capability in the user namespace
+// that owns the other network namespace, which is the host's for all of them (rtnetlink(7),
+// IFLA_TARGET_NETNSID).
 type Links struct {
 	Action string   `json:"action"` // LinksCheck, LinksWarn or LinksRefuse
-	Own    []string `json:"own"`    // patterns with '*' of names that are the agent's
+	Own    []string `json:"own"`    // patterns with '*' for the names of the agent's namespaces
 }
 
-// File is a file that the payload makes, or reads its configuration from.
+// File is a file that the payload makes, or its configuration.
 type File struct {
 	Root string `json:"root"` // state directory of the agent, absolute
 	Path string `json:"path"` // beneath Root
@@ -133,18 +132,18 @@ func (d *Document) Payload() []string {
 // container is sidecar-init then.
 func (p Plan) Daemonizes() bool { return p.Init != "" }
 
-// TooLongError says that a part of a document does not fit into a variable.
+// TooLongError means that a part of a document does not fit into a variable.
 type TooLongError struct {
 	Bytes int // of the variable
-	Limit int // the first number that is too much
+	Limit int // the smallest number that is too large
 }
 
 func (e *TooLongError) Error() string {
 	return fmt.Sprintf("written as JSON they take %d bytes; the unit can carry fewer than %d", e.Bytes, e.Limit)
 }
 
-// New returns the document of a decision. arguments are those that the payload gets: the
-// context's without those that the profile ignores.
+// New returns the document of a decision. arguments are the context's arguments without those
+// that the profile ignores.
 func New(context interfaces.Context, arguments []string, plan Plan) *Document {
 	d := &Document{context, plan}
 	rest := arguments
@@ -179,8 +178,8 @@ func (d *Document) Encode() ([]string, error) {
 	return variables, nil
 }
 
-// Decode reads a document from the environment. A missing part, unknown fields, anything
-// after a part and what [Document.Validate] refuses are errors.
+// Decode reads a document from the environment. It refuses a missing part, unknown fields,
+// text after a part, and a document that [Document.Validate] refuses.
 func Decode(environment []string) (Document, error) {
 	var d Document
 	for _, part := range d.parts() {
@@ -213,7 +212,7 @@ func (d *Document) parts() []part {
 	return []part{{contextVariable, &d.Context}, {planVariable, &d.Plan}}
 }
 
-// Fields returns the parts of the plan for people: each key with its value in JSON, a text
+// Fields returns the fields of the plan for people: each key with its value in JSON, a string
 // without its quotes.
 func (p Plan) Fields() ([][2]string, error) {
 	encoded, err := json.Marshal(p)

@@ -7,16 +7,16 @@ import (
 	"strings"
 )
 
-// Mount is a directory that the container gets to see. A private one is a small file system
-// of its own, empty at first, in place of the directory of that path: what the payload
-// writes there stays there, but for pid files.
+// Mount is a directory or file of the host that the container sees. A private mount is a small
+// file system, empty at first, in place of the directory of its path: except for the numbers
+// in pid files, nothing that the payload writes there gets out.
 type Mount struct {
 	Root     string `json:"root,omitempty"`     // state directory of the agent, absolute; "" is a fixed path of the host
 	Path     string `json:"path"`               // beneath Root, "." for Root itself; absolute when Root is ""
-	Target   string `json:"target,omitempty"`   // where the container sees a fixed path, "": at the same path; needs no Root
+	Target   string `json:"target,omitempty"`   // where the container sees a fixed path; "": at the same path; needs Root to be ""
 	Writable bool   `json:"writable,omitempty"` // else the pin is read-only
 	Private  bool   `json:"private,omitempty"`  // needs Root; the directory must exist all the same
-	Optional bool   `json:"optional,omitempty"` // when missing, an empty read-only directory stands in for it
+	Optional bool   `json:"optional,omitempty"` // if it does not exist, an empty read-only directory takes its place
 	Given    bool   `json:"given,omitempty"`    // the payload's group may write to it and the files in it, if they are root's; needs Writable, and not Private
 }
 
@@ -27,8 +27,8 @@ func (m Mount) String() string {
 	return m.Root + "/" + m.Path
 }
 
-// Place returns the absolute path at which the container sees the mount: the host's own,
-// unless Target is another one.
+// Place returns the absolute path at which the container sees the mount: Target, or else the
+// path of the host.
 func (m Mount) Place() string {
 	if m.Target != "" {
 		return m.Target
@@ -40,11 +40,10 @@ func (m Mount) contains(other Mount) bool {
 	return strings.HasPrefix(other.Place(), m.Place()+"/")
 }
 
-// Outermost returns which mount the i-th lies in: i itself or, if its path lies
-// in that of others, the outermost of those. Only an outermost mount has a pin of
-// its own, and that one brings those in it along: an engine that mounted them
-// itself would look for their mount points in a directory that an agent can
-// change meanwhile, and could be led to the container's /etc or /dev.
+// Outermost returns the outermost mount in which the i-th mount lies, or i. Only an outermost
+// mount has a pin of its own, in which the others are mounted: an engine that mounted them
+// itself would look for their mount points in a directory that an agent can change meanwhile,
+// and could be led to the container's /etc or /dev.
 func (p Plan) Outermost(i int) int {
 	outer := i
 	for k, m := range p.Mounts {
@@ -55,8 +54,7 @@ func (p Plan) Outermost(i int) int {
 	return outer
 }
 
-// Innermost returns the mount that a path lies in most closely, and false if it
-// lies in none.
+// Innermost returns the innermost mount in which a path lies, and false if it lies in none.
 func (p Plan) Innermost(target string) (int, bool) {
 	inner := -1
 	for k, m := range p.Mounts {
@@ -67,14 +65,14 @@ func (p Plan) Innermost(target string) (int, bool) {
 	return inner, inner >= 0
 }
 
-// Within returns where a path that lies in the i-th mount is, relative to the
-// directory of all pins.
+// Within returns the path of a target in the i-th mount, relative to the directory of the
+// mounts' pins.
 func (p Plan) Within(i int, target string) string {
 	outer := p.Outermost(i)
 	return strconv.Itoa(outer) + strings.TrimPrefix(target, p.Mounts[outer].Place())
 }
 
-// Nested lists the mounts that lie in others, each after those that it lies in.
+// Nested lists the mounts that lie in other mounts, outer mounts first.
 func (p Plan) Nested() []int {
 	var all []int
 	for i := range p.Mounts {
@@ -92,10 +90,10 @@ const PinsDirectory = "/run/sidecar/launch"
 // Pins returns the directory that holds the pins of a unit.
 func Pins(id string) string { return PinsDirectory + "/" + id }
 
-// NetworkNamespacePath returns the path of the pinned network namespace. It
-// exists only when the document names one.
+// NetworkNamespacePath returns the path of the pinned network namespace. It exists only if the
+// document names a network namespace.
 func NetworkNamespacePath(id string) string { return Pins(id) + "/netns" }
 
-// MountPath returns the path of the i-th mount source's pin, counted from 0. It
-// exists only for mounts that are their own [Plan.Outermost].
+// MountPath returns the path of the pin of the i-th mount, counted from 0. It exists only for
+// mounts that are their own [Plan.Outermost].
 func MountPath(id string, i int) string { return Pins(id) + "/mounts/" + strconv.Itoa(i) }

@@ -11,15 +11,15 @@ import (
 	"tripleo.io/sidecar/service/netns"
 )
 
-// MaxMounts and MaxPIDFiles are how many of them a plan can have.
+// MaxMounts and MaxPIDFiles bound the mounts and pid files of a document.
 const (
 	MaxMounts   = 64
 	MaxPIDFiles = 16
 	maxPath     = 4095 // PATH_MAX without its NUL
 )
 
-// Validate says what is wrong with a document: the syntax of its id and names, paths that
-// are not clean, too many of them. The core writes documents, and root reads them.
+// Validate checks the syntax of a document's id, names and paths, and how many it has: the core
+// writes documents, and root reads them.
 func (d *Document) Validate() error {
 	if name := d.NetworkNamespace(); name != "" {
 		if err := netns.ValidName(name); err != nil {

@@ -1,6 +1,6 @@
-// Package engine is the seam between a decision and what runs the container. An engine makes
-// commands from the document of a unit, and reads exit statuses; nothing outside its folder
-// knows its programs. The core and sidecar-launch look engines up by the name in the document.
+// Package engine has the engines that run containers. An engine makes commands from the document
+// of a unit, and interprets exit codes; nothing outside its folder knows its programs. The core
+// and sidecar-launch look engines up by the name in the document.
 package engine
 
 import (
@@ -21,19 +21,19 @@ type Engine interface {
 	// sends MAINPID= and READY=1 to its NOTIFY_SOCKET when the payload runs, and exits
 	// (sd_notify(3)). sidecar-launch runs it after the preparation.
 	Command(d *document.Document) []string
-	// Removal returns the command that removes what is left of the container. Its last word is
-	// the container's name.
+	// Removal returns the command that removes the container. Its last word is the container's
+	// name.
 	Removal(d *document.Document) []string
-	// Rename returns the command that gives the container the name that is added to it.
+	// Rename returns the command that renames the container, without its last word, the new name.
 	Rename(d *document.Document) []string
-	// Failed reports whether Command's exit code says that the engine failed, and not the
-	// program that it had to start.
+	// Failed reports whether Command's exit code means that the engine failed, and not the
+	// payload.
 	Failed(code int) bool
-	// Stopped lists the exit codes of the unit's main process for a payload that was told to
-	// exit: by SIGHUP, SIGINT, SIGKILL or SIGTERM.
+	// Stopped lists the exit codes of the unit's main process for a payload that SIGHUP, SIGINT,
+	// SIGKILL or SIGTERM has ended.
 	Stopped() []int32
-	// Signal returns the number of the signal that ended the payload, if the exit code of the
-	// unit's main process says so, else 0.
+	// Signal returns the number of the signal that ended the payload according to the exit code
+	// of the unit's main process, 0 if none did.
 	Signal(code int) int
 }
 

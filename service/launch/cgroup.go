@@ -12,18 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Cgroup is the [ProcessTable] of our own unit: the processes of the unit's control group and
-// of all groups below it, without ourselves.
-type Cgroup struct {
-	directory string // in the cgroup2 file system
-	proc      string
-}
-
-// OwnCgroup finds the control group of our own unit. podman moves the processes that it finds
-// in a unit's group, us as well, into a group below it.
-func OwnCgroup() (*Cgroup, error) { return ownCgroup("/proc") }
-
-func ownCgroup(proc string) (*Cgroup, error) {
+// ownCgroup returns the processes of our own unit: of its control group and of all groups below
+// it, without ourselves. podman moves the processes that it finds in a unit's group, us as well,
+// into a group below it. proc is where procfs is mounted.
+func ownCgroup(proc string) (processTable, error) {
 	text, err := os.ReadFile(proc + "/self/cgroup")
 	if err != nil {
 		return nil, err
@@ -40,7 +32,7 @@ func ownCgroup(proc string) (*Cgroup, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Cgroup{directory, proc}, nil
+	return func() ([]Process, error) { return processesIn(directory, proc) }, nil
 }
 
 // unitGroup returns the control group of the service in the text of /proc/self/cgroup
@@ -75,26 +67,24 @@ func cgroupDirectory(mountinfo, group string) (string, error) {
 		}
 		below, ok := strings.CutPrefix(group, strings.TrimSuffix(fields[3], "/")+"/")
 		if ok {
-			return path.Join(unescape(fields[4]), below), nil
+			return path.Join(unescape.Replace(fields[4]), below), nil
 		}
 	}
 	return "", fmt.Errorf("control group %q is not visible in any cgroup2 mount", group)
 }
 
-// unescape returns a path whose blanks and backslashes mountinfo has escaped.
-func unescape(s string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
-}
+// unescape replaces what mountinfo writes for blanks and backslashes.
+var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 
-// Processes lists the unit's processes, without those that end meanwhile.
-func (c *Cgroup) Processes() ([]Process, error) {
-	pids, err := groupPIDs(c.directory)
+// processesIn lists the processes of a control group, without those that end meanwhile.
+func processesIn(directory, proc string) ([]Process, error) {
+	pids, err := groupPIDs(directory)
 	if err != nil {
 		return nil, err
 	}
 	var all []Process
 	for _, pid := range pids {
-		p, ok, err := readProcess(c.proc, pid)
+		p, ok, err := readProcess(proc, pid)
 		if err != nil {
 			return nil, err
 		}

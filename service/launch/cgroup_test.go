@@ -105,7 +105,7 @@ func TestLaunchListsTheWholeSubtreeOfTheUnit(t *testing.T) {
 	must(t, os.WriteFile(proc+"/self/mountinfo", []byte("1 2 0:1 / "+cgroups+" rw - cgroup2 none rw\n"), 0o644))
 	table, err := ownCgroup(proc)
 	must(t, err)
-	got, err := table.Processes()
+	got, err := table()
 	must(t, err)
 	slices.SortFunc(got, func(a, b Process) int { return a.PID - b.PID })
 	if diff := cmp.Diff([]Process{conmon, inside}, got); diff != "" {

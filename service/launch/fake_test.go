@@ -7,14 +7,9 @@ import (
 	"tripleo.io/sidecar/service/document"
 )
 
-// fakeTable is a unit with the processes that its function returns.
-type fakeTable func() ([]Process, error)
-
-func (f fakeTable) Processes() ([]Process, error) { return f() }
-
 // unitOf returns a unit in which mainPID runs, and a container with processes
 // that have other numbers for themselves: inner number to outer number.
-func unitOf(mainPID int, inside map[int]int) fakeTable {
+func unitOf(mainPID int, inside map[int]int) processTable {
 	return func() ([]Process, error) {
 		all := []Process{{PID: mainPID, Parent: 1, NSPID: []int{mainPID}}}
 		for own, pid := range inside {
@@ -38,7 +33,7 @@ func mainOf(t *testing.T) *exec.Cmd {
 }
 
 // translate does so outside of a wait.
-func translate(f document.File, table ProcessTable, pidNamespace string) (Process, error) {
+func translate(f document.File, table processTable, pidNamespace string) (Process, error) {
 	w := waiter{document: documentOf(document.Plan{PIDNamespace: pidNamespace}), table: table}
 	return w.translate(f)
 }

@@ -116,7 +116,7 @@ func (l Launcher) Clean(id string) error {
 		return err
 	}
 	defer dir.Close()
-	return errors.Join(unpin(dir, netnsName), unpin(dir, socketName), cleanMounts(dir), removeEmpty(base, id))
+	return errors.Join(unpin(dir, netnsName), unpin(dir, socketName), cleanMounts(dir), unlink(base, id))
 }
 
 func cleanMounts(dir *os.File) error {
@@ -137,7 +137,7 @@ func cleanMounts(dir *os.File) error {
 			return err
 		}
 	}
-	return removeEmpty(dir, mountsName)
+	return unlink(dir, mountsName)
 }
 
 // unpin unmounts everything that is mounted on name in dir, and removes the empty file or
@@ -153,18 +153,15 @@ func unpin(dir *os.File, name string) error {
 	if err != nil && err != unix.EINVAL && err != unix.ENOENT {
 		return fmt.Errorf("unmounting %s/%s: %v", dir.Name(), name, err)
 	}
-	err = unix.Unlinkat(int(dir.Fd()), name, 0)
-	if err == unix.EISDIR {
-		return removeEmpty(dir, name)
-	}
-	if err != nil && err != unix.ENOENT {
-		return fmt.Errorf("removing %s/%s: %v", dir.Name(), name, err)
-	}
-	return nil
+	return unlink(dir, name)
 }
 
-func removeEmpty(dir *os.File, name string) error {
-	err := unix.Unlinkat(int(dir.Fd()), name, unix.AT_REMOVEDIR)
+// unlink removes a file or an empty directory, if it exists.
+func unlink(dir *os.File, name string) error {
+	err := unix.Unlinkat(int(dir.Fd()), name, 0)
+	if err == unix.EISDIR {
+		err = unix.Unlinkat(int(dir.Fd()), name, unix.AT_REMOVEDIR)
+	}
 	if err != nil && err != unix.ENOENT {
 		return fmt.Errorf("removing %s/%s: %v", dir.Name(), name, err)
 	}

@@ -141,11 +141,14 @@ func follow(start *os.File, neighbours []*neighbour) ([]string, error) {
 // linksOf returns the neighbours that have an ID in ns and were not found before, and how many
 // IDs belong to none of the neighbours.
 func linksOf(ns *os.File, neighbours []*neighbour) (found []*neighbour, unnamed int, err error) {
-	conn, err := dialIn(ns)
+	conn, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{NetNS: int(ns.Fd())})
 	if err != nil {
 		return nil, 0, err
 	}
 	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(linksLimit)); err != nil {
+		return nil, 0, err
+	}
 	ids, err := namespaceIDs(conn)
 	if err != nil {
 		return nil, 0, err
@@ -164,18 +167,6 @@ func linksOf(ns *os.File, neighbours []*neighbour) (found []*neighbour, unnamed 
 		delete(ids, id)
 	}
 	return found, len(ids), nil
-}
-
-// dialIn opens a netlink socket in a network namespace.
-func dialIn(ns *os.File) (*netlink.Conn, error) {
-	conn, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{NetNS: int(ns.Fd())})
-	if err != nil {
-		return nil, err
-	}
-	if err := conn.SetDeadline(time.Now().Add(linksLimit)); err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	return conn, nil
 }
 
 // namespaceIDs lists the IDs of other namespaces. The kernel assigns the ID of a link's other

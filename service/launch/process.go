@@ -45,16 +45,14 @@ func (p Process) innermostPID() int { return p.NSPID[len(p.NSPID)-1] }
 // inChildNamespace reports whether the process is in another pid namespace than we are.
 func (p Process) inChildNamespace() bool { return len(p.NSPID) > 1 }
 
-// ProcessTable lists the processes of one unit.
-type ProcessTable interface {
-	Processes() ([]Process, error)
-}
+// processTable lists the processes of one unit.
+type processTable func() ([]Process, error)
 
 // find returns the process of the unit that a payload means by number: the process that
 // knows itself by it in a child pid namespace or, with [document.Host], the process of that
 // number in ours. The payload's namespace is the outermost; two matches in it are an error.
-func find(table ProcessTable, pidNamespace string, number int) (Process, error) {
-	all, err := table.Processes()
+func find(table processTable, pidNamespace string, number int) (Process, error) {
+	all, err := table()
 	if err != nil {
 		return Process{}, err
 	}
@@ -63,10 +61,10 @@ func find(table ProcessTable, pidNamespace string, number int) (Process, error) 
 		if p.innermostPID() != number || p.inChildNamespace() != (pidNamespace == document.Private) {
 			continue
 		}
-		if len(found) > 0 && len(p.NSPID) < len(found[0].NSPID) {
-			found = nil
-		}
-		if len(found) == 0 || len(p.NSPID) == len(found[0].NSPID) {
+		switch {
+		case len(found) == 0 || len(p.NSPID) < len(found[0].NSPID):
+			found = []Process{p}
+		case len(p.NSPID) == len(found[0].NSPID):
 			found = append(found, p)
 		}
 	}
@@ -89,7 +87,7 @@ const errForeground = notReady("the program has not left the foreground")
 // named is the process that a pid file names, if there is one: it is the daemon once its
 // parent is sidecar-init, even if sidecar-init started it itself, because dibbler-client does
 // not fork when its parent is number 1.
-func daemon(table ProcessTable, named Process) (Process, error) {
+func daemon(table processTable, named Process) (Process, error) {
 	first, err := find(table, document.Private, 1)
 	if err != nil {
 		return Process{}, err
@@ -112,32 +110,26 @@ func daemon(table ProcessTable, named Process) (Process, error) {
 // payload returns the main process of a payload that has no pid file or daemonizes: the
 // daemon, or else number 1 of its pid namespace. In the host's pid namespace it is the only
 // child of the unit's main process, or else the main process.
-func payload(d *document.Document, table ProcessTable, named Process, mainPID int) (Process, error) {
+func payload(d *document.Document, table processTable, named Process, mainPID int) (Process, error) {
 	if d.Daemonizes() {
 		return daemon(table, named)
 	}
 	if d.PIDNamespace == document.Private {
 		return find(table, document.Private, 1)
 	}
-	all, err := table.Processes()
+	all, err := table()
 	if err != nil {
 		return Process{}, err
 	}
-	var main, children []Process
-	for _, p := range all {
-		if p.PID == mainPID {
-			main = append(main, p)
-		} else if p.Parent == mainPID {
-			children = append(children, p)
-		}
-	}
+	children := slices.DeleteFunc(slices.Clone(all), func(p Process) bool { return p.Parent != mainPID })
 	if len(children) == 1 {
 		return children[0], nil
 	}
-	if len(main) == 1 {
-		return main[0], nil
+	i := slices.IndexFunc(all, func(p Process) bool { return p.PID == mainPID })
+	if i < 0 {
+		return Process{}, notReady("the unit has no main process")
 	}
-	return Process{}, notReady("the unit has no main process")
+	return all[i], nil
 }
 
 // readProcess reads a process; proc is where procfs is mounted. It returns false for a process
@@ -228,11 +220,11 @@ func parsePIDs(text string) ([]int, error) {
 var ErrMainEnded = errors.New("the main process ended before it was ready")
 
 // mainProcess watches the unit's main process.
-type mainProcess struct{ pidfd *os.File }
+type mainProcess struct{ *os.File } // a pidfd
 
 // watchMain opens the unit's main process. If another process has the number by now, it is
 // not of this unit, and the main process has ended.
-func watchMain(pid int, table ProcessTable) (*mainProcess, error) {
+func watchMain(pid int, table processTable) (*mainProcess, error) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err == unix.ESRCH {
 		return nil, ErrMainEnded
@@ -241,7 +233,7 @@ func watchMain(pid int, table ProcessTable) (*mainProcess, error) {
 		return nil, fmt.Errorf("watching the main process %d: %v", pid, err)
 	}
 	m := &mainProcess{os.NewFile(uintptr(fd), "pidfd")}
-	all, err := table.Processes()
+	all, err := table()
 	if err == nil && !slices.ContainsFunc(all, func(p Process) bool { return p.PID == pid }) {
 		err = ErrMainEnded
 	}
@@ -255,7 +247,7 @@ func watchMain(pid int, table ProcessTable) (*mainProcess, error) {
 // wait waits for the main process to end, at most for limit. It returns [ErrMainEnded] or nil.
 // A pidfd becomes readable when its process ends (pidfd_open(2)).
 func (m *mainProcess) wait(limit time.Duration) error {
-	fds := []unix.PollFd{{Fd: int32(m.pidfd.Fd()), Events: unix.POLLIN}}
+	fds := []unix.PollFd{{Fd: int32(m.Fd()), Events: unix.POLLIN}}
 	timeout := unix.NsecToTimespec(int64(limit))
 	n, err := unix.Ppoll(fds, &timeout, nil)
 	if err != nil && err != unix.EINTR {
@@ -270,7 +262,7 @@ func (m *mainProcess) wait(limit time.Duration) error {
 // end ends the main process, and with it the unit's start.
 func (m *mainProcess) end() error {
 	for _, signal := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
-		err := unix.PidfdSendSignal(int(m.pidfd.Fd()), signal, nil, 0)
+		err := unix.PidfdSendSignal(int(m.Fd()), signal, nil, 0)
 		if err == unix.ESRCH {
 			return nil
 		}
@@ -283,6 +275,3 @@ func (m *mainProcess) end() error {
 	}
 	return errors.New("the main process does not end")
 }
-
-// Close ends the watch.
-func (m *mainProcess) Close() error { return m.pidfd.Close() }

@@ -55,7 +55,7 @@ func (n notReady) Error() string { return string(n) }
 // that cannot become right, such as a directory in place of a pid file, ends it, too. When
 // ctx ends, the error says what was missing last; so it does when the main process ends less
 // than 2*slack before ctx does: that is systemd's time-out, which has ended the process.
-func (l Launcher) Ready(ctx context.Context, d *document.Document, table ProcessTable, mainPID int) (int, error) {
+func (l Launcher) Ready(ctx context.Context, d *document.Document, table processTable, mainPID int) (int, error) {
 	if err := d.Validate(); err != nil {
 		return 0, err
 	}
@@ -99,7 +99,7 @@ func pause(waited time.Duration) time.Duration {
 type waiter struct {
 	launcher Launcher
 	document *document.Document
-	table    ProcessTable
+	table    processTable
 	mainPID  int
 	pending  []document.File // pid files that are not translated yet
 	main     Process         // of the payload, PID 0 while unknown

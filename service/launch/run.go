@@ -130,7 +130,7 @@ func (l Launcher) await(ctx context.Context, d *document.Document, c *client, so
 	if err != nil {
 		return 0, err
 	}
-	table, err := OwnCgroup()
+	table, err := ownCgroup("/proc")
 	if err != nil {
 		return 0, err
 	}

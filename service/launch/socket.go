@@ -94,25 +94,18 @@ func (l Launcher) connectTo(d *document.Document, address string) error {
 		return err
 	}
 	defer conn.Close()
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var connectErr error
-	if err := raw.Control(func(fd uintptr) { // it is non-blocking
-		connectErr = unix.Connect(int(fd), &unix.SockaddrUnix{Name: address})
-	}); err != nil {
-		return err
-	}
-	switch connectErr {
+	err = control(conn, func(fd int) error { // it is non-blocking
+		return unix.Connect(fd, &unix.SockaddrUnix{Name: address})
+	})
+	switch err {
 	case nil:
 		return nil
 	case unix.EAGAIN, unix.ECONNREFUSED, unix.EINTR:
-		return notReady(fmt.Sprintf("connecting: %v", connectErr))
+		return notReady(fmt.Sprintf("connecting: %v", err))
 	case unix.EPROTOTYPE:
 		return errors.New("is not a stream socket")
 	}
-	return fmt.Errorf("connecting: %v", connectErr)
+	return fmt.Errorf("connecting: %v", err)
 }
 
 // payloadOutput opens a stream to the journal for the payload's standard output and error.
@@ -172,21 +165,28 @@ func blocking(conn *socket.Conn) (*os.File, error) {
 	if err := conn.CloseRead(); err != nil {
 		return nil, err
 	}
-	raw, err := conn.SyscallConn()
+	copied := -1
+	err := control(conn, func(fd int) (err error) {
+		if copied, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3); err != nil {
+			return err
+		}
+		return unix.SetNonblock(copied, false)
+	})
 	if err != nil {
 		return nil, err
 	}
-	copied := -1
-	var dupErr error
-	if err := raw.Control(func(fd uintptr) {
-		if copied, dupErr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 3); dupErr == nil {
-			dupErr = unix.SetNonblock(copied, false)
-		}
-	}); err != nil {
-		return nil, err
-	}
-	if dupErr != nil {
-		return nil, dupErr
-	}
 	return os.NewFile(uintptr(copied), "journal"), nil
+}
+
+// control calls do with the descriptor of conn.
+func control(conn *socket.Conn, do func(fd int) error) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var doErr error
+	if err := raw.Control(func(fd uintptr) { doErr = do(int(fd)) }); err != nil {
+		return err
+	}
+	return doErr
 }

@@ -89,7 +89,7 @@ func TestReadyWithRealProcesses(t *testing.T) {
 	main := start(t, unit, "exec sleep 60", 0)
 	start(t, filepath.Dir(unit), fmt.Sprintf(write, root+"/stranger"), syscall.CLONE_NEWPID)
 	payload := start(t, unit+"/payload", fmt.Sprintf(write, root+"/pid"), syscall.CLONE_NEWPID)
-	table, err := OwnCgroup()
+	table, err := ownCgroup("/proc")
 	must(t, err)
 	p := documentOf(document.Plan{ID: testID, PIDNamespace: document.Private, PIDFiles: []document.File{{Root: root, Path: "pid"}}})
 	pid, err := Launcher{}.Ready(deadline(t, time.Minute), p, table, main.Process.Pid)
@@ -104,7 +104,7 @@ func TestReadyWithRealProcesses(t *testing.T) {
 
 // checkHost looks at the same processes from a plan in the host's pid
 // namespace: only processes of the unit count there too.
-func checkHost(t *testing.T, root string, table ProcessTable, mainPID int) {
+func checkHost(t *testing.T, root string, table processTable, mainPID int) {
 	t.Helper()
 	p := documentOf(document.Plan{ID: testID, PIDNamespace: document.Host, PIDFiles: []document.File{{Root: root, Path: "host"}}})
 	for pid, want := range map[int]int{mainPID: mainPID, os.Getppid(): 0, os.Getpid(): 0} {
