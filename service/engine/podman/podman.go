@@ -1,5 +1,5 @@
-// Package podman is the engine that runs the payload in a container of podman's, with conmon
-// as the unit's main process. Each flag has its reason in ARCHITECTURE.md, "The unit".
+// Package podman is the engine that runs payloads in podman's containers, with conmon as the
+// unit's main process. Each flag has its reason in ARCHITECTURE.md, "The unit".
 package podman
 
 import (
@@ -17,18 +17,17 @@ type Engine struct{}
 // initPath is where a container sees sidecar-init, as podman's own --init does.
 const initPath = "/run/sidecar-init"
 
-// command returns a command of podman's. Its output is the payload's log. podman would write its
-// events to the journal, where it would wait for a journald that does not read, without an
-// end. conmon passes that flag on to podman's own clean-up, and has the log level from
-// podman: it warns of a missing memory controller at every start and end.
+// command returns a podman command. Its output is in the payload's log. Without events: podman
+// writes them to the journal, and waits without an end for a journald that does not read; conmon
+// passes the flag on to podman's own clean-up. conmon takes the log level from podman: it warns
+// of a missing memory controller at every start and end.
 func command(d *document.Document, words ...string) []string {
 	return append([]string{d.Program, "--events-backend=none", "--log-level=error"}, words...)
 }
 
-// Command runs the container detached.
+// Command runs the container detached. The entry point is empty: an image's own must not come
+// before the program.
 func (Engine) Command(d *document.Document) []string {
-	// The program is given as the entry point: what an image names as its own
-	// must not come before it.
 	payload := d.Payload()
 	var adopted []string
 	if d.Daemonizes() {
@@ -50,17 +49,15 @@ func (Engine) Rename(d *document.Document) []string {
 	return command(d, "rename", container(d))
 }
 
-// Failed knows podman by its exit code 125 (podman-run(1)). It fails so, with
-// --replace too, while there is a container of the name whose monitor was killed
-// and that nobody has cleaned up after: systemctl kill --signal=KILL kills conmon,
-// and with kernel 6.18 ExecStopPost as well.
+// Failed reports podman's exit code 125 (podman-run(1)). podman fails, even with --replace, while
+// a container of the name exists whose monitor was killed and that was not cleaned up: systemctl
+// kill --signal=KILL kills conmon, and with kernel 6.18 ExecStopPost as well.
 func (Engine) Failed(code int) bool { return code == 125 }
 
-// Stopped lists 128 plus SIGHUP, SIGINT, SIGKILL and SIGTERM: conmon exits so when the signal
-// has ended the payload.
+// Stopped lists 128 plus SIGHUP, SIGINT, SIGKILL and SIGTERM, see Signal.
 func (Engine) Stopped() []int32 { return []int32{129, 130, 137, 143} }
 
-// Signal knows that conmon exits with 128 plus the signal.
+// Signal returns code-128: conmon exits with 128 plus the signal that ended the payload.
 func (Engine) Signal(code int) int {
 	if code > 128 && code < 128+65 {
 		return code - 128
@@ -107,9 +104,9 @@ func confinementFlags(d *document.Document) []string {
 	return flags
 }
 
-// mountFlags mount what sidecar-launch has pinned, and the journal's socket for syslog(3). A
-// mount that lies in another one comes along with it. The socket is PID 1's and outlives
-// journald; it takes lines of text only, so a payload cannot set fields such as DECISION.
+// mountFlags mount the pins of outermost mounts, in which the others lie, and the journal's socket
+// for syslog(3). The socket is PID 1's and outlives journald; it takes lines of text only, so a
+// payload cannot set fields such as DECISION.
 func mountFlags(d *document.Document) []string {
 	var flags []string
 	for i, m := range d.Mounts {
@@ -123,9 +120,8 @@ func mountFlags(d *document.Document) []string {
 	return flags
 }
 
-// tmpfsFlags make small directories that the payload has for itself. What the image has in
-// their place is not copied, and nothing in them can be run. podman does not pass nr_inodes
-// on: what holds the number of files in them is the profile's memory-max.
+// tmpfsFlags mount small directories of the payload's own, without the image's files and without
+// programs. podman does not pass nr_inodes on: the profile's memory-max bounds the number of files.
 func tmpfsFlags(d *document.Document) []string {
 	var flags []string
 	for _, dir := range d.Tmpfs {
@@ -145,15 +141,14 @@ func environmentFlags(d *document.Document) []string {
 	return flags
 }
 
-// adoptedFlags hand sidecar-init a command to start. It is not in the command line of
-// sidecar-init: callers look a daemon up by its own.
+// adoptedFlags pass the payload's command to sidecar-init. Its command line must not show the
+// payload's, by which callers look up the daemon.
 func adoptedFlags(d *document.Document, payload []string) []string {
 	words, _ := json.Marshal(payload) // strings cannot fail
 	return []string{mountFlag(d.Init, initPath, false), "--env=SIDECAR_COMMAND=" + string(words)}
 }
 
-// mountFlag makes podman's --mount. Policy lets no path through that has a comma or a quote
-// in it.
+// mountFlag returns podman's --mount. Policy refuses paths with a comma or a quote.
 func mountFlag(source, target string, writable bool) string {
 	flag := "--mount=type=bind,source=" + source + ",destination=" + target
 	if writable {
