@@ -10,7 +10,6 @@
 package document
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -215,22 +214,22 @@ func (d *Document) parts() []part {
 // Fields returns the fields of the plan for people: each key with its value in JSON, a string
 // without its quotes.
 func (p Plan) Fields() ([][2]string, error) {
-	encoded, err := json.Marshal(p)
+	encoded, err := text(p)
 	if err != nil {
 		return nil, err
 	}
-	decoder := json.NewDecoder(bytes.NewReader(encoded))
+	decoder := json.NewDecoder(strings.NewReader(encoded))
 	if _, err := decoder.Token(); err != nil {
 		return nil, err
 	}
 	var fields [][2]string
 	for decoder.More() {
-		key, err := decoder.Token()
-		if err != nil {
-			return nil, err
-		}
 		var value any
-		if err := decoder.Decode(&value); err != nil {
+		key, err := decoder.Token()
+		if err == nil {
+			err = decoder.Decode(&value)
+		}
+		if err != nil {
 			return nil, err
 		}
 		shown, isText := value.(string)

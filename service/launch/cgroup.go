@@ -15,7 +15,7 @@ import (
 // ownCgroup returns the processes of our own unit: of its control group and of all groups below
 // it, without ourselves. podman moves the processes that it finds in a unit's group, us as well,
 // into a group below it. proc is where procfs is mounted.
-func ownCgroup(proc string) (processTable, error) {
+func ownCgroup(proc string) (ProcessTable, error) {
 	text, err := os.ReadFile(proc + "/self/cgroup")
 	if err != nil {
 		return nil, err
@@ -84,44 +84,38 @@ func processesIn(directory, proc string) ([]Process, error) {
 	}
 	var all []Process
 	for _, pid := range pids {
+		if pid == 0 || pid == os.Getpid() { // 0 is a process that our pid namespace cannot see
+			continue
+		}
 		p, ok, err := readProcess(proc, pid)
 		if err != nil {
 			return nil, err
 		}
-		if ok && pid != os.Getpid() {
+		if ok {
 			all = append(all, p)
 		}
 	}
 	return all, nil
 }
 
-// groupPIDs reads cgroup.procs of directory and of everything below it.
+// groupPIDs reads cgroup.procs of directory and of every directory below it.
 func groupPIDs(directory string) ([]int, error) {
-	var pids []int
+	var text []byte // of all files; each of their lines ends with a newline
 	err := fs.WalkDir(os.DirFS(directory), ".", func(name string, entry fs.DirEntry, err error) error {
 		if err == nil && entry.IsDir() {
-			var found []int
-			found, err = readPIDs(path.Join(directory, name, "cgroup.procs"))
-			pids = append(pids, found...)
+			var found []byte
+			found, err = os.ReadFile(path.Join(directory, name, "cgroup.procs"))
+			text = append(text, found...)
 		}
 		if gone(err) {
 			return nil
 		}
 		return err
 	})
-	return pids, err
-}
-
-func readPIDs(file string) ([]int, error) {
-	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	pids, err := parsePIDs(string(text))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %v", file, err)
-	}
-	return slices.DeleteFunc(pids, func(pid int) bool { return pid == 0 }), nil // 0: our pid namespace cannot see it
+	return parsePIDs(string(text))
 }
 
 // gone reports whether err only says that a process has ended or a control group was removed,

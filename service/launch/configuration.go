@@ -56,7 +56,8 @@ func checkConfiguration(d *document.Document) error {
 		}
 	}
 	if !named && lines.Err() == nil && text.N > 0 {
-		return fmt.Errorf("%s: %s: no line names the pid file, which would never be there: add \"%s %s\"", c.File, c.PIDFile, c.PIDFile, pidFile)
+		return fmt.Errorf("%s: %s: no line names the pid file, which would never be there: add \"%s %s\"",
+			c.File, c.PIDFile, c.PIDFile, pidFile)
 	}
 	return nil
 }

@@ -9,7 +9,7 @@ import (
 
 // unitOf returns a unit in which mainPID runs, and a container with processes
 // that have other numbers for themselves: inner number to outer number.
-func unitOf(mainPID int, inside map[int]int) processTable {
+func unitOf(mainPID int, inside map[int]int) ProcessTable {
 	return func() ([]Process, error) {
 		all := []Process{{PID: mainPID, Parent: 1, NSPID: []int{mainPID}}}
 		for own, pid := range inside {
@@ -33,7 +33,7 @@ func mainOf(t *testing.T) *exec.Cmd {
 }
 
 // translate does so outside of a wait.
-func translate(f document.File, table processTable, pidNamespace string) (Process, error) {
+func translate(f document.File, table ProcessTable, pidNamespace string) (Process, error) {
 	w := waiter{document: documentOf(document.Plan{PIDNamespace: pidNamespace}), table: table}
 	return w.translate(f)
 }

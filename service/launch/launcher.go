@@ -47,11 +47,11 @@ const (
 	netnsName  = "netns"
 	mountsName = "mounts"
 	socketName = "notify"
-)
 
-// oomName is an empty file that conmon makes in its working directory, the directory of all
-// pins, when its container is out of memory. podman reads another file.
-const oomName = "oom"
+	// oomName is an empty file that conmon makes in its working directory, the directory of
+	// all pins, when its container is out of memory. podman reads another file.
+	oomName = "oom"
+)
 
 func (l Launcher) base() string { return cmp.Or(l.Base, document.PinsDirectory) }
 

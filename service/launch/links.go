@@ -34,7 +34,8 @@ func (l Launcher) checkLinks(d *document.Document, warn func(error)) error {
 	if len(linked) == 0 {
 		return nil
 	}
-	found := fmt.Errorf("network namespace %s is linked to %s: a payload with CAP_NET_ADMIN can change links there (linked-namespaces in the agent's file)",
+	found := fmt.Errorf("network namespace %s is linked to %s: "+
+		"a payload with CAP_NET_ADMIN can change links there (linked-namespaces in the agent's file)",
 		d.NetworkNamespace(), quoted(linked))
 	priority := priorityInfo
 	switch d.Links.Action {
@@ -95,7 +96,8 @@ func (l Launcher) neighbours(d *document.Document) ([]*neighbour, error) {
 	err = l.Namespaces.Each(func(name string, f *os.File) error {
 		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 		if err == nil {
-			all = append(all, &neighbour{name, os.NewFile(uintptr(fd), name), owns(d.Links, name), name == d.NetworkNamespace()})
+			file := os.NewFile(uintptr(fd), name)
+			all = append(all, &neighbour{name, file, owns(d.Links, name), name == d.NetworkNamespace()})
 		}
 		return err
 	})

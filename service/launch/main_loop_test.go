@@ -10,7 +10,7 @@ import (
 )
 
 // unitInTurn shows one set of processes after the other, the last one for ever.
-func unitInTurn(sets ...[]Process) processTable {
+func unitInTurn(sets ...[]Process) ProcessTable {
 	return func() ([]Process, error) {
 		set := sets[0]
 		if len(sets) > 1 {
@@ -45,7 +45,7 @@ func TestReadySettles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			looks, table := 0, unitInTurn(test.sets...)
-			counted := processTable(func() ([]Process, error) { looks++; return table() })
+			counted := ProcessTable(func() ([]Process, error) { looks++; return table() })
 			pid, err := Launcher{}.Ready(deadline(t, 10*time.Second), documentOf(document.Plan{ID: testID, PIDNamespace: document.Private}), counted, conmon.PID)
 			if pid != 200 || err != nil || looks < test.looks {
 				t.Errorf("process %d, %v after %d looks, want 200 after %d", pid, err, looks, test.looks)

@@ -45,13 +45,13 @@ func (p Process) innermostPID() int { return p.NSPID[len(p.NSPID)-1] }
 // inChildNamespace reports whether the process is in another pid namespace than we are.
 func (p Process) inChildNamespace() bool { return len(p.NSPID) > 1 }
 
-// processTable lists the processes of one unit.
-type processTable func() ([]Process, error)
+// ProcessTable lists the processes of one unit.
+type ProcessTable func() ([]Process, error)
 
 // find returns the process of the unit that a payload means by number: the process that
 // knows itself by it in a child pid namespace or, with [document.Host], the process of that
 // number in ours. The payload's namespace is the outermost; two matches in it are an error.
-func find(table processTable, pidNamespace string, number int) (Process, error) {
+func find(table ProcessTable, pidNamespace string, number int) (Process, error) {
 	all, err := table()
 	if err != nil {
 		return Process{}, err
@@ -77,17 +77,19 @@ func find(table processTable, pidNamespace string, number int) (Process, error) 
 	return Process{}, notReady(fmt.Sprintf("%d is more than one process of this unit", number))
 }
 
-// daemonPrefix begins the name of sidecar-init once it knows the daemon, whose number follows.
-const daemonPrefix = "daemon "
+const (
+	// daemonPrefix begins the name of sidecar-init once it knows the daemon, whose number follows.
+	daemonPrefix = "daemon "
 
-// errForeground: there may be two processes with the payload's command line.
-const errForeground = notReady("the program has not left the foreground")
+	// errForeground: two processes may have the payload's command line.
+	errForeground = notReady("the program has not left the foreground")
+)
 
 // daemon returns the process that sidecar-init, number 1 of the pid namespace, has adopted.
 // named is the process that a pid file names, if there is one: it is the daemon once its
 // parent is sidecar-init, even if sidecar-init started it itself, because dibbler-client does
 // not fork when its parent is number 1.
-func daemon(table processTable, named Process) (Process, error) {
+func daemon(table ProcessTable, named Process) (Process, error) {
 	first, err := find(table, document.Private, 1)
 	if err != nil {
 		return Process{}, err
@@ -110,7 +112,7 @@ func daemon(table processTable, named Process) (Process, error) {
 // payload returns the main process of a payload that has no pid file or daemonizes: the
 // daemon, or else number 1 of its pid namespace. In the host's pid namespace it is the only
 // child of the unit's main process, or else the main process.
-func payload(d *document.Document, table processTable, named Process, mainPID int) (Process, error) {
+func payload(d *document.Document, table ProcessTable, named Process, mainPID int) (Process, error) {
 	if d.Daemonizes() {
 		return daemon(table, named)
 	}
@@ -224,7 +226,7 @@ type mainProcess struct{ *os.File } // a pidfd
 
 // watchMain opens the unit's main process. If another process has the number by now, it is
 // not of this unit, and the main process has ended.
-func watchMain(pid int, table processTable) (*mainProcess, error) {
+func watchMain(pid int, table ProcessTable) (*mainProcess, error) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err == unix.ESRCH {
 		return nil, ErrMainEnded

@@ -41,7 +41,7 @@ func TestLaunchFindTakesOnlyProcessesOfTheUnit(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			table := processTable(func() ([]Process, error) { return test.unit, nil })
+			table := ProcessTable(func() ([]Process, error) { return test.unit, nil })
 			got, err := find(table, test.namespace, test.number)
 			var reason notReady
 			if got.PID != test.want || errors.As(err, &reason) != (test.want == 0) {
@@ -71,7 +71,7 @@ func TestLaunchPayloadWithoutPIDFile(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			table := processTable(func() ([]Process, error) { return test.unit, nil })
+			table := ProcessTable(func() ([]Process, error) { return test.unit, nil })
 			got, err := payload(documentOf(document.Plan{PIDNamespace: test.namespace}), table, Process{}, 100)
 			if got.PID != test.want || (err == nil) != (test.want != 0) {
 				t.Errorf("process %d, error %v, want %d", got.PID, err, test.want)

@@ -35,11 +35,10 @@ func (n notReady) Error() string { return string(n) }
 
 // Ready waits until the payload is ready, and returns its main process in our pid namespace:
 //
-//   - every pid file holds the number of a process of this unit. The number is replaced by the
-//     process's number in our pid namespace; for a pid file in a private mount, it is written
-//     to the path where the agent looks for it, so later writes of the payload change nothing
-//     for the agent;
-//   - the socket, if there is one, accepts a connection;
+//   - every pid file holds the number of a process of this unit, which is replaced by the
+//     process's number in our pid namespace. If the file lies in a private mount, our number
+//     is written where the agent looks for it, so the payload cannot change it later;
+//   - the socket, if the document has one, accepts a connection;
 //   - without either, the payload's first process exists;
 //   - a payload that daemonizes has left the foreground.
 //
@@ -55,7 +54,7 @@ func (n notReady) Error() string { return string(n) }
 // that cannot become right, such as a directory in place of a pid file, ends it, too. When
 // ctx ends, the error says what was missing last; so it does when the main process ends less
 // than 2*slack before ctx does: that is systemd's time-out, which has ended the process.
-func (l Launcher) Ready(ctx context.Context, d *document.Document, table processTable, mainPID int) (int, error) {
+func (l Launcher) Ready(ctx context.Context, d *document.Document, table ProcessTable, mainPID int) (int, error) {
 	if err := d.Validate(); err != nil {
 		return 0, err
 	}
@@ -99,7 +98,7 @@ func pause(waited time.Duration) time.Duration {
 type waiter struct {
 	launcher Launcher
 	document *document.Document
-	table    processTable
+	table    ProcessTable
 	mainPID  int
 	pending  []document.File // pid files that are not translated yet
 	main     Process         // of the payload, PID 0 while unknown

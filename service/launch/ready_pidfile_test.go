@@ -159,7 +159,7 @@ func TestLaunchTranslateWritesOnlyToTheOpenDirectory(t *testing.T) {
 			must(t, os.Mkdir(root+"/d", 0o755))
 			must(t, os.WriteFile(root+"/d/pid", []byte("1\n"), 0o644))
 			must(t, os.WriteFile(victim+"/pid", []byte("keep"), 0o600))
-			table := processTable(func() ([]Process, error) {
+			table := ProcessTable(func() ([]Process, error) {
 				must(t, swap(root, victim))
 				return unitOf(100, map[int]int{1: 200})()
 			})

@@ -58,7 +58,7 @@ func TestReadyWithoutPIDFileTakesTheFirstProcess(t *testing.T) {
 	t.Parallel()
 	main := mainOf(t)
 	var calls atomic.Int32
-	table := processTable(func() ([]Process, error) {
+	table := ProcessTable(func() ([]Process, error) {
 		if calls.Add(1) < 5 {
 			return unitOf(main.Process.Pid, nil)()
 		}
@@ -100,7 +100,7 @@ func TestReadyWaitsForAHandlerOfSIGTERM(t *testing.T) {
 			root := t.TempDir()
 			must(t, os.WriteFile(root+"/pid", []byte("1\n"), 0o644))
 			looks, started := 0, time.Now()
-			table := processTable(func() ([]Process, error) {
+			table := ProcessTable(func() ([]Process, error) {
 				looks++
 				unhandled := looks < unhandledFor && time.Since(started) < mainLoopGrace
 				if text, err := os.ReadFile(root + "/pid"); unhandled && string(text) != "1\n" {
@@ -188,7 +188,7 @@ func TestReadyPassesOnWhatTheTableSays(t *testing.T) {
 	t.Parallel()
 	main := mainOf(t)
 	broken := errors.New("no cgroup")
-	table := processTable(func() ([]Process, error) { return nil, broken })
+	table := ProcessTable(func() ([]Process, error) { return nil, broken })
 	if _, err := (Launcher{}).Ready(t.Context(), documentOf(document.Plan{ID: testID, PIDNamespace: document.Private}), table, main.Process.Pid); !errors.Is(err, broken) {
 		t.Errorf("error %v, want %v", err, broken)
 	}

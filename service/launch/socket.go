@@ -27,10 +27,8 @@ const (
 	// journalBuffer is what a stream holds while journald does not read, in bytes, as
 	// for the streams that systemd opens. When it is full, the writer waits.
 	journalBuffer = 8 << 20
-)
 
-// Priorities of a stream's lines (syslog(3)).
-const (
+	// Priorities of a stream's lines (syslog(3)).
 	priorityWarning = 4
 	priorityInfo    = 6
 )
@@ -167,10 +165,10 @@ func blocking(conn *socket.Conn) (*os.File, error) {
 	}
 	copied := -1
 	err := control(conn, func(fd int) (err error) {
-		if copied, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3); err != nil {
-			return err
+		if copied, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3); err == nil {
+			err = unix.SetNonblock(copied, false)
 		}
-		return unix.SetNonblock(copied, false)
+		return err
 	})
 	if err != nil {
 		return nil, err

@@ -104,7 +104,7 @@ func TestReadyWithRealProcesses(t *testing.T) {
 
 // checkHost looks at the same processes from a plan in the host's pid
 // namespace: only processes of the unit count there too.
-func checkHost(t *testing.T, root string, table processTable, mainPID int) {
+func checkHost(t *testing.T, root string, table ProcessTable, mainPID int) {
 	t.Helper()
 	p := documentOf(document.Plan{ID: testID, PIDNamespace: document.Host, PIDFiles: []document.File{{Root: root, Path: "host"}}})
 	for pid, want := range map[int]int{mainPID: mainPID, os.Getppid(): 0, os.Getpid(): 0} {

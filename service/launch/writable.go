@@ -14,13 +14,18 @@ import (
 	"tripleo.io/sidecar/service/document"
 )
 
-// maxGiven is how many names of a directory give looks at.
-const maxGiven = 4096
-
-// Permissions that the payload's group gets on a directory and on a file.
 const (
+	// maxGiven is how many names of a directory give looks at.
+	maxGiven = 4096
+
+	// Permissions that the payload's group gets on a directory and on a file.
 	groupDirectory = 0o070
 	groupFile      = 0o060
+
+	// Limits of a private mount, which holds pid files and mount points. They keep a payload
+	// from filling the host's memory (tmpfs(5)).
+	privateSize   = "64k"
+	privateInodes = "64"
 )
 
 // give lets the payload's group write to a directory that an argument names, and to the
@@ -110,19 +115,12 @@ func unwritable(d *document.Document) error {
 		source.Close()
 		open := st.Uid == d.User && st.Mode&0o200 != 0 || st.Gid == d.Group && st.Mode&0o020 != 0 || st.Mode&0o002 != 0
 		if err == nil && !open {
-			hints = append(hints, fmt.Errorf("hint: %s belongs to user %d with mode %#o, and the payload runs as user %d (sidecar-user in the agent's file)",
-				m, st.Uid, st.Mode&0o777, d.User))
+			hints = append(hints, fmt.Errorf("hint: %s belongs to user %d with mode %#o, "+
+				"and the payload runs as user %d (sidecar-user in the agent's file)", m, st.Uid, st.Mode&0o777, d.User))
 		}
 	}
 	return errors.Join(hints...)
 }
-
-// A private mount holds pid files and mount points; its limits keep a payload from filling
-// the host's memory (tmpfs(5)).
-const (
-	privateSize   = "64k"
-	privateInodes = "64"
-)
 
 // attachPrivate mounts a new, empty file system of the payload's user on name in dir, or on
 // dir itself if name is empty, in place of source.
