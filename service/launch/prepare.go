@@ -235,9 +235,10 @@ func attach(source, dir *os.File, name string, attributes uint64) error {
 	return attachTree(tree, source, dir, name, attributes)
 }
 
-// attachTree attaches a mount that is not attached anywhere. It makes the mount private
-// before, so that nothing mounted in an agent's directory later appears here, and after,
-// because attaching below a shared mount makes it shared again (mount_namespaces(7)).
+// attachTree attaches a mount that is not attached anywhere. It makes the mount private before,
+// to leave the peer group of the source, so that a later mount in an agent's directory does not
+// appear here; and after, because attaching it below a shared mount makes it shared again
+// (mount_namespaces(7)).
 func attachTree(tree int, source, dir *os.File, name string, attributes uint64) error {
 	attr := unix.MountAttr{Attr_set: attributes, Propagation: unix.MS_PRIVATE}
 	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &attr); err != nil {

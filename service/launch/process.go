@@ -50,7 +50,8 @@ type ProcessTable func() ([]Process, error)
 
 // find returns the process of the unit that a payload means by number: the process that
 // knows itself by it in a child pid namespace or, with [document.Host], the process of that
-// number in ours. The payload's namespace is the outermost; two matches in it are an error.
+// number in ours. The payload's namespace is the outermost; with two matches in it, the payload
+// is not ready.
 func find(table ProcessTable, pidNamespace string, number int) (Process, error) {
 	all, err := table()
 	if err != nil {
