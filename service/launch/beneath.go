@@ -72,7 +72,7 @@ type payloadFile struct {
 }
 
 func (f payloadFile) close() {
-	f.File.Close()
+	f.Close()
 	f.dir.Close()
 }
 
