@@ -33,7 +33,8 @@ const (
 	// sweepLimit bounds one removal of a sweep. A container with 120,000 control groups took
 	// podman 17 s.
 	sweepLimit = 5 * time.Minute
-	// sweepWidth is how many removals run at the same time.
+	// sweepWidth is how many removals run at the same time: one that hangs does not hold up the
+	// others.
 	sweepWidth = 4
 )
 
@@ -170,10 +171,20 @@ func (l Launcher) Sweep(ctx context.Context) error {
 		if len(names) == 0 {
 			return all
 		}
-		for i, err := range l.sweepAll(ctx, names) {
-			if err != nil {
-				failed[names[i]] = true
-				all = errors.Join(all, err)
+		errs := make([]error, len(names))
+		var group errgroup.Group
+		group.SetLimit(sweepWidth)
+		for i, name := range names {
+			group.Go(func() error {
+				errs[i] = l.sweep(ctx, name)
+				return nil
+			})
+		}
+		_ = group.Wait() // the errors are in errs
+		for i, name := range names {
+			if errs[i] != nil {
+				failed[name] = true
+				all = errors.Join(all, fmt.Errorf("sidecar %s: %w", name, errs[i]))
 			}
 		}
 	}
@@ -192,24 +203,7 @@ func (l Launcher) notes() ([]string, error) {
 	return names, err
 }
 
-// sweepAll runs some removals, a few at the same time, so that one that hangs does not hold up
-// the others. It returns an error or nil for each.
-func (l Launcher) sweepAll(ctx context.Context, names []string) []error {
-	errs := make([]error, len(names))
-	var group errgroup.Group
-	group.SetLimit(sweepWidth)
-	for i, name := range names {
-		group.Go(func() error {
-			if err := l.sweep(ctx, name); err != nil {
-				errs[i] = fmt.Errorf("sidecar %s: %w", name, err)
-			}
-			return nil
-		})
-	}
-	_ = group.Wait() // the errors are in errs
-	return errs
-}
-
+// sweep runs the command of one note.
 func (l Launcher) sweep(ctx context.Context, name string) error {
 	held, cancel := context.WithTimeout(ctx, lockPause)
 	defer cancel()

@@ -44,7 +44,12 @@ func (l Launcher) checkLinks(d *document.Document, warn func(error)) error {
 	case document.LinksWarn:
 		priority = priorityWarning
 	}
-	if err := l.log(d, priority, found); err != nil {
+	output, err := l.stream(d, priority)
+	if err == nil {
+		_, err = fmt.Fprintln(output, found)
+		output.Close()
+	}
+	if err != nil {
 		warn(errors.Join(found, err))
 	}
 	return nil

@@ -81,7 +81,7 @@ func (n note) setAside(ctx context.Context, argv, aside []string) error {
 	return n.delete()
 }
 
-// runQuietly runs a command. Its output is part of the error.
+// runQuietly runs a command. Its error contains the output.
 func runQuietly(ctx context.Context, argv []string) error {
 	start := time.Now()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)

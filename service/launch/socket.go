@@ -119,17 +119,6 @@ func (l Launcher) payloadOutput(d *document.Document, warn func(error)) (*os.Fil
 	return os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 }
 
-// log writes a line to the unit's log.
-func (l Launcher) log(d *document.Document, priority int, line error) error {
-	output, err := l.stream(d, priority)
-	if err != nil {
-		return err
-	}
-	defer output.Close()
-	_, err = fmt.Fprintln(output, line)
-	return err
-}
-
 // stream opens a stream to the journal under the unit's name. journald does not look for
 // priorities ("<0>") in its lines.
 func (l Launcher) stream(d *document.Document, priority int) (*os.File, error) {
