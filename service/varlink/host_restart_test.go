@@ -4,6 +4,7 @@ package varlink
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -79,8 +80,9 @@ func whoServes(t *testing.T, path string) (pid int) {
 	for range 3 {
 		c := dial(t, path)
 		c.send(method("Who"))
-		if n, err := fmt.Sscanf(c.recv(), `{"parameters":{"PID":%d,`, &pid); n == 1 && err == nil {
-			return pid
+		var answer struct{ Parameters service.Caller }
+		if err := json.Unmarshal([]byte(c.recv()), &answer); err == nil {
+			return answer.Parameters.PID
 		}
 	}
 	t.Fatal("no answer")
