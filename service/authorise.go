@@ -3,9 +3,11 @@ package service
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/internal/quota"
 	"tripleo.io/sidecar/polkit"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/systemd"
@@ -19,18 +21,18 @@ const (
 	actionInspect = "io.tripleo.sidecar.inspect"
 )
 
-// Who lets a caller in.
+// Values of Authorisation.By.
 const (
-	ByAgent  = "agent"  // the agent's file, which holds everybody on the agent's socket
-	ByRoot   = "root"   // nobody is asked: the caller is root
-	ByPolkit = "polkit" // polkit is asked, for all others
+	ByAgent  = "agent"  // an agent, on its own socket: its file says what it may do
+	ByRoot   = "root"   // root, who may do everything
+	ByPolkit = "polkit" // polkit, which is asked about all others
 )
 
 // Authorisation says who let a caller in, or did not.
 type Authorisation struct {
 	By      string // one of ByAgent, ByRoot, ByPolkit; "" if the call was refused before
 	Action  string // that polkit was asked about
-	Verdict string // its answer, or "failed" if there was none; "" if it was not asked
+	Verdict string // polkit's answer, or "failed" if it did not answer; "" if it was not asked
 }
 
 // Authority answers for callers that are neither agents nor root. Package polkit
@@ -40,56 +42,44 @@ type Authority interface {
 	Check(ctx context.Context, r polkit.Request) (polkit.Verdict, error)
 }
 
-// question is what polkit is asked about a call, if it is asked.
-type question struct {
-	action      string
-	about       subject
-	netns       *string        // the namespace that the call names or comes from
-	recorded    *interfaces.ID // the sidecar whose namespace it is otherwise
-	interactive *bool
-}
-
-// authorise lets in agents, which their own policy holds, and root. Of everybody
-// else polkit is asked, by the same question on every transport. It comes after
-// the syntax, and before anything is looked up that the caller could learn from.
-// The namespace that polkit was told is in q.netns then: see sameAsTold.
-func (c *Core) authorise(ctx context.Context, caller Caller, q *question) (Authorisation, error) {
+// authorise lets in agents and root, and asks polkit about everybody else, by the same
+// question on every transport. It comes after the syntax, and before the core looks up
+// anything that the caller could learn from. If polkit was asked, call.netns is the network
+// namespace that it was told: see checkNamespace.
+func (c *Core) authorise(ctx context.Context, call *call) error {
 	switch {
-	case caller.Agent != "":
-		return Authorisation{By: ByAgent}, nil
-	case caller.UID == 0:
-		return Authorisation{By: ByRoot}, nil
+	case call.caller.Agent != "":
+		call.by = Authorisation{By: ByAgent}
+		return nil
+	case call.caller.UID == 0:
+		call.by = Authorisation{By: ByRoot}
+		return nil
 	}
-	auth := Authorisation{By: ByPolkit, Action: q.action}
-	// For who may have left nobody is asked: a person must know for whom a yes is.
-	interactive := q.interactive != nil && *q.interactive && !caller.Oneway
-	leave, err := c.questions.enter(caller.UID, interactive)
+	call.by = Authorisation{By: ByPolkit, Action: call.action}
+	leave, err := c.questions.enter(call.caller.UID, call.interactive)
 	if err != nil {
-		return auth, err
+		return err
 	}
 	defer leave()
-	who, err := polkitSubject(caller)
+	subject, err := subjectOf(call.caller)
 	if err != nil {
-		return auth, err
+		return err
 	}
-	verdict, err := c.check(ctx, polkit.Request{
-		Subject: who, Action: q.action, Details: c.details(ctx, q), Interactive: interactive,
-	})
-	if auth.Verdict = verdict.String(); err != nil {
-		auth.Verdict = "failed"
+	details := c.details(ctx, call)
+	verdict, err := polkit.Denied, errors.New("it is not in use here")
+	if c.Authority != nil {
+		verdict, err = c.Authority.Check(ctx, polkit.Request{
+			Subject: subject, Action: call.action, Details: details, Interactive: call.interactive,
+		})
 	}
-	return auth, refusal(ctx, q.action, verdict, err)
+	if call.by.Verdict = verdict.String(); err != nil {
+		call.by.Verdict = "failed"
+	}
+	return refusal(ctx, call.action, verdict, err)
 }
 
-func (c *Core) check(ctx context.Context, r polkit.Request) (polkit.Verdict, error) {
-	if c.Authority == nil {
-		return polkit.Denied, errors.New("it is not in use here")
-	}
-	return c.Authority.Check(ctx, r)
-}
-
-// polkitSubject is the caller as polkit can know it for certain.
-func polkitSubject(caller Caller) (polkit.Subject, error) {
+// subjectOf returns the caller as polkit can identify it for certain.
+func subjectOf(caller Caller) (polkit.Subject, error) {
 	switch {
 	case caller.Sender != "":
 		return polkit.BusName(caller.Sender), nil
@@ -99,14 +89,14 @@ func polkitSubject(caller Caller) (polkit.Subject, error) {
 	return polkit.Subject{}, denied("this kernel does not say for certain who is at the other end of a socket (SO_PEERPIDFD, Linux 6.5): " + useDBus)
 }
 
-// useDBus is what those can do whom the host's socket cannot serve.
+// useDBus is the way for callers that the host's socket cannot serve.
 const useDBus = "call io.tripleo.Sidecar1 on the system bus instead"
 
 // refusal is the error of a call that polkit does not allow, nil if it does.
 func refusal(ctx context.Context, action string, verdict polkit.Verdict, err error) error {
 	switch {
 	case ctx.Err() != nil:
-		return ctx.Err() // nobody waits any more: nothing is done, whatever the answer
+		return ctx.Err() // the caller has left: nothing is done, whatever the answer
 	case errors.Is(err, polkit.ErrNoPIDFD):
 		return denied(err.Error() + ": " + useDBus)
 	case err != nil:
@@ -121,33 +111,34 @@ func refusal(ctx context.Context, action string, verdict polkit.Verdict, err err
 
 func denied(reason string) error { return &interfaces.PermissionDeniedError{Reason: reason} }
 
-// details are what rules can look at: agent, profile, network-namespace and id, as
-// far as they are known. A launch or its explanation without network-namespace is
-// one in the host's own.
-func (c *Core) details(ctx context.Context, q *question) map[string]string {
+// details are the facts that rules can use: agent, profile, network-namespace and id, as
+// far as they are known. A launch or an Explain without network-namespace is one in the
+// host's own.
+func (c *Core) details(ctx context.Context, call *call) map[string]string {
 	details := map[string]string{}
-	for key, value := range map[string]string{"agent": q.about.agent, "profile": q.about.profile, "id": q.about.id} {
-		if value != "" {
-			details[key] = value
-		}
+	if call.agent != "" {
+		details["agent"] = call.agent
 	}
-	if q.recorded != nil {
-		q.netns = c.recordedNamespace(ctx, *q.recorded)
+	if call.profile != "" {
+		details["profile"] = call.profile
 	}
-	if q.netns != nil && policy.ValidNamespace(*q.netns) {
-		details["network-namespace"] = *q.netns
+	if call.sidecar != nil {
+		details["id"] = call.sidecar.String()
+		call.netns = c.namespaceOfSidecar(ctx, *call.sidecar)
+	}
+	if call.netns != nil && policy.ValidNamespace(*call.netns) {
+		details["network-namespace"] = *call.netns
 	}
 	return details
 }
 
-// lookupTime is how long the look at a sidecar takes at least. Whether there is one
-// makes a difference of half a millisecond, which patience could measure.
+// lookupTime is the shortest time that a look at a sidecar takes. Whether the sidecar exists
+// makes a difference of half a millisecond, which a caller could measure.
 const lookupTime = 10 * time.Millisecond
 
-// recordedNamespace is the network namespace of a sidecar, as far as its record
-// says, or else of the launch that waits for its turn. Whether there is a sidecar the
-// caller does not learn from it.
-func (c *Core) recordedNamespace(ctx context.Context, id interfaces.ID) *string {
+// namespaceOfSidecar returns the network namespace in the sidecar's document, or else of its
+// launch that waits for its turn. The caller does not learn whether the sidecar exists.
+func (c *Core) namespaceOfSidecar(ctx context.Context, id interfaces.ID) *string {
 	over := time.After(lookupTime)
 	defer func() { <-over }()
 	unit, err := c.Units.Get(ctx, id.Unit())
@@ -160,35 +151,70 @@ func (c *Core) recordedNamespace(ctx context.Context, id interfaces.ID) *string 
 	return nil
 }
 
-// errMoved is the refusal to touch a unit in another network namespace than polkit was
-// told.
+// errMoved refuses to touch a unit in another network namespace than polkit was told.
 var errMoved = denied("the sidecar is in another network namespace than polkit was asked about")
 
-// sameAsTold returns errMoved for a unit in another network namespace than polkit was
-// told. The ID of a sidecar does not say in which it is: the agent may have launched
-// it, or launched it anew, in another one since, or an operator names the pid file of
-// one elsewhere.
-func (c *Core) sameAsTold(s subject, u systemd.Unit) error {
-	if s.by.By != ByPolkit {
-		return nil
-	}
-	if text(c.records.of(u).context.NetworkNamespace) != text(s.netns) {
+// checkNamespace returns errMoved for a unit in another network namespace than polkit was
+// told. A sidecar's ID does not name its namespace: the agent may have launched it again in
+// another one meanwhile, or an operator names the pid file of a sidecar elsewhere.
+func (c *Core) checkNamespace(call *call, u systemd.Unit) error {
+	if call.by.By == ByPolkit && orEmpty(c.records.of(u).context.NetworkNamespace) != orEmpty(call.netns) {
 		return errMoved
 	}
 	return nil
 }
 
-// maxAsks is how often polkit is asked about a sidecar that is somewhere else each
-// time.
+// maxAsks is how often polkit is asked about a sidecar that is in another network namespace
+// each time.
 const maxAsks = 3
 
-// whereverItIs has polkit asked anew, and all else done again, if a sidecar was not
-// where polkit was told. That is no reason for a refusal: it may have been launched in
-// between, and polkit may allow that as well.
-func whereverItIs(do func() error) error {
+// untilNotMoved repeats do, which asks polkit, while the sidecar is not in the network
+// namespace that polkit was told: polkit may allow the other one, too.
+func untilNotMoved(do func() error) error {
 	err := do()
 	for asks := 1; asks < maxAsks && errors.Is(err, errMoved); asks++ {
 		err = do()
 	}
 	return err
+}
+
+// orEmpty returns the text that s points to, "" for nil.
+func orEmpty(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// The bounds of questions to polkit that are open at once, of one user and in all.
+// Questions that wait for a person are counted apart: a person can keep them open for
+// minutes, and can have many users (subuid(5)).
+const (
+	quickPerUser       = 8
+	quickTotal         = 48
+	interactivePerUser = 2
+	interactiveTotal   = 16
+)
+
+// questions counts the open questions to polkit.
+type questions struct{ quick, interactive *quota.Quota[uint32] }
+
+func newQuestions() questions {
+	return questions{
+		quick:       quota.New[uint32](quickPerUser, quickTotal),
+		interactive: quota.New[uint32](interactivePerUser, interactiveTotal),
+	}
+}
+
+// enter takes a place for one question of the user, which leave gives back.
+func (q questions) enter(uid uint32, interactive bool) (leave func(), err error) {
+	open, perUser, total := q.quick, quickPerUser, quickTotal
+	if interactive {
+		open, perUser, total = q.interactive, interactivePerUser, interactiveTotal
+	}
+	if open.Take(uid, 1) != quota.Taken {
+		return nil, &interfaces.OverloadedError{Reason: fmt.Sprintf(
+			"too many calls wait for polkit: %d of user %d, who may have %d; of all users there may be %d", open.Held(uid), uid, perUser, total)}
+	}
+	return func() { open.Release(uid, 1) }, nil
 }

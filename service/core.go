@@ -1,12 +1,29 @@
+// Package service is the core: it decides what a caller may start, watch and
+// stop, and does it through systemd. Every transport calls the methods of
+// [Core], and the caller is a parameter of each of them, so that none can forget
+// to authorise.
+//
+// A call goes through the same steps everywhere: syntax, authorisation, policy
+// (package policy, pure), document (pure), effect (package systemd), answer. The
+// order matters: a caller without rights does not learn what exists. An agent may do
+// what its file says, root everything; polkit is asked about all others.
+//
+// systemd is the only store. A unit carries its document in its environment, so a
+// restarted daemon knows everything that the old one knew.
+//
+// Out of scope: the contents of images and how they come to the host, and the
+// configuration of network namespaces.
 package service
 
 import (
 	"context"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/internal/quota"
 	"tripleo.io/sidecar/service/events"
 	"tripleo.io/sidecar/service/launch"
@@ -20,7 +37,7 @@ import (
 type Units interface {
 	// Start starts a transient unit and waits for its job.
 	Start(ctx context.Context, name string, properties []systemd.Property) (systemd.Unit, error)
-	// Stop stops a unit, forgets a failed one, and returns what it last was.
+	// Stop stops a unit, removes a failed one, and returns its last state.
 	Stop(ctx context.Context, name string, killAfter time.Duration) (systemd.Unit, error)
 	// Get reads one unit.
 	Get(ctx context.Context, name string) (systemd.Unit, error)
@@ -32,11 +49,11 @@ type Units interface {
 	Changes() *systemd.Changes
 }
 
-// Namespaces is what the core needs to know of network namespaces. caller is for whom
-// it wants to know.
+// Namespaces is what the core needs to know of network namespaces. Each look counts for the
+// caller.
 type Namespaces interface {
 	// Check says what is wrong with the namespace of this name, if anything is. The
-	// error is ErrHostFailure if that cannot be found out.
+	// error is ErrHostFailure if the look itself fails.
 	Check(caller Caller, name string) error
 	// Has reports whether the process is in the namespace that has this name now.
 	Has(caller Caller, name string, pid int) (bool, error)
@@ -45,14 +62,14 @@ type Namespaces interface {
 	OfCaller(caller Caller) (*string, error)
 }
 
-// Journal keeps decisions and has the output of units.
+// Journal keeps decisions and the output of units.
 type Journal interface {
 	// Record writes one decision.
 	Record(d Decision)
 	// Output returns the last lines that the processes of an invocation wrote.
 	Output(ctx context.Context, invocation string) []string
-	// Denials returns the lines in which the kernel tells what its security modules have
-	// denied to anybody since then.
+	// Denials returns the kernel's lines about everything that its security modules have
+	// denied since then.
 	Denials(ctx context.Context, since time.Time) []string
 }
 
@@ -62,8 +79,8 @@ type Signaller interface {
 	Signal(pid int, controlGroup, signal string) error
 }
 
-// Config are the collaborators and paths of a Core. All are needed but Authority:
-// without one only agents and root are let in.
+// Config are the collaborators and paths of a Core. All but Authority are required:
+// without it only agents and root are let in.
 type Config struct {
 	Authority   Authority
 	Units       Units
@@ -74,10 +91,10 @@ type Config struct {
 	Podman      string                                // path of podman
 	Seccomp     string                                // path of the seccomp filter of sidecars whose profile names none
 	Syslog      string                                // path of journald's socket for syslog(3); "" leaves containers without
-	Confinement func() lsm.State                      // what the kernel has of security modules
+	Confinement func() lsm.State                      // which security modules the kernel has
 	Frozen      func(invocation string, pid int) bool // whether the payload of a run is frozen
 	Starts      int                                   // how many units are started at once
-	Leftovers   launch.Launcher                       // has the notes of what could not be removed; the zero value has the host's
+	Leftovers   launch.Launcher                       // has the notes of failed removals; the zero value has the host's
 	Logger      *slog.Logger
 }
 
@@ -95,8 +112,8 @@ type Core struct {
 	limits    *limits
 	records   records
 	events    *events.Observer
-	detached  sync.WaitGroup // launches that are being carried through
-	sweepDue  chan struct{}  // a sweep is asked for
+	detached  sync.WaitGroup // launches that have begun to start
+	sweepDue  chan struct{}  // has an entry when a sweep is asked for
 }
 
 // New returns a core that decides by set.
@@ -110,8 +127,7 @@ func New(config Config, set *policy.Set) *Core {
 		lists:     quota.Fair[string](config.Starts),
 		outputs:   quota.Fair[string](config.Starts),
 		limits:    newLimits(),
-
-		sweepDue: make(chan struct{}, 1),
+		sweepDue:  make(chan struct{}, 1),
 	}
 	c.events = events.New(observedUnits{c}, config.Logger)
 	c.policy.Store(set)
@@ -119,14 +135,14 @@ func New(config Config, set *policy.Set) *Core {
 }
 
 // SetPolicy makes the core decide by another set from now on. Sidecars that run
-// already go on; calls that are under way end by the old set.
+// go on; calls that are under way end by the old set.
 func (c *Core) SetPolicy(set *policy.Set) {
 	c.policy.Store(set)
 	c.events.Refresh()
 }
 
-// Drain waits until the launches whose callers have gone are through, or for
-// ctx. Nothing new must be asked for meanwhile.
+// Drain waits until the launches whose callers have left are completed, or for ctx. No method
+// may be called meanwhile.
 func (c *Core) Drain(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
@@ -141,15 +157,26 @@ func (c *Core) Drain(ctx context.Context) error {
 	}
 }
 
-// Alive returns when the locks that every call needs can be had. It hangs if one
-// is never given back: that is for a watchdog to find.
+// Alive takes and releases the locks that every call needs. It hangs if a lock is never
+// released, which a watchdog must notice.
 func (c *Core) Alive() {
-	for _, q := range []interface{ InUse() int }{c.questions.quick, c.questions.interactive, c.locks.turns, c.starts, c.stops, c.lists, c.outputs} {
+	for _, q := range []interface{ InUse() int }{
+		c.questions.quick, c.questions.interactive, c.locks.turns, c.starts, c.stops, c.lists, c.outputs,
+	} {
 		q.InUse()
 	}
 	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.limits.mu, &c.records.mu} {
 		mu.Lock()
-		mu.Unlock() //nolint:staticcheck // one after the other: who held two could wait for one who takes them in another order
+		mu.Unlock() //nolint:staticcheck // one at a time: two at once could deadlock with a call that takes them in another order
 	}
 	c.events.Alive()
+}
+
+// caught turns a panic into *err and logs it with its stack. It must be deferred. It
+// is for goroutines of the core: a transport catches the panics of its own.
+func (c *Core) caught(doing string, err *error) {
+	if value := recover(); value != nil {
+		c.Logger.Error("panic", "in", doing, "panic", value, "stack", string(debug.Stack()))
+		*err = interfaces.Unexpected()
+	}
 }

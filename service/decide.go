@@ -4,28 +4,41 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/engine"
+	"tripleo.io/sidecar/service/lsm"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/systemd"
 )
 
-// A caller may give a launch from minTimeout to maxTimeout. A shorter one would
-// stop what runs and never see the new one ready.
 const (
+	// A caller may give a launch from minTimeout to maxTimeout. A shorter one would
+	// stop what runs and never see the new sidecar ready.
 	minTimeout = time.Second
 	maxTimeout = 10 * time.Minute
+	// restartDelay is how long systemd waits before a restart, for profiles that
+	// ask for restarts.
+	restartDelay = time.Second
+	// A payload's entries in the journal beyond logBurst in logInterval are counted
+	// instead of kept. journald raises that by the free disk space, some three times on
+	// common disks (RateLimitIntervalSec= in journald.conf(5)). It is enough for a
+	// hundred machines that get their addresses at once, with --log-dhcp.
+	logInterval = 30 * time.Second
+	logBurst    = 1000
 )
 
-// job is a launch that has been decided: everything that its unit is made from.
-type job struct {
+// attempt is a launch that policy allows: everything that its unit is made from, and what
+// the launch has reached.
+type attempt struct {
+	call     *call
 	id       interfaces.ID
-	caller   Caller // who asked for it, and may have gone since
-	about    subject
 	decision *policy.Decision
 	context  interfaces.Context
 	mode     interfaces.LaunchMode
@@ -34,129 +47,227 @@ type job struct {
 	document   *document.Document // of the unit
 	engine     engine.Engine      // of the document
 	properties []systemd.Property // of the unit
-	old        bool               // there is a unit to replace
-	begun      bool               // the start has begun, and may have made a unit
-	started    time.Time          // when the start began
-	failed     string             // invocation of the unit that failed to start, if one did
-	result     string             // systemd's, of that unit
 
 	interruption *interruption
+	held         []func()  // give back what the launch has taken
+	old          bool      // there is a unit to replace
+	begun        bool      // the start has begun, and may have made a unit
+	started      time.Time // when the start began
+	failed       string    // invocation of the unit that failed to start, if one did
+	result       string    // systemd's, of that unit
 }
 
-// decide answers a request: syntax, authorisation for the action, policy,
-// existence. It has no effect. What the call is about it tells with an error too.
-func (c *Core) decide(ctx context.Context, caller Caller, action string, p interfaces.LaunchParameters) (*job, subject, error) {
-	about := claimed(caller, p.Agent, p.Profile)
+// decide checks the syntax, has the caller authorised, decides by the policy, and makes the
+// unit's properties. It has no effect.
+func (c *Core) decide(ctx context.Context, call *call, p interfaces.LaunchParameters) (*attempt, error) {
 	if err := checkSyntax(p); err != nil {
-		return nil, about, err
+		return nil, err
 	}
-	agent, err := caller.agentFor(p.Agent)
+	agent, err := call.caller.agentFor(p.Agent)
 	if err != nil {
-		return nil, about, err
+		return nil, err
 	}
-	netns, lost := c.namespaceFor(caller, p)
-	about.by, err = c.authorise(ctx, caller, &question{
-		action: action, about: about, netns: netns, interactive: p.AllowInteractiveAuthentication,
-	})
-	if err == nil {
-		err = lost
+	call.netns = p.NetworkNamespace
+	var namespaceErr error // is told only to callers that are authorised
+	if call.netns == nil {
+		call.netns, namespaceErr = c.Namespaces.OfCaller(call.caller)
 	}
-	if err != nil {
-		return nil, about, err
+	if err := c.authorise(ctx, call); err != nil {
+		return nil, err
 	}
-	j, err := c.plan(caller, agent, netns, p)
-	if err != nil {
-		return nil, about, err
+	if namespaceErr != nil {
+		return nil, namespaceErr
 	}
-	j.caller, j.about.by, j.about.netns = caller, about.by, netns
-	return j, j.about, nil
-}
-
-// namespaceFor is the network namespace that is asked for, or else the caller's
-// own; nil is the host's.
-func (c *Core) namespaceFor(caller Caller, p interfaces.LaunchParameters) (*string, error) {
-	if p.NetworkNamespace != nil {
-		return p.NetworkNamespace, nil
-	}
-	return c.Namespaces.OfCaller(caller)
-}
-
-// plan decides by the policy, looks whether the namespace exists, and makes the
-// job.
-func (c *Core) plan(caller Caller, agent string, netns *string, p interfaces.LaunchParameters) (*job, error) {
 	decision, err := c.policy.Load().Decide(policy.Request{
 		Agent: agent, Profile: p.Profile, Arguments: p.Arguments,
-		NetworkNamespace: netns, ProcessTag: p.ProcessTag,
+		NetworkNamespace: call.netns, ProcessTag: p.ProcessTag,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if netns != nil {
-		if err := c.Namespaces.Check(caller, *netns); errors.Is(err, interfaces.ErrHostFailure) {
-			return nil, err
-		} else if err != nil {
-			return nil, &interfaces.NoSuchNetworkNamespaceError{NetworkNamespace: netns, Reason: err.Error()}
-		}
-	}
-	j := newJob(agent, netns, p, decision)
-	j.document = c.newDocument(j)
-	if j.engine, err = engine.Of(j.document.Engine); err != nil {
+	if err := c.checkExists(call); err != nil {
 		return nil, err
 	}
-	j.properties, err = c.properties(j)
-	return j, err
+	a := newAttempt(call, agent, p, decision)
+	a.document = c.newDocument(a)
+	if a.engine, err = engine.Of(a.document.Engine); err != nil {
+		return nil, err
+	}
+	if a.properties, err = c.properties(a); err != nil {
+		return nil, err
+	}
+	call.setSidecar(a.id)
+	return a, nil
 }
 
-func newJob(agent string, netns *string, p interfaces.LaunchParameters, decision *policy.Decision) *job {
-	id := interfaces.NewID(agent, p.Profile, decision.Key)
-	j := &job{
-		id:       id,
-		about:    subjectOf(id),
+func checkSyntax(p interfaces.LaunchParameters) error {
+	if err := checkName("profile", &p.Profile); err != nil {
+		return err
+	}
+	if err := checkName("agent", p.Agent); err != nil {
+		return err
+	}
+	if p.Mode != nil && !slices.Contains(interfaces.LaunchModes, *p.Mode) {
+		return invalid("mode", fmt.Sprintf("%.40q is none of %v", *p.Mode, interfaces.LaunchModes))
+	}
+	return checkTimeout(p.TimeoutUSec, minTimeout, maxTimeout)
+}
+
+// checkExists checks that the call's network namespace exists.
+func (c *Core) checkExists(call *call) error {
+	if call.netns == nil {
+		return nil
+	}
+	err := c.Namespaces.Check(call.caller, *call.netns)
+	if err == nil || errors.Is(err, interfaces.ErrHostFailure) {
+		return err
+	}
+	return &interfaces.NoSuchNetworkNamespaceError{NetworkNamespace: call.netns, Reason: err.Error()}
+}
+
+func newAttempt(call *call, agent string, p interfaces.LaunchParameters, decision *policy.Decision) *attempt {
+	ready := decision.Profile.Ready.Timeout
+	return &attempt{
+		call:     call,
+		id:       interfaces.NewID(agent, p.Profile, decision.Key),
 		decision: decision,
 		context: interfaces.Context{
 			Profile: p.Profile, Arguments: p.Arguments, Agent: agent,
-			NetworkNamespace: netns, ProcessTag: p.ProcessTag,
+			NetworkNamespace: call.netns, ProcessTag: p.ProcessTag,
 		},
 		mode:    modeOf(p.Mode, decision.Agent),
-		timeout: decision.Profile.Ready.Timeout,
+		timeout: min(ready, duration(p.TimeoutUSec, ready)),
 
-		interruption: newInterruption(netns),
-	}
-	if p.TimeoutUSec != nil {
-		j.timeout = min(j.timeout, microseconds(*p.TimeoutUSec))
-	}
-	return j
-}
-
-// checkSyntax finds what is wrong with a request whoever sends it.
-func checkSyntax(p interfaces.LaunchParameters) error {
-	switch {
-	case !interfaces.ValidName(p.Profile):
-		return badName("profile", p.Profile)
-	case p.Agent != nil && !interfaces.ValidName(*p.Agent):
-		return badName("agent", *p.Agent)
-	case p.Mode != nil && !slices.Contains(interfaces.LaunchModes, *p.Mode):
-		return &interfaces.InvalidParameterError{Parameter: "mode", Reason: fmt.Sprintf("%.40q is none of %v", *p.Mode, interfaces.LaunchModes)}
-	}
-	if p.TimeoutUSec == nil {
-		return nil
-	}
-	return checkTimeout(*p.TimeoutUSec, minTimeout, maxTimeout)
-}
-
-func checkTimeout(usec int64, shortest, longest time.Duration) error {
-	if usec >= shortest.Microseconds() && usec <= longest.Microseconds() {
-		return nil
-	}
-	return &interfaces.InvalidParameterError{
-		Parameter: "timeoutUSec",
-		Reason:    fmt.Sprintf("%d is not from %d (%v) to %d (%v)", usec, shortest.Microseconds(), shortest, longest.Microseconds(), longest),
+		interruption: newInterruption(call.netns),
 	}
 }
 
-func badName(parameter, name string) error {
-	return &interfaces.InvalidParameterError{
-		Parameter: parameter,
-		Reason:    fmt.Sprintf("%.80q is not 1 to 32 of a-z, 0-9 and '-', not starting with '-'", name),
+// newDocument returns the document of the unit.
+func (c *Core) newDocument(a *attempt) *document.Document {
+	decision, profile := a.decision, a.decision.Profile
+	plan := document.Plan{
+		ID: a.id.String(), Engine: engine.Podman, Program: c.Podman,
+		Image: profile.Image, Command: profile.Command,
+		Environment: profile.EnvironmentOf(decision.User), User: decision.User.UID, Group: decision.User.GID,
+		Capabilities: profile.Capabilities, PIDNamespace: profile.PIDNamespace,
+		Seccomp: c.filter(profile.Seccomp), Tmpfs: decision.Tmpfs(),
+		Mounts: decision.Mounts, Configuration: decision.Configuration,
+		PIDFiles: decision.PIDFiles, Socket: decision.Socket, TimeoutUSec: a.timeout.Microseconds(),
 	}
+	if profile.Daemonizes {
+		plan.Init = filepath.Join(filepath.Dir(c.Launcher), "sidecar-init")
+	}
+	if _, err := os.Stat(c.Syslog); err == nil && profile.Syslog { // a host without journald's socket does without
+		plan.Syslog = c.Syslog
+	}
+	if a.context.NetworkNamespace != nil && slices.Contains(profile.Capabilities, "NET_ADMIN") {
+		plan.Links = &document.Links{Action: decision.Agent.LinkedNamespaces, Own: decision.Agent.NetworkNamespaces}
+	}
+	host := c.Confinement()
+	if host.AppArmor.Wanted() {
+		plan.AppArmor = lsm.Profile
+	}
+	if host.SELinux.On {
+		plan.SELinuxLevel = decision.Agent.SELinuxLevel
+	}
+	if host.SELinux.Labelled {
+		plan.SELinuxType = lsm.PayloadType
+	}
+	return document.New(a.context, decision.Arguments, plan)
+}
+
+// filter returns the path of the filter of system calls, "" for the engine's own.
+func (c *Core) filter(choice string) string {
+	switch choice {
+	case policy.SeccompDefault:
+		return ""
+	case "":
+		return c.Seccomp
+	case policy.SeccompNetfilter:
+		return SeccompNetfilter(c.Seccomp)
+	}
+	return choice
+}
+
+// SeccompNetfilter returns the path of the filter that lets NETLINK_NETFILTER through,
+// too: it lies beside the service's own.
+func SeccompNetfilter(own string) string { return strings.TrimSuffix(own, ".json") + "-netfilter.json" }
+
+// properties returns the properties of the unit. They are those of
+// org.freedesktop.systemd1(5), all known to systemd 252.
+func (c *Core) properties(a *attempt) ([]systemd.Property, error) {
+	environment, err := a.document.Encode()
+	if _, ok := errors.AsType[*document.TooLongError](err); ok {
+		return nil, invalid("arguments", err.Error())
+	}
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(identity(a, environment), c.lifecycle(a), resources(a.decision.Profile)), nil
+}
+
+// identity is what people and tools see of the unit.
+func identity(a *attempt, environment []string) []systemd.Property {
+	return []systemd.Property{
+		systemd.String("Description", fmt.Sprintf("%s for %s: %s", a.context.Profile, a.context.Agent, printable(a.decision.Key))),
+		systemd.String("Slice", "sidecar-"+a.id.Agent+".slice"),
+		systemd.Strings("Environment", environment...),
+		systemd.String("SyslogIdentifier", a.context.Profile),
+		// A "<0>" on standard output would be an emergency, which journald shows on every
+		// terminal of the host. (By syslog(3) a payload can still do that, see SECURITY.md.)
+		systemd.Bool("SyslogLevelPrefix", false),
+		// One payload must not push the decisions and everything else out of the journal.
+		// journald's own limit is ten times this.
+		systemd.Duration("LogRateLimitIntervalUSec", logInterval),
+		systemd.Uint32("LogRateLimitBurst", logBurst),
+		systemd.LogExtraFields("AGENT="+a.id.Agent, "PROFILE="+a.id.Profile, "SIDECAR_ID="+a.id.String()),
+	}
+}
+
+// lifecycle is how the unit starts, becomes ready, ends and is cleaned up.
+// sidecar-launch says READY=1 when the sidecar is ready, so the start job ends then,
+// and a restart by systemd waits for the same.
+func (c *Core) lifecycle(a *attempt) []systemd.Property {
+	return []systemd.Property{
+		systemd.String("Type", "notify"),
+		systemd.String("NotifyAccess", "all"),
+		systemd.Bool("Delegate", true),
+		systemd.String("KillMode", "mixed"),
+		systemd.ExecStart(c.Launcher, "exec"),
+		systemd.ExecStopPost([]string{c.Launcher, "clean"}),
+		// A kill from outside is a stop, not a failure. systemd itself counts all of these but
+		// SIGKILL as one (systemd.service(5)).
+		systemd.SuccessExitStatus(a.engine.Stopped()...),
+		systemd.String("OOMPolicy", "stop"),
+		systemd.Duration("TimeoutStartUSec", a.timeout),
+		systemd.Duration("TimeoutStopUSec", stopTimeout),
+		systemd.String("Restart", a.decision.Profile.Restart),
+		systemd.Duration("RestartUSec", restartDelay),
+	}
+}
+
+// resources are the limits of the profile. podman's split cgroups put the
+// payload below the unit, so they hold for it.
+func resources(p *policy.Profile) []systemd.Property {
+	var properties []systemd.Property
+	for _, limit := range []struct {
+		name  string
+		value uint64
+	}{{"MemoryMax", p.MemoryMax}, {"TasksMax", p.TasksMax}, {"CPUWeight", p.CPUWeight}} {
+		if limit.value != 0 {
+			properties = append(properties, systemd.Uint64(limit.name, limit.value))
+		}
+	}
+	if p.OOMScoreAdjust != nil {
+		properties = append(properties, systemd.Int32("OOMScoreAdjust", int32(*p.OOMScoreAdjust)))
+	}
+	return properties
+}
+
+// printable cuts a text to fit in one line of systemctl's output.
+func printable(s string) string {
+	if len(s) > 100 {
+		s = "…" + strings.ToValidUTF8(s[len(s)-100:], "")
+	}
+	return s
 }

@@ -16,7 +16,7 @@ func documentFor(config Config, profile policy.Profile) *document.Document {
 		config.Confinement = func() lsm.State { return lsm.State{} }
 	}
 	c := &Core{Config: config}
-	return c.newDocument(&job{decision: &policy.Decision{Agent: &policy.Agent{SELinuxLevel: "s0:c1,c2"}, Profile: &profile}})
+	return c.newDocument(&attempt{decision: &policy.Decision{Agent: &policy.Agent{SELinuxLevel: "s0:c1,c2"}, Profile: &profile}})
 }
 
 // TestHardeningSeccompOfAUnit: a payload gets one filter, or the engine's own.

@@ -4,198 +4,239 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
+	"strings"
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/systemd"
 )
 
 const (
-	// stopTimeout is how long a process gets to end before systemd kills it.
+	// stopTimeout is how long a process gets to exit before systemd kills it.
 	// Neutron waits 5 s between its own TERM and KILL.
 	stopTimeout = 5 * time.Second
-	// restartDelay is how long systemd waits before a restart, for profiles that
-	// ask for restarts.
-	restartDelay = time.Second
 	// grace is what systemd may need around a start or a stop.
 	grace = 30 * time.Second
+	// settlePoll is how often a unit is read that is waited for.
+	settlePoll = 100 * time.Millisecond
 )
 
-// Launch starts a sidecar and returns it when it is ready, with what a stand-in
-// needs to know if the agent has stand-ins.
+// Launch starts a sidecar and returns it when it is ready, with the facts that a stand-in
+// needs if the agent has stand-ins.
 //
-// A caller that hangs up (ctx ends) while its launch waits for its turn is
-// forgotten; so is one that waits longer than its caller gave it, and nothing is
-// touched. Once the start has begun it is carried through, so that nothing
-// half-done stays. Only a Stop ends it: the error is ErrLaunchStopped then, and
-// nothing is left.
+// If the caller leaves (ctx ends) or waits longer than its time-out while the launch waits
+// for its turn, nothing is touched. A start that has begun is completed even if the caller
+// leaves. Only a Stop ends it: then the error is ErrLaunchStopped, and nothing is left.
 func (c *Core) Launch(ctx context.Context, caller Caller, p interfaces.LaunchParameters) (interfaces.LaunchReply, error) {
-	j, about, err := c.decide(ctx, caller, actionLaunch, p)
+	call := newCall(caller, "Launch", actionLaunch, p.Agent, p.Profile, p.AllowInteractiveAuthentication)
+	a, err := c.decide(ctx, call, p)
 	if err != nil {
-		c.note(caller, "Launch", about, err)
+		c.record(call, err)
 		return interfaces.LaunchReply{}, err
 	}
-	var held held
-	defer held.giveBack()
-	running, err := c.takeTurn(ctx, j, patience(p), &held)
-	c.noteLaunch(caller, about, running != nil, err)
+	detached := false
+	defer func() {
+		if !detached {
+			a.release()
+		}
+	}()
+	sidecar, err := c.takeTurn(ctx, a, duration(p.TimeoutUSec, maxTimeout))
+	call.kept = sidecar != nil
+	c.record(call, err)
+	if err == nil && sidecar == nil {
+		detached = true
+		sidecar, err = c.startDetached(ctx, a)
+	}
 	if err != nil {
 		return interfaces.LaunchReply{}, err
 	}
-	if running != nil {
-		return interfaces.LaunchReply{Sidecar: *running, StandIn: j.standIn(true)}, nil
-	}
-	sidecar, err := c.launchDetached(ctx, caller, j, held.handOver())
-	if err != nil {
-		return interfaces.LaunchReply{}, err
-	}
-	return interfaces.LaunchReply{Sidecar: sidecar, StandIn: j.standIn(false)}, nil
+	return interfaces.LaunchReply{Sidecar: *sidecar, StandIn: a.standIn(call.kept)}, nil
 }
 
-// patience is how long a launch may wait for its turn.
-func patience(p interfaces.LaunchParameters) time.Duration {
-	if p.TimeoutUSec != nil {
-		return microseconds(*p.TimeoutUSec)
-	}
-	return maxTimeout
-}
-
-// takeTurn waits until the job may start. If it returns neither an error nor a
-// sidecar that runs already, the job holds its sidecar's lock, a slot and its
-// place below the agent's limit.
-func (c *Core) takeTurn(ctx context.Context, j *job, patience time.Duration, held *held) (*interfaces.Sidecar, error) {
+// takeTurn waits until the launch may start, at most for patience. If it returns neither an
+// error nor a sidecar that runs already, the launch holds the sidecar's lock, its place below
+// the agent's limit and a slot.
+func (c *Core) takeTurn(ctx context.Context, a *attempt, patience time.Duration) (*interfaces.Sidecar, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	ctx, unbind := j.interruption.bind(ctx)
+	ctx, unbind := a.interruption.bind(ctx)
 	defer unbind()
-	running, err := c.lockAndPrepare(ctx, j, held)
-	switch {
-	case err == nil && running == nil:
+	running, err := c.prepare(ctx, a)
+	if err == nil && running == nil {
 		return nil, nil
-	case err != nil && j.interruption.happened():
-		err = &interfaces.LaunchStoppedError{ID: j.id.String()}
 	}
-	held.giveBack()
+	a.release()
+	if err != nil && a.interruption.happened() {
+		err = &interfaces.LaunchStoppedError{ID: a.id.String()}
+	}
 	return running, waited(ctx, err)
 }
 
-func (c *Core) lockAndPrepare(ctx context.Context, j *job, held *held) (*interfaces.Sidecar, error) {
-	unlock, err := c.locks.lockLaunch(ctx, j.id, j.interruption)
+// prepare takes the lock, looks for the sidecar's unit, and takes place and slot.
+func (c *Core) prepare(ctx context.Context, a *attempt) (*interfaces.Sidecar, error) {
+	unlock, err := c.locks.lockLaunch(ctx, a.id, a.interruption)
 	if err != nil {
 		return nil, err
 	}
-	held.add(unlock)
-	return c.prepare(ctx, j, held)
-}
-
-// prepare looks at what is there, under the sidecar's lock.
-func (c *Core) prepare(ctx context.Context, j *job, held *held) (*interfaces.Sidecar, error) {
-	old, err := c.settled(ctx, j)
+	a.hold(unlock)
+	old, err := c.existingUnit(ctx, a)
 	if err != nil {
 		return nil, err
 	}
 	if old != nil {
-		if running, err := c.leave(j, *old); err != nil || running != nil {
+		if running, err := c.answerFrom(*old, a); err != nil || running != nil {
 			return running, err
 		}
-		if err := c.sameAsTold(j.about, *old); err != nil {
+		if err := c.checkNamespace(a.call, *old); err != nil {
 			return nil, err
 		}
 	}
-	j.old = old != nil
-	// done does nothing if no place was taken.
-	held.add(func() { c.limits.done(j.id, j.begun) })
-	if err := c.takePlace(ctx, j); err != nil {
+	a.old = old != nil
+	a.hold(func() { c.limits.done(a.id, a.begun) }) // does nothing if no place was taken
+	if err := c.takePlace(ctx, a); err != nil {
 		return nil, err
 	}
-	if err := c.starts.Acquire(ctx, j.id.Agent); err != nil {
+	if err := c.starts.Acquire(ctx, a.id.Agent); err != nil {
 		return nil, err
 	}
-	held.add(func() { c.starts.Release(j.id.Agent, 1) })
+	a.hold(func() { c.starts.Release(a.id.Agent, 1) })
 	return nil, nil
 }
 
-// takePlace takes the job's place below its agent's limit. That of the unit which
-// it replaces will do, if that one is there still when the place is held.
-func (c *Core) takePlace(ctx context.Context, j *job) error {
-	if !j.old {
-		return c.admit(ctx, j)
+// hold notes something that the launch has taken, with the function that gives it back.
+func (a *attempt) hold(giveBack func()) { a.held = append(a.held, giveBack) }
+
+// release gives back everything that the launch holds, the last first. A second call has
+// nothing to do. One goroutine at a time may call it.
+func (a *attempt) release() {
+	for last := len(a.held) - 1; last >= 0; last-- {
+		giveBack := a.held[last]
+		a.held = a.held[:last]
+		giveBack()
 	}
-	c.limits.hold(j.id)
-	_, err := c.Units.Get(ctx, j.id.Unit())
+}
+
+// takePlace takes the launch's place below its agent's limit. The place of the unit that it
+// replaces is enough if that unit still exists after the place is held.
+func (c *Core) takePlace(ctx context.Context, a *attempt) error {
+	if !a.old {
+		return c.admit(ctx, a)
+	}
+	c.limits.hold(a.id)
+	_, err := c.Units.Get(ctx, a.id.Unit())
 	if err == nil {
 		return nil
 	}
-	c.limits.done(j.id, false)
+	c.limits.done(a.id, false)
 	if !errors.Is(err, systemd.ErrNoSuchUnit) {
 		return hostFailure(ctx, "read the unit", err)
 	}
-	j.old = false
-	return c.admit(ctx, j)
+	a.old = false
+	return c.admit(ctx, a)
 }
 
-// outcome is what came of a launch.
-type outcome struct {
-	sidecar interfaces.Sidecar
-	err     error
-}
-
-// launchDetached carries a job out, whether or not the caller stays to hear of it.
-func (c *Core) launchDetached(ctx context.Context, caller Caller, j *job, held held) (interfaces.Sidecar, error) {
-	result := make(chan outcome, 1)
-	c.detached.Go(func() { result <- c.carryOut(context.WithoutCancel(ctx), caller, j, held) })
-	select {
-	case r := <-result:
-		return r.sidecar, r.err
-	case <-ctx.Done():
-		return interfaces.Sidecar{}, ctx.Err()
-	}
-}
-
-// carryOut runs the job, and reads and writes the journal after it has released its
-// lock and slot.
-func (c *Core) carryOut(ctx context.Context, caller Caller, j *job, held held) (o outcome) {
-	defer c.caught("a launch", &o.err)
-	o.sidecar, o.err = c.carryThrough(ctx, j, held)
-	o.err = c.withOutput(ctx, j, o.err)
-	c.noteOutcome(caller, j.about, o.err)
-	return o
-}
-
-// carryThrough replaces or starts the unit, and gives back what the job holds. That
-// comes before the answer: a caller that has the answer must not find the sidecar
-// locked.
-func (c *Core) carryThrough(ctx context.Context, j *job, held held) (s interfaces.Sidecar, err error) {
-	defer c.caught("a launch", &err)
-	defer held.giveBack()
-	ctx, cancel := context.WithTimeout(ctx, j.timeout+stopTimeout+2*grace)
-	defer cancel()
-	// Even a start that systemd did not answer may have made a unit. A count that
-	// is too high is put right by the next one, a lower one is not.
-	j.begun = true
-	s, err = c.replace(ctx, j)
-	// Also if systemd has just answered that it is ready: the stop came before.
-	if j.interruption.happened() {
-		return interfaces.Sidecar{}, c.undo(ctx, j)
-	}
-	return s, err
-}
-
-// replace stops the old unit, if there is one, and starts the new one. A Stop of the
-// sidecar ends it.
-func (c *Core) replace(ctx context.Context, j *job) (interfaces.Sidecar, error) {
-	ctx, unbind := j.interruption.bind(ctx)
-	defer unbind()
-	if j.old {
-		if _, err := c.stopUnit(ctx, j.id, 0); err != nil && !errors.Is(err, systemd.ErrNoSuchUnit) {
-			return interfaces.Sidecar{}, hostFailure(ctx, "stop the old unit", err)
+// existingUnit returns the sidecar's unit, nil if it has none. For modes keep and adopt it
+// waits while the unit starts or stops, because their answer depends on how that ends. It does
+// not wait for a restart by systemd: every restart could fail.
+func (c *Core) existingUnit(ctx context.Context, a *attempt) (*systemd.Unit, error) {
+	for {
+		unit, err := c.Units.Get(ctx, a.id.Unit())
+		switch {
+		case errors.Is(err, systemd.ErrNoSuchUnit):
+			return nil, nil
+		case err != nil:
+			return nil, hostFailure(ctx, "read the unit", err)
+		case !a.mayKeep() || !isStarting(unit) && unit.ActiveState != stateDeactivating:
+			return &unit, nil
+		}
+		if err := pause(ctx, settlePoll); err != nil {
+			return nil, err
 		}
 	}
-	unit, err := c.start(ctx, j)
-	if err != nil {
-		return interfaces.Sidecar{}, err
+}
+
+// isStarting reports whether the unit is being started, and does not wait for a restart.
+func isStarting(u systemd.Unit) bool { return u.ActiveState == stateActivating && !waitsForRestart(u) }
+
+// waitsForRestart reports whether the unit's process has ended and systemd is about to
+// start it again (Restart=). The SubState is auto-restart, and auto-restart-queued
+// from systemd 254 on.
+func waitsForRestart(u systemd.Unit) bool {
+	return u.ActiveState == stateActivating && strings.HasPrefix(u.SubState, "auto-restart")
+}
+
+// modeOf returns the mode of a launch. The default is adopt for an agent that has stand-ins:
+// when its container is replaced, it launches everything again, and running sidecars shall go on.
+func modeOf(asked *interfaces.LaunchMode, agent *policy.Agent) interfaces.LaunchMode {
+	switch {
+	case asked != nil:
+		return *asked
+	case agent.StandIns:
+		return interfaces.ModeAdopt
 	}
-	return c.sidecar(unit), nil
+	return interfaces.ModeReplace
+}
+
+// mayReplace reports whether the launch may stop an existing unit.
+func (a *attempt) mayReplace() bool {
+	return a.mode == interfaces.ModeReplace || a.mode == interfaces.ModeAdopt
+}
+
+// mayKeep reports whether the launch may answer with a sidecar that runs already.
+func (a *attempt) mayKeep() bool {
+	return a.mode == interfaces.ModeKeep || a.mode == interfaces.ModeAdopt
+}
+
+// answerFrom answers the launch with the existing unit, or refuses it. If it returns
+// neither, the unit is to be replaced.
+func (c *Core) answerFrom(old systemd.Unit, a *attempt) (*interfaces.Sidecar, error) {
+	exists := &interfaces.SidecarExistsError{ID: a.id.String()}
+	switch {
+	case a.mode == interfaces.ModeFail && old.ActiveState != stateFailed:
+		return nil, exists
+	case a.mode == interfaces.ModeKeep && waitsForRestart(old) && !c.sameLaunch(old, a):
+		return nil, exists // systemd starts it again
+	case !a.mayKeep() || old.ActiveState != stateActive:
+		return nil, nil
+	case c.sameLaunch(old, a):
+		return new(c.sidecar(old)), nil
+	case a.mode == interfaces.ModeKeep:
+		return nil, exists
+	}
+	return nil, nil
+}
+
+// sameLaunch reports whether the unit's context is the launch's, and its process is in the
+// namespace that has the context's name now: an agent that deletes a network and makes it
+// again gives another namespace the same name.
+func (c *Core) sameLaunch(u systemd.Unit, a *attempt) bool {
+	r := recordOf(u)
+	if !r.ok || !reflect.DeepEqual(r.context, a.context) {
+		return false
+	}
+	pid := runtimeOf(u, r.engine).ProcessID
+	if a.context.NetworkNamespace == nil || pid == nil {
+		return true
+	}
+	in, err := c.Namespaces.Has(a.call.caller, *a.context.NetworkNamespace, int(*pid))
+	if err != nil {
+		c.Logger.Warn("cannot tell in which network namespace a sidecar is; it is taken for another one", "unit", u.Name, "error", err)
+	}
+	return in && err == nil
+}
+
+// standIn returns the facts that a stand-in needs, nil if the agent has no stand-ins.
+func (a *attempt) standIn(adopted bool) *interfaces.StandIn {
+	if !a.decision.Agent.StandIns {
+		return nil
+	}
+	s := &interfaces.StandIn{Adopted: adopted, PIDFiles: []string{}}
+	for _, file := range a.decision.PIDFiles {
+		s.PIDFiles = append(s.PIDFiles, file.String())
+	}
+	return s
 }
 
 // waited is the error of a call that has touched nothing yet, if its time ended while
@@ -208,7 +249,7 @@ func waited(ctx context.Context, err error) error {
 }
 
 // hostFailure is the error of something that the host could not do. If the caller has
-// gone, it is not the host's fault.
+// left, the host has not failed.
 func hostFailure(ctx context.Context, what string, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return ctx.Err()
@@ -217,14 +258,18 @@ func hostFailure(ctx context.Context, what string, err error) error {
 }
 
 func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-func microseconds(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
+// duration returns a number of microseconds, or otherwise for nil.
+func duration(usec *int64, otherwise time.Duration) time.Duration {
+	if usec == nil {
+		return otherwise
+	}
+	return time.Duration(*usec) * time.Microsecond
+}

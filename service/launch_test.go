@@ -266,7 +266,7 @@ func TestLaunchTooLongForAUnit(t *testing.T) {
 	d := document.New(interfaces.Context{Arguments: []string{strings.Repeat(`\`, 64<<10)}}, nil, document.Plan{
 		ID: "a.b.0123456789ab", PIDNamespace: document.Private,
 	})
-	_, err := h.core.properties(&job{document: d})
+	_, err := h.core.properties(&attempt{document: d})
 	var invalid *interfaces.InvalidParameterError
 	if !errors.As(err, &invalid) || invalid.Parameter != "arguments" {
 		t.Errorf("64 kB of backslashes, which JSON doubles: %v, want invalid arguments", err)

@@ -10,29 +10,26 @@ import (
 )
 
 // limits hold each agent to the number of sidecars that it may have. They keep an upper
-// bound of what an agent has, and list its units, which is a question to systemd, only
-// when the bound is reached.
+// bound of the agent's sidecars, and ask systemd for its units only when the bound reaches the
+// limit.
 type limits struct {
 	mu     sync.Mutex
 	agents map[string]*agentCount
 }
 
 type agentCount struct {
-	known    bool // upper has been counted once
+	counted  bool // upper has been counted once
 	upper    int
 	inFlight map[interfaces.ID]bool // launches under way; true: reserved, false: held
 	counting int                    // recounts under way
 	recent   map[interfaces.ID]bool // was in flight at some time during the recounts
 }
 
-// lister lists the sidecars of an agent.
-type lister func(context.Context) ([]interfaces.ID, error)
-
 func newLimits() *limits { return &limits{agents: map[string]*agentCount{}} }
 
 // reserve counts one more sidecar of the agent, and reports false if the agent would have
-// more than max. If it reports true, done must follow.
-func (l *limits) reserve(ctx context.Context, id interfaces.ID, max int, list lister) (bool, error) {
+// more than max. list lists the agent's sidecars. After true, done must follow.
+func (l *limits) reserve(ctx context.Context, id interfaces.ID, max int, list func(context.Context) ([]interfaces.ID, error)) (bool, error) {
 	if l.take(id, max) {
 		return true, nil
 	}
@@ -42,10 +39,9 @@ func (l *limits) reserve(ctx context.Context, id interfaces.ID, max int, list li
 	return l.take(id, max), nil
 }
 
-// hold notes that a unit which exists is about to be replaced: while it is stopped and the
-// new one is not started yet, a recount must not give its place to another sidecar. The
-// caller must read the unit again afterwards: a unit that ended before was perhaps not
-// counted. done must follow.
+// hold notes that an existing unit is about to be replaced: a recount between its stop and the
+// new start must not give its place to another sidecar. The caller must read the unit again
+// afterwards, because a unit that ended before may not be counted. done must follow.
 func (l *limits) hold(id interfaces.ID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -68,7 +64,7 @@ func (l *limits) take(id interfaces.ID, max int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := l.count(id.Agent)
-	if !n.known || n.upper >= max {
+	if !n.counted || n.upper >= max {
 		return false
 	}
 	n.upper++
@@ -83,9 +79,9 @@ func (n *agentCount) begin(id interfaces.ID, reserved bool) {
 	}
 }
 
-// recount sets the agent's bound to the sidecars that list returns and those that were in
-// flight at any time meanwhile, which may be in the list or not.
-func (l *limits) recount(ctx context.Context, agent string, list lister) error {
+// recount sets the agent's bound to the sidecars that list returns, and all that were in
+// flight at any time meanwhile: the list may lack them.
+func (l *limits) recount(ctx context.Context, agent string, list func(context.Context) ([]interfaces.ID, error)) error {
 	l.mu.Lock()
 	n := l.count(agent)
 	n.counting++
@@ -93,30 +89,26 @@ func (l *limits) recount(ctx context.Context, agent string, list lister) error {
 		n.recent[id] = true
 	}
 	l.mu.Unlock()
-	var listed []interfaces.ID
-	counted := false
 	defer func() { // after a panic of list, too
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		if counted {
-			n.set(listed)
-		}
 		if n.counting--; n.counting == 0 {
 			clear(n.recent)
 		}
 	}()
 	listed, err := list(ctx)
-	counted = err == nil
-	return err
-}
-
-func (n *agentCount) set(listed []interfaces.ID) {
-	n.known, n.upper = true, len(n.recent)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n.counted, n.upper = true, len(n.recent)
 	for _, id := range listed {
 		if !n.recent[id] {
 			n.upper++
 		}
 	}
+	return nil
 }
 
 func (l *limits) count(agent string) *agentCount {
@@ -126,17 +118,17 @@ func (l *limits) count(agent string) *agentCount {
 	return l.agents[agent]
 }
 
-// admit makes room for one more sidecar of the agent or refuses it. The units of failed
-// sidecars give way, the oldest first: they must not lock an agent out.
-func (c *Core) admit(ctx context.Context, j *job) error {
-	limit := j.decision.Agent.MaxSidecars
-	list := func(ctx context.Context) ([]interfaces.ID, error) { return c.idsOf(ctx, j.id.Agent) }
-	ok, err := c.limits.reserve(ctx, j.id, limit, list)
+// admit takes a place for one more sidecar of the agent or refuses the launch. Failed sidecars
+// must not lock an agent out: the oldest one is removed if all places are taken.
+func (c *Core) admit(ctx context.Context, a *attempt) error {
+	limit := a.decision.Agent.MaxSidecars
+	list := func(ctx context.Context) ([]interfaces.ID, error) { return c.idsOf(ctx, a.id.Agent) }
+	ok, err := c.limits.reserve(ctx, a.id, limit, list)
 	if ok || err != nil {
 		return err
 	}
-	if c.forgetFailed(ctx, j.id.Agent) {
-		ok, err = c.limits.reserve(ctx, j.id, limit, list)
+	if c.removeFailed(ctx, a.id.Agent) {
+		ok, err = c.limits.reserve(ctx, a.id, limit, list)
 	}
 	if !ok && err == nil {
 		err = &interfaces.TooManySidecarsError{Limit: int64(limit)}
@@ -145,37 +137,34 @@ func (c *Core) admit(ctx context.Context, j *job) error {
 }
 
 func (c *Core) idsOf(ctx context.Context, agent string) ([]interfaces.ID, error) {
-	units, err := c.listUnits(ctx, agent, unitsOf(agent))
-	if err != nil {
-		return nil, hostFailure(ctx, "list units", err)
-	}
+	units, err := c.listUnitsOf(ctx, agent)
 	var ids []interfaces.ID
 	for _, u := range units {
 		if id, ok := interfaces.ParseUnit(u.Name); ok {
 			ids = append(ids, id)
 		}
 	}
-	return ids, nil
+	return ids, err
 }
 
-// forgetFailed removes the agent's oldest failed unit, and reports whether there was one.
-func (c *Core) forgetFailed(ctx context.Context, agent string) bool {
-	units, err := c.listUnits(ctx, agent, unitsOf(agent))
+// removeFailed removes the agent's oldest failed unit, and reports whether it did.
+func (c *Core) removeFailed(ctx context.Context, agent string) bool {
+	units, err := c.listUnitsOf(ctx, agent)
 	if err != nil {
 		return false
 	}
 	slices.SortFunc(units, func(a, b systemd.Unit) int { return int(a.ExitedUSec) - int(b.ExitedUSec) })
 	for _, u := range units {
-		if id, ok := interfaces.ParseUnit(u.Name); ok && u.ActiveState == stateFailed && c.forgetIfFailed(ctx, id) {
+		if id, ok := interfaces.ParseUnit(u.Name); ok && u.ActiveState == stateFailed && c.removeIfFailed(ctx, id) {
 			return true
 		}
 	}
 	return false
 }
 
-// forgetIfFailed looks again under the sidecar's lock: it may have been launched
-// again since it was listed, or be about to.
-func (c *Core) forgetIfFailed(ctx context.Context, id interfaces.ID) bool {
+// removeIfFailed reads the unit again under the sidecar's lock: since it was listed, the
+// sidecar may have been launched again, or be about to.
+func (c *Core) removeIfFailed(ctx context.Context, id interfaces.ID) bool {
 	unlock, ok := c.locks.tryLock(id)
 	if !ok {
 		return false

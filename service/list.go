@@ -1,23 +1,24 @@
 package service
 
 import (
+	"cmp"
 	"context"
-	"errors"
+	"slices"
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/systemd"
 )
 
-// List returns the sidecars that the selectors leave and the caller may see,
-// sorted by ID. If there are none it returns ErrNoSuchSidecar.
+// List returns the sidecars that the selectors match and the caller may see,
+// sorted by ID. If none matches it returns ErrNoSuchSidecar.
 //
-// What is refused is in the journal. What is answered to agents and root is not: it
-// changes nothing, and monitoring asks all the time.
+// The journal has refusals and what polkit allowed. Answers to agents and root are not
+// recorded: they change nothing, and monitoring asks all the time.
 func (c *Core) List(ctx context.Context, caller Caller, p interfaces.ListParameters) ([]interfaces.Sidecar, error) {
 	var units []systemd.Unit
-	err := whereverItIs(func() (err error) {
-		units, err = c.inspected(ctx, caller, p)
+	err := untilNotMoved(func() (err error) {
+		units, err = c.listAuthorised(ctx, caller, p)
 		return err
 	})
 	if err != nil {
@@ -39,81 +40,73 @@ func (c *Core) List(ctx context.Context, caller Caller, p interfaces.ListParamet
 	return found, nil
 }
 
-// inspected returns the units that the selectors may leave, if the caller may see them.
-func (c *Core) inspected(ctx context.Context, caller Caller, p interfaces.ListParameters) ([]systemd.Unit, error) {
-	err := checkSelectors(p)
-	q := inspection(caller, p)
-	if err == nil {
-		q.about.by, err = c.authorise(ctx, caller, &q)
-		q.about.netns = q.netns
+// listAuthorised returns the units that the selectors may match, if the caller may see them.
+func (c *Core) listAuthorised(ctx context.Context, caller Caller, p interfaces.ListParameters) ([]systemd.Unit, error) {
+	call := newCall(caller, "List", actionInspect, p.Agent, orEmpty(p.Profile), p.AllowInteractiveAuthentication)
+	call.netns = p.NetworkNamespace
+	id, err := checkSelectors(p)
+	if p.ID != nil && id != (interfaces.ID{}) && caller.sees(id.Agent) {
+		call.setSidecar(id)
 	}
-	c.noteInspection(caller, "List", q.about, err)
+	if err == nil {
+		err = c.authorise(ctx, call)
+	}
+	c.recordInspection(call, err)
 	if err != nil {
 		return nil, err
 	}
-	units, err := c.selected(ctx, caller, q.about, p)
-	if errors.Is(err, errMoved) {
-		c.note(caller, "List", q.about, err)
+	if p.ID == nil {
+		return c.listUnitsOf(ctx, caller.Agent)
+	}
+	// Not Get, which would read all properties of the unit: each stand-in asks every 5 s.
+	units, err := c.Units.List(ctx, id.Unit())
+	if err != nil {
+		return nil, hostFailure(ctx, "read the unit", err)
+	}
+	if len(units) == 0 {
+		return nil, nil
+	}
+	if err = c.checkNamespace(call, units[0]); err != nil {
+		c.record(call, err)
 	}
 	return units, err
 }
 
-// inspection is the question whether the caller may see what the selectors leave.
-func inspection(caller Caller, p interfaces.ListParameters) question {
-	q := question{
-		action: actionInspect, about: claimed(caller, p.Agent, text(p.Profile)), netns: p.NetworkNamespace,
-		interactive: p.AllowInteractiveAuthentication,
-	}
-	if p.ID == nil {
-		return q
-	}
-	if id, err := interfaces.ParseID(*p.ID); err == nil && caller.sees(id.Agent) {
-		q.about, q.recorded = subjectOf(id), &id
-	}
-	return q
-}
-
-// noteInspection writes what was refused, or what polkit was asked.
-func (c *Core) noteInspection(caller Caller, method string, s subject, err error) {
-	if err != nil || s.by.By == ByPolkit {
-		c.note(caller, method, s, err)
+// recordInspection records a call that only reads if it was refused or polkit was asked.
+func (c *Core) recordInspection(call *call, err error) {
+	if err != nil || call.by.By == ByPolkit {
+		c.record(call, err)
 	}
 }
 
-// selected asks systemd for as little as the selectors allow.
-func (c *Core) selected(ctx context.Context, caller Caller, about subject, p interfaces.ListParameters) ([]systemd.Unit, error) {
-	if p.ID != nil {
-		id, _ := interfaces.ParseID(*p.ID)
-		// Not Get, which would read all properties of the unit: each stand-in asks every 5 s.
-		units, err := c.Units.List(ctx, id.Unit())
-		if err != nil {
-			return nil, hostFailure(ctx, "read the unit", err)
-		}
-		if len(units) == 0 {
-			return nil, nil
-		}
-		return units, c.sameAsTold(about, units[0])
-	}
+// listUnitsOf reads the units of an agent's sidecars, of all agents for "".
+func (c *Core) listUnitsOf(ctx context.Context, agent string) ([]systemd.Unit, error) {
 	pattern := interfaces.UnitPattern
-	if caller.Agent != "" {
-		pattern = unitsOf(caller.Agent)
+	if agent != "" {
+		pattern = unitsOf(agent)
 	}
-	units, err := c.listUnits(ctx, caller.Agent, pattern)
+	units, err := c.listUnits(ctx, agent, pattern)
 	if err != nil {
 		return nil, hostFailure(ctx, "list units", err)
 	}
 	return units, nil
 }
 
-// listUnits lists units for a caller on the agent's socket, a bounded number of
-// times at once: when many ask, the first reads the details of every unit, and the
-// others find them read instead of doing the same. Starts would wait for it all.
+// listUnits lists units, a bounded number of times at once: when many callers ask, the first
+// call reads the details of every unit, and the others find them in the cache. Otherwise
+// starts would wait for all the reading. agent is the caller's, for its share of the bound.
 func (c *Core) listUnits(ctx context.Context, agent, pattern string) ([]systemd.Unit, error) {
 	if err := c.lists.Acquire(ctx, agent); err != nil {
 		return nil, err
 	}
 	defer c.lists.Release(agent, 1)
 	return c.Units.List(ctx, pattern)
+}
+
+// unitsOf matches the units of one agent's sidecars. Agents' names hold no
+// character that is special in fnmatch(3).
+func unitsOf(agent string) string {
+	return interfaces.ID{Agent: agent, Profile: "*", Hash: "*"}.Unit()
 }
 
 func matches(id interfaces.ID, s interfaces.Sidecar, p interfaces.ListParameters) bool {
@@ -126,27 +119,23 @@ func matches(id interfaces.ID, s interfaces.Sidecar, p interfaces.ListParameters
 	return s.Context != nil && s.Context.NetworkNamespace != nil && *s.Context.NetworkNamespace == *p.NetworkNamespace
 }
 
-func checkSelectors(p interfaces.ListParameters) error {
+// checkSelectors returns the ID that p names, also if another selector is invalid.
+func checkSelectors(p interfaces.ListParameters) (id interfaces.ID, err error) {
 	if p.ID != nil {
-		if _, err := interfaces.ParseID(*p.ID); err != nil {
-			return &interfaces.InvalidParameterError{Parameter: "id", Reason: err.Error()}
+		if id, err = parseID(*p.ID); err != nil {
+			return id, err
 		}
 	}
-	if p.Agent != nil && !interfaces.ValidName(*p.Agent) {
-		return badName("agent", *p.Agent)
-	}
-	if p.Profile != nil && !interfaces.ValidName(*p.Profile) {
-		return badName("profile", *p.Profile)
-	}
-	return nil
+	return id, cmp.Or(checkName("agent", p.Agent), checkName("profile", p.Profile))
 }
 
 // ListProfiles returns the profiles that the agent may launch, or all of them for
-// a caller on the host's socket that names none. If there are none it returns
+// a caller on the host's socket that names no agent. If there are none it returns
 // ErrNoSuchProfile.
 func (c *Core) ListProfiles(ctx context.Context, caller Caller, p interfaces.ListProfilesParameters) ([]interfaces.Profile, error) {
-	granted, about, err := c.granted(ctx, caller, p)
-	c.noteInspection(caller, "ListProfiles", about, err)
+	call := newCall(caller, "ListProfiles", actionInspect, p.Agent, "", p.AllowInteractiveAuthentication)
+	granted, err := c.granted(ctx, call, p.Agent)
+	c.recordInspection(call, err)
 	if err != nil {
 		return nil, err
 	}
@@ -160,28 +149,56 @@ func (c *Core) ListProfiles(ctx context.Context, caller Caller, p interfaces.Lis
 	return profiles, nil
 }
 
-func (c *Core) granted(ctx context.Context, caller Caller, p interfaces.ListProfilesParameters) ([]*policy.Profile, subject, error) {
-	about := claimed(caller, p.Agent, "")
-	if p.Agent != nil && !interfaces.ValidName(*p.Agent) {
-		return nil, about, badName("agent", *p.Agent)
+func (c *Core) granted(ctx context.Context, call *call, named *string) ([]*policy.Profile, error) {
+	if err := checkName("agent", named); err != nil {
+		return nil, err
 	}
-	var err error
-	about.by, err = c.authorise(ctx, caller, &question{
-		action: actionInspect, about: about, interactive: p.AllowInteractiveAuthentication,
-	})
-	if err != nil {
-		return nil, about, err
+	if err := c.authorise(ctx, call); err != nil {
+		return nil, err
 	}
 	set := c.policy.Load()
-	if p.Agent == nil && caller.Agent == "" {
-		return set.Profiles(), about, nil
+	if named == nil && call.caller.Agent == "" {
+		return set.Profiles(), nil
 	}
-	agent, err := caller.agentFor(p.Agent)
+	agent, err := call.caller.agentFor(named)
 	if err != nil {
-		return nil, about, err
+		return nil, err
 	}
 	if _, ok := set.Agent(agent); !ok {
-		return nil, about, &interfaces.NoSuchAgentError{Agent: agent}
+		return nil, &interfaces.NoSuchAgentError{Agent: agent}
 	}
-	return set.Granted(agent), about, nil
+	return set.Granted(agent), nil
+}
+
+// Explain says what Launch would do with the same parameters, or why it would
+// refuse them. Nothing is started.
+func (c *Core) Explain(ctx context.Context, caller Caller, p interfaces.LaunchParameters) (interfaces.ExplainReply, error) {
+	call := newCall(caller, "Explain", actionInspect, p.Agent, p.Profile, p.AllowInteractiveAuthentication)
+	a, err := c.decide(ctx, call, p)
+	c.record(call, err)
+	if err != nil {
+		return interfaces.ExplainReply{}, err
+	}
+	reply := interfaces.ExplainReply{
+		ID:      a.id.String(),
+		Unit:    a.id.Unit(),
+		Image:   a.decision.Profile.Image,
+		Command: slices.Concat(a.decision.Profile.Command, p.Arguments),
+		Rules:   a.decision.Rules,
+
+		EngineCommand: a.engine.Command(a.document),
+	}
+	fields, err := a.document.Fields()
+	if err != nil {
+		return interfaces.ExplainReply{}, err
+	}
+	for _, field := range fields {
+		reply.Document = append(reply.Document, interfaces.UnitProperty{Name: field[0], Value: field[1]})
+	}
+	for _, property := range a.properties {
+		reply.Properties = append(reply.Properties, interfaces.UnitProperty{
+			Name: property.Name, Value: systemd.Format(property),
+		})
+	}
+	return reply, nil
 }

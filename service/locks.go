@@ -2,19 +2,17 @@ package service
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/internal/quota"
-	"tripleo.io/sidecar/service/systemd"
 )
 
-// idLocks serialise what is done to one sidecar. Callers get their turns in the order of
-// asking, so of many launches of one instance the last accepted one stays. A stop ends the
-// launches that asked before it.
+// idLocks serialise the launches and stops of each sidecar, in the order in which they ask, so
+// of many launches of one instance the last one stays. A stop ends the launches that asked
+// before it.
 type idLocks struct {
 	mu       sync.Mutex
 	turns    *quota.Quota[interfaces.ID]
@@ -45,16 +43,16 @@ func (l *idLocks) lockLaunch(ctx context.Context, id interfaces.ID, launch *inte
 	}, nil
 }
 
-// lockStop interrupts the launches that asked for the lock before it and that may be
-// interrupted, and waits for the turn of a stop, or for ctx. It reports whether there were
-// such launches, with an error too. If the error is nil, unlock must be called.
-func (l *idLocks) lockStop(ctx context.Context, id interfaces.ID, killAfter time.Duration, may func(*interruption) bool) (unlock func(), interrupted bool, err error) {
+// lockStop interrupts the launches that asked for the lock before it, if mayInterrupt allows
+// it, and waits for the turn of a stop, or for ctx. It reports whether it interrupted any, also
+// with an error. If the error is nil, unlock must be called.
+func (l *idLocks) lockStop(ctx context.Context, id interfaces.ID, killAfter time.Duration, mayInterrupt func(*interruption) bool) (unlock func(), interrupted bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, false, err
 	}
 	l.mu.Lock()
 	for _, launch := range l.launches[id] {
-		if may(launch) {
+		if mayInterrupt(launch) {
 			launch.interrupt(killAfter)
 			interrupted = true
 		}
@@ -70,8 +68,8 @@ func (l *idLocks) tryLock(id interfaces.ID) (unlock func(), ok bool) {
 	return func() { l.turns.Release(id, 1) }, l.turns.Take(id, 1) == quota.Taken
 }
 
-// launching returns the first launch that holds the lock or waits for it and was not
-// interrupted, or nil.
+// launching returns the first launch that holds the lock or waits for it, without those that
+// were interrupted, or nil.
 func (l *idLocks) launching(id interfaces.ID) *interruption {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -109,8 +107,8 @@ func newInterruption(netns *string) *interruption {
 	return i
 }
 
-// interrupt ends the launch. Of several stops the first one's killAfter holds. Only
-// one goroutine at a time may call it.
+// interrupt ends the launch. The first call sets killAfter. Only one goroutine at a time may
+// call it.
 func (i *interruption) interrupt(killAfter time.Duration) {
 	if !i.happened() {
 		i.killAfter = killAfter
@@ -130,47 +128,4 @@ func (i *interruption) bind(ctx context.Context) (bound context.Context, unbind 
 		release()
 		cancel()
 	}
-}
-
-// undo stops the unit that an interrupted launch was about to replace or has begun to
-// start, and returns the launch's error. systemd takes our calls in their order, so
-// the stop finds the unit of a start that was sent and not answered yet. While systemd
-// does not answer, undo tries again: the unit could come up later.
-func (c *Core) undo(ctx context.Context, j *job) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout+2*grace)
-	defer cancel()
-	for {
-		_, err := c.stopUnit(ctx, j.id, j.interruption.killAfter)
-		if err == nil || errors.Is(err, systemd.ErrNoSuchUnit) {
-			return &interfaces.LaunchStoppedError{ID: j.id.String()}
-		}
-		if !errors.Is(err, systemd.ErrDisconnected) || pause(ctx, settlePoll) != nil {
-			return hostFailure(ctx, "stop the unit of a launch that was stopped", err)
-		}
-	}
-}
-
-// held is what a launch has taken, each with the function that gives it back. The
-// zero value holds nothing. One goroutine at a time may use it.
-type held []func()
-
-// add notes something that was taken.
-func (h *held) add(giveBack func()) { *h = append(*h, giveBack) }
-
-// giveBack gives back everything that is held, the last first, and each once. A
-// second call has nothing to do.
-func (h *held) giveBack() {
-	for len(*h) > 0 {
-		last := len(*h) - 1
-		giveBack := (*h)[last]
-		*h = (*h)[:last]
-		giveBack()
-	}
-}
-
-// handOver returns what is held to another owner, and holds nothing afterwards.
-func (h *held) handOver() held {
-	all := *h
-	*h = nil
-	return all
 }

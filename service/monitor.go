@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -10,8 +11,15 @@ import (
 	"tripleo.io/sidecar/service/systemd"
 )
 
-// stateTimeout bounds the wait for the state of the units, as when the bus restarts.
-const stateTimeout = 15 * time.Second
+const (
+	// stateTimeout bounds the wait for the state of the units, as when the bus restarts.
+	stateTimeout = 15 * time.Second
+	// sweepUnit is a unit that repeats the removals that have failed so far, until they work.
+	sweepUnit = "sidecar-clean.service"
+	// The pause before the daemon tries again to start sweepUnit doubles from sweepPauseMin.
+	sweepPauseMin = time.Second
+	sweepPauseMax = time.Minute
+)
 
 // observedUnits is the core as package events needs it: an events.Units.
 type observedUnits struct{ core *Core }
@@ -44,20 +52,15 @@ func (c *Core) Events() *events.Subscription {
 }
 
 // Watch sends the events of the sidecars that the selectors match and the caller may see:
-// the state first, then every change. It returns send's error, or ctx's. While send takes
-// its time, events wait and then give way to an overrun; nothing else waits.
+// the state first, then every change. It returns send's error, or ctx's. While send blocks,
+// events wait in a queue, and an overrun replaces them when it is full; nothing else waits.
 func (c *Core) Watch(ctx context.Context, caller Caller, p interfaces.MonitorParameters, send func(interfaces.Event) error) error {
-	agent, about, err := c.watched(ctx, caller, p)
-	var s *events.Subscription
-	if err == nil {
-		s, err = c.events.Subscribe(caller.LimitKey(), func(id interfaces.ID) bool {
-			return (agent == nil || *agent == id.Agent) && (p.Profile == nil || *p.Profile == id.Profile)
-		})
-	}
+	call := newCall(caller, "Monitor", actionInspect, p.Agent, orEmpty(p.Profile), p.AllowInteractiveAuthentication)
+	s, err := c.subscribe(ctx, call, p)
 	if err == nil {
 		defer s.Close()
 	}
-	c.note(caller, "Monitor", about, err)
+	c.record(call, err)
 	if err != nil {
 		return err
 	}
@@ -70,22 +73,25 @@ func (c *Core) Watch(ctx context.Context, caller Caller, p interfaces.MonitorPar
 	return err
 }
 
-// watched returns the agent whose sidecars the caller asks for and may see, nil for all,
-// and the call's subject for the journal.
-func (c *Core) watched(ctx context.Context, caller Caller, p interfaces.MonitorParameters) (*string, subject, error) {
-	about := claimed(caller, p.Agent, text(p.Profile))
-	if err := checkSelectors(interfaces.ListParameters{Agent: p.Agent, Profile: p.Profile}); err != nil {
-		return nil, about, err
+// subscribe has the caller authorised, and subscribes to the sidecars that it asks for and may
+// see.
+func (c *Core) subscribe(ctx context.Context, call *call, p interfaces.MonitorParameters) (*events.Subscription, error) {
+	if err := cmp.Or(checkName("agent", p.Agent), checkName("profile", p.Profile)); err != nil {
+		return nil, err
 	}
-	var err error
-	about.by, err = c.authorise(ctx, caller, &question{
-		action: actionInspect, about: about, interactive: p.AllowInteractiveAuthentication,
+	if err := c.authorise(ctx, call); err != nil {
+		return nil, err
+	}
+	agent := orEmpty(p.Agent) // "" for all
+	if call.caller.Agent != "" {
+		var err error
+		if agent, err = call.caller.agentFor(p.Agent); err != nil {
+			return nil, err
+		}
+	}
+	return c.events.Subscribe(call.caller.LimitKey(), func(id interfaces.ID) bool {
+		return (agent == "" || agent == id.Agent) && (p.Profile == nil || *p.Profile == id.Profile)
 	})
-	if err != nil || caller.Agent == "" {
-		return p.Agent, about, err
-	}
-	agent, err := caller.agentFor(p.Agent)
-	return &agent, about, err
 }
 
 // first waits for the first event, at most for stateTimeout.
@@ -101,10 +107,43 @@ func first(ctx context.Context, s *events.Subscription) (interfaces.Event, error
 	return event, err
 }
 
-// text returns what s points to, or nothing.
-func text(s *string) string {
-	if s == nil {
-		return ""
+// Looked asks for a sweep if the removal of a sidecar that has ended has failed, or may have
+// failed. sidecar-launch asks for one when a removal fails, but not if it is killed.
+func (u observedUnits) Looked(ended []interfaces.ID, all bool) {
+	for _, id := range ended {
+		if u.core.Leftovers.HasLeftover(id.String()) {
+			u.core.Logger.Warn("a container could not be removed yet; sidecar-clean.service tries again until it can", "sidecar", id.String())
+			u.core.askForSweep()
+		}
 	}
-	return *s
+	if all && u.core.Leftovers.HasLeftovers() {
+		u.core.askForSweep()
+	}
+}
+
+// askForSweep asks once, however often it is called before the sweep is started.
+func (c *Core) askForSweep() {
+	select {
+	case c.sweepDue <- struct{}{}:
+	default:
+	}
+}
+
+// sweep starts sidecar-clean.service when it is asked for, and tries until it can.
+func (c *Core) sweep(ctx context.Context) {
+	for {
+		select {
+		case <-c.sweepDue:
+		case <-ctx.Done():
+			return
+		}
+		for wait := sweepPauseMin; ; wait = min(2*wait, sweepPauseMax) {
+			err := c.Units.Trigger(ctx, sweepUnit)
+			if err == nil || ctx.Err() != nil {
+				break
+			}
+			c.Logger.Warn("cannot start sidecar-clean.service, which removes remaining containers", "error", err, "again_in", wait)
+			_ = pause(ctx, wait)
+		}
+	}
 }

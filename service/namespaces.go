@@ -14,14 +14,12 @@ import (
 	"tripleo.io/sidecar/service/policy"
 )
 
-// lookTimeout is how long a look at a network namespace may take, and maxLooks how
-// many run at once, those included that hang; maxLooksEach of them for one agent, or
-// one user of the host's socket and the bus. The kernel answers in microseconds, but an
-// agent can keep it: with the lock of /run/netns, where agents make their namespaces.
+// Bounds of calls that look at network namespaces. The kernel answers in microseconds, but an
+// agent can make such a call hang, by the lock of /run/netns, where agents make their namespaces.
 const (
 	lookTimeout  = 2 * time.Second
-	maxLooks     = 64
-	maxLooksEach = 4
+	maxLooks     = 64 // at once, those that hang included
+	maxLooksEach = 4  // …for one agent, or one user of the host's socket and the bus
 )
 
 // HostNamespaces are the network namespaces of this host. Use NewHostNamespaces.
@@ -40,20 +38,19 @@ func namespacesIn(directory netns.Directory) HostNamespaces {
 // Check says what is wrong with the namespace of this name, if anything is.
 // sidecar-launch looks again when it opens it: this is for an early answer.
 func (h HostNamespaces) Check(caller Caller, name string) error {
-	err := bounded.Err(h.looks, caller.LimitKey(), func() error { return h.directory.Check(name) })
+	return lookFailure(bounded.Err(h.looks, caller.LimitKey(), func() error { return h.directory.Check(name) }))
+}
+
+// lookFailure makes a host failure of the error of a look that hangs.
+func lookFailure(err error) error {
 	if errors.Is(err, bounded.ErrHangs) {
-		return hangs(err)
+		return &interfaces.HostFailureError{Reason: "look at the network namespaces in " + netns.DefaultPath + ": " + err.Error()}
 	}
 	return err
 }
 
-// hangs is the error of a look that does not end.
-func hangs(err error) error {
-	return &interfaces.HostFailureError{Reason: "look at the network namespaces in " + netns.DefaultPath + ": " + err.Error()}
-}
-
-// Has reports whether the process is in the namespace that has this name now. Of
-// a process that has ended it is an error.
+// Has reports whether the process is in the namespace that has this name now. A
+// process that has ended is an error.
 func (h HostNamespaces) Has(caller Caller, name string, pid int) (bool, error) {
 	return bounded.Do(h.looks, caller.LimitKey(), func() (bool, error) { return h.has(name, pid) }, nil)
 }
@@ -69,22 +66,19 @@ func (h HostNamespaces) has(name string, pid int) (bool, error) {
 		return false, fmt.Errorf("process %d: %w", pid, err)
 	}
 	defer unix.Close(pidfd)
-	its, err := netns.OfProcess(pid, pidfd)
+	actual, err := netns.OfProcess(pid, pidfd)
 	if err != nil {
 		return false, err
 	}
-	defer its.Close()
-	return netns.Same(its, named)
+	defer actual.Close()
+	return netns.Same(actual, named)
 }
 
 // OfCaller returns the name of the namespace that the caller is in, nil for the
-// host's own. The kernel says which it is; the caller is not asked.
+// host's own. The kernel says which one it is, not the caller.
 func (h HostNamespaces) OfCaller(caller Caller) (*string, error) {
 	name, err := bounded.Do(h.looks, caller.LimitKey(), func() (*string, error) { return h.ofCaller(caller) }, nil)
-	if errors.Is(err, bounded.ErrHangs) {
-		return nil, hangs(err)
-	}
-	return name, err
+	return name, lookFailure(err)
 }
 
 func (h HostNamespaces) ofCaller(caller Caller) (*string, error) {
@@ -112,11 +106,10 @@ func (h HostNamespaces) ofCaller(caller Caller) (*string, error) {
 
 // namespaceOf opens the network namespace of the caller.
 //
-// A kernel without SO_PEERPIDFD (before Linux 6.5) and the bus give only the number
-// that the caller had when it connected, which may be another process's by now. A
-// pidfd of that number will do: whichever namespace it leads to is asked about as if
-// the caller had named it, and must be one of those that the agent's file grants.
-// Every caller may name any, so who wins the race for the number wins nothing.
+// A kernel without SO_PEERPIDFD (before Linux 6.5) and the bus give only the process ID
+// that the caller had when it connected, which may be another process's now. A pidfd of that
+// ID is enough: every caller may name any namespace, and the one that is found here is checked
+// like a named one, so a caller that wins the race for the ID gains nothing.
 func namespaceOf(caller Caller) (*os.File, error) {
 	if caller.PIDFD >= 0 {
 		return netns.OfProcess(caller.PID, caller.PIDFD)

@@ -11,64 +11,149 @@ import (
 	"tripleo.io/sidecar/service/systemd"
 )
 
-// settlePoll is how often a unit is read whose job is out of sight.
-const settlePoll = 100 * time.Millisecond
+// startDetached completes the launch whether or not the caller waits for it.
+func (c *Core) startDetached(ctx context.Context, a *attempt) (*interfaces.Sidecar, error) {
+	var sidecar *interfaces.Sidecar
+	var err error
+	done := make(chan struct{})
+	c.detached.Go(func() {
+		defer close(done)
+		sidecar, err = c.startAndRecord(context.WithoutCancel(ctx), a)
+	})
+	select {
+	case <-done:
+		return sidecar, err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
 
-// start starts the unit, and once more if the engine failed: it does that over what an
-// earlier unit left, and the failed unit has cleaned that up. A start that was out of time has
-// had its try.
-func (c *Core) start(ctx context.Context, j *job) (systemd.Unit, error) {
-	unit, err := c.startOnce(ctx, j)
+// startAndRecord starts the launch, and reads and writes the journal after the launch has
+// released its lock and slot.
+func (c *Core) startAndRecord(ctx context.Context, a *attempt) (s *interfaces.Sidecar, err error) {
+	defer c.caught("a launch", &err)
+	s, err = c.startAndRelease(ctx, a)
+	err = c.withOutput(ctx, a, err)
+	outcome := a.call.decision(err)
+	outcome.Outcome = true
+	c.Journal.Record(outcome)
+	return s, err
+}
+
+// startAndRelease replaces or starts the unit, and releases what the launch holds. It
+// releases before the answer: a caller that has the answer must not find the sidecar locked.
+func (c *Core) startAndRelease(ctx context.Context, a *attempt) (s *interfaces.Sidecar, err error) {
+	defer c.caught("a launch", &err)
+	defer a.release()
+	ctx, cancel := context.WithTimeout(ctx, a.timeout+stopTimeout+2*grace)
+	defer cancel()
+	// Even a start that systemd did not answer may have made a unit. A recount corrects a
+	// count that is too high, but not one that is too low.
+	a.begun = true
+	s, err = c.replace(ctx, a)
+	// Also if systemd has just answered that it is ready: the stop came before.
+	if a.interruption.happened() {
+		return nil, c.undo(ctx, a)
+	}
+	return s, err
+}
+
+// replace stops the old unit, if it exists, and starts the new one. A Stop of the sidecar
+// ends it.
+func (c *Core) replace(ctx context.Context, a *attempt) (*interfaces.Sidecar, error) {
+	ctx, unbind := a.interruption.bind(ctx)
+	defer unbind()
+	if a.old {
+		if err := c.removeUnit(ctx, a.id, "stop the old unit"); err != nil {
+			return nil, err
+		}
+	}
+	unit, err := c.start(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	return new(c.sidecar(unit)), nil
+}
+
+// removeUnit stops the sidecar's unit if it exists. what is said if that fails.
+func (c *Core) removeUnit(ctx context.Context, id interfaces.ID, what string) error {
+	if _, err := c.stopUnit(ctx, id, 0); err != nil && !errors.Is(err, systemd.ErrNoSuchUnit) {
+		return hostFailure(ctx, what, err)
+	}
+	return nil
+}
+
+// undo stops the unit that an interrupted launch was about to replace or has begun to
+// start, and returns the launch's error. systemd takes our calls in their order, so
+// the stop finds the unit of a start that was sent and not answered yet. While systemd
+// does not answer, undo tries again: the unit could come up later.
+func (c *Core) undo(ctx context.Context, a *attempt) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout+2*grace)
+	defer cancel()
+	for {
+		_, err := c.stopUnit(ctx, a.id, a.interruption.killAfter)
+		if err == nil || errors.Is(err, systemd.ErrNoSuchUnit) {
+			return &interfaces.LaunchStoppedError{ID: a.id.String()}
+		}
+		if !errors.Is(err, systemd.ErrDisconnected) || pause(ctx, settlePoll) != nil {
+			return hostFailure(ctx, "stop the unit of a launch that was stopped", err)
+		}
+	}
+}
+
+// start starts the unit, and once more if the engine failed because of what an earlier unit
+// left: the failed unit has cleaned that up. It does not repeat a start that timed out.
+func (c *Core) start(ctx context.Context, a *attempt) (systemd.Unit, error) {
+	unit, err := c.startOnce(ctx, a)
 	phase, _ := launch.ParseFailure(unit.StatusText)
 	if err == nil || phase != interfaces.PhaseEngine || unit.Result != "exit-code" || ctx.Err() != nil {
 		return unit, err
 	}
 	c.Logger.Warn("the engine failed; it is tried once more", "unit", unit.Name, "error", err)
-	if _, err := c.stopUnit(ctx, j.id, 0); err != nil && !errors.Is(err, systemd.ErrNoSuchUnit) {
-		return unit, hostFailure(ctx, "stop the unit that failed", err)
+	if err := c.removeUnit(ctx, a.id, "stop the unit that failed"); err != nil {
+		return unit, err
 	}
-	return c.startOnce(ctx, j)
+	return c.startOnce(ctx, a)
 }
 
-// startOnce starts the unit and judges what became of it by what systemd says of
-// it now; the result of its job is only a hint.
-func (c *Core) startOnce(ctx context.Context, j *job) (systemd.Unit, error) {
-	if j.started.IsZero() {
-		j.started = time.Now()
+// startOnce starts the unit and judges by the unit that systemd returns; the result of its
+// job is only a hint.
+func (c *Core) startOnce(ctx context.Context, a *attempt) (systemd.Unit, error) {
+	if a.started.IsZero() {
+		a.started = time.Now()
 	}
-	unit, err := c.Units.Start(ctx, j.id.Unit(), j.properties)
+	unit, err := c.Units.Start(ctx, a.id.Unit(), a.properties)
 	if errors.Is(err, systemd.ErrUnitExists) {
-		// Somebody outside the service made a unit of this name meanwhile.
-		if !j.replaces() {
-			return unit, &interfaces.SidecarExistsError{ID: j.id.String()}
+		// Another program than the service made a unit of this name meanwhile.
+		if !a.mayReplace() {
+			return unit, &interfaces.SidecarExistsError{ID: a.id.String()}
 		}
-		if _, err := c.stopUnit(ctx, j.id, 0); err != nil && !errors.Is(err, systemd.ErrNoSuchUnit) {
-			return unit, hostFailure(ctx, "stop a unit of the same name", err)
+		if err := c.removeUnit(ctx, a.id, "stop a unit of the same name"); err != nil {
+			return unit, err
 		}
-		unit, err = c.Units.Start(ctx, j.id.Unit(), j.properties)
+		unit, err = c.Units.Start(ctx, a.id.Unit(), a.properties)
 	}
 	if errors.Is(err, systemd.ErrDisconnected) {
-		unit, err = c.settle(ctx, j)
+		unit, err = c.startedUnit(ctx, a)
 	}
-	var jobErr *systemd.JobError
-	if err != nil && !errors.As(err, &jobErr) {
+	if _, failed := errors.AsType[*systemd.JobError](err); err != nil && !failed {
 		return unit, hostFailure(ctx, "start the unit", err)
 	}
 	if err == nil && unit.ActiveState == stateActive {
 		return unit, nil
 	}
-	return unit, c.failure(ctx, j, unit)
+	return unit, c.failure(ctx, a, unit)
 }
 
-// settle finds out what became of a start whose answer was lost with the bus
-// connection, and starts once more only if there is no such unit.
-func (c *Core) settle(ctx context.Context, j *job) (systemd.Unit, error) {
+// startedUnit waits for the result of a start whose answer was lost with the bus
+// connection, and starts once more only if the unit does not exist.
+func (c *Core) startedUnit(ctx context.Context, a *attempt) (systemd.Unit, error) {
 	for {
-		unit, err := c.Units.Get(ctx, j.id.Unit())
+		unit, err := c.Units.Get(ctx, a.id.Unit())
 		switch {
 		case errors.Is(err, systemd.ErrNoSuchUnit):
-			return c.Units.Start(ctx, j.id.Unit(), j.properties)
-		case err == nil && (unit.ActiveState != stateActivating || waitsForRestart(unit)):
+			return c.Units.Start(ctx, a.id.Unit(), a.properties)
+		case err == nil && !isStarting(unit):
 			return unit, nil
 		}
 		if err := pause(ctx, settlePoll); err != nil {
@@ -78,25 +163,25 @@ func (c *Core) settle(ctx context.Context, j *job) (systemd.Unit, error) {
 }
 
 // failure says why a unit that was started is not ready, without its output: see
-// withOutput. A failed unit stays, so that its record can be looked at; one that
-// systemd would start again does not: the caller is told that nothing runs.
-func (c *Core) failure(ctx context.Context, j *job, unit systemd.Unit) error {
-	j.failed, j.result = unit.InvocationID, unit.Result
+// withOutput. A failed unit stays, so that operators can look at it. A unit that
+// systemd would start again is stopped: the caller is told that nothing runs.
+func (c *Core) failure(ctx context.Context, a *attempt, unit systemd.Unit) error {
+	a.failed, a.result = unit.InvocationID, unit.Result
 	if unit.LoadState == "loaded" && unit.ActiveState != stateFailed {
-		if _, err := c.stopUnit(ctx, j.id, 0); err != nil && !errors.Is(err, systemd.ErrNoSuchUnit) {
-			return hostFailure(ctx, "stop the unit that did not become ready", err)
+		if err := c.removeUnit(ctx, a.id, "stop the unit that did not become ready"); err != nil {
+			return err
 		}
 	}
 	if unit.Result == "timeout" {
-		return &interfaces.NotReadyError{TimeoutUSec: j.timeout.Microseconds()}
+		return &interfaces.NotReadyError{TimeoutUSec: a.timeout.Microseconds()}
 	}
 	failed := &interfaces.LaunchFailedError{}
-	failed.ExitCode, failed.ExitSignal = exitOf(unit, j.engine)
+	failed.ExitCode, failed.ExitSignal = exitOf(unit, a.engine)
 	phase, reason := launch.ParseFailure(unit.StatusText)
 	if phase == "" && (failed.ExitCode != nil || failed.ExitSignal != nil) {
 		phase = interfaces.PhasePayload
 	}
-	failed.Phase, failed.Reason = known(phase), known(reason)
+	failed.Phase, failed.Reason = orNil(phase), orNil(reason)
 	return failed
 }
 
@@ -110,35 +195,32 @@ const (
 // withOutput adds the last lines that a unit wrote to the error of its start, and what
 // security modules denied it: podman mostly does not say so itself. It reads
 // the journal, which can take seconds, so it must be called when the launch holds
-// nothing that others wait for. A bounded number of launches read it at once; one
-// whose turn does not come in time goes without.
-func (c *Core) withOutput(ctx context.Context, j *job, err error) error {
-	var failed *interfaces.LaunchFailedError
-	var notReady *interfaces.NotReadyError
-	switch {
-	case errors.As(err, &failed):
-		failed.Output = c.outputOf(ctx, j)
-	case errors.As(err, &notReady):
-		notReady.Output = c.outputOf(ctx, j)
+// nothing that others wait for. A bounded number of launches read it at once; a launch
+// whose turn does not come in time has no output.
+func (c *Core) withOutput(ctx context.Context, a *attempt, err error) error {
+	if failed, ok := errors.AsType[*interfaces.LaunchFailedError](err); ok {
+		failed.Output = c.outputOf(ctx, a)
+	} else if notReady, ok := errors.AsType[*interfaces.NotReadyError](err); ok {
+		notReady.Output = c.outputOf(ctx, a)
 	}
 	return err
 }
 
-func (c *Core) outputOf(ctx context.Context, j *job) []string {
+func (c *Core) outputOf(ctx context.Context, a *attempt) []string {
 	waiting, cancel := context.WithTimeout(ctx, outputWait)
 	defer cancel()
-	if err := c.outputs.Acquire(waiting, j.id.Agent); err != nil {
-		c.Logger.Warn("the output of a failed launch is not read: too many wait for the journal", "sidecar", j.id.String())
+	if err := c.outputs.Acquire(waiting, a.id.Agent); err != nil {
+		c.Logger.Warn("the output of a failed launch is not read: too many wait for the journal", "sidecar", a.id.String())
 		return nil
 	}
-	defer c.outputs.Release(j.id.Agent, 1)
-	output := c.Journal.Output(ctx, j.failed)
-	if j.result == "oom-kill" {
+	defer c.outputs.Release(a.id.Agent, 1)
+	output := c.Journal.Output(ctx, a.failed)
+	if a.result == "oom-kill" {
 		output = append(output, "it was out of memory: its profile's memory-max is the limit")
 	}
 	if host := c.Confinement(); host.AppArmor.On || host.SELinux.Enforcing {
-		output = append(output, lsm.Denials(c.Journal.Denials(ctx, j.started), lsm.Launch{
-			Program: j.decision.Profile.Command[0], Level: j.decision.Agent.SELinuxLevel,
+		output = append(output, lsm.Denials(c.Journal.Denials(ctx, a.started), lsm.Launch{
+			Program: a.decision.Profile.Command[0], Level: a.decision.Agent.SELinuxLevel,
 		}, maxDenials)...)
 	}
 	return output
