@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
@@ -47,21 +48,21 @@ type Authority interface {
 // anything that the caller could learn from. If polkit was asked, call.netns is the network
 // namespace that it was told: see checkNamespace.
 func (c *Core) authorise(ctx context.Context, call *call) error {
-	switch {
-	case call.caller.Agent != "":
-		call.by = Authorisation{By: ByAgent}
-		return nil
-	case call.caller.UID == 0:
-		call.by = Authorisation{By: ByRoot}
+	if call.Caller.Agent != "" {
+		call.Authorisation = Authorisation{By: ByAgent}
 		return nil
 	}
-	call.by = Authorisation{By: ByPolkit, Action: call.action}
-	leave, err := c.questions.enter(call.caller.UID, call.interactive)
+	if call.Caller.UID == 0 {
+		call.Authorisation = Authorisation{By: ByRoot}
+		return nil
+	}
+	call.Authorisation = Authorisation{By: ByPolkit, Action: call.action}
+	leave, err := c.questions.enter(call.Caller.UID, call.interactive)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	subject, err := subjectOf(call.caller)
+	subject, err := subjectOf(call.Caller)
 	if err != nil {
 		return err
 	}
@@ -72,8 +73,8 @@ func (c *Core) authorise(ctx context.Context, call *call) error {
 			Subject: subject, Action: call.action, Details: details, Interactive: call.interactive,
 		})
 	}
-	if call.by.Verdict = verdict.String(); err != nil {
-		call.by.Verdict = "failed"
+	if call.Authorisation.Verdict = verdict.String(); err != nil {
+		call.Authorisation.Verdict = "failed"
 	}
 	return refusal(ctx, call.action, verdict, err)
 }
@@ -115,20 +116,14 @@ func denied(reason string) error { return &interfaces.PermissionDeniedError{Reas
 // far as they are known. A launch or an Explain without network-namespace is one in the
 // host's own.
 func (c *Core) details(ctx context.Context, call *call) map[string]string {
-	details := map[string]string{}
-	if call.agent != "" {
-		details["agent"] = call.agent
-	}
-	if call.profile != "" {
-		details["profile"] = call.profile
-	}
 	if call.sidecar != nil {
-		details["id"] = call.sidecar.String()
 		call.netns = c.namespaceOfSidecar(ctx, *call.sidecar)
 	}
+	details := map[string]string{"agent": call.Agent, "profile": call.Profile, "id": call.SidecarID}
 	if call.netns != nil && policy.ValidNamespace(*call.netns) {
 		details["network-namespace"] = *call.netns
 	}
+	maps.DeleteFunc(details, func(_, value string) bool { return value == "" })
 	return details
 }
 
@@ -143,7 +138,7 @@ func (c *Core) namespaceOfSidecar(ctx context.Context, id interfaces.ID) *string
 	defer func() { <-over }()
 	unit, err := c.Units.Get(ctx, id.Unit())
 	if err == nil {
-		return c.records.of(unit).context.NetworkNamespace
+		return c.documents.of(unit).context.NetworkNamespace
 	}
 	if launch := c.locks.launching(id); launch != nil {
 		return launch.netns
@@ -158,7 +153,7 @@ var errMoved = denied("the sidecar is in another network namespace than polkit w
 // told. A sidecar's ID does not name its namespace: the agent may have launched it again in
 // another one meanwhile, or an operator names the pid file of a sidecar elsewhere.
 func (c *Core) checkNamespace(call *call, u systemd.Unit) error {
-	if call.by.By == ByPolkit && orEmpty(c.records.of(u).context.NetworkNamespace) != orEmpty(call.netns) {
+	if call.Authorisation.By == ByPolkit && orEmpty(c.documents.of(u).context.NetworkNamespace) != orEmpty(call.netns) {
 		return errMoved
 	}
 	return nil

@@ -45,42 +45,6 @@ func (c Caller) agentFor(named *string) (string, error) {
 // sees reports whether sidecars of the agent exist for the caller.
 func (c Caller) sees(agent string) bool { return c.Agent == "" || c.Agent == agent }
 
-// call is a call as the journal and polkit are told of it. Every name in it is valid,
-// whatever the caller sent.
-type call struct {
-	caller         Caller
-	method, action string // action is what polkit is asked for
-	interactive    bool   // polkit may ask a person
-	agent, profile string // "" if not known
-	sidecar        *interfaces.ID
-	netns          *string // the network namespace that polkit is told
-	by             Authorisation
-	kept           bool // see Decision.Kept
-}
-
-// newCall returns a call before its authorisation. A name of another agent is left out if an
-// agent calls.
-func newCall(caller Caller, method, action string, agent *string, profile string, interactive *bool) *call {
-	result := &call{
-		caller: caller, method: method, action: action, agent: caller.Agent,
-		// Nobody is asked for a oneway caller: it may have left, and a person must know for
-		// whom a yes is.
-		interactive: interactive != nil && *interactive && !caller.Oneway,
-	}
-	if caller.Agent == "" && agent != nil && interfaces.ValidName(*agent) {
-		result.agent = *agent
-	}
-	if interfaces.ValidName(profile) {
-		result.profile = profile
-	}
-	return result
-}
-
-// setSidecar makes the call one about this sidecar.
-func (call *call) setSidecar(id interfaces.ID) {
-	call.agent, call.profile, call.sidecar = id.Agent, id.Profile, &id
-}
-
 // Decision is one entry of the journal: a call and its result, or the outcome of a launch
 // that was allowed.
 type Decision struct {
@@ -110,19 +74,45 @@ func (d Decision) Verdict() string {
 	return "refused"
 }
 
-func (call *call) decision(err error) Decision {
-	d := Decision{
-		Caller: call.caller, Method: call.method, Agent: call.agent, Profile: call.profile,
-		Authorisation: call.by, Kept: call.kept, Err: err,
+// call is a call before its result. Every name in it is valid, whatever the caller sent.
+type call struct {
+	Decision
+	action      string         // that polkit is asked for
+	interactive bool           // polkit may ask a person
+	sidecar     *interfaces.ID // that the call is about; nil if not known
+	netns       *string        // the network namespace that polkit is told
+}
+
+// newCall returns a call before its authorisation. A name of another agent is left out if an
+// agent calls.
+func newCall(caller Caller, method, action string, agent *string, profile string, interactive *bool) *call {
+	result := &call{
+		Decision: Decision{Caller: caller, Method: method, Agent: caller.Agent},
+		action:   action,
+		// Nobody is asked for a oneway caller: it may have left, and a person must know
+		// whom the answer is for.
+		interactive: interactive != nil && *interactive && !caller.Oneway,
 	}
-	if call.sidecar != nil {
-		d.SidecarID = call.sidecar.String()
+	if caller.Agent == "" && agent != nil && interfaces.ValidName(*agent) {
+		result.Agent = *agent
 	}
-	return d
+	if interfaces.ValidName(profile) {
+		result.Profile = profile
+	}
+	return result
+}
+
+// setSidecar makes the call one about this sidecar.
+func (call *call) setSidecar(id interfaces.ID) {
+	call.Agent, call.Profile, call.SidecarID, call.sidecar = id.Agent, id.Profile, id.String(), &id
 }
 
 // record writes the call and its result into the journal.
-func (c *Core) record(call *call, err error) { c.Journal.Record(call.decision(err)) }
+func (c *Core) record(call *call, err error) {
+	d := call.Decision
+	d.Err = err
+	c.Journal.Record(d)
+}
 
 // Checks of parameters. A nil name is one that the caller left out.
 

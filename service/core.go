@@ -110,7 +110,7 @@ type Core struct {
 	lists     *quota.Quota[string]
 	outputs   *quota.Quota[string]
 	limits    *limits
-	records   records
+	documents documents
 	events    *events.Observer
 	detached  sync.WaitGroup // launches that have begun to start
 	sweepDue  chan struct{}  // has an entry when a sweep is asked for
@@ -165,7 +165,7 @@ func (c *Core) Alive() {
 	} {
 		q.InUse()
 	}
-	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.limits.mu, &c.records.mu} {
+	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.limits.mu, &c.documents.mu} {
 		mu.Lock()
 		mu.Unlock() //nolint:staticcheck // one at a time: two at once could deadlock with a call that takes them in another order
 	}

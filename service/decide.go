@@ -63,14 +63,14 @@ func (c *Core) decide(ctx context.Context, call *call, p interfaces.LaunchParame
 	if err := checkSyntax(p); err != nil {
 		return nil, err
 	}
-	agent, err := call.caller.agentFor(p.Agent)
+	agent, err := call.Caller.agentFor(p.Agent)
 	if err != nil {
 		return nil, err
 	}
 	call.netns = p.NetworkNamespace
 	var namespaceErr error // is told only to callers that are authorised
 	if call.netns == nil {
-		call.netns, namespaceErr = c.Namespaces.OfCaller(call.caller)
+		call.netns, namespaceErr = c.Namespaces.OfCaller(call.Caller)
 	}
 	if err := c.authorise(ctx, call); err != nil {
 		return nil, err
@@ -118,7 +118,7 @@ func (c *Core) checkExists(call *call) error {
 	if call.netns == nil {
 		return nil
 	}
-	err := c.Namespaces.Check(call.caller, *call.netns)
+	err := c.Namespaces.Check(call.Caller, *call.netns)
 	if err == nil || errors.Is(err, interfaces.ErrHostFailure) {
 		return err
 	}

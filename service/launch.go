@@ -43,7 +43,7 @@ func (c *Core) Launch(ctx context.Context, caller Caller, p interfaces.LaunchPar
 		}
 	}()
 	sidecar, err := c.takeTurn(ctx, a, duration(p.TimeoutUSec, maxTimeout))
-	call.kept = sidecar != nil
+	call.Kept = sidecar != nil
 	c.record(call, err)
 	if err == nil && sidecar == nil {
 		detached = true
@@ -52,7 +52,7 @@ func (c *Core) Launch(ctx context.Context, caller Caller, p interfaces.LaunchPar
 	if err != nil {
 		return interfaces.LaunchReply{}, err
 	}
-	return interfaces.LaunchReply{Sidecar: *sidecar, StandIn: a.standIn(call.kept)}, nil
+	return interfaces.LaunchReply{Sidecar: *sidecar, StandIn: a.standIn(call.Kept)}, nil
 }
 
 // takeTurn waits until the launch may start, at most for patience. If it returns neither an
@@ -212,15 +212,15 @@ func (c *Core) answerFrom(old systemd.Unit, a *attempt) (*interfaces.Sidecar, er
 // namespace that has the context's name now: an agent that deletes a network and makes it
 // again gives another namespace the same name.
 func (c *Core) sameLaunch(u systemd.Unit, a *attempt) bool {
-	r := recordOf(u)
-	if !r.ok || !reflect.DeepEqual(r.context, a.context) {
+	d := readDocument(u)
+	if !d.ok || !reflect.DeepEqual(d.context, a.context) {
 		return false
 	}
-	pid := runtimeOf(u, r.engine).ProcessID
+	pid := runtimeOf(u, d.engine).ProcessID
 	if a.context.NetworkNamespace == nil || pid == nil {
 		return true
 	}
-	in, err := c.Namespaces.Has(a.call.caller, *a.context.NetworkNamespace, int(*pid))
+	in, err := c.Namespaces.Has(a.call.Caller, *a.context.NetworkNamespace, int(*pid))
 	if err != nil {
 		c.Logger.Warn("cannot tell in which network namespace a sidecar is; it is taken for another one", "unit", u.Name, "error", err)
 	}

@@ -123,17 +123,15 @@ func (l *limits) count(agent string) *agentCount {
 func (c *Core) admit(ctx context.Context, a *attempt) error {
 	limit := a.decision.Agent.MaxSidecars
 	list := func(ctx context.Context) ([]interfaces.ID, error) { return c.idsOf(ctx, a.id.Agent) }
-	ok, err := c.limits.reserve(ctx, a.id, limit, list)
-	if ok || err != nil {
-		return err
+	for removed := false; ; removed = true {
+		ok, err := c.limits.reserve(ctx, a.id, limit, list)
+		if ok || err != nil {
+			return err
+		}
+		if removed || !c.removeFailed(ctx, a.id.Agent) {
+			return &interfaces.TooManySidecarsError{Limit: int64(limit)}
+		}
 	}
-	if c.removeFailed(ctx, a.id.Agent) {
-		ok, err = c.limits.reserve(ctx, a.id, limit, list)
-	}
-	if !ok && err == nil {
-		err = &interfaces.TooManySidecarsError{Limit: int64(limit)}
-	}
-	return err
 }
 
 func (c *Core) idsOf(ctx context.Context, agent string) ([]interfaces.ID, error) {

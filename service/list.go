@@ -74,7 +74,7 @@ func (c *Core) listAuthorised(ctx context.Context, caller Caller, p interfaces.L
 
 // recordInspection records a call that only reads if it was refused or polkit was asked.
 func (c *Core) recordInspection(call *call, err error) {
-	if err != nil || call.by.By == ByPolkit {
+	if err != nil || call.Authorisation.By == ByPolkit {
 		c.record(call, err)
 	}
 }
@@ -157,10 +157,10 @@ func (c *Core) granted(ctx context.Context, call *call, named *string) ([]*polic
 		return nil, err
 	}
 	set := c.policy.Load()
-	if named == nil && call.caller.Agent == "" {
+	if named == nil && call.Caller.Agent == "" {
 		return set.Profiles(), nil
 	}
-	agent, err := call.caller.agentFor(named)
+	agent, err := call.Caller.agentFor(named)
 	if err != nil {
 		return nil, err
 	}

@@ -83,13 +83,13 @@ func (c *Core) subscribe(ctx context.Context, call *call, p interfaces.MonitorPa
 		return nil, err
 	}
 	agent := orEmpty(p.Agent) // "" for all
-	if call.caller.Agent != "" {
+	if call.Caller.Agent != "" {
 		var err error
-		if agent, err = call.caller.agentFor(p.Agent); err != nil {
+		if agent, err = call.Caller.agentFor(p.Agent); err != nil {
 			return nil, err
 		}
 	}
-	return c.events.Subscribe(call.caller.LimitKey(), func(id interfaces.ID) bool {
+	return c.events.Subscribe(call.Caller.LimitKey(), func(id interfaces.ID) bool {
 		return (agent == "" || agent == id.Agent) && (p.Profile == nil || *p.Profile == id.Profile)
 	})
 }

@@ -61,12 +61,7 @@ func (h HostNamespaces) has(name string, pid int) (bool, error) {
 		return false, err
 	}
 	defer named.Close()
-	pidfd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return false, fmt.Errorf("process %d: %w", pid, err)
-	}
-	defer unix.Close(pidfd)
-	actual, err := netns.OfProcess(pid, pidfd)
+	actual, err := namespaceOf(pid, -1)
 	if err != nil {
 		return false, err
 	}
@@ -82,7 +77,7 @@ func (h HostNamespaces) OfCaller(caller Caller) (*string, error) {
 }
 
 func (h HostNamespaces) ofCaller(caller Caller) (*string, error) {
-	file, err := namespaceOf(caller)
+	file, err := namespaceOf(caller.PID, caller.PIDFD)
 	if err != nil {
 		return nil, &interfaces.NoSuchNetworkNamespaceError{Reason: err.Error()}
 	}
@@ -104,20 +99,20 @@ func (h HostNamespaces) ofCaller(caller Caller) (*string, error) {
 	return &name, nil
 }
 
-// namespaceOf opens the network namespace of the caller.
+// namespaceOf opens the network namespace of a process. pidfd is -1 if it is not known.
 //
 // A kernel without SO_PEERPIDFD (before Linux 6.5) and the bus give only the process ID
 // that the caller had when it connected, which may be another process's now. A pidfd of that
 // ID is enough: every caller may name any namespace, and the one that is found here is checked
 // like a named one, so a caller that wins the race for the ID gains nothing.
-func namespaceOf(caller Caller) (*os.File, error) {
-	if caller.PIDFD >= 0 {
-		return netns.OfProcess(caller.PID, caller.PIDFD)
+func namespaceOf(pid, pidfd int) (*os.File, error) {
+	if pidfd >= 0 {
+		return netns.OfProcess(pid, pidfd)
 	}
-	pidfd, err := unix.PidfdOpen(caller.PID, 0)
+	pidfd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		return nil, fmt.Errorf("the calling process %d: %w", caller.PID, err)
+		return nil, fmt.Errorf("process %d: %w", pid, err)
 	}
 	defer unix.Close(pidfd)
-	return netns.OfProcess(caller.PID, pidfd)
+	return netns.OfProcess(pid, pidfd)
 }

@@ -21,14 +21,14 @@ import (
 // be a sidecar's.
 func (c *Core) sidecar(u systemd.Unit) interfaces.Sidecar {
 	id, _ := interfaces.ParseUnit(u.Name)
-	r := c.records.of(u)
-	s := interfaces.Sidecar{ID: id.String(), Runtime: runtimeOf(u, r.engine)}
+	d := c.documents.of(u)
+	s := interfaces.Sidecar{ID: id.String(), Runtime: runtimeOf(u, d.engine)}
 	s.Runtime.Frozen = s.Runtime.ProcessID != nil && c.Frozen(u.InvocationID, int(*s.Runtime.ProcessID))
-	if r.ok {
-		s.Context = &r.context
-		s.Runtime.Image = r.image
+	if d.ok {
+		s.Context = &d.context
+		s.Runtime.Image = d.image
 		profile, ok := c.policy.Load().Profile(id.Profile)
-		s.Runtime.ImageOutdated = ok && profile.Image != r.image
+		s.Runtime.ImageOutdated = ok && profile.Image != d.image
 	}
 	return s
 }
@@ -109,12 +109,12 @@ func orNil[T comparable](v T) *T {
 	return &v
 }
 
-// maxRemembered is how many units records and a Freezer remember, at some 2 kB each. Units
-// can disappear without an event, so all are dropped beyond that, and read again.
+// maxRemembered bounds the units in documents, at some 2 kB each, and in a Freezer. Units can
+// disappear without an event, so a full cache is emptied.
 const maxRemembered = 8192
 
-// record is what List needs of a unit's document.
-type record struct {
+// unitDocument has the parts of a unit's document that List needs.
+type unitDocument struct {
 	invocation string // the unit's, when it was read
 	ok         bool   // the document could be read
 	context    interfaces.Context
@@ -122,51 +122,51 @@ type record struct {
 	engine     engine.Engine
 }
 
-// records remembers the records of units. A unit's document is as old as its invocation and
-// does not change; reading it every time would be a third of the work of a List. The zero
-// value is ready.
-type records struct {
+// documents caches the documents of units. A document does not change during the unit's
+// invocation; decoding it every time would be a third of the work of a List. The zero value
+// is ready.
+type documents struct {
 	mu    sync.Mutex
-	units map[string]record // by unit name
+	units map[string]unitDocument // by unit name
 }
 
-// of returns the record of a unit. What it points to must not be changed.
-func (r *records) of(u systemd.Unit) record {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	cached, ok := r.units[u.Name]
+// of returns the document of a unit. The caller must not change what it points to.
+func (d *documents) of(u systemd.Unit) unitDocument {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	cached, ok := d.units[u.Name]
 	if ok && cached.invocation == u.InvocationID && u.InvocationID != "" {
 		return cached
 	}
-	if r.units == nil || len(r.units) >= maxRemembered {
-		r.units = map[string]record{}
+	if d.units == nil || len(d.units) >= maxRemembered {
+		d.units = map[string]unitDocument{}
 	}
-	r.units[u.Name] = recordOf(u)
-	return r.units[u.Name]
+	d.units[u.Name] = readDocument(u)
+	return d.units[u.Name]
 }
 
-// recordOf reads the record of a unit. A unit that another program made under a sidecar's
+// readDocument decodes a unit's document. A unit that another program made under a sidecar's
 // name, or that another version wrote, may have no readable document; its engine is then
 // the default one.
-func recordOf(u systemd.Unit) record {
-	r := record{invocation: u.InvocationID}
+func readDocument(u systemd.Unit) unitDocument {
+	read := unitDocument{invocation: u.InvocationID}
 	d, err := document.Decode(u.Environment)
 	if err == nil {
-		r.engine, err = engine.Of(d.Engine)
+		read.engine, err = engine.Of(d.Engine)
 	}
 	if err != nil {
-		r.engine, _ = engine.Of(engine.Podman)
-		return r
+		read.engine, _ = engine.Of(engine.Podman)
+		return read
 	}
-	r.ok, r.context, r.image = true, d.Context, d.Image
-	return r
+	read.ok, read.context, read.image = true, d.Context, d.Image
+	return read
 }
 
-// forget drops the record of a unit that was stopped.
-func (r *records) forget(name string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.units, name)
+// forget drops the document of a unit that was stopped.
+func (d *documents) forget(name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.units, name)
 }
 
 // Freezer sees which payloads are frozen, by systemctl freeze or podman pause. List asks it

@@ -34,8 +34,8 @@ func (c *Core) startAndRecord(ctx context.Context, a *attempt) (s *interfaces.Si
 	defer c.caught("a launch", &err)
 	s, err = c.startAndRelease(ctx, a)
 	err = c.withOutput(ctx, a, err)
-	outcome := a.call.decision(err)
-	outcome.Outcome = true
+	outcome := a.call.Decision
+	outcome.Outcome, outcome.Err = true, err
 	c.Journal.Record(outcome)
 	return s, err
 }

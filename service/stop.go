@@ -46,7 +46,7 @@ func (c *Core) operate(ctx context.Context, call *call, s string, syntax error, 
 	if err != nil {
 		return err
 	}
-	visible := call.caller.sees(id.Agent)
+	visible := call.Caller.sees(id.Agent)
 	if visible {
 		call.setSidecar(id)
 	}
@@ -77,7 +77,7 @@ func (c *Core) stop(ctx context.Context, call *call, killAfter time.Duration) (i
 	defer unlock()
 	reply, err := c.stopLocked(ctx, call, killAfter)
 	if interrupted && errors.Is(err, interfaces.ErrNoSuchSidecar) {
-		call.kept = true // only launches were stopped
+		call.Kept = true // only launches were stopped
 		return interfaces.StopReply{}, nil
 	}
 	return reply, err
@@ -87,12 +87,12 @@ func (c *Core) stop(ctx context.Context, call *call, killAfter time.Duration) (i
 // may end a launch only in the network namespace that polkit was asked about: see
 // checkNamespace. The stop waits for any other launch and then asks polkit again.
 func (call *call) mayInterrupt(launch *interruption) bool {
-	return call.by.By != ByPolkit || orEmpty(launch.netns) == orEmpty(call.netns)
+	return call.Authorisation.By != ByPolkit || orEmpty(launch.netns) == orEmpty(call.netns)
 }
 
 // stopLocked stops the sidecar's unit, under the sidecar's lock.
 func (c *Core) stopLocked(ctx context.Context, call *call, killAfter time.Duration) (interfaces.StopReply, error) {
-	if call.by.By == ByPolkit {
+	if call.Authorisation.By == ByPolkit {
 		if _, err := c.unitOf(ctx, call); err != nil {
 			return interfaces.StopReply{}, err
 		}
@@ -105,7 +105,7 @@ func (c *Core) stopLocked(ctx context.Context, call *call, killAfter time.Durati
 		return interfaces.StopReply{}, missing(ctx, *call.sidecar, "stop the unit", err)
 	}
 	var reply interfaces.StopReply
-	reply.ExitCode, reply.ExitSignal = exitOf(unit, recordOf(unit).engine)
+	reply.ExitCode, reply.ExitSignal = exitOf(unit, readDocument(unit).engine)
 	return reply, nil
 }
 
@@ -128,7 +128,7 @@ func (c *Core) stopUnit(ctx context.Context, id interfaces.ID, killAfter time.Du
 		return systemd.Unit{}, err
 	}
 	defer c.stops.Release(id.Agent, 1)
-	defer c.records.forget(id.Unit())
+	defer c.documents.forget(id.Unit())
 	if killAfter > 0 {
 		if u, err := c.Units.Get(ctx, id.Unit()); err != nil || u.ActiveState == stateActivating {
 			killAfter = 0
@@ -142,7 +142,7 @@ func (c *Core) signal(ctx context.Context, call *call, signal string) error {
 	if err != nil {
 		return err
 	}
-	pid := runtimeOf(unit, c.records.of(unit).engine).ProcessID
+	pid := runtimeOf(unit, c.documents.of(unit).engine).ProcessID
 	if pid == nil {
 		return noSuchSidecar(*call.sidecar) // it has no process that could get a signal
 	}
