@@ -67,7 +67,7 @@ func (c *Core) authorise(ctx context.Context, call *call) error {
 		return err
 	}
 	details := c.details(ctx, call)
-	verdict, err := polkit.Denied, errors.New("it is not in use here")
+	verdict, err := polkit.Denied, errors.New("the service does not use it")
 	if c.Authority != nil {
 		verdict, err = c.Authority.Check(ctx, polkit.Request{
 			Subject: subject, Action: call.action, Details: details, Interactive: call.interactive,
@@ -87,7 +87,7 @@ func subjectOf(caller Caller) (polkit.Subject, error) {
 	case caller.PIDFD >= 0:
 		return polkit.Process(caller.PIDFD, caller.UID), nil
 	}
-	return polkit.Subject{}, denied("this kernel does not say for certain who is at the other end of a socket (SO_PEERPIDFD, Linux 6.5): " + useDBus)
+	return polkit.Subject{}, denied("this kernel cannot identify the caller on a socket (SO_PEERPIDFD, Linux 6.5): " + useDBus)
 }
 
 // useDBus is the way for callers that the host's socket cannot serve.
@@ -209,7 +209,8 @@ func (q questions) enter(uid uint32, interactive bool) (leave func(), err error)
 	}
 	if open.Take(uid, 1) != quota.Taken {
 		return nil, &interfaces.OverloadedError{Reason: fmt.Sprintf(
-			"too many calls wait for polkit: %d of user %d, who may have %d; of all users there may be %d", open.Held(uid), uid, perUser, total)}
+			"too many calls wait for polkit: user %d has %d of at most %d; all users together may have %d",
+			uid, open.Held(uid), perUser, total)}
 	}
 	return func() { open.Release(uid, 1) }, nil
 }

@@ -34,8 +34,8 @@ const (
 	logBurst    = 1000
 )
 
-// attempt is a launch that policy allows: everything that its unit is made from, and what
-// the launch has reached.
+// attempt is a launch that policy allows: everything that its unit is made from, and how far
+// the launch is.
 type attempt struct {
 	call     *call
 	id       interfaces.ID
@@ -108,7 +108,7 @@ func checkSyntax(p interfaces.LaunchParameters) error {
 		return err
 	}
 	if p.Mode != nil && !slices.Contains(interfaces.LaunchModes, *p.Mode) {
-		return invalid("mode", fmt.Sprintf("%.40q is none of %v", *p.Mode, interfaces.LaunchModes))
+		return invalid("mode", fmt.Sprintf("%.40q is not one of %v", *p.Mode, interfaces.LaunchModes))
 	}
 	return checkTimeout(p.TimeoutUSec, minTimeout, maxTimeout)
 }

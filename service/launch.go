@@ -74,7 +74,7 @@ func (c *Core) takeTurn(ctx context.Context, a *attempt, patience time.Duration)
 	return running, waited(ctx, err)
 }
 
-// prepare takes the lock, looks for the sidecar's unit, and takes place and slot.
+// prepare takes the lock, reads the sidecar's unit, and takes the place and the slot.
 func (c *Core) prepare(ctx context.Context, a *attempt) (*interfaces.Sidecar, error) {
 	unlock, err := c.locks.lockLaunch(ctx, a.id, a.interruption)
 	if err != nil {
@@ -118,22 +118,21 @@ func (a *attempt) release() {
 	}
 }
 
-// takePlace takes the launch's place below its agent's limit. The place of the unit that it
-// replaces is enough if that unit still exists after the place is held.
+// takePlace takes the launch's place below its agent's limit. A launch that replaces a unit
+// keeps the unit's place, but only if the unit still exists after the place is held.
 func (c *Core) takePlace(ctx context.Context, a *attempt) error {
-	if !a.old {
-		return c.admit(ctx, a)
+	if a.old {
+		c.limits.hold(a.id)
+		_, err := c.Units.Get(ctx, a.id.Unit())
+		if err == nil {
+			return nil
+		}
+		c.limits.done(a.id, false)
+		if !errors.Is(err, systemd.ErrNoSuchUnit) {
+			return hostFailure(ctx, "read the unit", err)
+		}
+		a.old = false
 	}
-	c.limits.hold(a.id)
-	_, err := c.Units.Get(ctx, a.id.Unit())
-	if err == nil {
-		return nil
-	}
-	c.limits.done(a.id, false)
-	if !errors.Is(err, systemd.ErrNoSuchUnit) {
-		return hostFailure(ctx, "read the unit", err)
-	}
-	a.old = false
 	return c.admit(ctx, a)
 }
 
@@ -177,11 +176,6 @@ func modeOf(asked *interfaces.LaunchMode, agent *policy.Agent) interfaces.Launch
 		return interfaces.ModeAdopt
 	}
 	return interfaces.ModeReplace
-}
-
-// mayReplace reports whether the launch may stop an existing unit.
-func (a *attempt) mayReplace() bool {
-	return a.mode == interfaces.ModeReplace || a.mode == interfaces.ModeAdopt
 }
 
 // mayKeep reports whether the launch may answer with a sidecar that runs already.
@@ -243,7 +237,7 @@ func (a *attempt) standIn(adopted bool) *interfaces.StandIn {
 // it waited for its turn.
 func waited(ctx context.Context, err error) error {
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return &interfaces.OverloadedError{Reason: "the call waited for its turn until its time was over; nothing was touched"}
+		return &interfaces.OverloadedError{Reason: "the time of the call ended before its turn came; nothing was changed"}
 	}
 	return err
 }

@@ -25,11 +25,14 @@ type agentCount struct {
 	recent   map[interfaces.ID]bool // was in flight at some time during the recounts
 }
 
+// lister lists the sidecars of an agent.
+type lister func(context.Context) ([]interfaces.ID, error)
+
 func newLimits() *limits { return &limits{agents: map[string]*agentCount{}} }
 
 // reserve counts one more sidecar of the agent, and reports false if the agent would have
-// more than max. list lists the agent's sidecars. After true, done must follow.
-func (l *limits) reserve(ctx context.Context, id interfaces.ID, max int, list func(context.Context) ([]interfaces.ID, error)) (bool, error) {
+// more than max. After true, done must follow.
+func (l *limits) reserve(ctx context.Context, id interfaces.ID, max int, list lister) (bool, error) {
 	if l.take(id, max) {
 		return true, nil
 	}
@@ -81,7 +84,7 @@ func (n *agentCount) begin(id interfaces.ID, reserved bool) {
 
 // recount sets the agent's bound to the sidecars that list returns, and all that were in
 // flight at any time meanwhile: the list may lack them.
-func (l *limits) recount(ctx context.Context, agent string, list func(context.Context) ([]interfaces.ID, error)) error {
+func (l *limits) recount(ctx context.Context, agent string, list lister) error {
 	l.mu.Lock()
 	n := l.count(agent)
 	n.counting++

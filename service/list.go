@@ -81,11 +81,7 @@ func (c *Core) recordInspection(call *call, err error) {
 
 // listUnitsOf reads the units of an agent's sidecars, of all agents for "".
 func (c *Core) listUnitsOf(ctx context.Context, agent string) ([]systemd.Unit, error) {
-	pattern := interfaces.UnitPattern
-	if agent != "" {
-		pattern = unitsOf(agent)
-	}
-	units, err := c.listUnits(ctx, agent, pattern)
+	units, err := c.listUnits(ctx, agent, unitsOf(agent))
 	if err != nil {
 		return nil, hostFailure(ctx, "list units", err)
 	}
@@ -103,10 +99,10 @@ func (c *Core) listUnits(ctx context.Context, agent, pattern string) ([]systemd.
 	return c.Units.List(ctx, pattern)
 }
 
-// unitsOf matches the units of one agent's sidecars. Agents' names hold no
-// character that is special in fnmatch(3).
+// unitsOf matches the units of one agent's sidecars, of all agents for "". Agents' names
+// hold no character that is special in fnmatch(3).
 func unitsOf(agent string) string {
-	return interfaces.ID{Agent: agent, Profile: "*", Hash: "*"}.Unit()
+	return interfaces.ID{Agent: cmp.Or(agent, "*"), Profile: "*", Hash: "*"}.Unit()
 }
 
 func matches(id interfaces.ID, s interfaces.Sidecar, p interfaces.ListParameters) bool {

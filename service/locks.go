@@ -68,8 +68,8 @@ func (l *idLocks) tryLock(id interfaces.ID) (unlock func(), ok bool) {
 	return func() { l.turns.Release(id, 1) }, l.turns.Take(id, 1) == quota.Taken
 }
 
-// launching returns the first launch that holds the lock or waits for it, without those that
-// were interrupted, or nil.
+// launching returns the first launch that holds the lock or waits for it and was not
+// interrupted, or nil.
 func (l *idLocks) launching(id interfaces.ID) *interruption {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -75,7 +75,7 @@ func (c *Core) replace(ctx context.Context, a *attempt) (*interfaces.Sidecar, er
 	return new(c.sidecar(unit)), nil
 }
 
-// removeUnit stops the sidecar's unit if it exists. what is said if that fails.
+// removeUnit stops the sidecar's unit if it exists. what begins the text of its error.
 func (c *Core) removeUnit(ctx context.Context, id interfaces.ID, what string) error {
 	if _, err := c.stopUnit(ctx, id, 0); err != nil && !errors.Is(err, systemd.ErrNoSuchUnit) {
 		return hostFailure(ctx, what, err)
@@ -125,7 +125,7 @@ func (c *Core) startOnce(ctx context.Context, a *attempt) (systemd.Unit, error) 
 	unit, err := c.Units.Start(ctx, a.id.Unit(), a.properties)
 	if errors.Is(err, systemd.ErrUnitExists) {
 		// Another program than the service made a unit of this name meanwhile.
-		if !a.mayReplace() {
+		if a.mode != interfaces.ModeReplace && a.mode != interfaces.ModeAdopt {
 			return unit, &interfaces.SidecarExistsError{ID: a.id.String()}
 		}
 		if err := c.removeUnit(ctx, a.id, "stop a unit of the same name"); err != nil {

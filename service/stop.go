@@ -30,7 +30,7 @@ func (c *Core) Stop(ctx context.Context, caller Caller, p interfaces.StopParamet
 func (c *Core) Signal(ctx context.Context, caller Caller, p interfaces.SignalParameters) (interfaces.SignalReply, error) {
 	var syntax error
 	if !slices.Contains(interfaces.Signals, p.Signal) {
-		syntax = invalid("signal", fmt.Sprintf("%.40q is none of %s", p.Signal, strings.Join(interfaces.Signals, ", ")))
+		syntax = invalid("signal", fmt.Sprintf("%.40q is not one of %s", p.Signal, strings.Join(interfaces.Signals, ", ")))
 	}
 	call := newCall(caller, "Signal", actionSignal, nil, "", p.AllowInteractiveAuthentication)
 	err := c.operate(ctx, call, p.ID, syntax, func() error { return c.signal(ctx, call, p.Signal) })
@@ -38,9 +38,9 @@ func (c *Core) Signal(ctx context.Context, caller Caller, p interfaces.SignalPar
 	return interfaces.SignalReply{}, err
 }
 
-// operate parses the ID, has the caller authorised, and then does what the call asks for
-// with call.sidecar. Sidecars of other agents do not exist for an agent. syntax is what is
-// wrong with the rest of the call.
+// operate parses the ID, has the caller authorised, and then calls do, which uses call.sidecar.
+// Sidecars of other agents do not exist for an agent. syntax is the error of the other
+// parameters.
 func (c *Core) operate(ctx context.Context, call *call, s string, syntax error, do func() error) error {
 	id, err := parseID(s)
 	if err != nil {
@@ -64,13 +64,15 @@ func (c *Core) operate(ctx context.Context, call *call, s string, syntax error, 
 	})
 }
 
-// stop ends the launches that were asked for before it, and then stops what is left.
+// stop ends the launches that were asked for before it, and then stops the unit.
 func (c *Core) stop(ctx context.Context, call *call, killAfter time.Duration) (interfaces.StopReply, error) {
 	unlock, interrupted, err := c.locks.lockStop(ctx, *call.sidecar, killAfter, call.mayInterrupt)
 	if err != nil {
 		err = waited(ctx, err)
 		if interrupted && errors.Is(err, interfaces.ErrOverloaded) {
-			err = &interfaces.OverloadedError{Reason: "the launches of the sidecar were stopped, but the call waited for its turn to stop what runs until its time was over"}
+			err = &interfaces.OverloadedError{
+				Reason: "the launches of the sidecar were stopped, but the time of the call ended before its unit could be stopped",
+			}
 		}
 		return interfaces.StopReply{}, err
 	}
