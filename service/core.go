@@ -141,9 +141,9 @@ func (c *Core) SetPolicy(set *policy.Set) {
 	c.events.Refresh()
 }
 
-// Drain waits until the launches whose callers have left are completed, or for ctx. No method
-// may be called meanwhile.
-func (c *Core) Drain(ctx context.Context) error {
+// Wait waits until the launches whose callers have left are completed, or for ctx. No other
+// method may be called meanwhile.
+func (c *Core) Wait(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
 		c.detached.Wait()
@@ -167,7 +167,7 @@ func (c *Core) Alive() {
 	}
 	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.limits.mu, &c.documents.mu} {
 		mu.Lock()
-		mu.Unlock() //nolint:staticcheck // one at a time: two at once could deadlock with a call that takes them in another order
+		mu.Unlock() //nolint:staticcheck // one at a time: two at once could deadlock with a call
 	}
 	c.events.Alive()
 }

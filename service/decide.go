@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,12 +50,11 @@ type attempt struct {
 	properties []systemd.Property // of the unit
 
 	interruption *interruption
-	held         []func()  // give back what the launch has taken
-	old          bool      // there is a unit to replace
-	begun        bool      // the start has begun, and may have made a unit
-	started      time.Time // when the start began
-	failed       string    // invocation of the unit that failed to start, if one did
-	result       string    // systemd's, of that unit
+	held         []func()     // give back what the launch has taken
+	old          bool         // there is a unit to replace
+	begun        bool         // the start has begun, and may have made a unit
+	started      time.Time    // when the start began
+	failed       systemd.Unit // the unit that failed to start
 }
 
 // decide checks the syntax, has the caller authorised, decides by the policy, and makes the
@@ -101,10 +101,7 @@ func (c *Core) decide(ctx context.Context, call *call, p interfaces.LaunchParame
 }
 
 func checkSyntax(p interfaces.LaunchParameters) error {
-	if err := checkName("profile", &p.Profile); err != nil {
-		return err
-	}
-	if err := checkName("agent", p.Agent); err != nil {
+	if err := cmp.Or(checkName("profile", &p.Profile), checkName("agent", p.Agent)); err != nil {
 		return err
 	}
 	if p.Mode != nil && !slices.Contains(interfaces.LaunchModes, *p.Mode) {

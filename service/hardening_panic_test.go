@@ -218,7 +218,7 @@ func TestHardeningPanicInADetachedLaunch(t *testing.T) {
 // on without their callers are over.
 func (h *fakeHost) nothingHeld(ctx context.Context, t *testing.T) {
 	t.Helper()
-	if err := h.core.Drain(ctx); err != nil {
+	if err := h.core.Wait(ctx); err != nil {
 		t.Fatal(err)
 	}
 	c := h.core

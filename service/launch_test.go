@@ -163,8 +163,8 @@ func TestLaunchHangUpIsCarriedThrough(t *testing.T) {
 	}
 }
 
-// TestLaunchDrain shows that a launch whose caller has gone is waited for.
-func TestLaunchDrain(t *testing.T) {
+// TestLaunchWait shows that a launch whose caller has gone is waited for.
+func TestLaunchWait(t *testing.T) {
 	t.Parallel()
 	h := newFakeHost(t)
 	ctx, hangUp := context.WithCancel(t.Context())
@@ -176,12 +176,12 @@ func TestLaunchDrain(t *testing.T) {
 	if _, err := h.core.List(t.Context(), dhcpAgent(), interfaces.ListParameters{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.core.Drain(t.Context()); err != nil {
+	if err := h.core.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	listed, err := h.core.List(t.Context(), dhcpAgent(), interfaces.ListParameters{})
 	if err != nil || listed[0].Runtime.State != interfaces.StateReady {
-		t.Errorf("after Drain: %+v, %v", listed, err)
+		t.Errorf("after Wait: %+v, %v", listed, err)
 	}
 }
 

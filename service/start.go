@@ -166,7 +166,7 @@ func (c *Core) startedUnit(ctx context.Context, a *attempt) (systemd.Unit, error
 // withOutput. A failed unit stays, so that operators can look at it. A unit that
 // systemd would start again is stopped: the caller is told that nothing runs.
 func (c *Core) failure(ctx context.Context, a *attempt, unit systemd.Unit) error {
-	a.failed, a.result = unit.InvocationID, unit.Result
+	a.failed = unit
 	if unit.LoadState == "loaded" && unit.ActiveState != stateFailed {
 		if err := c.removeUnit(ctx, a.id, "stop the unit that did not become ready"); err != nil {
 			return err
@@ -214,8 +214,8 @@ func (c *Core) outputOf(ctx context.Context, a *attempt) []string {
 		return nil
 	}
 	defer c.outputs.Release(a.id.Agent, 1)
-	output := c.Journal.Output(ctx, a.failed)
-	if a.result == "oom-kill" {
+	output := c.Journal.Output(ctx, a.failed.InvocationID)
+	if a.failed.Result == "oom-kill" {
 		output = append(output, "it was out of memory: its profile's memory-max is the limit")
 	}
 	if host := c.Confinement(); host.AppArmor.On || host.SELinux.Enforcing {

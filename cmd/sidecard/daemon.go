@@ -39,9 +39,9 @@ const (
 	// must still come to its watchdog.
 	notifyTimeout = 2 * time.Second
 	// When the daemon stops, calls may take shutdownTimeout, and launches whose callers
-	// have left drainTimeout after that: together less than TimeoutStopSec= of its unit.
+	// have left launchesTimeout after that: together less than TimeoutStopSec= of its unit.
 	shutdownTimeout = 10 * time.Second
-	drainTimeout    = 10 * time.Second
+	launchesTimeout = 10 * time.Second
 	// flushTimeout is how long journald may take for the last decisions, and then for the
 	// last lines of the log.
 	flushTimeout = time.Second
@@ -212,9 +212,9 @@ func (d *daemon) shutdown(busEnded <-chan error) error {
 	if busEnded != nil { // it has a time-out of its own
 		err = errors.Join(err, <-busEnded)
 	}
-	draining, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	waiting, cancel := context.WithTimeout(context.Background(), launchesTimeout)
 	defer cancel()
-	err = errors.Join(err, d.core.Drain(draining))
+	err = errors.Join(err, d.core.Wait(waiting))
 	if errors.Is(err, context.DeadlineExceeded) {
 		d.logger.Warn("some calls were cut off; jobs that systemd has accepted go on")
 		return nil
