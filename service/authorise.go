@@ -25,7 +25,7 @@ const (
 // Values of Authorisation.By.
 const (
 	ByAgent  = "agent"  // an agent, on its own socket: its file says what it may do
-	ByRoot   = "root"   // root, who may do everything
+	ByRoot   = "root"   // root, without a question
 	ByPolkit = "polkit" // polkit, which is asked about all others
 )
 

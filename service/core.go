@@ -5,8 +5,8 @@
 //
 // A call goes through the same steps everywhere: syntax, authorisation, policy
 // (package policy, pure), document (pure), effect (package systemd), answer. The
-// order matters: a caller without rights does not learn what exists. An agent may do
-// what its file says, root everything; polkit is asked about all others.
+// order matters: a caller without rights does not learn what exists. polkit is asked
+// about all callers but agents and root. The policy holds for all of them.
 //
 // systemd is the only store. A unit carries its document in its environment, so a
 // restarted daemon knows everything that the old one knew.
@@ -49,8 +49,7 @@ type Units interface {
 	Changes() *systemd.Changes
 }
 
-// Namespaces is what the core needs to know of network namespaces. Each look counts for the
-// caller.
+// Namespaces looks at network namespaces. Its looks are counted for each caller.
 type Namespaces interface {
 	// Check says what is wrong with the namespace of this name, if anything is. The
 	// error is ErrHostFailure if the look itself fails.
