@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
-	"tripleo.io/sidecar/internal/bus"
+	"tripleo.io/sidecar/internal/retry"
 	"tripleo.io/sidecar/service"
 )
 
@@ -82,7 +82,7 @@ func (s *Server) Run(ctx context.Context) (nameLost error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	logged := ""
-	bus.Keep(ctx, func() error {
+	retry.Keep(ctx, func() error {
 		began := time.Now()
 		err := s.session(ctx)
 		if errors.Is(err, errNameLost) {

@@ -26,7 +26,7 @@ import (
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/internal/quota"
 	"tripleo.io/sidecar/service/events"
-	"tripleo.io/sidecar/service/launch"
+	"tripleo.io/sidecar/service/launcher"
 	"tripleo.io/sidecar/service/lsm"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/systemd"
@@ -93,7 +93,7 @@ type Config struct {
 	Confinement func() lsm.State                      // which security modules the kernel has
 	Frozen      func(invocation string, pid int) bool // whether the payload of a run is frozen
 	Starts      int                                   // how many units are started at once
-	Leftovers   launch.Launcher                       // has the notes of failed removals; the zero value has the host's
+	Leftovers   launcher.Launcher                     // has the notes of failed removals; the zero value has the host's
 	Logger      *slog.Logger
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tripleo.io/sidecar/interfaces"
-	"tripleo.io/sidecar/service/launch"
+	"tripleo.io/sidecar/service/launcher"
 	"tripleo.io/sidecar/service/lsm"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/systemd"
@@ -73,7 +73,7 @@ func newFakeHost(t *testing.T) *fakeHost {
 	h.core = New(Config{
 		Units: h.units, Namespaces: h.netns, Journal: h.journal, Signaller: h.signals,
 		Launcher: "/usr/libexec/sidecar/sidecar-launch", Podman: "/usr/bin/podman", Seccomp: "/usr/share/sidecar/seccomp.json", Confinement: func() lsm.State { return lsm.State{} }, Frozen: func(_ string, pid int) bool { return int64(pid) == h.frozen.Load() }, Starts: 4,
-		Leftovers: launch.Launcher{Base: t.TempDir() + "/launch"},
+		Leftovers: launcher.Launcher{Base: t.TempDir() + "/launch"},
 		Logger:    slog.New(slog.DiscardHandler),
 	}, set)
 	return h

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/internal/retry"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/systemd"
 )
@@ -150,7 +151,7 @@ func (c *Core) existingUnit(ctx context.Context, a *attempt) (*systemd.Unit, err
 		case !a.mayKeep() || !isStarting(unit) && unit.ActiveState != stateDeactivating:
 			return &unit, nil
 		}
-		if err := pause(ctx, settlePoll); err != nil {
+		if err := retry.Pause(ctx, settlePoll); err != nil {
 			return nil, err
 		}
 	}
@@ -249,15 +250,6 @@ func hostFailure(ctx context.Context, what string, err error) error {
 		return ctx.Err()
 	}
 	return fmt.Errorf("%w: %w", &interfaces.HostFailureError{Reason: what + ": " + err.Error()}, err)
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // duration returns a number of microseconds, or otherwise for nil.

@@ -11,7 +11,7 @@ import (
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/document"
-	"tripleo.io/sidecar/service/launch"
+	"tripleo.io/sidecar/service/launcher"
 	"tripleo.io/sidecar/service/lsm"
 	"tripleo.io/sidecar/service/systemd"
 )
@@ -93,7 +93,7 @@ func TestLaunchOverWhatTheEngineLeft(t *testing.T) {
 					fail(u)
 					u.Result = cmp.Or(c.result, u.Result)
 					if c.phase != "" {
-						u.StatusText = launch.FormatFailure(c.phase, errors.New("because"))
+						u.StatusText = launcher.FormatFailure(c.phase, errors.New("because"))
 					}
 				}
 				return o

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/internal/retry"
 	"tripleo.io/sidecar/service/events"
 	"tripleo.io/sidecar/service/systemd"
 )
@@ -143,7 +144,7 @@ func (c *Core) sweep(ctx context.Context) {
 				break
 			}
 			c.Logger.Warn("cannot start sidecar-clean.service, which removes remaining containers", "error", err, "again_in", wait)
-			_ = pause(ctx, wait)
+			_ = retry.Pause(ctx, wait)
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/engine"
-	"tripleo.io/sidecar/service/launch"
+	"tripleo.io/sidecar/service/launcher"
 	"tripleo.io/sidecar/service/systemd"
 )
 
@@ -42,7 +42,7 @@ func runtimeOf(u systemd.Unit, e engine.Engine) interfaces.Runtime {
 		ReadyUSec:    orNil(int64(u.ReadyUSec)),
 		Restarts:     int64(u.NRestarts),
 	}
-	if pid, ok := launch.ParseStatus(u.StatusText); ok && r.State == interfaces.StateReady {
+	if pid, ok := launcher.ParseStatus(u.StatusText); ok && r.State == interfaces.StateReady {
 		r.ProcessID = orNil(int64(pid))
 	}
 	if r.State == interfaces.StateFailed {

@@ -6,7 +6,8 @@ import (
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
-	"tripleo.io/sidecar/service/launch"
+	"tripleo.io/sidecar/internal/retry"
+	"tripleo.io/sidecar/service/launcher"
 	"tripleo.io/sidecar/service/lsm"
 	"tripleo.io/sidecar/service/systemd"
 )
@@ -95,7 +96,7 @@ func (c *Core) undo(ctx context.Context, a *attempt) error {
 		if err == nil || errors.Is(err, systemd.ErrNoSuchUnit) {
 			return &interfaces.LaunchStoppedError{ID: a.id.String()}
 		}
-		if !errors.Is(err, systemd.ErrDisconnected) || pause(ctx, settlePoll) != nil {
+		if !errors.Is(err, systemd.ErrDisconnected) || retry.Pause(ctx, settlePoll) != nil {
 			return hostFailure(ctx, "stop the unit of a launch that was stopped", err)
 		}
 	}
@@ -105,7 +106,7 @@ func (c *Core) undo(ctx context.Context, a *attempt) error {
 // left: the failed unit has cleaned that up. It does not repeat a start that timed out.
 func (c *Core) start(ctx context.Context, a *attempt) (systemd.Unit, error) {
 	unit, err := c.startOnce(ctx, a)
-	phase, _ := launch.ParseFailure(unit.StatusText)
+	phase, _ := launcher.ParseFailure(unit.StatusText)
 	if err == nil || phase != interfaces.PhaseEngine || unit.Result != "exit-code" || ctx.Err() != nil {
 		return unit, err
 	}
@@ -156,7 +157,7 @@ func (c *Core) startedUnit(ctx context.Context, a *attempt) (systemd.Unit, error
 		case err == nil && !isStarting(unit):
 			return unit, nil
 		}
-		if err := pause(ctx, settlePoll); err != nil {
+		if err := retry.Pause(ctx, settlePoll); err != nil {
 			return unit, err
 		}
 	}
@@ -177,7 +178,7 @@ func (c *Core) failure(ctx context.Context, a *attempt, unit systemd.Unit) error
 	}
 	failed := &interfaces.LaunchFailedError{}
 	failed.ExitCode, failed.ExitSignal = exitOf(unit, a.engine)
-	phase, reason := launch.ParseFailure(unit.StatusText)
+	phase, reason := launcher.ParseFailure(unit.StatusText)
 	if phase == "" && (failed.ExitCode != nil || failed.ExitSignal != nil) {
 		phase = interfaces.PhasePayload
 	}

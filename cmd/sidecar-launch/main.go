@@ -26,7 +26,7 @@ import (
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/engine"
-	"tripleo.io/sidecar/service/launch"
+	"tripleo.io/sidecar/service/launcher"
 )
 
 // exitFailure is also the exit code with which podman and docker fail.
@@ -40,11 +40,11 @@ func main() {
 		return
 	}
 	// A process that exited has printed why, and its last lines are for the caller of the launch.
-	var exit *launch.ExitError
+	var exit *launcher.ExitError
 	switch {
 	case errors.As(err, &exit):
 		os.Exit(exit.Code)
-	case !errors.Is(err, launch.ErrMainEnded):
+	case !errors.Is(err, launcher.ErrMainEnded):
 		complain(err)
 	}
 	os.Exit(exitFailure)
@@ -66,7 +66,7 @@ func run(args []string) error {
 		fmt.Println(version)
 		return nil
 	case "sweep":
-		return launch.Launcher{}.Sweep(ctx)
+		return launcher.Launcher{}.Sweep(ctx)
 	case "exec", "clean":
 	default:
 		return errUsage
@@ -91,8 +91,8 @@ var errUsage = errors.New("usage: sidecar-launch exec | clean | sweep | version"
 // engine can hang until systemd kills us. If the removal fails, sidecar-clean.service tries
 // again until it works.
 func clean(ctx context.Context, d *document.Document, e engine.Engine) error {
-	err := errors.Join(launch.Launcher{}.Clean(d.ID), launch.ExtendTimeout(os.Getenv("NOTIFY_SOCKET"), cleanLimit))
-	removeErr := launch.Launcher{}.Remove(ctx, d.ID, e.Removal(d), e.Rename(d))
+	err := errors.Join(launcher.Launcher{}.Clean(d.ID), launcher.ExtendTimeout(os.Getenv("NOTIFY_SOCKET"), cleanLimit))
+	removeErr := launcher.Launcher{}.Remove(ctx, d.ID, e.Removal(d), e.Rename(d))
 	if removeErr != nil {
 		removeErr = errors.Join(removeErr, startSweep())
 	}
@@ -104,7 +104,7 @@ const (
 	startLimit = 2 * time.Second
 	// cleanLimit is the time until systemd kills clean. Everything but the removal and the
 	// start of sidecar-clean.service takes a moment.
-	cleanLimit = launch.RemoveLimit + startLimit + time.Second
+	cleanLimit = launcher.RemoveLimit + startLimit + time.Second
 )
 
 func startSweep() error {
@@ -121,20 +121,20 @@ func startSweep() error {
 // time-out of a start that has no main process yet or at a Stop: neither is a failure of the
 // engine, whatever its client makes of the signal, and neither must be tried again.
 func start(ctx context.Context, d *document.Document, e engine.Engine) error {
-	err := launch.Launcher{}.Run(ctx, d, e.Command(d), os.Environ(), complain)
+	err := launcher.Launcher{}.Run(ctx, d, e.Command(d), os.Environ(), complain)
 	if err != nil && ctx.Err() != nil {
-		return &launch.ExitError{Code: 128 + int(syscall.SIGTERM)}
+		return &launcher.ExitError{Code: 128 + int(syscall.SIGTERM)}
 	}
-	var exit *launch.ExitError
-	var failure *launch.Failure
+	var exit *launcher.ExitError
+	var failure *launcher.Failure
 	socket := os.Getenv("NOTIFY_SOCKET")
 	switch {
 	case errors.As(err, &exit) && e.Failed(exit.Code):
-		_ = launch.NotifyFailure(socket, interfaces.PhaseEngine, err)
+		_ = launcher.NotifyFailure(socket, interfaces.PhaseEngine, err)
 	case errors.As(err, &exit):
-		_ = launch.NotifyFailure(socket, interfaces.PhasePayload, err)
+		_ = launcher.NotifyFailure(socket, interfaces.PhasePayload, err)
 	case errors.As(err, &failure):
-		_ = launch.NotifyFailure(socket, failure.Phase, err)
+		_ = launcher.NotifyFailure(socket, failure.Phase, err)
 	}
 	return err
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/internal/retry"
 	"tripleo.io/sidecar/service/systemd"
 )
 
@@ -94,22 +95,15 @@ func (o *Observer) Run(ctx context.Context) {
 			if ctx.Err() == nil {
 				o.logger.Warn("events: cannot read the units", "error", err, "again_in", RetryPause)
 			}
-			pause(ctx, RetryPause)
+			_ = retry.Pause(ctx, RetryPause)
 			all = true
 			continue
 		}
 		all = false
-		pause(ctx, lookPause)
+		_ = retry.Pause(ctx, lookPause)
 		if changes.Wait(ctx) == nil {
-			pause(ctx, settlePause)
+			_ = retry.Pause(ctx, settlePause)
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
 	}
 }
 

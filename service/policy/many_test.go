@@ -7,7 +7,7 @@ import (
 
 // TestPolicyAtMost64DirectoriesAreMounted shows that a launch that the unit would
 // refuse for its many mounts is refused before, with the argument that is too
-// much. service/launch's tests have the same number.
+// much. service/launcher's tests have the same number.
 func TestPolicyAtMost64DirectoriesAreMounted(t *testing.T) {
 	t.Parallel()
 	set := shipped(t)

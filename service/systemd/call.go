@@ -8,7 +8,7 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
-	"tripleo.io/sidecar/internal/bus"
+	"tripleo.io/sidecar/internal/retry"
 )
 
 // Pauses between attempts at a call that may be repeated.
@@ -82,7 +82,7 @@ func (c *Conn) retry(ctx context.Context, path dbus.ObjectPath, method string, a
 	defer cancel()
 	var body []any
 	var err error
-	bus.Retry(limited, minRetry, maxRetry, func() bool {
+	retry.Do(limited, minRetry, maxRetry, func() bool {
 		body, err = c.call(limited, path, method, args...)
 		return errors.Is(err, ErrDisconnected)
 	})

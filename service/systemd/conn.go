@@ -11,7 +11,7 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
-	"tripleo.io/sidecar/internal/bus"
+	"tripleo.io/sidecar/internal/retry"
 )
 
 // Config says how to reach systemd. The zero value is good.
@@ -92,7 +92,7 @@ func (c *Conn) Changes() *Changes { return c.changes.subscribe() }
 // keep holds a link, l at first, until the Conn is closed.
 func (c *Conn) keep(l *link) {
 	defer close(c.done)
-	bus.Keep(c.life, func() (err error) {
+	retry.Keep(c.life, func() (err error) {
 		if l == nil {
 			if l, err = c.dial(c.life); err != nil {
 				return err
@@ -124,7 +124,7 @@ func (c *Conn) attend(l *link) {
 		}
 		if err := l.subscribe(c.life); err != nil {
 			c.config.Logger.Warn("systemd is back but does not answer", "error", err)
-			_ = bus.Pause(c.life, subscribePause)
+			_ = retry.Pause(c.life, subscribePause)
 			wake(l.newOwner)
 			continue
 		}

@@ -16,7 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"tripleo.io/sidecar/internal/bus"
+	"tripleo.io/sidecar/internal/retry"
 )
 
 // While systemd re-executes itself again and again, each unit is started once.
@@ -57,7 +57,7 @@ func startUnder(t *testing.T, c *Conn, prefix string, n int, every time.Duration
 	disturbances := make(chan int)
 	go func() {
 		times := 0
-		for ; bus.Pause(ctx, every) == nil; times++ {
+		for ; retry.Pause(ctx, every) == nil; times++ {
 			_ = exec.Command(disturb[0], disturb[1:]...).Run()
 		}
 		disturbances <- times

@@ -8,7 +8,7 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
-	"tripleo.io/sidecar/internal/bus"
+	"tripleo.io/sidecar/internal/retry"
 )
 
 // auxiliary is (sa(sv)), another unit to create with the transient one.
@@ -74,7 +74,7 @@ func (c *Conn) startOnce(ctx context.Context, name string, properties []Property
 	begun := time.Now()
 	var job uint32
 	var err error
-	bus.Retry(limited, minRetry, maxRetry, func() bool {
+	retry.Do(limited, minRetry, maxRetry, func() bool {
 		job, err = c.startTransient(ctx, name, properties)
 		if errors.Is(err, errNoReply) {
 			job, err = c.startedSince(ctx, name, begun, err)

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tripleo.io/sidecar/internal/bus"
+	"tripleo.io/sidecar/internal/retry"
 )
 
 // unrefAttempts is how often an Unref that could not be sent is repeated. Each attempt
@@ -80,7 +80,7 @@ func (c *Conn) unref(ctx context.Context, name string) {
 	ctx = context.WithoutCancel(ctx)
 	var err error
 	attempts := 0
-	bus.Retry(ctx, maxRetry, maxRetry, func() bool {
+	retry.Do(ctx, maxRetry, maxRetry, func() bool {
 		_, err = c.call(ctx, unitPath(name), unitMethod+"Unref")
 		attempts++
 		return errors.Is(err, errNotSent) && attempts <= unrefAttempts
@@ -104,7 +104,7 @@ func (c *Conn) killLater(ctx context.Context, name string, after time.Duration) 
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if bus.Pause(ctx, after) != nil {
+		if retry.Pause(ctx, after) != nil {
 			return
 		}
 		_, err := c.call(ctx, managerPath, managerMethod+"KillUnit", name, "main", int32(unix.SIGKILL))

@@ -12,6 +12,7 @@ import (
 
 	"tripleo.io/sidecar/client"
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/internal/retry"
 	"tripleo.io/sidecar/spool"
 )
 
@@ -43,7 +44,7 @@ func (s *server) carryOut(ctx context.Context, r *request) {
 			return
 		}
 		r.again = r.again || interrupted
-		pause(ctx, connectPause)
+		_ = retry.Pause(ctx, connectPause)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/internal/retry"
 	"tripleo.io/sidecar/spool"
 )
 
@@ -122,7 +123,7 @@ func (s *server) run(ctx, calling context.Context) error {
 		switch {
 		case found.moved > 0:
 		case found.stuck > 0:
-			pause(ctx, max(stuckPause, 10*found.took))
+			_ = retry.Pause(ctx, max(stuckPause, 10*found.took))
 		case time.Since(busy) >= s.Linger:
 			return err
 		default:
@@ -134,14 +135,6 @@ func (s *server) run(ctx, calling context.Context) error {
 		}
 	}
 	return err
-}
-
-// pause waits for a time or the end of ctx.
-func pause(ctx context.Context, length time.Duration) {
-	select {
-	case <-time.After(length):
-	case <-ctx.Done():
-	}
 }
 
 // finish gives calls Config.Grace to end. The next server resumes the others.

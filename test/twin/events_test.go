@@ -13,7 +13,7 @@ import (
 	"tripleo.io/sidecar/client"
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service"
-	"tripleo.io/sidecar/service/launch"
+	"tripleo.io/sidecar/service/launcher"
 	"tripleo.io/sidecar/service/systemd"
 )
 
@@ -111,7 +111,7 @@ func live(t *testing.T, h *host, told *heard) {
 	}
 	step("launch", "ready "+id+" ready", func() { h.launched(t, dnsmasq()) })
 	step("another process", "changed "+id+" ready", func() {
-		h.units.Update(here.Unit(), func(u *systemd.Unit) { u.StatusText = launch.FormatStatus(payload + 1) })
+		h.units.Update(here.Unit(), func(u *systemd.Unit) { u.StatusText = launcher.FormatStatus(payload + 1) })
 	})
 	step("replace", "ready "+id+" ready", func() { h.launched(t, dnsmasq()) })
 	step("exit", "failed "+id+" failed", func() { h.units.Exit(here.Unit(), 3) })

@@ -13,7 +13,7 @@ import (
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/polkit"
 	"tripleo.io/sidecar/service"
-	"tripleo.io/sidecar/service/launch"
+	"tripleo.io/sidecar/service/launcher"
 	"tripleo.io/sidecar/service/lsm"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/systemd"
@@ -40,7 +40,7 @@ func newHost(t *testing.T, set *policy.Set) *host {
 	h := &host{
 		units: &systemd.Fake{
 			OnStart: func(string, []systemd.Property) systemd.Outcome {
-				return systemd.ReadyAs(launch.FormatStatus(payload))
+				return systemd.ReadyAs(launcher.FormatStatus(payload))
 			},
 		},
 		journal: &journal{}, polkit: &authority{}, netns: &namespaces{}, signals: &signals{},
@@ -54,7 +54,7 @@ func newHost(t *testing.T, set *policy.Set) *host {
 	h.core = service.New(service.Config{
 		Authority: h.polkit, Units: h.units, Namespaces: h.netns, Journal: h.journal, Signaller: h.signals,
 		Launcher: "/usr/libexec/sidecar/sidecar-launch", Podman: "/usr/bin/podman", Seccomp: "/usr/share/sidecar/seccomp.json", Confinement: func() lsm.State { return lsm.State{} }, Frozen: func(string, int) bool { return false }, Starts: 4,
-		Leftovers: launch.Launcher{Base: t.TempDir() + "/launch"},
+		Leftovers: launcher.Launcher{Base: t.TempDir() + "/launch"},
 		Logger:    slog.New(slog.DiscardHandler),
 	}, set)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -1,0 +1,58 @@
+package retry
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestKeepPausesAfterErrors(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		failure := errors.New("no bus")
+		sessions := []struct {
+			lasts time.Duration
+			err   error
+		}{
+			{0, failure}, {time.Second, failure}, {0, failure}, // pauses grow
+			{0, nil}, {0, failure}, {0, failure}, // a session that was of use
+			{time.Minute, failure}, {0, failure}, // a long one
+		}
+		var pauses []time.Duration
+		n := 0
+		Keep(ctx, func() error {
+			s := sessions[n]
+			if n++; n == len(sessions) {
+				cancel()
+			}
+			time.Sleep(s.lasts)
+			return s.err
+		}, func(_ error, pause time.Duration) { pauses = append(pauses, pause) })
+		const ms = time.Millisecond
+		want := []time.Duration{50 * ms, 100 * ms, 200 * ms, 50 * ms, 100 * ms, 50 * ms}
+		if !slices.Equal(pauses, want) {
+			t.Errorf("pauses %v, want %v", pauses, want)
+		}
+	})
+}
+
+func TestRetryEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		calls := 0
+		Do(ctx, 10*time.Millisecond, 20*time.Millisecond, func() bool { calls++; return true })
+		if calls != 6 { // at 0, 10, 30, 50, 70, 90
+			t.Errorf("%d calls", calls)
+		}
+		Do(t.Context(), time.Hour, time.Hour, func() bool { calls++; return false })
+		if calls != 7 {
+			t.Errorf("%d calls", calls)
+		}
+	})
+}
