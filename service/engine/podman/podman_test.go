@@ -87,7 +87,7 @@ func TestPodmanExits(t *testing.T) {
 // their exit codes, but the configuration of podman's path.
 func TestPodmanIsKnownHereOnly(t *testing.T) {
 	t.Parallel()
-	for _, dir := range []string{"../..", "../../launch", "../../document", "../../policy", "../../systemd", "../../varlink"} {
+	for _, dir := range []string{"../..", "../../launcher", "../../events", "../../document", "../../policy", "../../systemd", "../../varlink"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %v", dir, err)
