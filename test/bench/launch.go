@@ -88,18 +88,13 @@ func barePodman(ctx context.Context, agent *client.Client, n network) ([]string,
 		return nil, err
 	}
 	argv := []string{"podman", "run", "-d", "--name=bench", "--network=ns:/run/netns/" + n.netns(), "-v", n.dir() + ":" + n.dir()}
-	for _, p := range explained.Properties {
-		if p.Name != "ExecStartEx" {
-			continue
-		}
-		for word := range strings.FieldsSeq(p.Value) {
-			if keptFlag(word) {
-				argv = append(argv, word)
-			}
+	for _, word := range explained.EngineCommand {
+		if keptFlag(word) {
+			argv = append(argv, word)
 		}
 	}
 	if len(argv) < 15 {
-		return nil, fmt.Errorf("no command line in the answer of Explain: %v", explained.Properties)
+		return nil, fmt.Errorf("no command line in the answer of Explain: %q", explained.EngineCommand)
 	}
 	argv = append(argv, "--entrypoint=[]", explained.Image)
 	return append(argv, explained.Command...), nil
