@@ -156,10 +156,9 @@ type Launcher interface {
 	LaunchReply(ctx context.Context, p interfaces.LaunchParameters) (*interfaces.LaunchReply, error)
 }
 
-// LaunchAgain repeats a launch whose answer was lost, and starts nothing twice: a
-// sidecar that runs with the same parameters and was started since the time, which
-// is that of the first call, was started by that call and is the answer. Otherwise
-// the launch is made as p says.
+// LaunchAgain repeats a launch whose answer was lost, and starts nothing twice. since is the
+// time of the first call. A sidecar that runs with the same parameters and was started since
+// then is the answer; otherwise LaunchAgain makes the launch as p says.
 func LaunchAgain(ctx context.Context, l Launcher, p interfaces.LaunchParameters, since time.Time) (*interfaces.LaunchReply, error) {
 	keep := p
 	keep.Mode = new(interfaces.ModeKeep)

@@ -142,7 +142,7 @@ func ExampleClient_Monitor() {
 	}
 	profile := "dnsmasq"
 	for event, err := range c.Monitor(context.Background(), interfaces.MonitorParameters{Profile: &profile}) {
-		if err != nil { // client.ErrInterrupted: the service restarts, begin anew
+		if err != nil { // client.ErrInterrupted: the service restarts, begin again
 			fmt.Println(err)
 			return
 		}

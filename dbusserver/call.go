@@ -176,7 +176,7 @@ func (s *Server) large(ctx context.Context, c *call) error {
 }
 
 // failure returns the name and body of the error that answers a call. It logs an
-// unexpected error, which the caller does not see; that a caller did not wait is no defect.
+// unexpected error, which the caller does not see; that a caller did not wait is not a defect.
 func (s *Server) failure(ctx context.Context, c *call, err error) (name string, body []any) {
 	name, body, expected := onWire(err)
 	if !expected {

@@ -82,9 +82,9 @@ func (s *Server) Run(ctx context.Context) (nameLost error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	logged := ""
-	retry.Keep(ctx, func() error {
+	retry.Keep(ctx, func() (connected bool, err error) {
 		began := time.Now()
-		err := s.session(ctx)
+		connected, err = s.session(ctx)
 		if errors.Is(err, errNameLost) {
 			nameLost = err
 			cancel()
@@ -92,7 +92,7 @@ func (s *Server) Run(ctx context.Context) (nameLost error) {
 		if time.Since(began) > settled {
 			logged = ""
 		}
-		return err
+		return connected, err
 	}, func(err error, _ time.Duration) {
 		if err.Error() != logged {
 			logged = err.Error()
@@ -103,25 +103,25 @@ func (s *Server) Run(ctx context.Context) (nameLost error) {
 }
 
 // session serves on one connection to the bus.
-func (s *Server) session(ctx context.Context) error {
+func (s *Server) session(ctx context.Context) (connected bool, err error) {
 	l, err := s.dial(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	var publishing sync.WaitGroup
 	defer publishing.Wait() // the next session begins with nothing announced
 	defer l.end()
 	if err := l.own(ctx); err != nil {
-		return err
+		return false, err
 	}
 	s.setReady()
 	publishing.Go(func() { s.publish(l) })
 	select {
 	case <-ctx.Done():
-		return nil
+		return true, nil
 	case <-l.lost:
-		return errNameLost
+		return true, errNameLost
 	case <-l.conn.Context().Done():
-		return errors.New("the connection to the bus has ended")
+		return true, errors.New("the connection to the bus has ended")
 	}
 }

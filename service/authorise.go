@@ -67,7 +67,7 @@ func (c *Core) authorise(ctx context.Context, call *call) error {
 		return err
 	}
 	details := c.details(ctx, call)
-	verdict, err := polkit.Denied, errors.New("the service does not use it")
+	verdict, err := polkit.Denied, errors.New("the service runs without it")
 	if c.Authority != nil {
 		verdict, err = c.Authority.Check(ctx, polkit.Request{
 			Subject: subject, Action: call.action, Details: details, Interactive: call.interactive,

@@ -4,8 +4,8 @@
 // to authorise.
 //
 // A call goes through the same steps everywhere: syntax, authorisation, policy
-// (package policy, pure), document (pure), effect (package systemd), answer. The
-// order matters: a caller without rights does not learn what exists. polkit is asked
+// (package policy, pure), existence of the namespace, document, entry in the journal,
+// effect (package systemd), answer. The order matters: a caller without rights does not learn what exists. polkit is asked
 // about all callers but agents and root. The policy holds for all of them.
 //
 // systemd is the only store. A unit carries its document in its environment, so a

@@ -243,8 +243,8 @@ func (c *Core) lifecycle(a *attempt) []systemd.Property {
 	}
 }
 
-// resources are the limits of the profile. podman's split cgroups put the
-// payload below the unit, so they hold for it.
+// resources are the limits of the profile. The payload's control
+// group lies below the unit's, so they hold for it.
 func resources(p *policy.Profile) []systemd.Property {
 	var properties []systemd.Property
 	for _, limit := range []struct {

@@ -73,6 +73,7 @@ func TestLaunchOverWhatTheEngineLeft(t *testing.T) {
 		fails            bool
 	}{
 		"the engine fails once":      {failures: 1, phase: interfaces.PhaseEngine, code: 125, starts: 2},
+		"its phase is not known":     {failures: 1, code: 125, starts: 2},
 		"the engine fails twice":     {failures: 2, phase: interfaces.PhaseEngine, code: 125, starts: 2, fails: true},
 		"the preparation fails":      {failures: 1, phase: interfaces.PhasePreparation, code: 125, starts: 1, fails: true},
 		"the program is missing":     {failures: 1, phase: interfaces.PhasePayload, code: 127, starts: 1, fails: true},

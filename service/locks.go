@@ -29,10 +29,12 @@ func (l *idLocks) lockLaunch(ctx context.Context, id interfaces.ID, launch *inte
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	l.mu.Lock()
-	l.launches[id] = append(l.launches[id], launch)
-	turn := l.turns.Enqueue(id)
-	l.mu.Unlock()
+	turn := func() quota.Turn {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.launches[id] = append(l.launches[id], launch)
+		return l.turns.Enqueue(id)
+	}()
 	if err := l.turns.Wait(ctx, id, turn); err != nil {
 		l.forget(id, launch)
 		return nil, err
@@ -50,15 +52,17 @@ func (l *idLocks) lockStop(ctx context.Context, id interfaces.ID, killAfter time
 	if err := ctx.Err(); err != nil {
 		return nil, false, err
 	}
-	l.mu.Lock()
-	for _, launch := range l.launches[id] {
-		if mayInterrupt(launch) {
-			launch.interrupt(killAfter)
-			interrupted = true
+	turn := func() quota.Turn {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for _, launch := range l.launches[id] {
+			if mayInterrupt(launch) {
+				launch.interrupt(killAfter)
+				interrupted = true
+			}
 		}
-	}
-	turn := l.turns.Enqueue(id)
-	l.mu.Unlock()
+		return l.turns.Enqueue(id)
+	}()
 	return func() { l.turns.Release(id, 1) }, interrupted, l.turns.Wait(ctx, id, turn)
 }
 

@@ -40,7 +40,7 @@ func TestLaunchAdopt(t *testing.T) {
 		"another that becomes ready":          {found: state("activating"), later: state("active"), more: []string{"--log-dhcp"}},
 		"one that stops":                      {found: state("deactivating"), later: state("inactive")},
 		"one whose record cannot be read":     {found: func(u *systemd.Unit) { u.Environment = nil }},
-		"one that systemd has started anew":   {found: state("activating"), later: func(u *systemd.Unit) { u.ActiveState, u.NRestarts = "active", 1 }, adopted: true},
+		"one that systemd has started again":  {found: state("activating"), later: func(u *systemd.Unit) { u.ActiveState, u.NRestarts = "active", 1 }, adopted: true},
 		"one that waits for its restart":      {found: waitingForRestart},
 		"one whose restart is queued":         {found: func(u *systemd.Unit) { waitingForRestart(u); u.SubState = "auto-restart-queued" }},
 		"one whose restart fails":             {found: state("activating"), later: waitingForRestart},

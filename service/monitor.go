@@ -95,7 +95,7 @@ func (c *Core) subscribe(ctx context.Context, call *call, p interfaces.MonitorPa
 	})
 }
 
-// first waits for the first event, at most for stateTimeout.
+// first waits for the first event, at most for stateTimeout. Its error is the cause of ctx's end.
 func first(ctx context.Context, s *events.Subscription) (interfaces.Event, error) {
 	bounded, cancel := context.WithTimeoutCause(ctx, stateTimeout, &interfaces.HostFailureError{
 		Reason: "the state of the units is not known: systemd or the bus does not answer",

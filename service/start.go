@@ -103,11 +103,14 @@ func (c *Core) undo(ctx context.Context, a *attempt) error {
 }
 
 // start starts the unit, and once more if the engine failed because of what an earlier unit
-// left: the failed unit has cleaned that up. It does not repeat a start that timed out.
+// left: the failed unit has cleaned that up. It does not repeat a start that timed out. A busy
+// systemd may not have read the phase, so the exit code says it, too.
 func (c *Core) start(ctx context.Context, a *attempt) (systemd.Unit, error) {
 	unit, err := c.startOnce(ctx, a)
 	phase, _ := launcher.ParseFailure(unit.StatusText)
-	if err == nil || phase != interfaces.PhaseEngine || unit.Result != "exit-code" || ctx.Err() != nil {
+	code, _ := exitOf(unit, a.engine)
+	engineFailed := phase == interfaces.PhaseEngine || phase == "" && code != nil && a.engine.Failed(int(*code))
+	if err == nil || !engineFailed || unit.Result != "exit-code" || ctx.Err() != nil {
 		return unit, err
 	}
 	c.Logger.Warn("the engine failed; it is tried once more", "unit", unit.Name, "error", err)

@@ -10,7 +10,7 @@ import (
 	"tripleo.io/sidecar/polkit"
 )
 
-// TestPolkitHostileReplacementWhileItIsAsked has the agent launch the sidecar anew in
+// TestPolkitHostileReplacementWhileItIsAsked has the agent launch the sidecar again in
 // another namespace while polkit thinks: what polkit allows is not done to that one.
 func TestPolkitHostileReplacementWhileItIsAsked(t *testing.T) {
 	t.Parallel()

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// expectedDaemon is the daemon's process; a test that kills it sets it anew.
+// expectedDaemon is the daemon's process; a test that kills it sets it again.
 var expectedDaemon int
 
 // trouble is what must never be in the daemon's log.

@@ -77,7 +77,7 @@ func during(t *testing.T, m mischief) (o outcome, onBus, onVarlink time.Duration
 // peakKB is the most memory that the daemon has had resident since forgetPeak.
 func peakKB(t *testing.T) int { return statusKB(t, "VmHWM:") }
 
-// forgetPeak begins anew: see clear_refs in proc(5).
+// forgetPeak begins again: see clear_refs in proc(5).
 func forgetPeak(t *testing.T) {
 	t.Helper()
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", expectedDaemon), []byte("5"), 0); err != nil {

@@ -57,7 +57,7 @@ func TestDBusRestartUnderLoad(t *testing.T) {
 	for _, s := range stays {
 		now := get(t, tester, s.ID)
 		if *now.Runtime.InvocationID != *s.Runtime.InvocationID || *now.Runtime.ProcessID != *s.Runtime.ProcessID || now.Runtime.Restarts != 0 {
-			t.Errorf("%s was started anew", s.ID)
+			t.Errorf("%s was started again", s.ID)
 		}
 	}
 }

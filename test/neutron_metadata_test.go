@@ -46,7 +46,7 @@ func TestNeutronMetadata(t *testing.T) {
 	}
 }
 
-// serveMetadata makes the agent's end of the proxies anew: it answers with what the
+// serveMetadata makes the agent's end of the proxies again: it answers with what the
 // proxy has put into a header.
 func serveMetadata(t *testing.T, header string) {
 	t.Helper()

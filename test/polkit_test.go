@@ -140,7 +140,7 @@ func TestPolkitRulesSeeTheDetails(t *testing.T) {
 		stopAtEnd(t, neutron, first.ID)
 		again := launchedBy(t, u, mine)
 		if *again.Runtime.ProcessID == *first.Runtime.ProcessID {
-			t.Error("it was not started anew")
+			t.Error("it was not started again")
 		}
 		checkRunning(t, again, mine)
 		for what, c := range map[string]struct {

@@ -155,7 +155,7 @@ func TestShimStandInAfterARestartOfTheAgent(t *testing.T) {
 	if got := n.lease(t); got != "192.0.2.10" {
 		t.Errorf("without the agent the machine got %s", got)
 	}
-	n.assign(t, "192.0.2.20") // the agent writes its files anew before it starts
+	n.assign(t, "192.0.2.20") // the agent writes its files again before it starts
 	again := newContainer(t, s)
 	again.do(t, n.namespace, "dnsmasq", n.arguments()...)
 	after := only(t, standInAgent)
@@ -234,7 +234,7 @@ func TestShimStandInOfConntrackdIsTheOnlyOne(t *testing.T) {
 	command := "conntrackd -d -C " + dir + "/conntrackd.conf"
 	c.do(t, k.namespace, "conntrackd", k.arguments...)
 	sidecar := only(t, standInAgent)
-	// It ends by its own command, which its stand-in hears of later, and is started anew.
+	// It ends by its own command, which its stand-in hears of later, and is started again.
 	run(t, "conntrackd", "-C", dir+"/conntrackd.conf", "-k")
 	gone(t, standInAgent, sidecar.ID)
 	c.do(t, k.namespace, "conntrackd", k.arguments...)

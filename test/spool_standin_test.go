@@ -61,7 +61,7 @@ func TestSpoolStandInLifeAndRestartOfTheAgent(t *testing.T) {
 	serves("192.0.2.20")
 
 	c.end(t)
-	n.assign(t, "192.0.2.30") // the agent writes its files anew before it starts
+	n.assign(t, "192.0.2.30") // the agent writes its files again before it starts
 	again := newContainer(t, s, spoolMounts...)
 	again.do(t, n.namespace, "dnsmasq", n.arguments()...)
 	checkRunningPID(t, spooled, first) // adopted

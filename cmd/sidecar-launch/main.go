@@ -67,25 +67,46 @@ func run(args []string) error {
 		return nil
 	case "sweep":
 		return launcher.Launcher{}.Sweep(ctx)
-	case "exec", "clean":
-	default:
-		return errUsage
+	case "exec":
+		return execute(ctx)
+	case "clean":
+		d, e, err := ownDocument()
+		if err != nil {
+			return err
+		}
+		return clean(ctx, d, e)
 	}
-	d, err := document.Decode(os.Environ())
-	if err != nil {
-		return err
-	}
-	e, err := engine.Of(d.Engine)
-	if err != nil {
-		return err
-	}
-	if args[0] == "clean" {
-		return clean(ctx, &d, e)
-	}
-	return start(ctx, &d, e)
+	return errUsage
 }
 
 var errUsage = errors.New("usage: sidecar-launch exec | clean | sweep | version")
+
+// ownDocument reads the unit's document.
+func ownDocument() (*document.Document, engine.Engine, error) {
+	d, err := document.Decode(os.Environ())
+	if err != nil {
+		return nil, nil, err
+	}
+	e, err := engine.Of(d.Engine)
+	return &d, e, err
+}
+
+// execute starts the payload and waits until it is ready. It tells the service manager in
+// which phase that failed, but not for a main process that has ended by itself.
+func execute(ctx context.Context) error {
+	d, e, err := ownDocument()
+	phase := interfaces.PhasePreparation
+	if err == nil {
+		phase, err = start(ctx, d, e)
+	}
+	if err == nil || phase == "" {
+		return err
+	}
+	if notifyErr := launcher.NotifyFailure(os.Getenv("NOTIFY_SOCKET"), phase, err); notifyErr != nil {
+		complain(notifyErr)
+	}
+	return err
+}
 
 // clean removes the pins, which takes a moment and always works, and then the container: an
 // engine can hang until systemd kills us. If the removal fails, sidecar-clean.service tries
@@ -117,24 +138,21 @@ func startSweep() error {
 	return nil
 }
 
-// start starts the payload and waits until it is ready. SIGTERM comes from systemd, at the
-// time-out of a start that has no main process yet or at a Stop: neither is a failure of the
-// engine, whatever its client makes of the signal, and neither must be tried again.
-func start(ctx context.Context, d *document.Document, e engine.Engine) error {
+// start runs the unit's document. SIGTERM comes from systemd, at the time-out of a start that
+// has no main process yet or at a Stop: neither is a failure of the engine, whatever its client
+// makes of the signal, and neither must be tried again.
+func start(ctx context.Context, d *document.Document, e engine.Engine) (interfaces.LaunchPhase, error) {
 	err := launcher.Launcher{}.Run(ctx, d, e.Command(d), os.Environ(), complain)
 	if err != nil && ctx.Err() != nil {
-		return &launcher.ExitError{Code: 128 + int(syscall.SIGTERM)}
+		return "", &launcher.ExitError{Code: 128 + int(syscall.SIGTERM)}
 	}
-	var exit *launcher.ExitError
-	var failure *launcher.Failure
-	socket := os.Getenv("NOTIFY_SOCKET")
-	switch {
-	case errors.As(err, &exit) && e.Failed(exit.Code):
-		_ = launcher.NotifyFailure(socket, interfaces.PhaseEngine, err)
-	case errors.As(err, &exit):
-		_ = launcher.NotifyFailure(socket, interfaces.PhasePayload, err)
-	case errors.As(err, &failure):
-		_ = launcher.NotifyFailure(socket, failure.Phase, err)
+	if exit, ok := errors.AsType[*launcher.ExitError](err); ok && e.Failed(exit.Code) {
+		return interfaces.PhaseEngine, err
+	} else if ok {
+		return interfaces.PhasePayload, err
 	}
-	return err
+	if failure, ok := errors.AsType[*launcher.Failure](err); ok {
+		return failure.Phase, err
+	}
+	return "", err
 }

@@ -111,7 +111,7 @@ func TestLaunchExecRunsTheProgram(t *testing.T) {
 		d.PIDFiles = []document.File{{Root: state, Path: "pid"}}
 	}), "PATH=/bin", "NOTIFY_SOCKET=/x", "SIDECAR=kept")
 	out, errs, status := program(t, environment, "exec")
-	if status != 7 || out+errs != "" {
+	if status != 7 || out != "" || errs != "sidecar-launch: notify the service manager at /x: no such file or directory\n" {
 		t.Errorf("status %d, output %q %q", status, out, errs)
 	}
 	out = <-journal

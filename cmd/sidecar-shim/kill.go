@@ -132,11 +132,11 @@ func (k killer) sidecar(ctx context.Context, id, name string, pid int) error {
 	case unanswered(err):
 		direct := killDirectly(pid, name, same)
 		if direct != nil && !errors.Is(direct, errNoProcess) {
-			return fmt.Errorf("%w; and to signal it without the service is not possible: %v", err, direct)
+			return fmt.Errorf("%w; the signal cannot be sent without the service either: %v", err, direct)
 		}
 		return direct
 	case errors.Is(err, interfaces.ErrNoSuchSidecar) && p.exists():
-		return noSuchProcess(pid, fmt.Sprintf(" (it belongs to %s, which is another agent's sidecar or ends just now)", id))
+		return noSuchProcess(pid, fmt.Sprintf(" (it belongs to %s, which is another agent's sidecar or is ending)", id))
 	case errors.Is(err, interfaces.ErrNoSuchSidecar), errors.Is(err, errStarting):
 		return noSuchProcess(pid, "")
 	}

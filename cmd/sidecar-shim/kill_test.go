@@ -92,7 +92,7 @@ func TestShimKillOfASidecarThatIsGoneOrForeignIsNoSuchProcess(t *testing.T) {
 	t.Parallel()
 	v, _ := newVictim(t, by(map[string]string{"Signal": gone, "List": gone}), "cgroup", testGroup)
 	err := v.kill(t.Context(), "SIGKILL", v.pid)
-	if err == nil || !strings.Contains(err.Error(), "another agent's sidecar or ends just now): No such process") || !v.lives() {
+	if err == nil || !strings.Contains(err.Error(), "another agent's sidecar or is ending): No such process") || !v.lives() {
 		t.Errorf("foreign: %v", err)
 	}
 	v.processes.add(t, strconv.Itoa(v.pid), "stat", "7 (x) Z 1")

@@ -86,7 +86,7 @@ func printLine(to io.Writer, name, text string) {
 func own(name string, args []string, stdout io.Writer) error {
 	switch {
 	case name != ownName:
-		return &usageError{fmt.Sprintf("there is no program or kill script %.60q to stand in for; 'sidecar-shim help' lists them", name)}
+		return &usageError{fmt.Sprintf("%.60q is not a program or kill script of the shim; 'sidecar-shim help' lists them", name)}
 	case len(args) == 0, len(args) == 1 && slices.Contains([]string{"help", "--help", "-h"}, args[0]):
 		_, err := fmt.Fprintf(stdout, helpText, strings.Join(sortedNames(programs), " "), strings.Join(sortedNames(scripts), " "))
 		return err

@@ -86,7 +86,7 @@ func TestShimNameThatNobodyKnowsIsRefused(t *testing.T) {
 	t.Parallel()
 	var stdout, stderr bytes.Buffer
 	code := run([]string{"/usr/sbin/bogus", "x"}, &stdout, &stderr)
-	if code != exitUsage || !strings.HasPrefix(stderr.String(), `bogus: sidecar: there is no program or kill script "bogus"`) {
+	if code != exitUsage || !strings.HasPrefix(stderr.String(), `bogus: sidecar: "bogus" is not a program or kill script of the shim`) {
 		t.Errorf("exit code %d, %q", code, stderr.String())
 	}
 	if code := run(nil, &stdout, &stderr); code != exitOK || !strings.Contains(stdout.String(), "dnsmasq-kill") {

@@ -212,7 +212,7 @@ func TestShimStandInOfAnAdoptedSidecar(t *testing.T) {
 }
 
 // A stand-in that was killed has told nobody: a sidecar that was started in this
-// container and has none is started anew.
+// container and has none is started again.
 func TestShimStandInThatWasKilledIsARestart(t *testing.T) {
 	t.Parallel()
 	s := newStandInTest(t)
@@ -283,7 +283,7 @@ func TestShimStandInOfASidecarThatHasJustEnded(t *testing.T) {
 	}))
 	s.start(t)
 	if got := s.asked(`Launch {"profile":"dnsmasq","arguments":[],"mode":"replace"`); got != 1 {
-		t.Errorf("it was started anew %d times, want once", got)
+		t.Errorf("it was started again %d times, want once", got)
 	}
 }
 

@@ -104,7 +104,7 @@ func run(ctx context.Context, args []string, logger *slog.Logger) error {
 	case "drain":
 		err := drain(ctx, o, words[1], logger)
 		if err != nil {
-			logger.Error("the spool cannot be drained", "agent", words[1], "error", err)
+			logger.Error("the requests of the spool cannot be carried out", "agent", words[1], "error", err)
 			select {
 			case <-time.After(errorPause):
 			case <-ctx.Done():
@@ -124,7 +124,7 @@ func prepare(o options, agent string) error {
 	a, ok := set.Agent(agent)
 	switch {
 	case !ok:
-		return fmt.Errorf("there is no agent %s: it has no file in agents.d", agent)
+		return fmt.Errorf("agent %s does not exist: agents.d has no file for it", agent)
 	case a.SpoolUser == nil:
 		return fmt.Errorf("agent %s has no spool: its file has no spool-user", agent)
 	}
@@ -155,7 +155,7 @@ func lock(ctx context.Context, directory, agent string) (unlock func(), err erro
 	defer cancel()
 	l := flock.New(filepath.Join(directory, agent+".lock"))
 	if _, err := l.TryLockContext(ctx, lockPause); err != nil {
-		return nil, fmt.Errorf("another drain of this spool holds %s: %w", l.Path(), err)
+		return nil, fmt.Errorf("another server of this spool holds %s: %w", l.Path(), err)
 	}
 	return func() { l.Close() }, nil
 }

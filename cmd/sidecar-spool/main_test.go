@@ -63,7 +63,7 @@ func TestSpoolCommandPrepare(t *testing.T) {
 	if err := prepare("without"); err == nil || !strings.Contains(err.Error(), "has no spool-user") {
 		t.Errorf("without spool-user: %v", err)
 	}
-	if err := prepare("stranger"); err == nil || !strings.Contains(err.Error(), "no agent stranger") {
+	if err := prepare("stranger"); err == nil || !strings.Contains(err.Error(), "agent stranger does not exist") {
 		t.Errorf("without a file: %v", err)
 	}
 	err := prepare("with")

@@ -59,7 +59,7 @@ func (*timeout) Type() string   { return "duration" }
 func (t *timeout) Set(s string) error {
 	d, err := time.ParseDuration(s)
 	if err == nil && d < time.Microsecond {
-		err = errors.New("must be longer than nothing")
+		err = errors.New("must be longer than 0")
 	}
 	t.usec = new(d.Microseconds())
 	return err

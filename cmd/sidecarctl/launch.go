@@ -33,7 +33,7 @@ func newExplain(t *tool) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain PROFILE [OPTIONS] -- [ARGUMENT…]",
 		Short: "Show what launch would do, or why it would be refused",
-		Long: "Show the rule that accepts each argument, the command, and the exact unit of a launch with the same options." +
+		Long: "Show the rule that accepts each argument, the command, the engine's command, the document and the properties of the unit of a launch with the same options." +
 			" Nothing is started.",
 		RunE: t.calling(0, func(cmd *cobra.Command, s service, args []string) error {
 			explained, err := s.Explain(cmd.Context(), o.parameters(cmd, args))

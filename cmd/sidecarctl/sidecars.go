@@ -31,7 +31,7 @@ func newList(t *tool) *cobra.Command {
 		Use:     "list",
 		Aliases: []string{"ls"},
 		Short:   "List sidecars",
-		Long:    "List the sidecars that every given option matches. If none matches, the list is empty; that is no failure.",
+		Long:    "List the sidecars that every given option matches. If none matches, the list is empty, and the exit code is 0.",
 		Args:    cobra.NoArgs,
 		RunE: t.calling(0, func(cmd *cobra.Command, s service, _ []string) error {
 			sidecars, err := s.List(cmd.Context(), interfaces.ListParameters{

@@ -138,7 +138,8 @@ type look struct {
 // lookAtAll looks at all sockets at the same time: looks that hang together take no longer
 // than one.
 func (l *listeners) lookAtAll(ctx context.Context) []look {
-	names := slices.Sorted(maps.Keys(l.wanted))
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(l.wanted)), func(name string) bool { return name == hostName })
+	names = append(names, hostName) // last: its callers find the agents served
 	looks := make([]look, len(names))
 	var all sync.WaitGroup
 	for i, name := range names {

@@ -1,5 +1,5 @@
 // Package bus connects to the system bus. A guard skips unwanted messages before they are
-// decoded, every wait ends, and Keep connects again when the bus has restarted.
+// decoded, and every wait ends. Its users connect again with retry.Keep.
 //
 // Out of scope: what is said on the bus, buses on other machines, and receiving file
 // descriptors, which a stranger could send as well.

@@ -13,14 +13,14 @@ const (
 )
 
 // Keep calls session until ctx ends. A session connects, uses the connection and returns
-// when the connection has ended. After nil the next session begins at once; after an error
-// failed gets the error and the pause that follows. Pauses double from 50 ms to 5 s, and
-// start over after nil and after a session of more than 5 s.
-func Keep(ctx context.Context, session func() error, failed func(err error, pause time.Duration)) {
+// when the connection has ended; connected says whether it had one. After nil the next session
+// begins at once; after an error failed gets the error and the pause that follows. Pauses
+// double from 50 ms to 5 s, and start over after nil and after a connection of more than 5 s.
+func Keep(ctx context.Context, session func() (connected bool, err error), failed func(err error, pause time.Duration)) {
 	for pause := minPause; ctx.Err() == nil; {
 		began := time.Now()
-		err := session()
-		if err == nil || time.Since(began) > maxPause {
+		connected, err := session()
+		if err == nil || connected && time.Since(began) > maxPause {
 			pause = minPause
 		}
 		if err == nil || ctx.Err() != nil {

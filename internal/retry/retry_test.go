@@ -15,22 +15,23 @@ func TestKeepPausesAfterErrors(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		failure := errors.New("no bus")
 		sessions := []struct {
-			lasts time.Duration
-			err   error
+			lasts     time.Duration
+			connected bool
+			err       error
 		}{
-			{0, failure}, {time.Second, failure}, {0, failure}, // pauses grow
-			{0, nil}, {0, failure}, {0, failure}, // a session that was of use
-			{time.Minute, failure}, {0, failure}, // a long one
+			{0, false, failure}, {time.Second, true, failure}, {time.Minute, false, failure}, // pauses grow
+			{0, true, nil}, {0, false, failure}, {0, false, failure}, // a session that was of use
+			{time.Minute, true, failure}, {0, false, failure}, // a long connection
 		}
 		var pauses []time.Duration
 		n := 0
-		Keep(ctx, func() error {
+		Keep(ctx, func() (bool, error) {
 			s := sessions[n]
 			if n++; n == len(sessions) {
 				cancel()
 			}
 			time.Sleep(s.lasts)
-			return s.err
+			return s.connected, s.err
 		}, func(_ error, pause time.Duration) { pauses = append(pauses, pause) })
 		const ms = time.Millisecond
 		want := []time.Duration{50 * ms, 100 * ms, 200 * ms, 50 * ms, 100 * ms, 50 * ms}

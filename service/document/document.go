@@ -164,7 +164,7 @@ func (d *Document) Encode() ([]string, error) {
 	}
 	var variables []string
 	for _, part := range d.parts() {
-		text, err := text(part.value)
+		text, err := JSON(part.value)
 		if err != nil {
 			return nil, fmt.Errorf("document: %v", err)
 		}
@@ -214,7 +214,7 @@ func (d *Document) parts() []part {
 // Fields returns the fields of the plan for people: each key with its value in JSON, a string
 // without its quotes.
 func (p Plan) Fields() ([][2]string, error) {
-	encoded, err := text(p)
+	encoded, err := JSON(p)
 	if err != nil {
 		return nil, err
 	}
@@ -234,7 +234,7 @@ func (p Plan) Fields() ([][2]string, error) {
 		}
 		shown, isText := value.(string)
 		if !isText {
-			if shown, err = text(value); err != nil {
+			if shown, err = JSON(value); err != nil {
 				return nil, err
 			}
 		}
@@ -243,8 +243,8 @@ func (p Plan) Fields() ([][2]string, error) {
 	return fields, nil
 }
 
-// text returns v as one line of JSON that people can read.
-func text(v any) (string, error) {
+// JSON returns v as one line of JSON that people can read, and that is no longer than it must be.
+func JSON(v any) (string, error) {
 	var b strings.Builder
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false) // would make six bytes of each '<'

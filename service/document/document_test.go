@@ -139,6 +139,7 @@ func TestDocumentRefusesWhatIsNotClean(t *testing.T) {
 		"id with a bad hash":  {func(p *Document) { p.ID = "a.b.0123456789aB" }, "is not AGENT"},
 		"id with no agent":    {func(p *Document) { p.ID = ".b.0123456789ab" }, "is not AGENT"},
 		"namespace":           {func(p *Document) { p.Context.NetworkNamespace = new("../x") }, "network namespace"},
+		"no program":          {func(p *Document) { p.Program = "" }, "program is missing"},
 		"program relative":    {func(p *Document) { p.Program = "podman" }, "program"},
 		"program not clean":   {func(p *Document) { p.Program = "/usr/../podman" }, "program"},
 		"init relative":       {func(p *Document) { p.Init = "init" }, "init"},

@@ -38,6 +38,9 @@ func (p Plan) validate() error {
 			return fmt.Errorf("document: %s %.200q is not an absolute, clean path", name, file)
 		}
 	}
+	if p.Engine != "" && p.Program == "" {
+		return errors.New("document: program is missing")
+	}
 	if p.PIDNamespace != Private && p.PIDNamespace != Host {
 		return fmt.Errorf("document: pidNamespace %.40q is neither %q nor %q", p.PIDNamespace, Private, Host)
 	}

@@ -1,5 +1,5 @@
 // Package engine has the engines that run containers. An engine makes commands from the document
-// of a unit, and interprets exit codes; nothing outside its folder knows its programs. The core
+// of a unit, and interprets exit codes; no other package makes its commands or interprets its exit codes. The core
 // and sidecar-launch look engines up by the name in the document.
 package engine
 

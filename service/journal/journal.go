@@ -1,8 +1,8 @@
 // Package journal writes the service's decisions to systemd's journal, and reads the output
 // of a unit's processes from it.
 //
-// A decision is one structured entry, written before anything is done. The outcome of an
-// allowed launch is another. Find the decisions about one agent with
+// A decision is one structured entry. An allowed launch is written before it begins, a stop
+// or a signal when it is over. The outcome of an allowed launch is another entry. Find the decisions about one agent with
 //
 //	journalctl MESSAGE_ID=6f2fc8d1c3f14fd0a34f3c7b6a1e9d52 AGENT=neutron-dhcp
 package journal

@@ -105,7 +105,9 @@ func groupPIDs(directory string) ([]int, error) {
 		if err == nil && entry.IsDir() {
 			var found []byte
 			found, err = os.ReadFile(path.Join(directory, name, "cgroup.procs"))
-			text = append(text, found...)
+			if err == nil { // else it may end within a number
+				text = append(text, found...)
+			}
 		}
 		if gone(err) {
 			return nil

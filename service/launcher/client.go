@@ -16,9 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// drainLimit is how long a client's messages are read after its exit. They lie in the socket
+// lastMessagesLimit is how long a client's messages are read after its exit. They lie in the socket
 // by then.
-const drainLimit = 100 * time.Millisecond
+const lastMessagesLimit = 100 * time.Millisecond
 
 // ExitError means that the engine's client exited without having started the payload. The
 // client has said why on standard error.
@@ -100,7 +100,7 @@ func (c *client) started(ctx context.Context) (mainPID int, err error) {
 			}
 		case <-exited:
 			exited = nil
-			if err := c.manager.SetReadDeadline(time.Now().Add(drainLimit)); err != nil {
+			if err := c.manager.SetReadDeadline(time.Now().Add(lastMessagesLimit)); err != nil {
 				return 0, err
 			}
 		case <-ctx.Done():
@@ -162,7 +162,7 @@ func parseMessage(text string, mainPID *int) (ready bool, err error) {
 		switch key {
 		case "MAINPID":
 			if *mainPID, err = strconv.Atoi(value); err != nil || *mainPID <= 0 {
-				return false, fmt.Errorf("the container engine sent the main process %.40q, which is no number", value)
+				return false, fmt.Errorf("the container engine sent the main process %.40q, which is not a number", value)
 			}
 		case "READY":
 			ready = value == "1"

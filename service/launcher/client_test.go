@@ -85,8 +85,8 @@ func TestLaunchClient(t *testing.T) {
 		"die":                               {code: 137, err: "exit code 137"},
 		"MAINPID=42":                        {err: "without having started anything"},
 		"READY=1|wait":                      {err: "did not say which process"},
-		"MAINPID=-1\nREADY=1|wait":          {err: `"-1", which is no number`},
-		"MAINPID=one\nREADY=1|wait":         {err: `"one", which is no number`},
+		"MAINPID=-1\nREADY=1|wait":          {err: `"-1", which is not a number`},
+		"MAINPID=one\nREADY=1|wait":         {err: `"one", which is not a number`},
 		strings.Repeat("x", 8000) + "|fail": {code: 7, err: "exit code 7"},
 	} {
 		e := clientOf(t, script)

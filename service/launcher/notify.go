@@ -74,7 +74,7 @@ func Notify(socket, state string, limit time.Duration) error {
 // NotifyFailure has systemctl status show in which phase a launch failed, and why; the core
 // reads it, too.
 func NotifyFailure(socket string, phase interfaces.LaunchPhase, reason error) error {
-	return Notify(socket, "STATUS="+FormatFailure(phase, reason), time.Second)
+	return Notify(socket, "STATUS="+FormatFailure(phase, reason), notifyLimit)
 }
 
 // ExtendTimeout asks the service manager to wait until limit from now before it kills the

@@ -71,7 +71,7 @@ func find(table ProcessTable, pidNamespace string, number int) (Process, error) 
 	}
 	switch len(found) {
 	case 0:
-		return Process{}, notReady(fmt.Sprintf("%d is no process of this unit", number))
+		return Process{}, notReady(fmt.Sprintf("%d is not a process of this unit", number))
 	case 1:
 		return found[0], nil
 	}

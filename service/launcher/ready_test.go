@@ -173,7 +173,7 @@ func TestReadySaysWhatIsMissing(t *testing.T) {
 	p := documentOf(document.Plan{ID: testID, PIDNamespace: document.Private, PIDFiles: []document.File{{Root: root, Path: "pid"}}})
 	for text, want := range map[string]string{
 		"":     "/pid: the pid file is empty",
-		"4711": "/pid: 4711 is no process of this unit",
+		"4711": "/pid: 4711 is not a process of this unit",
 		"1 2":  "/pid: the pid file holds more than one number",
 	} {
 		must(t, os.WriteFile(root+"/pid", []byte(text), 0o644))

@@ -26,10 +26,11 @@ const (
 
 // Remove runs the command argv, whose last word is the name of a unit's container, and a second
 // time if it fails: podman 5.4 cannot remove a container whose monitor was killed, but notes
-// its end then, and can remove it. If the second run fails, too, [Launcher.Sweep] will remove
-// the container, and the command aside, to which a new name is added, renames it: podman 5.4
-// cannot remove a container that was paused when its processes were killed before the next
-// boot, and the unit's next launch needs its name. Remove takes [RemoveLimit] at most, and the time that the program needs to exit.
+// its end then, and can remove it. If the second run fails, too, [Launcher.Sweep] removes the
+// container later, and the command aside, to which a new name is added, renames it, because the
+// unit's next launch needs its name: until the next boot, podman 5.4 cannot remove a container
+// that was paused when its processes were killed. Remove takes [RemoveLimit] at most, and the
+// time that the program needs to exit.
 func (l Launcher) Remove(ctx context.Context, id string, argv, aside []string) error {
 	ctx, cancel := context.WithTimeout(ctx, RemoveLimit)
 	defer cancel()

@@ -31,8 +31,8 @@ const (
 	notifyLimit = 30 * time.Second
 )
 
-// Failure is the error of a launch that failed before the service manager knew the unit's
-// main process.
+// Failure is an error of Run that the service manager does not know yet. The phase is
+// PhaseEngine only if the engine did not do what it should: the core repeats such a launch.
 type Failure struct {
 	Phase interfaces.LaunchPhase
 	Err   error
@@ -52,7 +52,8 @@ func (f *Failure) Unwrap() error { return f.Err }
 //
 //   - [ErrMainEnded]: the main process ended before it was ready, and has said why;
 //   - [*ExitError]: the engine's client exited, and has said why;
-//   - [*Failure]: any other error before the main process was known.
+//   - [*Failure]: any other error before the main process was known, or when READY=1 could not
+//     be sent.
 //
 // After that, an error is passed to warn and to the service manager (phase readiness), and
 // Run ends the main process, so that the unit's start fails at once. On every error it
@@ -66,7 +67,7 @@ func (l Launcher) Run(ctx context.Context, d *document.Document, argv, environme
 	socket, environment := split(environment)
 	c, err := l.startEngine(d, argv, environment, warn)
 	if err != nil {
-		return errors.Join(&Failure{interfaces.PhaseEngine, err}, l.Clean(d.ID))
+		return errors.Join(&Failure{interfaces.PhasePreparation, err}, l.Clean(d.ID))
 	}
 	defer c.close()
 	pid, err := l.await(ctx, d, c, socket, warn)
@@ -80,7 +81,10 @@ func (l Launcher) Run(ctx context.Context, d *document.Document, argv, environme
 	if err := l.Clean(d.ID); err != nil {
 		warn(err) // the sidecar works, and ExecStopPost cleans again
 	}
-	return Notify(socket, "READY=1\nSTATUS="+FormatStatus(pid), notifyLimit)
+	if err := Notify(socket, "READY=1\nSTATUS="+FormatStatus(pid), notifyLimit); err != nil {
+		return &Failure{interfaces.PhaseReadiness, err}
+	}
+	return nil
 }
 
 // limit returns how long a launch may take.
@@ -132,13 +136,16 @@ func (l Launcher) await(ctx context.Context, d *document.Document, c *client, so
 	}
 	table, err := ownCgroup("/proc")
 	if err != nil {
-		return 0, err
+		return 0, &Failure{interfaces.PhasePreparation, err}
 	}
 	// From here on our own exit does not end the unit's start.
 	if err := sdnotify.Send(socket, fmt.Sprintf("MAINPID=%d", mainPID), notifyLimit); err != nil {
-		return 0, err
+		return 0, &Failure{interfaces.PhasePreparation, err}
 	}
 	main, err := watchMain(mainPID, table)
+	if err != nil && !errors.Is(err, ErrMainEnded) {
+		err = &Failure{interfaces.PhasePreparation, err}
+	}
 	if err != nil {
 		return 0, err
 	}

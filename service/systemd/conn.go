@@ -92,10 +92,10 @@ func (c *Conn) Changes() *Changes { return c.changes.subscribe() }
 // keep holds a link, l at first, until the Conn is closed.
 func (c *Conn) keep(l *link) {
 	defer close(c.done)
-	retry.Keep(c.life, func() (err error) {
+	retry.Keep(c.life, func() (connected bool, err error) {
 		if l == nil {
 			if l, err = c.dial(c.life); err != nil {
-				return err
+				return false, err
 			}
 			c.config.Logger.Info("connected to the bus again")
 			c.setLink(l)
@@ -103,7 +103,7 @@ func (c *Conn) keep(l *link) {
 		c.attend(l)
 		c.dropLink()
 		l = nil
-		return nil
+		return true, nil
 	}, func(err error, pause time.Duration) {
 		c.config.Logger.Warn("cannot connect to the bus", "error", err, "again_in", pause)
 	})

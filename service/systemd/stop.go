@@ -65,7 +65,7 @@ func (c *Conn) stopOnce(ctx context.Context, w *watch, name string, killAfter ti
 	return u, jobError(u, result)
 }
 
-// ref keeps systemd from forgetting the unit before it is read. A failure is no error: the
+// ref keeps systemd from forgetting the unit before it is read. A failure is not an error: the
 // stop works without a reference, and only the exit status may be lost. ref is never
 // repeated, because systemd counts references.
 func (c *Conn) ref(ctx context.Context, name string) {

@@ -149,7 +149,7 @@ func (s *Server) run(ctx context.Context, handler Handler, caller service.Caller
 }
 
 // logUnknown writes an error that is not in the table. A handler that gave up
-// because its context ended is no defect.
+// because its context ended is not a defect.
 func (s *Server) logUnknown(ctx context.Context, caller service.Caller, call *Call, err error) {
 	level := slog.LevelError
 	if ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {

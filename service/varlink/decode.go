@@ -20,7 +20,7 @@ const maxFieldName = 64
 
 // decodeParameters sets the struct that out points to from a JSON object. More than
 // encoding/json it refuses unknown, repeated and missing fields, and a null where the field
-// is no pointer. Names are case-sensitive. A field that is a pointer or has omitempty may be
+// is not a pointer. Names are case-sensitive. A field that is a pointer or has omitempty may be
 // missing. The core checks the values of enumerations, as on every transport. The error is
 // an *interfaces.InvalidParameterError, or jsontext's if data is not a JSON object.
 func decodeParameters(data jsontext.Value, out any) error {

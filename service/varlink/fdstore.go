@@ -96,6 +96,9 @@ func (s *FDStore) Restored(place Place) (map[string]*net.UnixListener, error) {
 	var problems []error
 	for _, file := range activation.Files(true) {
 		whole := file.Name()
+		if strings.HasPrefix(whole, "LISTEN_FD_") {
+			whole = "" // go-systemd's name for a descriptor that systemd has stored without one
+		}
 		name, inode := splitName(whole)
 		l, err := restore(file, name, inode, place)
 		if err == nil && listeners[name] != nil {

@@ -136,7 +136,7 @@ func (s *server) answer(name string, reply spool.Reply) {
 		err = s.writeResult(name, text)
 	}
 	if err != nil {
-		s.log("a result cannot be written; its caller waits in vain", "request", name, "error", err)
+		s.log("a result cannot be written; its caller gets no answer", "request", name, "error", err)
 	}
 	if s.results.due(len(text)) {
 		s.tidyResults()

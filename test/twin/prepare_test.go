@@ -33,7 +33,7 @@ func killed(t *testing.T, h *host) {
 	}
 }
 
-// restarted has one that systemd has started anew three times, and of which it does
+// restarted has one that systemd has started again three times, and of which it does
 // not know the process.
 func restarted(t *testing.T, h *host) {
 	running(t, h)

@@ -3,7 +3,6 @@
 package podman
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -144,8 +143,8 @@ func environmentFlags(d *document.Document) []string {
 // adoptedFlags pass the payload's command to sidecar-init. Its command line must not show the
 // payload's, by which callers look up the daemon.
 func adoptedFlags(d *document.Document, payload []string) []string {
-	words, _ := json.Marshal(payload) // strings cannot fail
-	return []string{mountFlag(d.Init, initPath, false), "--env=SIDECAR_COMMAND=" + string(words)}
+	words, _ := document.JSON(payload) // strings cannot fail
+	return []string{mountFlag(d.Init, initPath, false), "--env=SIDECAR_COMMAND=" + words}
 }
 
 // mountFlag returns podman's --mount. Policy refuses paths with a comma or a quote.

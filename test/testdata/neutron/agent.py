@@ -124,7 +124,7 @@ class Agent:
         raise TimeoutError('nothing in place of %d: %s' % (pid, state))
 
     def all_respawned(self, pids, seconds=120):
-        """Waits until the monitor has started all that it watches anew."""
+        """Waits until the monitor has started all that it watches again."""
         end = time.time() + seconds
         while time.time() < end:
             managers = list(self.monitor._monitored_processes.values())
