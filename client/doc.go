@@ -39,7 +39,7 @@
 //
 // # Errors
 //
-// Errors of the service are those of package interfaces, for errors.Is, and for
+// The service's errors are in package interfaces, for errors.Is, and for
 // errors.As where they have parameters. A name that package interfaces does not
 // know is an [*UnknownError]. Without a service the error is an
 // [*UnreachableError]: no call was made. After [ErrInterrupted] it is not known

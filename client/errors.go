@@ -24,7 +24,7 @@ var (
 
 // UnreachableError means that no connection could be made. No call was made.
 type UnreachableError struct {
-	Address string // in the form unix:/PATH, or that of a bus: unix:path=/PATH
+	Address string // in the form unix:/PATH, for a bus unix:path=/PATH
 	Err     error  // the kernel's, such as ENOENT or ECONNREFUSED
 }
 
@@ -89,7 +89,7 @@ func replyError(frame []byte, decoding error) error {
 	return &UnknownError{Name: r.Error, Parameters: r.Parameters}
 }
 
-// translate turns the kernel's errors about a broken exchange into those of this
+// translate turns the kernel's errors about a broken exchange into errors of this
 // package. Other errors pass.
 func translate(ctx context.Context, err error) error {
 	switch {

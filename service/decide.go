@@ -190,8 +190,8 @@ func (c *Core) filter(choice string) string {
 // too: it lies beside the service's own.
 func SeccompNetfilter(own string) string { return strings.TrimSuffix(own, ".json") + "-netfilter.json" }
 
-// properties returns the properties of the unit. They are those of
-// org.freedesktop.systemd1(5), all known to systemd 252.
+// properties returns the properties of the unit, as in org.freedesktop.systemd1(5). systemd 252
+// knows them all.
 func (c *Core) properties(a *attempt) ([]systemd.Property, error) {
 	environment, err := a.document.Encode()
 	if _, ok := errors.AsType[*document.TooLongError](err); ok {

@@ -10,7 +10,7 @@
 //
 // # Promises
 //
-// They are those of package client: each call has its own connection, every call ends, and
+// The rules are the same as in package client: each call has its own connection, every call ends, and
 // no call is repeated. If the service's name does not belong to root, no call is made.
 //
 // # Differences

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// supervisor knows the processes. Only [supervise] collects children, so a number in it
-// cannot have become that of another process.
+// supervisor knows the processes. Only [supervise] collects children, so no other process
+// can have a number in it by now.
 type supervisor struct {
 	current  int  // the supervised process: the first one, later the daemon
 	first    int  // the process that was started

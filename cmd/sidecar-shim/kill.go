@@ -97,8 +97,8 @@ type killer struct {
 // the targets, which the agent runs itself or which is older than sidecars here. The
 // error about any other process must not have the words of errNoProcess, for which
 // Neutron takes the process as stopped. The sidecar is read from the process's control
-// group and not looked for in List, because the number may also be that of another
-// sidecar on the host, if the agent has a pid namespace of its own.
+// group and not looked for in List, because another sidecar
+// on the host may have the same number, if the agent has a pid namespace of its own.
 func (k killer) kill(ctx context.Context, name string, pid int) error {
 	p := k.processes.process(pid)
 	if !p.exists() {
@@ -248,8 +248,8 @@ func ignoreGone(err error) error {
 	return err
 }
 
-// killDirectly sends a signal without the service, if same says that the number is
-// still that of the same process. Kernels before 5.3 have no pidfds.
+// killDirectly sends a signal without the service, if same says that the same
+// process still has the number. Kernels before 5.3 have no pidfds.
 func killDirectly(pid int, name string, same func() bool) error {
 	number := syscall.Signal(signalNumber(name))
 	fd, err := unix.PidfdOpen(pid, 0)

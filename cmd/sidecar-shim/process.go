@@ -14,7 +14,7 @@ import (
 	"tripleo.io/sidecar/interfaces"
 )
 
-// processTable is a mount of proc(5). Its numbers are those of the pid namespace in
+// processTable is a mount of proc(5). Its numbers belong to the pid namespace in
 // which it was mounted.
 type processTable string
 

@@ -38,7 +38,7 @@ type program struct {
 	byHand bool
 }
 
-// programs are the names that the shim stands in for. The options are those of the
+// programs are the names that the shim stands in for. The options are from the
 // manual pages; Neutron's values are never equal to one, because its paths are absolute.
 var programs = map[string]program{
 	"dnsmasq":    {real: []string{"-v", "--version", "-w", "--help", "--test"}, reloads: true},

@@ -95,7 +95,7 @@ func (s settings) withEnvironment(lookup func(string) (string, bool)) settings {
 }
 
 // service makes the shim's calls, over the agent's socket or through its spool. The
-// errors are those of packages interfaces, client and spool.
+// errors are defined in packages interfaces, client and spool.
 type service interface {
 	client.Launcher
 	List(context.Context, interfaces.ListParameters) ([]interfaces.Sidecar, error)
@@ -138,9 +138,9 @@ func (s spooled) LaunchReply(ctx context.Context, p interfaces.LaunchParameters)
 
 // namespaceName returns the first name in the directory (ip-netns(8)) of the network
 // namespace that own leads to (namespaces(7)), or nil if it has no name, as the host's
-// own. A namespace without a name that is not that of the first process, of the
-// container or of the host, is an error: the service cannot see it. An agent that must
-// not look at the host's first process does not get this error.
+// own. A namespace without a name is an error, because the service cannot see it, unless the
+// first process of the container or of the host is in it. An agent that must not look at the
+// host's first process does not get this error.
 func namespaceName(directory, own, first string) (*string, error) {
 	var want, other unix.Stat_t
 	if err := unix.Stat(own, &want); err != nil {

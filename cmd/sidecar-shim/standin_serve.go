@@ -65,7 +65,7 @@ func beStandIn(name, text string) error {
 	}
 	signals := make(chan os.Signal, maxReceived)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGTERM, syscall.SIGALRM)
-	// ps then shows the program's name and not that of /proc/self/exe.
+	// ps then shows the program's name instead of /proc/self/exe.
 	_ = os.WriteFile("/proc/self/comm", []byte(name), 0o600)
 	if _, err := unix.Write(readyFD, []byte{1}); err != nil {
 		return err

@@ -83,7 +83,7 @@ func (t *tool) calling(ids int, do func(cmd *cobra.Command, s service, args []st
 	}
 }
 
-// versions are those of the tool and, if it answers, of the service.
+// versions has the version of the tool and, if it answers, of the service.
 type versions struct {
 	Sidecarctl string       `json:"sidecarctl"`
 	Service    *client.Info `json:"service"`

@@ -147,7 +147,7 @@ func newStop(t *tool) *cobra.Command {
 		Use:   "stop ID…",
 		Short: "Stop sidecars, and remove the records of failed sidecars",
 		Long: "Stop the sidecars one after the other. If one of them cannot be stopped, the others are stopped nevertheless," +
-			" and the exit code is that of the first failure.",
+			" and the first failure gives the exit code.",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: t.completeIDs(math.MaxInt),
 		RunE: t.calling(math.MaxInt, func(cmd *cobra.Command, s service, ids []string) error {

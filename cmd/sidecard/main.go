@@ -39,7 +39,7 @@ func parseOptions(args []string) (options, error) {
 	flags := flag.NewFlagSet("sidecard", flag.ContinueOnError)
 	flags.StringVar(&o.runtimeDirectory, "runtime-directory", "/run/sidecar", "directory of the sockets")
 	flags.StringVar(&o.vendorDirectory, "vendor-directory", policy.VendorDirectory, "policy files of the distribution")
-	flags.StringVar(&o.hostDirectory, "host-directory", policy.HostDirectory, "policy files of this host; they replace those of the same name")
+	flags.StringVar(&o.hostDirectory, "host-directory", policy.HostDirectory, "policy files of this host; they replace files of the same name")
 	flags.StringVar(&o.launcher, "launcher", "/usr/libexec/sidecar/sidecar-launch", "path of sidecar-launch, which runs in every unit")
 	flags.StringVar(&o.podman, "podman", "/usr/bin/podman", "path of podman")
 	flags.StringVar(&o.seccomp, "seccomp", "/usr/share/sidecar/seccomp.json", "path of podman's list of system calls that sidecars may make")

@@ -26,7 +26,7 @@ type Calls struct {
 	limit          time.Duration
 	perKey, atOnce int
 	running        *quota.Quota[string] // calls that have not returned
-	hung           *quota.Quota[string] // those of them that nobody waits for any more
+	hung           *quota.Quota[string] // running calls that nobody waits for any more
 }
 
 // New returns Calls with these limits. A call may take as long as limit, and before that

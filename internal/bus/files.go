@@ -14,8 +14,8 @@ import (
 
 var errNoFiles = errors.New("the bus takes no file descriptors")
 
-// Files lets calls carry a file descriptor; godbus can do so only if it receives those of
-// strangers, too. The zero value is ready, for any number of connections.
+// Files lets calls carry a file descriptor; godbus can do so only if it also receives
+// descriptors from strangers. The zero value is ready, for any number of connections.
 type Files struct {
 	mu sync.Mutex // held while a message with a file is written
 	fd int        // of that message

@@ -25,7 +25,7 @@ import (
 const (
 	// DefaultPath is where ip-netns(8) keeps named network namespaces.
 	DefaultPath = "/run/netns"
-	// DefaultHost is the host's own network namespace, that of process 1.
+	// DefaultHost is the host's own network namespace: process 1 is in it.
 	DefaultHost = "/proc/1/ns/net"
 )
 

@@ -128,7 +128,7 @@ func plain(message string) string {
 	return "is of type " + strings.TrimPrefix(found, "cannot decode TOML ") + ", should be " + want
 }
 
-// keysOf lists the keys of a struct by its toml tags, those of nested structs as
+// keysOf lists the keys of a struct by its toml tags, keys of nested structs as
 // "outer.inner".
 func keysOf(t reflect.Type, prefix string) []string {
 	var keys []string

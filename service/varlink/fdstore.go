@@ -25,8 +25,8 @@ const notifyTimeout = 10 * time.Second
 // systemd.service(5)). Without a NOTIFY_SOCKET in the environment it keeps
 // nothing, and Store and Unstore do nothing.
 //
-// The name of a stored descriptor is NAME.INODE, the inode being that of the
-// socket's file: it tells after a restart whether the path still leads to the
+// The name of a stored descriptor is NAME.INODE, with the inode of the
+// socket's file, which tells after a restart whether the path still leads to the
 // listener. An FDStore is for one goroutine.
 type FDStore struct {
 	notify string            // address of the notification socket

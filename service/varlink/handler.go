@@ -34,7 +34,7 @@ func handler[P any](f func(ctx context.Context, caller service.Caller, call *Cal
 }
 
 // Single makes the handler of a method that answers once. P is the struct of its
-// parameters, R that of its reply.
+// parameters, R the struct of its reply.
 func Single[P, R any](f func(context.Context, service.Caller, P) (R, error)) Handler {
 	return handler(func(ctx context.Context, caller service.Caller, call *Call, p P) error {
 		r, err := f(ctx, caller, p)

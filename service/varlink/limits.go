@@ -44,9 +44,9 @@ func (l Limits) withDefaults() (Limits, error) {
 	return l, nil
 }
 
-// connections counts the connections of agents, and on the host's socket those of root and
-// of the other users: none of the three can take the places of another. The keys are those
-// of Caller.LimitKey.
+// connections counts the connections of agents, and on the host's socket of root and of
+// the other users: none of the three can take the places of another. The keys are from
+// Caller.LimitKey.
 type connections struct{ agents, root, strangers *quota.Quota[string] }
 
 func newConnections(l Limits) connections {

@@ -18,7 +18,7 @@
 //     be. It is read once, because its writer may still have it open.
 //   - its JSON is decoded strictly: unknown and repeated members are refused.
 //   - an entry that is not a request is moved to refused, with the reason in a file
-//     beside it. If its name is that of a request, the reason is the answer, too.
+//     beside it. If its name is a request's, the reason is the answer, too.
 //   - an entry that can be neither claimed nor moved stays, and the others go on. The
 //     server then does not exit, but looks again from time to time: systemd would
 //     start it again at once for as long as the directory is not empty.

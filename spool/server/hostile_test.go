@@ -68,12 +68,12 @@ func TestSpoolServerHostileEntries(t *testing.T) {
 		"other method":     {file, write(`{"method":"io.tripleo.Sidecar.Explain","parameters":{}}`), "Explain", "MethodNotFound"},
 		"other interface":  {file, write(`{"method":"org.varlink.service.GetInfo"}`), "GetInfo", "MethodNotFound"},
 
-		"name without digits": {"request.json", write(launchText("/bad")), "the name is not that of a request", ""},
+		"name without digits": {"request.json", write(launchText("/bad")), "the name is not a request's", ""},
 		"name with newline":   {"a\nreason: it was fine\n.json", write(launchText("/bad")), `name: "a\nreason: it was fine\n.json"`, ""},
 		"name not UTF-8":      {"\xff\xfe.json", write(launchText("/bad")), `name: "\xff\xfe.json"`, ""},
-		"longest name":        {strings.Repeat("n", 255), write(launchText("/bad")), "the name is not that of a request", ""},
-		"hidden name":         {"." + file, write(launchText("/bad")), "the name is not that of a request", ""},
-		"hidden directory":    {".d", func(t *testing.T, p string) { must(t, os.MkdirAll(p+"/x", 0)) }, "the name is not that of a request", ""},
+		"longest name":        {strings.Repeat("n", 255), write(launchText("/bad")), "the name is not a request's", ""},
+		"hidden name":         {"." + file, write(launchText("/bad")), "the name is not a request's", ""},
+		"hidden directory":    {".d", func(t *testing.T, p string) { must(t, os.MkdirAll(p+"/x", 0)) }, "the name is not a request's", ""},
 	}
 	for what, c := range cases {
 		t.Run(what, func(t *testing.T) {

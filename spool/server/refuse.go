@@ -115,7 +115,7 @@ func (s *server) tidyTemporary() {
 	}
 }
 
-// tidyOne removes a file that is old and not locked. Its age is that of the last
+// tidyOne removes a file that is old and not locked. Its age counts from the last
 // change (ctime), which its owner cannot set. An error means that it is not a file
 // that a writer makes.
 func (s *server) tidyOne(name string) error {

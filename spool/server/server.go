@@ -13,8 +13,8 @@ import (
 	"tripleo.io/sidecar/spool"
 )
 
-// Service makes the calls that requests ask for. Its errors are those of a
-// client.Client.
+// Service makes the calls that requests ask for. Its errors are the same as a
+// client.Client's.
 type Service interface {
 	LaunchReply(ctx context.Context, p interfaces.LaunchParameters) (*interfaces.LaunchReply, error)
 	List(ctx context.Context, p interfaces.ListParameters) ([]interfaces.Sidecar, error)

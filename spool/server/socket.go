@@ -53,7 +53,7 @@ func ask[T any](s Socket, call func(*client.Client) (T, error)) (reply T, err er
 	reply, err = call(c)
 	var unreachable *client.UnreachableError
 	if errors.As(err, &unreachable) {
-		unreachable.Address = address // and not that of the file descriptor
+		unreachable.Address = address // and not the path of the file descriptor
 	}
 	return reply, err
 }

@@ -89,7 +89,7 @@ func (s *server) acquire(ctx context.Context) bool {
 func (s *server) claim(ctx context.Context, file string) verdict {
 	name, ok := spool.ParseFile(file)
 	if !ok {
-		return s.refuse(s.tree.new, file, errors.New("the name is not that of a request: 32 hexadecimal digits and .json"))
+		return s.refuse(s.tree.new, file, errors.New("the name is not a request's: 32 hexadecimal digits and .json"))
 	}
 	if exists(s.tree.results, file) {
 		return s.refuse(s.tree.new, file, errors.New("a request of this name has been answered already"))
@@ -110,7 +110,7 @@ func (s *server) claim(ctx context.Context, file string) verdict {
 func (s *server) resume(ctx context.Context, file string) verdict {
 	name, ok := spool.ParseFile(file)
 	if !ok {
-		return s.refuse(s.tree.claimed, file, errors.New("the name in claimed is not that of a request"))
+		return s.refuse(s.tree.claimed, file, errors.New("the name in claimed is not a request's"))
 	}
 	if exists(s.tree.results, file) && remove(s.tree.claimed, file) == nil {
 		return moved // its result is complete
