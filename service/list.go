@@ -125,9 +125,8 @@ func checkSelectors(p interfaces.ListParameters) (id interfaces.ID, err error) {
 	return id, cmp.Or(checkName("agent", p.Agent), checkName("profile", p.Profile))
 }
 
-// ListProfiles returns the profiles that the agent may launch, or all of them for
-// a caller on the host's socket that names no agent. If there are none it returns
-// ErrNoSuchProfile.
+// ListProfiles returns the profiles that the agent may launch. A caller on the host's socket
+// that names no agent gets all profiles. Without a profile the error is ErrNoSuchProfile.
 func (c *Core) ListProfiles(ctx context.Context, caller Caller, p interfaces.ListProfilesParameters) ([]interfaces.Profile, error) {
 	call := newCall(caller, "ListProfiles", actionInspect, p.Agent, "", p.AllowInteractiveAuthentication)
 	granted, err := c.granted(ctx, call, p.Agent)

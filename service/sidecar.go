@@ -197,14 +197,17 @@ func (f *Freezer) Frozen(invocation string, pid int) bool {
 func (f *Freezer) group(invocation string, pid int) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	group, ok := f.groups[invocation]
-	if !ok {
-		group, _ = controlGroupOf(pid)
-		if f.groups == nil || len(f.groups) >= maxRemembered {
-			f.groups = map[string]string{}
-		}
-		f.groups[invocation] = group
+	if group, ok := f.groups[invocation]; ok {
+		return group
 	}
+	group, err := controlGroupOf(pid)
+	if err != nil {
+		return "" // not remembered: the next look may see it
+	}
+	if f.groups == nil || len(f.groups) >= maxRemembered {
+		f.groups = map[string]string{}
+	}
+	f.groups[invocation] = group
 	return group
 }
 

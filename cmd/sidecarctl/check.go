@@ -96,7 +96,7 @@ func check(dirs []string) (*checked, error) {
 // The host's resources that one sidecar takes, and that others take.
 const (
 	processesOfOne  = 4         // podman's monitor, and up to three of a haproxy that reloads
-	runOfOne        = 360 << 10 // bytes of /run with the longest arguments; 69 KiB for a usual dnsmasq (podman 5.4)
+	runOfOne        = 160 << 10 // bytes of /run: 120 KiB with 56 KiB of arguments (podman 4.3 and 5.4), more if they are paths
 	othersLocks     = 128       // podman's locks of other containers, volumes and pods
 	othersInstances = 128       // root's inotify instances of systemd, journalctl -f and path units
 	defaultLocks    = 2048      // num_locks of containers.conf(5)
