@@ -86,14 +86,15 @@ type Config struct {
 	Namespaces  Namespaces
 	Journal     Journal
 	Signaller   Signaller
-	Launcher    string                                // path of sidecar-launch; sidecar-init lies beside it
-	Podman      string                                // path of podman
-	Seccomp     string                                // path of the seccomp filter of sidecars whose profile names none
-	Syslog      string                                // path of journald's socket for syslog(3); "" leaves containers without
-	Confinement func() lsm.State                      // which security modules the kernel has
-	Frozen      func(invocation string, pid int) bool // whether the payload of a run is frozen
-	Starts      int                                   // how many units are started at once
-	Leftovers   launcher.Launcher                     // has the notes of failed removals; the zero value has the host's
+	Launcher    string                                 // path of sidecar-launch; sidecar-init lies beside it
+	Podman      string                                 // path of podman
+	Seccomp     string                                 // path of the seccomp filter of sidecars whose profile names none
+	Syslog      string                                 // path of journald's socket for syslog(3); "" leaves containers without
+	Confinement func() lsm.State                       // which security modules the kernel has
+	Frozen      func(invocation string, pid int) bool  // whether the payload of a run is frozen
+	Keep        func(templates []string) (bool, error) // says which templates of images the policy needs, and returns whether others may exist
+	Starts      int                                    // how many units are started at once
+	Leftovers   launcher.Launcher                      // has the notes of failed removals; the zero value has the host's
 	Logger      *slog.Logger
 }
 
@@ -110,6 +111,7 @@ type Core struct {
 	outputs   *quota.Quota[string]
 	limits    *limits
 	documents documents
+	images    images
 	events    *events.Observer
 	detached  sync.WaitGroup // launches that have begun to start
 	sweepDue  chan struct{}  // has an entry when a sweep is asked for
@@ -137,6 +139,7 @@ func New(config Config, set *policy.Set) *Core {
 // go on; calls that are under way end by the old set.
 func (c *Core) SetPolicy(set *policy.Set) {
 	c.policy.Store(set)
+	c.images.forgetAll()
 	c.events.Refresh()
 }
 
@@ -164,7 +167,7 @@ func (c *Core) Alive() {
 	} {
 		q.InUse()
 	}
-	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.limits.mu, &c.documents.mu} {
+	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.limits.mu, &c.documents.mu, &c.images.mu} {
 		mu.Lock()
 		mu.Unlock() //nolint:staticcheck // one at a time: two at once could deadlock with a call
 	}

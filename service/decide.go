@@ -49,6 +49,8 @@ type attempt struct {
 	engine     engine.Engine      // of the document
 	properties []systemd.Property // of the unit
 
+	preparation *document.Document // of the unit that prepares the image; nil: the engine needs none
+
 	interruption *interruption
 	held         []func()     // give back what the launch has taken
 	old          bool         // there is a unit to replace
@@ -89,8 +91,7 @@ func (c *Core) decide(ctx context.Context, call *call, p interfaces.LaunchParame
 		return nil, err
 	}
 	a := newAttempt(call, agent, p, decision)
-	a.document = c.newDocument(a)
-	if a.engine, err = engine.Of(a.document.Engine); err != nil {
+	if err := c.makeDocument(a); err != nil {
 		return nil, err
 	}
 	if a.properties, err = c.properties(a); err != nil {
@@ -137,6 +138,18 @@ func newAttempt(call *call, agent string, p interfaces.LaunchParameters, decisio
 
 		interruption: newInterruption(call.netns),
 	}
+}
+
+// makeDocument makes the documents of the unit and of the image's preparation.
+func (c *Core) makeDocument(a *attempt) (err error) {
+	a.document = c.newDocument(a)
+	if a.engine, err = engine.Of(a.document.Engine); err != nil {
+		return err
+	}
+	if a.preparation = a.engine.Preparation(a.document, c.Podman); a.preparation != nil {
+		a.document.Template = a.preparation.Template
+	}
+	return nil
 }
 
 // newDocument returns the document of the unit.
@@ -228,19 +241,29 @@ func (c *Core) lifecycle(a *attempt) []systemd.Property {
 	return []systemd.Property{
 		systemd.String("Type", "notify"),
 		systemd.String("NotifyAccess", "all"),
-		systemd.Bool("Delegate", true),
+		group(a.engine),
 		systemd.String("KillMode", "mixed"),
 		systemd.ExecStart(c.Launcher, "exec"),
 		systemd.ExecStopPost([]string{c.Launcher, "clean"}),
 		// A kill from outside is a stop, not a failure. systemd itself counts all of these but
 		// SIGKILL as one (systemd.service(5)).
-		systemd.SuccessExitStatus(a.engine.Stopped()...),
+		systemd.SuccessExitStatus(a.engine.Stopped()),
 		systemd.String("OOMPolicy", "stop"),
 		systemd.Duration("TimeoutStartUSec", a.timeout),
 		systemd.Duration("TimeoutStopUSec", stopTimeout),
 		systemd.String("Restart", a.decision.Profile.Restart),
 		systemd.Duration("RestartUSec", restartDelay),
 	}
+}
+
+// group is the property for the payload's control group. In one of its own, below the unit's,
+// the engine restricts the payload's devices; in the unit's, systemd allows only harmless ones,
+// such as /dev/null (systemd.resource-control(5)).
+func group(e engine.Engine) systemd.Property {
+	if e.Delegates() {
+		return systemd.Bool("Delegate", true)
+	}
+	return systemd.String("DevicePolicy", "closed")
 }
 
 // resources are the limits of the profile. The payload's control

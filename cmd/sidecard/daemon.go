@@ -18,6 +18,7 @@ import (
 	"tripleo.io/sidecar/internal/sdnotify"
 	"tripleo.io/sidecar/polkit"
 	"tripleo.io/sidecar/service"
+	"tripleo.io/sidecar/service/engine"
 	"tripleo.io/sidecar/service/journal"
 	"tripleo.io/sidecar/service/lsm"
 	"tripleo.io/sidecar/service/policy"
@@ -102,6 +103,7 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 		Syslog:      "/run/systemd/journal/dev-log", // systemd-journald-dev-log.socket
 		Confinement: lsm.Host,
 		Frozen:      new(service.Freezer).Frozen,
+		Keep:        engine.Keep,
 		Starts:      o.starts,
 		Logger:      logger,
 	}, set)
@@ -118,6 +120,7 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 		return err
 	}
 	go d.core.Observe(ctx)
+	go d.core.PrepareImages(ctx)
 	return d.serve(ctx, set)
 }
 

@@ -58,7 +58,9 @@ func clientOf(t *testing.T, script string) *client {
 	dir, err := os.MkdirTemp("/tmp", "e")
 	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	e, err := startClient(filepath.Join(dir, socketName), os.Stderr, []string{"/proc/self/exe", "x"}, []string{engineScript + "=" + script})
+	output, err := os.OpenFile("/proc/self/fd/2", os.O_WRONLY, 0)
+	must(t, err)
+	e, err := startClient(filepath.Join(dir, socketName), output, containerOf("/proc/self/exe", "x"), []string{engineScript + "=" + script})
 	must(t, err)
 	t.Cleanup(func() {
 		_ = e.cmd.Process.Kill() // it may have ended
@@ -135,7 +137,7 @@ func TestLaunchClientIsNotLeft(t *testing.T) {
 
 func TestLaunchClientThatDoesNotExist(t *testing.T) {
 	t.Parallel()
-	if _, err := startClient(filepath.Join(t.TempDir(), "n"), os.Stderr, []string{"/nonexistent"}, nil); err == nil || !strings.Contains(err.Error(), "/nonexistent") {
+	if _, err := startClient(filepath.Join(t.TempDir(), "n"), os.Stderr, containerOf("/nonexistent"), nil); err == nil || !strings.Contains(err.Error(), "/nonexistent") {
 		t.Errorf("error %v, want one that names the program", err)
 	}
 }
