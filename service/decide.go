@@ -41,6 +41,7 @@ type attempt struct {
 	call     *call
 	id       interfaces.ID
 	decision *policy.Decision
+	runtime  RuntimeChoice
 	context  interfaces.Context
 	mode     interfaces.LaunchMode
 	timeout  time.Duration // of the unit's start
@@ -89,6 +90,9 @@ func (c *Core) decide(ctx context.Context, call *call, p interfaces.LaunchParame
 		return nil, err
 	}
 	a := newAttempt(call, agent, p, decision)
+	if a.runtime, err = c.chooseRuntime(decision.Profile); err != nil {
+		return nil, err
+	}
 	a.document = c.newDocument(a)
 	if a.engine, err = engine.Of(a.document.Engine); err != nil {
 		return nil, err
@@ -97,6 +101,7 @@ func (c *Core) decide(ctx context.Context, call *call, p interfaces.LaunchParame
 		return nil, err
 	}
 	call.setSidecar(a.id)
+	call.Runtime = &a.runtime
 	return a, nil
 }
 
@@ -143,13 +148,16 @@ func newAttempt(call *call, agent string, p interfaces.LaunchParameters, decisio
 func (c *Core) newDocument(a *attempt) *document.Document {
 	decision, profile := a.decision, a.decision.Profile
 	plan := document.Plan{
-		ID: a.id.String(), Engine: engine.Podman, Program: c.Podman,
+		ID: a.id.String(), Engine: profile.Engine, Program: c.Podman, Runtime: a.runtime.Path,
 		Image: profile.Image, Command: profile.Command,
 		Environment: profile.EnvironmentOf(decision.User), User: decision.User.UID, Group: decision.User.GID,
 		Capabilities: profile.Capabilities, PIDNamespace: profile.PIDNamespace,
 		Seccomp: c.filter(profile.Seccomp), Tmpfs: decision.Tmpfs(),
 		Mounts: decision.Mounts, Configuration: decision.Configuration,
 		PIDFiles: decision.PIDFiles, Socket: decision.Socket, TimeoutUSec: a.timeout.Microseconds(),
+	}
+	if profile.Engine == interfaces.EngineRuntime {
+		plan.Program = plan.Runtime
 	}
 	if profile.Daemonizes {
 		plan.Init = filepath.Join(filepath.Dir(c.Launcher), "sidecar-init")

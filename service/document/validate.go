@@ -33,7 +33,7 @@ func (p Plan) validate() error {
 	if _, err := interfaces.ParseID(p.ID); err != nil {
 		return fmt.Errorf("document: id %v", err)
 	}
-	for name, file := range map[string]string{"program": p.Program, "init": p.Init, "seccomp": p.Seccomp, "syslog": p.Syslog} {
+	for name, file := range map[string]string{"program": p.Program, "runtime": p.Runtime, "init": p.Init, "seccomp": p.Seccomp, "syslog": p.Syslog} {
 		if file != "" && !absolute(file) {
 			return fmt.Errorf("document: %s %.200q is not an absolute, clean path", name, file)
 		}

@@ -81,7 +81,7 @@ func (l Launcher) Run(ctx context.Context, d *document.Document, argv, environme
 	if err := l.Clean(d.ID); err != nil {
 		warn(err) // the sidecar works, and ExecStopPost cleans again
 	}
-	if err := Notify(socket, "READY=1\nSTATUS="+FormatStatus(pid), notifyLimit); err != nil {
+	if err := Notify(socket, "READY=1\nSTATUS="+FormatStatus(pid, ""), notifyLimit); err != nil {
 		return &Failure{interfaces.PhaseReadiness, err}
 	}
 	return nil

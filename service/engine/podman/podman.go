@@ -3,15 +3,19 @@
 package podman
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/document"
+	"tripleo.io/sidecar/service/imagestore"
 )
 
 // Engine is the podman engine.
-type Engine struct{}
+type Engine struct {
+	Store *imagestore.Store // podman's; nil: the host's
+}
 
 // initPath is where a container sees sidecar-init, as podman's own --init does.
 const initPath = "/run/sidecar-init"
@@ -20,8 +24,26 @@ const initPath = "/run/sidecar-init"
 // writes them to the journal, and waits without an end for a journald that does not read; conmon
 // passes the flag on to podman's own clean-up. conmon takes the log level from podman: it warns
 // of a missing memory controller at every start and end.
+// podman notes only the name of a container's OCI runtime, and finds one that containers.conf
+// does not have only by its path: every command gets it.
 func command(d *document.Document, words ...string) []string {
-	return append([]string{d.Program, "--events-backend=none", "--log-level=error"}, words...)
+	global := []string{d.Program, "--events-backend=none", "--log-level=error"}
+	if d.Runtime != "" {
+		global = append(global, "--runtime="+d.Runtime)
+	}
+	return append(global, words...)
+}
+
+// Image returns the ID of the image that the document's name stands for in podman's store now,
+// "" if it is not known. A document with this ImageID runs that image, whatever becomes of the
+// name.
+func (e Engine) Image(d *document.Document) string {
+	store := e.Store
+	if store == nil {
+		store = new(imagestore.Host())
+	}
+	ids, _ := store.IDs() // without the list podman looks the name up
+	return ids[d.Image]
 }
 
 // Command runs the container detached. The entry point is empty: an image's own must not come
@@ -34,7 +56,7 @@ func (Engine) Command(d *document.Document) []string {
 	}
 	return slices.Concat(
 		command(d, "run"), confinementFlags(d), mountFlags(d), tmpfsFlags(d), environmentFlags(d), adopted,
-		[]string{"--entrypoint=[]", d.Image}, payload,
+		[]string{"--entrypoint=[]", cmp.Or(d.ImageID, d.Image)}, payload,
 	)
 }
 
