@@ -24,14 +24,8 @@ const initPath = "/run/sidecar-init"
 // writes them to the journal, and waits without an end for a journald that does not read; conmon
 // passes the flag on to podman's own clean-up. conmon takes the log level from podman: it warns
 // of a missing memory controller at every start and end.
-// podman notes only the name of a container's OCI runtime, and finds one that containers.conf
-// does not have only by its path: every command gets it.
 func command(d *document.Document, words ...string) []string {
-	global := []string{d.Program, "--events-backend=none", "--log-level=error"}
-	if d.Runtime != "" {
-		global = append(global, "--runtime="+d.Runtime)
-	}
-	return append(global, words...)
+	return append([]string{d.Program, "--events-backend=none", "--log-level=error"}, words...)
 }
 
 // Image returns the ID of the image that the document's name stands for in podman's store now,
@@ -54,13 +48,19 @@ func (Engine) Command(d *document.Document) []string {
 	if d.Daemonizes() {
 		adopted, payload = adoptedFlags(d, payload), []string{initPath}
 	}
+	run := []string{"run"}
+	if d.Runtime != "" {
+		run = []string{"--runtime=" + d.Runtime, "run"}
+	}
 	return slices.Concat(
-		command(d, "run"), confinementFlags(d), mountFlags(d), tmpfsFlags(d), environmentFlags(d), adopted,
+		command(d, run...), confinementFlags(d), mountFlags(d), tmpfsFlags(d), environmentFlags(d), adopted,
 		[]string{"--entrypoint=[]", cmp.Or(d.ImageID, d.Image)}, payload,
 	)
 }
 
-// Removal removes the container, running or not.
+// Removal removes the container, running or not. podman has noted its OCI runtime. It does not get
+// the path: if that program is not on the host any more, podman does nothing at all with it, and
+// without it can still rename the container.
 func (Engine) Removal(d *document.Document) []string {
 	return command(d, "rm", "-f", "-i", "-t", "0", container(d))
 }
