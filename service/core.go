@@ -88,6 +88,8 @@ type Config struct {
 	Signaller   Signaller
 	Launcher    string                                 // path of sidecar-launch; sidecar-init lies beside it
 	Podman      string                                 // path of podman
+	Runtime     func(name string) string               // path of an OCI runtime that the host has, "" if it has none of the name
+	Images      func() map[string]string               // the ID of the image that each name stands for, nil if not known
 	Seccomp     string                                 // path of the seccomp filter of sidecars whose profile names none
 	Syslog      string                                 // path of journald's socket for syslog(3); "" leaves containers without
 	Confinement func() lsm.State                       // which security modules the kernel has

@@ -41,6 +41,7 @@ type attempt struct {
 	call     *call
 	id       interfaces.ID
 	decision *policy.Decision
+	runtime  RuntimeChoice
 	context  interfaces.Context
 	mode     interfaces.LaunchMode
 	timeout  time.Duration // of the unit's start
@@ -91,6 +92,9 @@ func (c *Core) decide(ctx context.Context, call *call, p interfaces.LaunchParame
 		return nil, err
 	}
 	a := newAttempt(call, agent, p, decision)
+	if a.runtime, err = c.chooseRuntime(decision.Profile); err != nil {
+		return nil, err
+	}
 	if err := c.makeDocument(a); err != nil {
 		return nil, err
 	}
@@ -98,6 +102,7 @@ func (c *Core) decide(ctx context.Context, call *call, p interfaces.LaunchParame
 		return nil, err
 	}
 	call.setSidecar(a.id)
+	call.Runtime = &a.runtime
 	return a, nil
 }
 
@@ -156,13 +161,16 @@ func (c *Core) makeDocument(a *attempt) (err error) {
 func (c *Core) newDocument(a *attempt) *document.Document {
 	decision, profile := a.decision, a.decision.Profile
 	plan := document.Plan{
-		ID: a.id.String(), Engine: engine.Podman, Program: c.Podman,
+		ID: a.id.String(), Engine: profile.Engine, Program: c.Podman, Runtime: a.runtime.Path,
 		Image: profile.Image, Command: profile.Command,
 		Environment: profile.EnvironmentOf(decision.User), User: decision.User.UID, Group: decision.User.GID,
 		Capabilities: profile.Capabilities, PIDNamespace: profile.PIDNamespace,
 		Seccomp: c.filter(profile.Seccomp), Tmpfs: decision.Tmpfs(),
 		Mounts: decision.Mounts, Configuration: decision.Configuration,
 		PIDFiles: decision.PIDFiles, Socket: decision.Socket, TimeoutUSec: a.timeout.Microseconds(),
+	}
+	if profile.Engine == interfaces.EngineRuntime {
+		plan.Program = plan.Runtime
 	}
 	if profile.Daemonizes {
 		plan.Init = filepath.Join(filepath.Dir(c.Launcher), "sidecar-init")

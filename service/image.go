@@ -124,7 +124,13 @@ func (c *Core) preparationsOf(agent *policy.Agent, profile *policy.Profile) []*d
 			decision: &policy.Decision{Agent: agent, Profile: profile, User: agent.UserOf(profile)},
 			context:  interfaces.Context{Agent: agent.Name, Profile: profile.Name, NetworkNamespace: network},
 		}
-		if err := c.makeDocument(a); err == nil && a.preparation != nil {
+		var err error
+		if a.runtime, err = c.chooseRuntime(profile); err == nil {
+			err = c.makeDocument(a)
+		}
+		if err != nil {
+			c.Logger.Warn("an image is not prepared", "agent", agent.Name, "profile", profile.Name, "error", err)
+		} else if a.preparation != nil {
 			all = append(all, a.preparation)
 		}
 	}

@@ -73,7 +73,7 @@ func (c *Core) replace(ctx context.Context, a *attempt) (*interfaces.Sidecar, er
 	if err != nil {
 		return nil, err
 	}
-	return new(c.sidecar(unit)), nil
+	return new(c.sidecar(unit, c.Images())), nil
 }
 
 // removeUnit stops the sidecar's unit if it exists. what begins the text of its error.

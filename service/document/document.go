@@ -49,8 +49,9 @@ type Plan struct {
 	// The container.
 	Engine       string   `json:"engine"`                 // its name, as package engine knows it
 	Program      string   `json:"program"`                // path of the engine's program
-	Runtime      string   `json:"runtime,omitempty"`      // path of the OCI runtime; "": the engine's own choice
+	Runtime      string   `json:"runtime,omitempty"`      // path of the OCI runtime; "": the engine's own
 	Image        string   `json:"image"`                  // as the profile names it
+	ImageID      string   `json:"-"`                      // of the image to run, found at each start; "": Image is looked up by its name
 	Command      []string `json:"command"`                // program and fixed arguments, before the caller's
 	Ignored      []int    `json:"ignored,omitempty"`      // which of the context's arguments the payload does not get
 	Environment  []string `json:"environment,omitempty"`  // of the payload, NAME=value

@@ -9,16 +9,11 @@ import (
 	"maps"
 	"slices"
 
+	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/engine/oci"
 	"tripleo.io/sidecar/service/engine/podman"
 )
-
-// Podman is the name of the default engine.
-const Podman = "podman"
-
-// Runtime is the name of the engine that runs the host's OCI runtime without podman.
-const Runtime = "runtime"
 
 // Engine runs payloads in containers. Commands begin with the absolute path of a program.
 type Engine interface {
@@ -74,7 +69,7 @@ func Keep(templates []string) (bool, error) { return oci.Keep(templates) }
 // Prune removes templates, and unmounts images, that neither the policy nor a sidecar needs.
 func Prune(ctx context.Context) error { return oci.Prune(ctx) }
 
-var engines = map[string]Engine{Podman: podman.Engine{}, Runtime: oci.Engine{}}
+var engines = map[string]Engine{interfaces.EnginePodman: podman.Engine{}, interfaces.EngineRuntime: oci.Engine{}}
 
 // Of returns the engine of this name.
 func Of(name string) (Engine, error) {

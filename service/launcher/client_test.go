@@ -58,9 +58,9 @@ func clientOf(t *testing.T, script string) *client {
 	dir, err := os.MkdirTemp("/tmp", "e")
 	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	output, err := os.OpenFile("/proc/self/fd/2", os.O_WRONLY, 0)
+	fd, err := unix.Dup(2)
 	must(t, err)
-	e, err := startClient(filepath.Join(dir, socketName), output, containerOf("/proc/self/exe", "x"), []string{engineScript + "=" + script})
+	e, err := startClient(filepath.Join(dir, socketName), os.NewFile(uintptr(fd), "stderr"), containerOf("/proc/self/exe", "x"), []string{engineScript + "=" + script})
 	must(t, err)
 	t.Cleanup(func() {
 		_ = e.cmd.Process.Kill() // it may have ended

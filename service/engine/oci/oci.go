@@ -33,7 +33,7 @@ func (Engine) Preparation(d *document.Document, podman string) *document.Documen
 	prepared := &document.Document{
 		Context: interfaces.Context{Agent: id.Agent, Profile: id.Profile, Arguments: []string{}},
 		Plan: document.Plan{
-			Engine: "podman", Program: podman, Runtime: d.Program,
+			Engine: interfaces.EnginePodman, Program: podman, Runtime: d.Program,
 			Image: d.Image, Environment: d.Environment, User: d.User, Group: d.Group,
 			Capabilities: d.Capabilities, PIDNamespace: d.PIDNamespace, Seccomp: d.Seccomp,
 			AppArmor: d.AppArmor, SELinuxLevel: d.SELinuxLevel, SELinuxType: d.SELinuxType,

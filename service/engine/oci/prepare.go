@@ -35,7 +35,7 @@ func (Engine) Prepare(ctx context.Context, d *document.Document) error {
 		return err
 	}
 	named := *d
-	named.Image = image // a name could come to mean another image meanwhile
+	named.ImageID = image // a name could come to mean another image meanwhile
 	if named.Init, err = os.Executable(); err != nil {
 		return err // any program that is there: the runtime looks for it, and nothing runs it
 	}

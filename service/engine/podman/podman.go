@@ -3,42 +3,59 @@
 package podman
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/document"
+	"tripleo.io/sidecar/service/imagestore"
 )
 
 // Engine is the podman engine.
-type Engine struct{}
+type Engine struct {
+	Store *imagestore.Store // podman's; nil: the host's
+}
 
 // command returns a podman command. Its output is in the payload's log. Without events: podman
 // writes them to the journal, and waits without an end for a journald that does not read; conmon
 // passes the flag on to podman's own clean-up. conmon takes the log level from podman: it warns
 // of a missing memory controller at every start and end.
 func command(d *document.Document, words ...string) []string {
-	argv := []string{d.Program, "--events-backend=none", "--log-level=error"}
-	if d.Runtime != "" {
-		argv = append(argv, "--runtime="+d.Runtime)
-	}
-	return append(argv, words...)
+	return append([]string{d.Program, "--events-backend=none", "--log-level=error"}, words...)
 }
 
-// Make does nothing: podman makes what its command needs.
-func (Engine) Make(*document.Document) (string, error) { return "", nil }
+// Make looks up the ID of the image that the document's name stands for in podman's store now,
+// "" if it is not known. Command runs that image, whatever becomes of the name.
+func (e Engine) Make(d *document.Document) (string, error) {
+	store := e.Store
+	if store == nil {
+		store = new(imagestore.Host())
+	}
+	ids, _ := store.IDs() // without the list podman looks the name up
+	d.ImageID = ids[d.Image]
+	return d.ImageID, nil
+}
 
 // Preparation returns nil: podman takes the image at each launch.
 func (Engine) Preparation(*document.Document, string) *document.Document { return nil }
 
 // Command runs the container detached. Only "podman run" can leave /etc/passwd alone.
 func (Engine) Command(d *document.Document) []string {
-	return slices.Concat(command(d, "run", "-d", "--passwd=false"), container(d))
+	return slices.Concat(create(d, "run", "-d", "--passwd=false"), container(d))
 }
 
 // Creation makes the container that Command would run, without running it.
 func (Engine) Creation(d *document.Document) []string {
-	return slices.Concat(command(d, "create"), container(d))
+	return slices.Concat(create(d, "create"), container(d))
+}
+
+// create returns a command that makes a container. podman notes its OCI runtime.
+func create(d *document.Document, words ...string) []string {
+	if d.Runtime != "" {
+		words = append([]string{"--runtime=" + d.Runtime}, words...)
+	}
+	return command(d, words...)
 }
 
 // container has the flags that say what the container is, and its first process. The entry
@@ -47,7 +64,7 @@ func container(d *document.Document) []string {
 	argv, variables := d.Process()
 	return slices.Concat(
 		confinementFlags(d), mountFlags(d), tmpfsFlags(d), environmentFlags(append(slices.Clone(d.Environment), variables...)),
-		[]string{"--entrypoint=[]", d.Image}, argv,
+		[]string{"--entrypoint=[]", cmp.Or(d.ImageID, d.Image)}, argv,
 	)
 }
 
@@ -60,7 +77,9 @@ func (Engine) Start(*document.Document) []string { return nil }
 // Delegates returns true: the payload is in a group below the unit's (--cgroups=split).
 func (Engine) Delegates() bool { return true }
 
-// Removal removes the container, running or not.
+// Removal removes the container, running or not. It does not get the OCI runtime's path: if that
+// program is not on the host any more, podman does nothing at all with it, and without it can
+// still rename the container.
 func (Engine) Removal(d *document.Document) []string {
 	return command(d, "rm", "-f", "-i", "-t", "0", Name(d))
 }
