@@ -33,7 +33,7 @@ func (Engine) Preparation(d *document.Document, podman string) *document.Documen
 	prepared := &document.Document{
 		Context: interfaces.Context{Agent: id.Agent, Profile: id.Profile, Arguments: []string{}},
 		Plan: document.Plan{
-			Engine: interfaces.EnginePodman, Program: podman, Runtime: d.Program,
+			Engine: interfaces.EnginePodman, Program: podman, Runtime: podmansRuntime(d.Program),
 			Image: d.Image, Environment: d.Environment, User: d.User, Group: d.Group,
 			Capabilities: d.Capabilities, PIDNamespace: d.PIDNamespace, Seccomp: d.Seccomp,
 			AppArmor: d.AppArmor, SELinuxLevel: d.SELinuxLevel, SELinuxType: d.SELinuxType,
@@ -48,6 +48,16 @@ func (Engine) Preparation(d *document.Document, podman string) *document.Documen
 	id.Hash = hex.EncodeToString(sum[:])[:hashDigits]
 	prepared.ID, prepared.Template = id.String(), id.Hash
 	return prepared
+}
+
+// podmansRuntime returns the runtime that podman gets for a container that is never started. It
+// is the launches', because podman decides more by it for virtual machines, but not crun: what
+// podman writes for crun is the same as for its own runtime, which works with podman.
+func podmansRuntime(path string) string {
+	if filepath.Base(path) == "crun" {
+		return ""
+	}
+	return path
 }
 
 // Command makes the container. Each flag has its reason in ARCHITECTURE.md, "The runtime
