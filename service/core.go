@@ -25,6 +25,7 @@ import (
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/internal/quota"
+	"tripleo.io/sidecar/service/engine"
 	"tripleo.io/sidecar/service/events"
 	"tripleo.io/sidecar/service/launcher"
 	"tripleo.io/sidecar/service/lsm"
@@ -94,7 +95,7 @@ type Config struct {
 	Syslog      string                                 // path of journald's socket for syslog(3); "" leaves containers without
 	Confinement func() lsm.State                       // which security modules the kernel has
 	Frozen      func(invocation string, pid int) bool  // whether the payload of a run is frozen
-	Keep        func(templates []string) (bool, error) // says which templates of images the policy needs, and returns whether others may exist
+	Keep        func(templates []string) (bool, error) // says which templates of images the policy needs, and returns whether others may exist; nil: engine.Keep
 	Starts      int                                    // how many units are started at once
 	Leftovers   launcher.Launcher                      // has the notes of failed removals; the zero value has the host's
 	Logger      *slog.Logger
@@ -131,6 +132,9 @@ func New(config Config, set *policy.Set) *Core {
 		outputs:   quota.Fair[string](config.Starts),
 		limits:    newLimits(),
 		sweepDue:  make(chan struct{}, 1),
+	}
+	if c.Keep == nil {
+		c.Keep = engine.Keep
 	}
 	c.events = events.New(observedUnits{c}, config.Logger)
 	c.policy.Store(set)

@@ -18,7 +18,6 @@ import (
 	"tripleo.io/sidecar/internal/sdnotify"
 	"tripleo.io/sidecar/polkit"
 	"tripleo.io/sidecar/service"
-	"tripleo.io/sidecar/service/engine"
 	"tripleo.io/sidecar/service/imagestore"
 	"tripleo.io/sidecar/service/journal"
 	"tripleo.io/sidecar/service/lsm"
@@ -106,7 +105,6 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 		Syslog:      "/run/systemd/journal/dev-log", // systemd-journald-dev-log.socket
 		Confinement: lsm.Host,
 		Frozen:      new(service.Freezer).Frozen,
-		Keep:        engine.Keep,
 		Starts:      o.starts,
 		Logger:      logger,
 	}, set)
