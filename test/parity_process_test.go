@@ -26,16 +26,18 @@ func (k kind) propertiesWith(t *testing.T, text string) observed {
 	// An engine may change settings of the network namespace, and they stay.
 	run(t, "ip", "netns", "exec", k.namespace, "sh", "-c", "echo 1 0 >/proc/sys/net/ipv4/ping_group_range")
 	s := k.launch(t)
-	var p observed
+	defer k.stops(t, s)
 	// A program goes on with its own start when it is ready.
-	eventually(t, 10*time.Second, "the sidecar stays as it is", func() bool {
-		before := p
-		p = k.properties(t, s)
+	p := k.properties(t, s)
+	for range slowness {
 		time.Sleep(200 * time.Millisecond)
-		return cmp.Equal(before, p)
-	})
-	k.stops(t, s)
-	return p
+		before := p
+		if p = k.properties(t, s); cmp.Equal(before, p) {
+			return p
+		}
+	}
+	t.Fatalf("%s does not stay as it is (-before +after):\n%s", s.ID, cmp.Diff(p, k.properties(t, s)))
+	return nil
 }
 
 // properties looks at a sidecar.
@@ -108,9 +110,18 @@ func (v view) status(t *testing.T, pid int) {
 	for _, field := range statusFields {
 		v.set(field, status(t, pid, field))
 	}
-	for _, field := range []string{"NSpid", "NSpgid", "NSsid"} { // inside: 0 is a number of the host
-		numbers := strings.Fields(status(t, pid, field))
-		v.set(field, strings.Join(numbers[1:], " "))
+	own := strings.Fields(status(t, pid, "NSpid"))
+	v.set("pid namespaces", strconv.Itoa(len(own)))
+	for _, field := range []string{"NSpgid", "NSsid"} { // of its group, of its session
+		leader := strings.Fields(status(t, pid, field))
+		switch number := leader[len(leader)-1]; number {
+		case own[len(own)-1]:
+			v.set(field, "itself")
+		case "0", "1": // a process of the host, the first process
+			v.set(field, number)
+		default:
+			v.set(field, "another")
+		}
 	}
 	text := readFile(t, fmt.Sprintf("/proc/%d/stat", pid))
 	fields := strings.Fields(text[strings.LastIndex(text, ")")+2:]) // the first is the third of proc_pid_stat(5)
