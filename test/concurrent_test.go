@@ -105,8 +105,8 @@ func checkOnce(t *testing.T, answers []answer) {
 	if err != nil || len(units) != len(answers) {
 		t.Errorf("%d answers, but %d units, %v", len(answers), len(units), err)
 	}
-	if containers := strings.Fields(run(t, "podman", "ps", "-a", "--format={{.Names}}")); len(containers) != len(answers) {
-		t.Errorf("%d answers, but %d containers", len(answers), len(containers))
+	if all, err := containers(); err != nil || len(all) != len(answers) {
+		t.Errorf("%d answers, but %d containers, %v", len(answers), len(all), err)
 	}
 	if listed, err := as(t, neutron).List(minute(t), interfaces.ListParameters{}); err != nil || len(listed) != len(answers) {
 		t.Errorf("%d answers, but %d are listed, %v", len(answers), len(listed), err)

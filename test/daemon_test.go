@@ -101,11 +101,16 @@ func reload(t testing.TB) {
 // withPolicy writes a policy file for the time of the test, and reloads.
 func withPolicy(t testing.TB, dir, name, text string) {
 	t.Helper()
+	before, readErr := os.ReadFile(policyFile(dir, name))
 	if err := writePolicy(dir, name, text); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		run(t, "rm", "-f", policyFile(dir, name))
+		if readErr != nil { // there was no such file
+			run(t, "rm", "-f", policyFile(dir, name))
+		} else {
+			write(t, policyFile(dir, name), string(before))
+		}
 		reload(t)
 	})
 	reload(t)

@@ -41,13 +41,12 @@ func wasStopped(t *testing.T, launch <-chan error) {
 }
 
 // awaitPayload returns the payload of a sidecar that is starting: the process with this
-// word in its command line, in a control group of its own below the unit's, where podman
-// and the monitor are not. The runtime is there as well until it executes the payload.
+// word in its command line, in the control group of payloads (see payloadGroup).
 func awaitPayload(t *testing.T, id interfaces.ID, word string) int {
 	t.Helper()
 	var found []int
 	eventually(t, 10*time.Second, "the payload runs", func() bool {
-		files, _ := filepath.Glob("/sys/fs/cgroup" + controlGroup(id) + "/libpod-payload*/cgroup.procs")
+		files, _ := filepath.Glob("/sys/fs/cgroup" + controlGroup(id) + payloadGroup() + "/cgroup.procs")
 		var members []string
 		for _, file := range files {
 			text, _ := os.ReadFile(file)

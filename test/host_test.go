@@ -52,10 +52,10 @@ func becomesClean() error {
 // checkClean finds what sidecars leave behind when they are gone, if they do.
 func checkClean() error {
 	units, err := sidecarUnits()
-	containers, podmanErr := output("podman", "ps", "-a", "--format={{.Names}}")
+	containers, containersErr := containers()
 	pins, pinsErr := pins()
-	err = errors.Join(err, podmanErr, pinsErr)
-	for what, names := range map[string][]string{"unit": units, "container": strings.Fields(containers), "pin": pins, "file": temporaryFiles()} {
+	err = errors.Join(err, containersErr, pinsErr)
+	for what, names := range map[string][]string{"unit": units, "container": containers, "pin": pins, "file": temporaryFiles()} {
 		for _, name := range names {
 			err = errors.Join(err, fmt.Errorf("%s %s", what, name))
 		}

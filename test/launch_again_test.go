@@ -115,7 +115,7 @@ func TestLaunchOverALeftoverContainer(t *testing.T) {
 	namespace(t, "t-leftover")
 	p := probe(t, "t-leftover")
 	id := interfaces.NewID(tester, "probe", pidFileOf(p.Arguments))
-	run(t, "podman", "create", "--name="+id.Container(), "--network=none", image, "/bin/sleep", "1")
+	leaveContainer(t, id)
 	if s := start(t, tester, p); s.ID != id.String() {
 		t.Errorf("launched as %s, want %s", s.ID, id)
 	}

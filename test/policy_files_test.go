@@ -140,6 +140,10 @@ func policyFile(dir, name string) string {
 	return filepath.Join(policyDirectory, dir, name+".toml")
 }
 
+// writePolicy writes a policy file, and into a profile the engine of the test.
 func writePolicy(dir, name, text string) error {
+	if dir == "profiles.d" {
+		text = engineLine(usedEngine) + text
+	}
 	return os.WriteFile(policyFile(dir, name), []byte(text), 0o644)
 }

@@ -43,9 +43,8 @@ func TestRestartInTheMiddleOf50Launches(t *testing.T) {
 	for _, n := range all {
 		checkAllOrNothing(t, n, answered[n.id], ready)
 	}
-	containers := strings.Fields(run(t, "podman", "ps", "-a", "--format={{.Names}}"))
-	if len(containers) != len(ready) {
-		t.Errorf("%d containers for %d sidecars", len(containers), len(ready))
+	if all, err := containers(); err != nil || len(all) != len(ready) {
+		t.Errorf("%d containers for %d sidecars, %v", len(all), len(ready), err)
 	}
 	if left, err := pins(); err != nil || len(left) > 0 {
 		t.Errorf("pins %v, %v", left, err)

@@ -22,7 +22,7 @@ func TestShimStartsOverWhatIsLeft(t *testing.T) {
 		},
 		"nonsense in the pid file": func(n *network, _ interfaces.ID) { write(t, n.file("pid"), "no number") },
 		"container of the same name": func(_ *network, id interfaces.ID) {
-			run(t, "podman", "create", "--name="+id.Container(), "--network=none", image, "/bin/sleep", "1")
+			leaveContainer(t, id)
 		},
 		"failed unit": func(_ *network, id interfaces.ID) {
 			run(t, "systemd-run", "-q", "--unit="+id.Unit(), "/bin/false")

@@ -1,0 +1,155 @@
+//go:build testhost
+
+package test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"tripleo.io/sidecar/interfaces"
+)
+
+// The engines, as the profile key "engine" names them.
+const (
+	podmanEngine  = "podman"
+	runtimeEngine = "runtime"
+)
+
+// engines are those that this version has.
+var engines = []string{podmanEngine}
+
+// usedEngine is the one of every profile that a test writes. Only withEngine changes it.
+var usedEngine = podmanEngine
+
+const shippedProfiles = "/usr/share/sidecar/profiles.d"
+
+// forEachEngine runs a test with each engine. The test begins with begin(t).
+func forEachEngine(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	for _, name := range engines {
+		t.Run(name, func(t *testing.T) {
+			withEngine(t, name)
+			test(t)
+		})
+	}
+}
+
+// needsEngine skips the test in a version without this engine.
+func needsEngine(t *testing.T, name string) {
+	t.Helper()
+	if !slices.Contains(engines, name) {
+		t.Skipf("this version has no engine %q", name)
+	}
+}
+
+// withEngine has all profiles use an engine for the time of the test: those of the tests,
+// and the shipped ones by files that replace them.
+func withEngine(t *testing.T, name string) {
+	t.Helper()
+	if name == usedEngine {
+		return
+	}
+	before := usedEngine
+	t.Cleanup(func() {
+		usedEngine = before
+		writeProfiles(t, profileFiles())
+		for shipped := range shippedFiles(t) {
+			run(t, "rm", "-f", policyFile("profiles.d", shipped))
+		}
+		reload(t)
+	})
+	usedEngine = name
+	writeProfiles(t, profileFiles())
+	writeProfiles(t, shippedFiles(t))
+	reload(t)
+}
+
+func writeProfiles(t *testing.T, files map[string]string) {
+	t.Helper()
+	for name, text := range files {
+		if err := writePolicy("profiles.d", name, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// shippedFiles returns the text of each shipped profile.
+func shippedFiles(t *testing.T) map[string]string {
+	t.Helper()
+	paths, err := filepath.Glob(shippedProfiles + "/*.toml")
+	if err != nil || len(paths) < 6 {
+		t.Fatalf("the shipped profiles: %v, %v", paths, err)
+	}
+	files := map[string]string{}
+	for _, path := range paths {
+		files[strings.TrimSuffix(filepath.Base(path), ".toml")] = readFile(t, path)
+	}
+	return files
+}
+
+// readFile returns the text of a file that must be there.
+func readFile(t testing.TB, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// engineLine is the line of a profile that names its engine. Podman needs none.
+func engineLine(name string) string {
+	if name == podmanEngine {
+		return ""
+	}
+	return fmt.Sprintf("engine = %q\n", name)
+}
+
+// runtimeDirectory has a directory for each container of engine "runtime".
+const runtimeDirectory = "/run/sidecar/runtime"
+
+// containers lists the containers of sidecars by what their engines know, in any state.
+func containers() ([]string, error) {
+	text, err := output("podman", "ps", "-a", "--format={{.Names}}")
+	names := strings.Fields(text)
+	entries, _ := os.ReadDir(runtimeDirectory) // it exists when there was a container
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	return names, err
+}
+
+// leaveContainer leaves behind what an engine leaves that was killed while it made a container.
+func leaveContainer(t *testing.T, id interfaces.ID) {
+	t.Helper()
+	if usedEngine == podmanEngine {
+		run(t, "podman", "create", "--name="+id.Container(), "--network=none", image, "/bin/sleep", "1")
+		return
+	}
+	// crun makes the directory first.
+	if err := os.MkdirAll(filepath.Join(runtimeDirectory, id.String()), 0o700); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// payloadGroup is the control group of payloads below the unit's, as a pattern. podman and its
+// monitor are not in it, the runtime is until it executes the payload.
+func payloadGroup() string {
+	if usedEngine == podmanEngine {
+		return "/libpod-payload*"
+	}
+	return ""
+}
+
+// endOfMain is the event that tells that a unit's main process was killed: podman's monitor,
+// or the payload itself, whose end by SIGKILL is a stop.
+func endOfMain() interfaces.EventKind {
+	if usedEngine == podmanEngine {
+		return interfaces.EventFailed
+	}
+	return interfaces.EventStopped
+}
