@@ -20,7 +20,7 @@ const (
 )
 
 // engines are those that this version has.
-var engines = []string{podmanEngine}
+var engines = []string{podmanEngine, runtimeEngine}
 
 // usedEngine is the one of every profile that a test writes. Only withEngine changes it.
 var usedEngine = podmanEngine
@@ -115,10 +115,14 @@ const runtimeDirectory = "/run/sidecar/runtime"
 // containers lists the containers of sidecars by what their engines know, in any state.
 func containers() ([]string, error) {
 	text, err := output("podman", "ps", "-a", "--format={{.Names}}")
-	names := strings.Fields(text)
+	names := slices.DeleteFunc(strings.Fields(text), func(name string) bool {
+		return strings.HasPrefix(name, "sidecar-image-") // keeps a prepared image
+	})
 	entries, _ := os.ReadDir(runtimeDirectory) // it exists when there was a container
 	for _, entry := range entries {
-		names = append(names, entry.Name())
+		if !strings.HasPrefix(entry.Name(), ".") { // crun's cache of filters
+			names = append(names, entry.Name())
+		}
 	}
 	return names, err
 }

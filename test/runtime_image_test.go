@@ -83,8 +83,9 @@ func TestRuntimeImageIsTheOldOneUntilTheReload(t *testing.T) {
 	changed := newImage(t, changingImage, "NEW")
 	second := start(t, tester, probe(t, "t-image"))
 	for _, s := range []*interfaces.Sidecar{first, second} {
-		if got := imageID(t, s); got != old || !hasMark(s, "OLD") || s.Runtime.ImageOutdated {
-			t.Errorf("before the reload it runs %s, outdated %v; want %s", got, s.Runtime.ImageOutdated, old)
+		s := get(t, tester, s.ID)
+		if got := imageID(t, s); got != old || !hasMark(s, "OLD") || !s.Runtime.ImageOutdated {
+			t.Errorf("before the reload it runs %s, outdated %v; want %s, outdated", got, s.Runtime.ImageOutdated, old)
 		}
 	}
 	reload(t)
@@ -204,7 +205,8 @@ func TestRuntimeUnusedImagesAreUnmounted(t *testing.T) {
 	withEngine(t, runtimeEngine)
 	namespace(t, "t-image")
 	newImage(t, changingImage, "OLD")
-	before := imageMounts(t)
+	const before = 1 // all profiles have the same image
+	eventually(t, 20*time.Second, "only the image of all profiles is mounted", func() bool { return imageMounts(t) == before })
 	withChangingImage(t)
 	s := start(t, tester, probe(t, "t-image"))
 	if got := imageMounts(t); got != before+1 {

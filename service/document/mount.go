@@ -99,8 +99,9 @@ func NetworkNamespacePath(id string) string { return Pins(id) + "/netns" }
 func MountPath(id string, i int) string { return Pins(id) + "/mounts/" + strconv.Itoa(i) }
 
 // An engine may make a directory of files for its commands beside the pins of a unit, and
-// mount the container's root there. Both are removed with the pins.
+// mount the container's root there, and what it mounts that from. All are removed with the pins.
 const (
 	BundleName = "bundle"
 	RootName   = "rootfs"
+	PointsName = "points"
 )

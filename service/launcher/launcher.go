@@ -118,7 +118,7 @@ func (l Launcher) Clean(id string) error {
 		return err
 	}
 	defer dir.Close()
-	return errors.Join(unpin(dir, netnsName), unpin(dir, socketName), unpin(dir, document.RootName), cleanMounts(dir),
+	return errors.Join(unpin(dir, netnsName), unpin(dir, socketName), unpin(dir, document.RootName), unpin(dir, document.PointsName), cleanMounts(dir),
 		os.RemoveAll(throughProc(dir)+"/"+document.BundleName), unlink(base, id))
 }
 

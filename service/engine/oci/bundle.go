@@ -77,7 +77,7 @@ func (t *template) make(d *document.Document) error {
 	if err := t.complete(d, directory); err != nil {
 		return err
 	}
-	if err := t.mountRoot(directory, rootfs(d.ID)); err != nil {
+	if err := t.mountRoot(document.Pins(d.ID)+"/"+document.PointsName, rootfs(d.ID)); err != nil {
 		return err
 	}
 	text, err := json.Marshal(&t.Config)
@@ -194,33 +194,54 @@ func bind(pin string, m document.Mount) (specs.Mount, error) {
 
 func depth(m specs.Mount) int { return strings.Count(filepath.Clean(m.Destination), "/") }
 
-// mountRoot mounts the image on root, below a directory that has the mount points that the
-// image lacks: the image is read-only, and so is the result. The kernel allows an overlay on an
-// overlay, which the image is already, but not a third one.
-func (t *template) mountRoot(directory, root string) error {
+// mountRoot mounts the image on root, below a file system that has the mount points that the
+// image lacks: the image is read-only, and so is the result. Only the result keeps that file
+// system; a directory must not be deleted while it is part of an overlay. The kernel allows an
+// overlay on an overlay, which the image is already, but not a third one.
+func (t *template) mountRoot(points, root string) error {
 	if !isMountPoint(t.Root) {
 		return fmt.Errorf("image %s is not mounted on %s any more: reload sidecard", t.Image, t.Root)
 	}
-	points := directory + "/points"
 	for _, path := range []string{points, root} {
 		if err := os.Mkdir(path, 0o755); err != nil {
 			return err
 		}
 	}
+	if err := unix.Mount("tmpfs", points, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=755"); err != nil {
+		return fmt.Errorf("mounting a place for mount points: %w", err)
+	}
+	err := t.makePoints(points)
+	if err == nil {
+		err = unix.Mount("overlay", root, "overlay", unix.MS_RDONLY, t.rootOptions(points))
+	}
+	if err != nil {
+		return fmt.Errorf("mounting the image: %w", err) // the pins' clean-up unmounts both
+	}
+	if err := unix.Unmount(points, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+		return fmt.Errorf("unmounting the place of mount points: %w", err)
+	}
+	return os.Remove(points)
+}
+
+// rootOptions are the mount options of the container's root. As podman does, they label all of
+// it with the container's label.
+func (t *template) rootOptions(points string) string {
+	options := "lowerdir=" + points + ":" + t.Root
+	if label := t.Config.Linux.MountLabel; label != "" {
+		options += ",context=" + strconv.Quote(label)
+	}
+	return options
+}
+
+// makePoints makes the mount points that the image lacks.
+func (t *template) makePoints(points string) error {
 	for _, m := range t.Config.Mounts {
 		if t.within(m.Destination) {
-			continue // the runtime makes its mount point
+			continue // the runtime makes it
 		}
 		if err := makePoint(t.Root, points, m); err != nil {
 			return fmt.Errorf("mount point %s: %w", m.Destination, err)
 		}
-	}
-	data := "lowerdir=" + points + ":" + t.Root
-	if label := t.Config.Linux.MountLabel; label != "" {
-		data += ",context=" + strconv.Quote(label)
-	}
-	if err := unix.Mount("overlay", root, "overlay", unix.MS_RDONLY, data); err != nil {
-		return fmt.Errorf("mounting the image: %w", err)
 	}
 	return nil
 }

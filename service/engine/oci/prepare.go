@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,6 +48,9 @@ func (Engine) Prepare(ctx context.Context, d *document.Document) error {
 	}
 	defer unlock()
 	root, err := p.mount(ctx, image)
+	if err == nil {
+		err = p.keep(ctx, image)
+	}
 	if err != nil {
 		return err
 	}
@@ -61,9 +63,15 @@ type preparation struct {
 	store   store
 }
 
-// podman runs a command of podman, and returns the last line of its output. The output goes to a
-// file: a pipe would stay open as long as the container's process, which inherits it.
+// podman runs a command of podman, and returns the last line of its output.
 func (p preparation) podman(ctx context.Context, words ...string) (string, error) {
+	text, err := p.output(ctx, words...)
+	return text[strings.LastIndexByte(text, '\n')+1:], err
+}
+
+// output runs a command of podman, and returns its output. That goes to a file: a pipe would stay
+// open as long as the container's process, which inherits it.
+func (p preparation) output(ctx context.Context, words ...string) (string, error) {
 	fd, err := unix.MemfdCreate("podman", unix.MFD_CLOEXEC)
 	if err != nil {
 		return "", err
@@ -78,8 +86,7 @@ func (p preparation) podman(ctx context.Context, words ...string) (string, error
 	if err != nil || readErr != nil {
 		return "", fmt.Errorf("%s: %w: %s", cmd.Path, errors.Join(err, readErr), bytes.TrimSpace(text))
 	}
-	lines := strings.Split(string(bytes.TrimSpace(text)), "\n")
-	return lines[len(lines)-1], nil
+	return string(bytes.TrimSpace(text)), nil
 }
 
 // maxOutput is how much of podman's output is read, in bytes.
@@ -104,6 +111,54 @@ func (p preparation) mount(ctx context.Context, image string) (string, error) {
 	return note.Root, writeNote(path, note)
 }
 
+// podman removes an image that is mounted, but not one that a container uses, and it prunes
+// containers that do not run, but not those in a pod. So a container that is never started, in
+// a pod of its own kind, keeps an image.
+const (
+	keepersPod    = "sidecar-images"
+	keepersPrefix = "sidecar-image-"
+)
+
+// keeper returns the name of the container that keeps an image.
+func keeper(image string) string { return keepersPrefix + image[:min(len(image), hashDigits)] }
+
+// keep makes the container that keeps an image, unless it exists.
+func (p preparation) keep(ctx context.Context, image string) error {
+	if _, err := p.podman(ctx, "container", "exists", keeper(image)); err == nil {
+		return nil
+	}
+	if _, err := p.podman(ctx, "pod", "exists", keepersPod); err != nil {
+		if _, err := p.podman(ctx, "pod", "create", "--infra=false", "--name="+keepersPod); err != nil {
+			return err
+		}
+	}
+	_, err := p.podman(ctx, "--events-backend=none", "create", "--pod="+keepersPod, "--name="+keeper(image),
+		"--pull=never", "--log-driver=none", "--image-volume=ignore", "--no-healthcheck", "--entrypoint=[]", image, "/")
+	return err
+}
+
+// release lets podman remove an image.
+func (p preparation) release(ctx context.Context, image string) error {
+	_, err := p.podman(ctx, "--events-backend=none", "rm", "-f", "-i", keeper(image))
+	return err
+}
+
+// releaseOthers lets podman remove the images that are kept since before the last boot.
+func (p preparation) releaseOthers(ctx context.Context, images []string) error {
+	text, err := p.output(ctx, "ps", "-a", "--filter=name=^"+keepersPrefix, "--format={{.Names}}")
+	if err != nil {
+		return err
+	}
+	for _, name := range strings.Fields(text) {
+		if !slices.ContainsFunc(images, func(image string) bool { return keeper(image) == name }) {
+			if err := p.release(ctx, strings.TrimPrefix(name, keepersPrefix)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // isMountPoint reports whether something is mounted on path (statx(2)).
 func isMountPoint(path string) bool {
 	var st unix.Statx_t
@@ -114,12 +169,17 @@ func isMountPoint(path string) bool {
 // configuration has podman make a container, up to the point where its process would start,
 // and returns what podman tells the runtime, without what each launch has of its own.
 func (p preparation) configuration(ctx context.Context, d *document.Document) (config *specs.Spec, files map[string]string, err error) {
+	create := podman.Engine{}.Creation(d)
 	if d.NetworkNamespace() != "" {
-		if err := newNamespace(document.NetworkNamespacePath(d.ID)); err != nil {
+		namespace, err := newNamespace()
+		if err != nil {
 			return nil, nil, fmt.Errorf("making a network namespace: %w", err)
 		}
+		defer namespace.Close()
+		for i, word := range create {
+			create[i] = strings.Replace(word, document.NetworkNamespacePath(d.ID), fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), namespace.Fd()), 1)
+		}
 	}
-	create := podman.Engine{}.Creation(d)
 	if _, err := p.podman(ctx, create[1:]...); err != nil {
 		return nil, nil, err
 	}
@@ -147,25 +207,25 @@ func (p preparation) configuration(ctx context.Context, d *document.Document) (c
 	return config, files, err
 }
 
-// newNamespace makes a network namespace and mounts it on path. The launches have their own;
-// podman's container needs one, because podman decides by the kind of network.
-func newNamespace(path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
+// newNamespace makes a network namespace. The launches have their own; podman's container needs
+// one, because podman decides by the kind of network.
+func newNamespace() (*os.File, error) {
+	type result struct {
+		namespace *os.File
+		err       error
 	}
-	if err := os.WriteFile(path, nil, 0o400); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	failed := make(chan error)
+	made := make(chan result)
 	go func() {
 		goruntime.LockOSThread() // never unlocked: the thread ends with the goroutine
 		err := unix.Unshare(unix.CLONE_NEWNET)
-		if err == nil {
-			err = unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, "")
+		var r result
+		if r.err = err; err == nil {
+			r.namespace, r.err = os.Open("/proc/thread-self/ns/net")
 		}
-		failed <- err
+		made <- r
 	}()
-	return <-failed
+	r := <-made
+	return r.namespace, r.err
 }
 
 // ownFiles are the files of its own that podman mounts into a container and that launches keep.

@@ -231,39 +231,57 @@ func (s store) removeTemplates(users []useNote) error {
 	return err
 }
 
-// unmount unmounts the images that nobody needs.
+// unmount unmounts the images that nobody needs, and lets podman remove them.
 func (s store) unmount(ctx context.Context, users []useNote) error {
+	needed, err := s.neededImages(users)
+	if err != nil {
+		return err
+	}
+	images, err := names(s.path(imagesName))
+	var kept []string
+	var note mountNote
+	for _, image := range images {
+		noteErr := readNote(s.path(imagesName, image), &note)
+		switch {
+		case noteErr != nil:
+			err = errors.Join(err, noteErr)
+		case slices.Contains(needed, image):
+			kept = append(kept, image)
+		default:
+			err = errors.Join(err, s.unmountImage(ctx, image, note))
+		}
+	}
+	if note.Podman != "" {
+		err = errors.Join(err, preparation{note.Podman, s}.releaseOthers(ctx, kept))
+	}
+	return err
+}
+
+// neededImages lists the images of templates and sidecars.
+func (s store) neededImages(users []useNote) ([]string, error) {
 	var needed []string
 	for _, user := range users {
 		needed = append(needed, user.Image)
 	}
 	templates, err := s.templates()
-	if err != nil {
-		return err
-	}
 	for _, name := range templates {
 		t, err := s.read(name)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		needed = append(needed, t.Image)
 	}
-	images, err := names(s.path(imagesName))
-	for _, image := range images {
-		if !slices.Contains(needed, image) {
-			err = errors.Join(err, s.unmountImage(ctx, image))
-		}
-	}
-	return err
+	return needed, err
 }
 
-func (s store) unmountImage(ctx context.Context, image string) error {
-	var note mountNote
-	err := readNote(s.path(imagesName, image), &note)
-	if err == nil && (note.Root == "" || isMountPoint(note.Root)) {
-		_, err = preparation{note.Podman, s}.podman(ctx, "image", "unmount", "--force", image)
+func (s store) unmountImage(ctx context.Context, image string, note mountNote) error {
+	p := preparation{note.Podman, s}
+	if note.Root == "" || isMountPoint(note.Root) {
+		if _, err := p.podman(ctx, "image", "unmount", "--force", image); err != nil {
+			return err
+		}
 	}
-	if err != nil {
+	if err := p.release(ctx, image); err != nil {
 		return err
 	}
 	return os.Remove(s.path(imagesName, image))
