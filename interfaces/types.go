@@ -40,6 +40,12 @@ const (
 // LaunchPhases lists the phases in their order.
 var LaunchPhases = []LaunchPhase{PhasePreparation, PhaseEngine, PhasePayload, PhaseReadiness}
 
+// Engines of profiles.
+const (
+	EnginePodman  = "podman"  // podman makes the container, and conmon stays beside the payload
+	EngineRuntime = "runtime" // an OCI runtime of the host makes it
+)
+
 // SidecarStates lists the states in their usual order.
 var SidecarStates = []SidecarState{StateStarting, StateReady, StateStopping, StateFailed}
 
@@ -77,7 +83,10 @@ type Runtime struct {
 	State         SidecarState `json:"state"`
 	Unit          string       `json:"unit"`
 	InvocationID  *string      `json:"invocationId,omitempty"`
+	Engine        string       `json:"engine"`
+	OCIRuntime    *string      `json:"ociRuntime,omitempty"` // its path; nil: the engine's own
 	Image         string       `json:"image"`
+	ImageID       *string      `json:"imageId,omitempty"` // 64 hexadecimal digits; nil: not known
 	ImageOutdated bool         `json:"imageOutdated"`
 	ProcessID     *int64       `json:"processId,omitempty"`
 	Frozen        bool         `json:"frozen"`

@@ -54,9 +54,10 @@ type Decision struct {
 	Profile       string
 	SidecarID     string
 	Authorisation Authorisation
-	Kept          bool  // an allowed launch that kept what runs, or a stop that found no unit
-	Outcome       bool  // the outcome of an allowed launch, not whether it was allowed
-	Err           error // nil: allowed, or ready
+	Runtime       *RuntimeChoice // nil: policy has not allowed a launch
+	Kept          bool           // an allowed launch that kept what runs, or a stop that found no unit
+	Outcome       bool           // the outcome of an allowed launch, not whether it was allowed
+	Err           error          // nil: allowed, or ready
 }
 
 // Verdict is the result in a word: allowed, refused, or failed if the error is not the

@@ -25,6 +25,7 @@ import (
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/internal/quota"
+	"tripleo.io/sidecar/service/engine"
 	"tripleo.io/sidecar/service/events"
 	"tripleo.io/sidecar/service/launcher"
 	"tripleo.io/sidecar/service/lsm"
@@ -86,14 +87,17 @@ type Config struct {
 	Namespaces  Namespaces
 	Journal     Journal
 	Signaller   Signaller
-	Launcher    string                                // path of sidecar-launch; sidecar-init lies beside it
-	Podman      string                                // path of podman
-	Seccomp     string                                // path of the seccomp filter of sidecars whose profile names none
-	Syslog      string                                // path of journald's socket for syslog(3); "" leaves containers without
-	Confinement func() lsm.State                      // which security modules the kernel has
-	Frozen      func(invocation string, pid int) bool // whether the payload of a run is frozen
-	Starts      int                                   // how many units are started at once
-	Leftovers   launcher.Launcher                     // has the notes of failed removals; the zero value has the host's
+	Launcher    string                                 // path of sidecar-launch; sidecar-init lies beside it
+	Podman      string                                 // path of podman
+	Runtime     func(name string) string               // path of an OCI runtime that the host has, "" if it has none of the name
+	Images      func() map[string]string               // the ID of the image that each name stands for, nil if not known
+	Seccomp     string                                 // path of the seccomp filter of sidecars whose profile names none
+	Syslog      string                                 // path of journald's socket for syslog(3); "" leaves containers without
+	Confinement func() lsm.State                       // which security modules the kernel has
+	Frozen      func(invocation string, pid int) bool  // whether the payload of a run is frozen
+	Keep        func(templates []string) (bool, error) // says which templates of images the policy needs, and returns whether others may exist; nil: engine.Keep
+	Starts      int                                    // how many units are started at once
+	Leftovers   launcher.Launcher                      // has the notes of failed removals; the zero value has the host's
 	Logger      *slog.Logger
 }
 
@@ -110,6 +114,7 @@ type Core struct {
 	outputs   *quota.Quota[string]
 	limits    *limits
 	documents documents
+	images    images
 	events    *events.Observer
 	detached  sync.WaitGroup // launches that have begun to start
 	sweepDue  chan struct{}  // has an entry when a sweep is asked for
@@ -128,6 +133,9 @@ func New(config Config, set *policy.Set) *Core {
 		limits:    newLimits(),
 		sweepDue:  make(chan struct{}, 1),
 	}
+	if c.Keep == nil {
+		c.Keep = engine.Keep
+	}
 	c.events = events.New(observedUnits{c}, config.Logger)
 	c.policy.Store(set)
 	return c
@@ -137,6 +145,7 @@ func New(config Config, set *policy.Set) *Core {
 // go on; calls that are under way end by the old set.
 func (c *Core) SetPolicy(set *policy.Set) {
 	c.policy.Store(set)
+	c.images.forgetAll()
 	c.events.Refresh()
 }
 
@@ -164,7 +173,7 @@ func (c *Core) Alive() {
 	} {
 		q.InUse()
 	}
-	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.limits.mu, &c.documents.mu} {
+	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.limits.mu, &c.documents.mu, &c.images.mu} {
 		mu.Lock()
 		mu.Unlock() //nolint:staticcheck // one at a time: two at once could deadlock with a call
 	}

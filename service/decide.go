@@ -41,6 +41,7 @@ type attempt struct {
 	call     *call
 	id       interfaces.ID
 	decision *policy.Decision
+	runtime  RuntimeChoice
 	context  interfaces.Context
 	mode     interfaces.LaunchMode
 	timeout  time.Duration // of the unit's start
@@ -48,6 +49,8 @@ type attempt struct {
 	document   *document.Document // of the unit
 	engine     engine.Engine      // of the document
 	properties []systemd.Property // of the unit
+
+	preparation *document.Document // of the unit that prepares the image; nil: the engine needs none
 
 	interruption *interruption
 	held         []func()     // give back what the launch has taken
@@ -89,14 +92,17 @@ func (c *Core) decide(ctx context.Context, call *call, p interfaces.LaunchParame
 		return nil, err
 	}
 	a := newAttempt(call, agent, p, decision)
-	a.document = c.newDocument(a)
-	if a.engine, err = engine.Of(a.document.Engine); err != nil {
+	if a.runtime, err = c.chooseRuntime(decision.Profile); err != nil {
+		return nil, err
+	}
+	if err := c.makeDocument(a); err != nil {
 		return nil, err
 	}
 	if a.properties, err = c.properties(a); err != nil {
 		return nil, err
 	}
 	call.setSidecar(a.id)
+	call.Runtime = &a.runtime
 	return a, nil
 }
 
@@ -139,17 +145,32 @@ func newAttempt(call *call, agent string, p interfaces.LaunchParameters, decisio
 	}
 }
 
+// makeDocument makes the documents of the unit and of the image's preparation.
+func (c *Core) makeDocument(a *attempt) (err error) {
+	a.document = c.newDocument(a)
+	if a.engine, err = engine.Of(a.document.Engine); err != nil {
+		return err
+	}
+	if a.preparation = a.engine.Preparation(a.document, c.Podman); a.preparation != nil {
+		a.document.Template = a.preparation.Template
+	}
+	return nil
+}
+
 // newDocument returns the document of the unit.
 func (c *Core) newDocument(a *attempt) *document.Document {
 	decision, profile := a.decision, a.decision.Profile
 	plan := document.Plan{
-		ID: a.id.String(), Engine: engine.Podman, Program: c.Podman,
+		ID: a.id.String(), Engine: profile.Engine, Program: c.Podman, Runtime: a.runtime.Path,
 		Image: profile.Image, Command: profile.Command,
 		Environment: profile.EnvironmentOf(decision.User), User: decision.User.UID, Group: decision.User.GID,
 		Capabilities: profile.Capabilities, PIDNamespace: profile.PIDNamespace,
 		Seccomp: c.filter(profile.Seccomp), Tmpfs: decision.Tmpfs(),
 		Mounts: decision.Mounts, Configuration: decision.Configuration,
 		PIDFiles: decision.PIDFiles, Socket: decision.Socket, TimeoutUSec: a.timeout.Microseconds(),
+	}
+	if profile.Engine == interfaces.EngineRuntime {
+		plan.Program = plan.Runtime
 	}
 	if profile.Daemonizes {
 		plan.Init = filepath.Join(filepath.Dir(c.Launcher), "sidecar-init")
@@ -228,19 +249,29 @@ func (c *Core) lifecycle(a *attempt) []systemd.Property {
 	return []systemd.Property{
 		systemd.String("Type", "notify"),
 		systemd.String("NotifyAccess", "all"),
-		systemd.Bool("Delegate", true),
+		group(a.engine),
 		systemd.String("KillMode", "mixed"),
 		systemd.ExecStart(c.Launcher, "exec"),
 		systemd.ExecStopPost([]string{c.Launcher, "clean"}),
 		// A kill from outside is a stop, not a failure. systemd itself counts all of these but
 		// SIGKILL as one (systemd.service(5)).
-		systemd.SuccessExitStatus(a.engine.Stopped()...),
+		systemd.SuccessExitStatus(a.engine.Stopped()),
 		systemd.String("OOMPolicy", "stop"),
 		systemd.Duration("TimeoutStartUSec", a.timeout),
 		systemd.Duration("TimeoutStopUSec", stopTimeout),
 		systemd.String("Restart", a.decision.Profile.Restart),
 		systemd.Duration("RestartUSec", restartDelay),
 	}
+}
+
+// group is the property for the payload's control group. In one of its own, below the unit's,
+// the engine restricts the payload's devices; in the unit's, systemd allows only harmless ones,
+// such as /dev/null (systemd.resource-control(5)).
+func group(e engine.Engine) systemd.Property {
+	if e.Delegates() {
+		return systemd.Bool("Delegate", true)
+	}
+	return systemd.String("DevicePolicy", "closed")
 }
 
 // resources are the limits of the profile. The payload's control

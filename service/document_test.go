@@ -11,12 +11,12 @@ import (
 )
 
 // documentFor returns the document of a launch of this profile.
-func documentFor(config Config, profile policy.Profile) *document.Document {
+func documentFor(config Config, profile policy.Profile, runtime RuntimeChoice) *document.Document {
 	if config.Confinement == nil {
 		config.Confinement = func() lsm.State { return lsm.State{} }
 	}
 	c := &Core{Config: config}
-	return c.newDocument(&attempt{decision: &policy.Decision{Agent: &policy.Agent{SELinuxLevel: "s0:c1,c2"}, Profile: &profile}})
+	return c.newDocument(&attempt{decision: &policy.Decision{Agent: &policy.Agent{SELinuxLevel: "s0:c1,c2"}, Profile: &profile}, runtime: runtime})
 }
 
 // TestHardeningSeccompOfAUnit: a payload gets one filter, or the engine's own.
@@ -24,7 +24,7 @@ func TestHardeningSeccompOfAUnit(t *testing.T) {
 	t.Parallel()
 	got := map[string]string{}
 	for _, choice := range []string{"", policy.SeccompNetfilter, policy.SeccompDefault, "/etc/sidecar/x.json"} {
-		got[choice] = documentFor(Config{Seccomp: "/usr/share/sidecar/seccomp.json"}, policy.Profile{Seccomp: choice}).Seccomp
+		got[choice] = documentFor(Config{Seccomp: "/usr/share/sidecar/seccomp.json"}, policy.Profile{Seccomp: choice}, RuntimeChoice{}).Seccomp
 	}
 	if diff := cmp.Diff(map[string]string{
 		"":                      "/usr/share/sidecar/seccomp.json",
@@ -50,7 +50,7 @@ func TestSyslogOfAUnit(t *testing.T) {
 		{"/nonexistent", true, ""},
 		{"", true, ""},
 	} {
-		if got := documentFor(Config{Syslog: test.syslog}, policy.Profile{Syslog: test.asked}).Syslog; got != test.want {
+		if got := documentFor(Config{Syslog: test.syslog}, policy.Profile{Syslog: test.asked}, RuntimeChoice{}).Syslog; got != test.want {
 			t.Errorf("%q, syslog = %t: %q, want %q", test.syslog, test.asked, got, test.want)
 		}
 	}
@@ -62,7 +62,7 @@ func TestSecurityModulesOfAUnit(t *testing.T) {
 	t.Parallel()
 	for _, yes := range []bool{false, true, false} {
 		host := lsm.State{AppArmor: lsm.AppArmor{On: true, Loaded: yes}, SELinux: lsm.SELinux{On: yes, Labelled: yes}}
-		d := documentFor(Config{Confinement: func() lsm.State { return host }}, policy.Profile{})
+		d := documentFor(Config{Confinement: func() lsm.State { return host }}, policy.Profile{}, RuntimeChoice{})
 		want := [3]string{}
 		if yes {
 			want = [3]string{"sidecar", "s0:c1,c2", "sidecar_payload_t"}

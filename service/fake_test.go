@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -37,13 +38,15 @@ stand-ins          = true
 // fakeHost is a core on a systemd in memory, with the shipped profiles and
 // example agents.
 type fakeHost struct {
-	core    *Core
-	started atomic.Int64
-	frozen  atomic.Int64 // process ID, 0: none is
-	units   *systemd.Fake
-	journal *fakeJournal
-	signals *fakeSignals
-	netns   *fakeNamespaces
+	core     *Core
+	started  atomic.Int64
+	frozen   atomic.Int64 // process ID, 0: none is
+	images   atomic.Pointer[map[string]string]
+	runtimes []string // names of the OCI runtimes that the host has
+	units    *systemd.Fake
+	journal  *fakeJournal
+	signals  *fakeSignals
+	netns    *fakeNamespaces
 }
 
 func newFakeHost(t *testing.T) *fakeHost {
@@ -72,11 +75,27 @@ func newFakeHost(t *testing.T) *fakeHost {
 	}
 	h.core = New(Config{
 		Units: h.units, Namespaces: h.netns, Journal: h.journal, Signaller: h.signals,
-		Launcher: "/usr/libexec/sidecar/sidecar-launch", Podman: "/usr/bin/podman", Seccomp: "/usr/share/sidecar/seccomp.json", Confinement: func() lsm.State { return lsm.State{} }, Frozen: func(_ string, pid int) bool { return int64(pid) == h.frozen.Load() }, Starts: 4,
+		Launcher: "/usr/libexec/sidecar/sidecar-launch", Podman: "/usr/bin/podman", Runtime: h.runtime, Images: h.imagesNow, Seccomp: "/usr/share/sidecar/seccomp.json", Confinement: func() lsm.State { return lsm.State{} }, Frozen: func(_ string, pid int) bool { return int64(pid) == h.frozen.Load() }, Starts: 4,
 		Leftovers: launcher.Launcher{Base: t.TempDir() + "/launch"},
 		Logger:    slog.New(slog.DiscardHandler),
 	}, set)
 	return h
+}
+
+// runtime says where an OCI runtime is.
+func (h *fakeHost) runtime(name string) string {
+	if slices.Contains(h.runtimes, name) {
+		return filepath.Join("/usr/bin", name)
+	}
+	return ""
+}
+
+// imagesNow are the IDs of images by their names.
+func (h *fakeHost) imagesNow() map[string]string {
+	if images := h.images.Load(); images != nil {
+		return *images
+	}
+	return nil
 }
 
 // installed copies policy files as make install does: whatever the umask of the

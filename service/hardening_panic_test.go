@@ -150,7 +150,7 @@ func (h *fakeHost) everything(ctx context.Context) {
 		if name == dnsmasqID("net-2").Unit() {
 			return systemd.FailedWith(3)
 		}
-		return systemd.ReadyAs(launcher.FormatStatus(4711))
+		return systemd.ReadyAs(launcher.FormatStatus(4711, ""))
 	}
 	for _, p := range []interfaces.LaunchParameters{own, own, kept, failing, failing} {
 		guarded(launched(p))

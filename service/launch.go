@@ -196,7 +196,7 @@ func (c *Core) answerFrom(old systemd.Unit, a *attempt) (*interfaces.Sidecar, er
 	case !a.mayKeep() || old.ActiveState != stateActive:
 		return nil, nil
 	case c.sameLaunch(old, a):
-		return new(c.sidecar(old)), nil
+		return new(c.sidecar(old, c.Images())), nil
 	case a.mode == interfaces.ModeKeep:
 		return nil, exists
 	}

@@ -24,13 +24,14 @@ func (c *Core) List(ctx context.Context, caller Caller, p interfaces.ListParamet
 	if err != nil {
 		return nil, err
 	}
+	images := c.Images()
 	var found []interfaces.Sidecar
 	for _, u := range units {
 		id, ok := interfaces.ParseUnit(u.Name)
 		if !ok || !caller.sees(id.Agent) {
 			continue
 		}
-		if s := c.sidecar(u); matches(id, s, p) {
+		if s := c.sidecar(u, images); matches(id, s, p) {
 			found = append(found, s)
 		}
 	}

@@ -125,7 +125,7 @@ func TestLaunchInAnotherNamespaceOfTheSameName(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newFakeHost(t)
-			h.units.OnStart = always(systemd.ReadyAs(launcher.FormatStatus(4711)))
+			h.units.OnStart = always(systemd.ReadyAs(launcher.FormatStatus(4711, "")))
 			caller, p := pocketed()
 			if _, err := h.core.Launch(t.Context(), caller, p); err != nil {
 				t.Fatal(err)

@@ -34,7 +34,9 @@ func (u observedUnits) List(ctx context.Context, pattern string) ([]systemd.Unit
 }
 
 // Sidecar describes the unit of a sidecar.
-func (u observedUnits) Sidecar(unit systemd.Unit) interfaces.Sidecar { return u.core.sidecar(unit) }
+func (u observedUnits) Sidecar(unit systemd.Unit) interfaces.Sidecar {
+	return u.core.sidecar(unit, u.core.Images())
+}
 
 // Observe watches the units, which feeds Watch and Events and starts sweeps, until ctx
 // ends. It must run once.

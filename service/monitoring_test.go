@@ -89,9 +89,11 @@ func words(e interfaces.Event) string {
 	return s
 }
 
-func (h *fakeHost) launch(t *testing.T, network string) {
+func (h *fakeHost) launch(t *testing.T, network string) interfaces.Sidecar {
 	t.Helper()
-	if _, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor(network)); err != nil {
+	reply, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor(network))
+	if err != nil {
 		t.Fatal(err)
 	}
+	return reply.Sidecar
 }

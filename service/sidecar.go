@@ -18,20 +18,24 @@ import (
 )
 
 // sidecar describes a unit in the terms of the interface. The unit's name must
-// be a sidecar's.
-func (c *Core) sidecar(u systemd.Unit) interfaces.Sidecar {
+// be a sidecar's. images are c.Images.
+func (c *Core) sidecar(u systemd.Unit, images map[string]string) interfaces.Sidecar {
 	id, _ := interfaces.ParseUnit(u.Name)
 	d := c.documents.of(u)
 	s := interfaces.Sidecar{ID: id.String(), Runtime: runtimeOf(u, d.engine)}
 	s.Runtime.Frozen = s.Runtime.ProcessID != nil && c.Frozen(u.InvocationID, int(*s.Runtime.ProcessID))
 	if d.ok {
 		s.Context = &d.context
-		s.Runtime.Image = d.image
+		s.Runtime.Image, s.Runtime.Engine, s.Runtime.OCIRuntime = d.image, d.engineName, orNil(d.runtime)
 		profile, ok := c.policy.Load().Profile(id.Profile)
-		s.Runtime.ImageOutdated = ok && profile.Image != d.image
+		s.Runtime.ImageOutdated = ok && (profile.Image != d.image || replaced(images[profile.Image], s.Runtime.ImageID))
 	}
 	return s
 }
+
+// replaced reports whether an image's name stands for another image now than the one that runs.
+// It does not if one of them is not known.
+func replaced(now string, runs *string) bool { return now != "" && runs != nil && now != *runs }
 
 func runtimeOf(u systemd.Unit, e engine.Engine) interfaces.Runtime {
 	r := interfaces.Runtime{
@@ -42,8 +46,12 @@ func runtimeOf(u systemd.Unit, e engine.Engine) interfaces.Runtime {
 		ReadyUSec:    orNil(int64(u.ReadyUSec)),
 		Restarts:     int64(u.NRestarts),
 	}
-	if pid, ok := launcher.ParseStatus(u.StatusText); ok && r.State == interfaces.StateReady {
-		r.ProcessID = orNil(int64(pid))
+	// A unit that is started again keeps the text of the run before for a moment.
+	if pid, image, ok := launcher.ParseStatus(u.StatusText); ok && r.State != interfaces.StateStarting {
+		r.ImageID = orNil(image)
+		if r.State == interfaces.StateReady {
+			r.ProcessID = orNil(int64(pid))
+		}
 	}
 	if r.State == interfaces.StateFailed {
 		r.ExitedUSec = orNil(int64(u.ExitedUSec))
@@ -119,6 +127,8 @@ type unitDocument struct {
 	ok         bool   // the document could be read
 	context    interfaces.Context
 	image      string
+	engineName string
+	runtime    string // path of the OCI runtime
 	engine     engine.Engine
 }
 
@@ -155,10 +165,10 @@ func readDocument(u systemd.Unit) unitDocument {
 		read.engine, err = engine.Of(d.Engine)
 	}
 	if err != nil {
-		read.engine, _ = engine.Of(engine.Podman)
+		read.engine, _ = engine.Of(interfaces.EnginePodman)
 		return read
 	}
-	read.ok, read.context, read.image = true, d.Context, d.Image
+	read.ok, read.context, read.image, read.engineName, read.runtime = true, d.Context, d.Image, d.Engine, d.Runtime
 	return read
 }
 

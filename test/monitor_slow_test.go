@@ -15,7 +15,6 @@ import (
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/document"
-	"tripleo.io/sidecar/service/engine"
 	"tripleo.io/sidecar/service/events"
 )
 
@@ -36,7 +35,7 @@ Environment=%q
 		name := "sidecar-" + id + ".service"
 		file := filepath.Join("/run/systemd/system", name)
 		variables, err := document.New(interfaces.Context{Agent: tester, Profile: "probe"}, nil, document.Plan{
-			ID: id, Engine: engine.Podman, Program: "/usr/bin/podman", Image: image, PIDNamespace: document.Private,
+			ID: id, Engine: interfaces.EnginePodman, Program: "/usr/bin/podman", Image: image, PIDNamespace: document.Private,
 		}).Encode()
 		if err != nil {
 			t.Fatal(err)

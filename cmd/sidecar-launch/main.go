@@ -3,10 +3,11 @@
 //
 //	sidecar-launch exec     ExecStart
 //	sidecar-launch clean    ExecStopPost
+//	sidecar-launch prepare  ExecStart of the units that prepare images (sidecar-prepare-*.service)
 //	sidecar-launch sweep    sidecar-clean.service
 //	sidecar-launch version
 //
-// exec and clean read the unit's document from the environment (package document). When
+// exec, clean and prepare read the unit's document from the environment (package document). When
 // sidecar-launch fails, it prints one line that begins with "sidecar-launch: " to standard
 // error, and exits with 125; when the engine's program starts nothing, exec exits with its
 // exit code.
@@ -66,9 +67,15 @@ func run(args []string) error {
 		fmt.Println(version)
 		return nil
 	case "sweep":
-		return launcher.Launcher{}.Sweep(ctx)
+		return errors.Join(launcher.Launcher{}.Sweep(ctx), engine.Prune(ctx))
 	case "exec":
 		return execute(ctx)
+	case "prepare":
+		d, _, err := ownDocument()
+		if err != nil {
+			return err
+		}
+		return prepare(ctx, d)
 	case "clean":
 		d, e, err := ownDocument()
 		if err != nil {
@@ -79,7 +86,7 @@ func run(args []string) error {
 	return errUsage
 }
 
-var errUsage = errors.New("usage: sidecar-launch exec | clean | sweep | version")
+var errUsage = errors.New("usage: sidecar-launch exec | clean | prepare | sweep | version")
 
 // ownDocument reads the unit's document.
 func ownDocument() (*document.Document, engine.Engine, error) {
@@ -104,6 +111,15 @@ func execute(ctx context.Context) error {
 	}
 	if notifyErr := launcher.NotifyFailure(os.Getenv("NOTIFY_SOCKET"), phase, err); notifyErr != nil {
 		complain(notifyErr)
+	}
+	return err
+}
+
+// prepare prepares an image, and tells the service manager why that failed.
+func prepare(ctx context.Context, d *document.Document) error {
+	err := engine.Prepare(ctx, d)
+	if err != nil {
+		err = errors.Join(err, launcher.NotifyFailure(os.Getenv("NOTIFY_SOCKET"), interfaces.PhaseEngine, err))
 	}
 	return err
 }
@@ -138,11 +154,25 @@ func startSweep() error {
 	return nil
 }
 
+// makeContainer has the engine make what its command needs. An image without the payload's
+// program is the payload's failure, with podman's exit codes.
+func makeContainer(d *document.Document, e engine.Engine) (string, error) {
+	image, err := e.Make(d)
+	if missing, ok := errors.AsType[*engine.ProgramError](err); ok {
+		complain(missing)
+		return "", &launcher.ExitError{Code: missing.Code}
+	}
+	return image, err
+}
+
 // start runs the unit's document. SIGTERM comes from systemd, at the time-out of a start that
 // has no main process yet or at a Stop: neither is a failure of the engine, whatever its client
 // makes of the signal, and neither must be tried again.
 func start(ctx context.Context, d *document.Document, e engine.Engine) (interfaces.LaunchPhase, error) {
-	err := launcher.Launcher{}.Run(ctx, d, e.Command(d), os.Environ(), complain)
+	err := launcher.Launcher{}.Run(ctx, d, launcher.Container{
+		Make: func() (string, error) { return makeContainer(d, e) }, Command: func() []string { return e.Command(d) },
+		PIDFile: e.PIDFile(d), Start: e.Start(d),
+	}, os.Environ(), complain)
 	if err != nil && ctx.Err() != nil {
 		return "", &launcher.ExitError{Code: 128 + int(syscall.SIGTERM)}
 	}

@@ -168,7 +168,7 @@ func TestLaunchFailsWithOneLineAndItsOwnStatus(t *testing.T) {
 		"no document":        {nil, []string{"exec"}, "SIDECAR_CONTEXT is not set"},
 		"no plan":            {whole[:1], []string{"clean"}, "SIDECAR_PLAN is not set"},
 		"bad plan":           {[]string{whole[0], "SIDECAR_PLAN={}"}, []string{"exec"}, "document: id"},
-		"other engine":       {changed(func(d *document.Document) { d.Engine = "docker" }), []string{"exec"}, `engine "docker" is none of ["podman"]`},
+		"other engine":       {changed(func(d *document.Document) { d.Engine = "docker" }), []string{"exec"}, `engine "docker" is none of ["podman" "runtime"]`},
 		"missing program":    {changed(func(d *document.Document) { d.Program = "/nonexistent" }), []string{"exec"}, "/nonexistent: no such file"},
 		"missing directory": {changed(func(d *document.Document) {
 			d.Mounts = []document.Mount{{Root: t.TempDir(), Path: "dhcp/7"}}

@@ -44,7 +44,10 @@ func (p *printer) sidecar(s *interfaces.Sidecar) {
 		} else {
 			field(w, "Request", "not known: the unit has no readable record of it")
 		}
+		field(w, "Engine", r.Engine)
+		field(w, "OCI runtime", textOr(r.OCIRuntime, ""))
 		field(w, "Image", r.Image)
+		field(w, "Image ID", textOr(r.ImageID, ""))
 		if r.ProcessID != nil {
 			field(w, "Process ID", numberOr(r.ProcessID))
 		}

@@ -18,6 +18,7 @@ import (
 	"tripleo.io/sidecar/internal/sdnotify"
 	"tripleo.io/sidecar/polkit"
 	"tripleo.io/sidecar/service"
+	"tripleo.io/sidecar/service/imagestore"
 	"tripleo.io/sidecar/service/journal"
 	"tripleo.io/sidecar/service/lsm"
 	"tripleo.io/sidecar/service/policy"
@@ -98,6 +99,8 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 		Signaller:   service.PIDFDSignaller{},
 		Launcher:    o.launcher,
 		Podman:      o.podman,
+		Runtime:     service.HostRuntime,
+		Images:      imagestore.NewCache(imagestore.Host()).IDs,
 		Seccomp:     o.seccomp,
 		Syslog:      "/run/systemd/journal/dev-log", // systemd-journald-dev-log.socket
 		Confinement: lsm.Host,
@@ -118,6 +121,7 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 		return err
 	}
 	go d.core.Observe(ctx)
+	go d.core.PrepareImages(ctx)
 	return d.serve(ctx, set)
 }
 

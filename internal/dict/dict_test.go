@@ -45,7 +45,8 @@ func TestDBusDictionaryOfASidecar(t *testing.T) {
 			NetworkNamespace: known("qdhcp-1"), ProcessTag: known("tag"),
 		},
 		Runtime: interfaces.Runtime{
-			State: interfaces.StateFailed, Unit: "u", InvocationID: known("i"), Image: "im", ImageOutdated: true,
+			State: interfaces.StateFailed, Unit: "u", InvocationID: known("i"), Engine: "e", OCIRuntime: known("/r"),
+			Image: "im", ImageID: known("d"), ImageOutdated: true,
 			ProcessID: known(int64(4194304)), StartedUSec: known(int64(math.MaxInt64)), ReadyUSec: known(int64(2)),
 			ExitedUSec: known(int64(3)), Restarts: 7, ExitCode: known(int64(255)), ExitSignal: known("SIGKILL"),
 		},
@@ -66,7 +67,7 @@ func TestDBusDictionaryOfASidecar(t *testing.T) {
 	}
 	if d := cmp.Diff(map[string]string{
 		"Id": "s", "Profile": "s", "Arguments": "as", "Agent": "s", "NetworkNamespace": "s", "ProcessTag": "s",
-		"State": "s", "Unit": "s", "InvocationId": "s", "Image": "s", "ImageOutdated": "b", "Frozen": "b", "ProcessId": "u",
+		"State": "s", "Unit": "s", "InvocationId": "s", "Engine": "s", "OciRuntime": "s", "Image": "s", "ImageId": "s", "ImageOutdated": "b", "Frozen": "b", "ProcessId": "u",
 		"StartedUSec": "t", "ReadyUSec": "t", "ExitedUSec": "t", "Restarts": "u", "ExitCode": "i", "ExitSignal": "s",
 	}, signatures); d != "" {
 		t.Errorf("types (-want +got):\n%s", d)

@@ -49,7 +49,9 @@ type Plan struct {
 	// The container.
 	Engine       string   `json:"engine"`                 // its name, as package engine knows it
 	Program      string   `json:"program"`                // path of the engine's program
+	Runtime      string   `json:"runtime,omitempty"`      // path of the OCI runtime; "": the engine's own
 	Image        string   `json:"image"`                  // as the profile names it
+	ImageID      string   `json:"-"`                      // of the image to run, found at each start; "": Image is looked up by its name
 	Command      []string `json:"command"`                // program and fixed arguments, before the caller's
 	Ignored      []int    `json:"ignored,omitempty"`      // which of the context's arguments the payload does not get
 	Environment  []string `json:"environment,omitempty"`  // of the payload, NAME=value
@@ -64,6 +66,7 @@ type Plan struct {
 	SELinuxType  string   `json:"selinuxType,omitempty"`  // "": the engine's own
 	Syslog       string   `json:"syslog,omitempty"`       // path of the socket that is /dev/log; "": none
 	Tmpfs        []string `json:"tmpfs,omitempty"`        // directories that are empty at first and the payload's own
+	Template     string   `json:"template,omitempty"`     // of the container, for an engine that prepares images ahead of launches
 
 	// The preparation.
 	Mounts        []Mount        `json:"mounts,omitempty"`        // by target, each before those in it
@@ -130,6 +133,24 @@ func (d *Document) Payload() []string {
 // Daemonizes reports whether the payload leaves the foreground: the first process of its
 // container is sidecar-init then.
 func (p Plan) Daemonizes() bool { return p.Init != "" }
+
+// InitPath is where a container sees sidecar-init, as with podman's own --init.
+const InitPath = "/run/sidecar-init"
+
+// Process returns the command line of the container's first process, and the variables that
+// each launch adds to its environment. sidecar-init gets the payload's command line as a
+// variable: its own must not show it, because callers look up the daemon by it.
+func (d *Document) Process() (argv, environment []string) {
+	argv = d.Payload()
+	if tag := d.Context.ProcessTag; tag != nil {
+		environment = append(environment, "PROCESS_TAG="+*tag)
+	}
+	if d.Daemonizes() {
+		words, _ := JSON(argv) // strings cannot fail
+		return []string{InitPath}, append(environment, "SIDECAR_COMMAND="+words)
+	}
+	return argv, environment
+}
 
 // TooLongError means that a part of a document does not fit into a variable.
 type TooLongError struct {

@@ -97,3 +97,10 @@ func NetworkNamespacePath(id string) string { return Pins(id) + "/netns" }
 // MountPath returns the path of the pin of the i-th mount, counted from 0. It exists only for
 // mounts that are their own [Plan.Outermost].
 func MountPath(id string, i int) string { return Pins(id) + "/mounts/" + strconv.Itoa(i) }
+
+// An engine may make a directory of files for its commands beside the pins of a unit, and
+// mount the container's root there. Both are removed with the pins.
+const (
+	BundleName = "bundle"
+	RootName   = "rootfs"
+)

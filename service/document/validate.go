@@ -16,6 +16,7 @@ const (
 	MaxMounts   = 64
 	MaxPIDFiles = 16
 	maxPath     = 4095 // PATH_MAX without its NUL
+	maxTemplate = 64
 )
 
 // Validate checks the syntax of a document's id, names and paths, and how many it has: the core
@@ -33,13 +34,16 @@ func (p Plan) validate() error {
 	if _, err := interfaces.ParseID(p.ID); err != nil {
 		return fmt.Errorf("document: id %v", err)
 	}
-	for name, file := range map[string]string{"program": p.Program, "init": p.Init, "seccomp": p.Seccomp, "syslog": p.Syslog} {
+	for name, file := range map[string]string{"program": p.Program, "runtime": p.Runtime, "init": p.Init, "seccomp": p.Seccomp, "syslog": p.Syslog} {
 		if file != "" && !absolute(file) {
 			return fmt.Errorf("document: %s %.200q is not an absolute, clean path", name, file)
 		}
 	}
 	if p.Engine != "" && p.Program == "" {
 		return errors.New("document: program is missing")
+	}
+	if strings.Trim(p.Template, "0123456789abcdef") != "" || len(p.Template) > maxTemplate {
+		return fmt.Errorf("document: template %.40q is not at most %d hexadecimal digits", p.Template, maxTemplate)
 	}
 	if p.PIDNamespace != Private && p.PIDNamespace != Host {
 		return fmt.Errorf("document: pidNamespace %.40q is neither %q nor %q", p.PIDNamespace, Private, Host)

@@ -4,40 +4,72 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
 
+	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/document"
+	"tripleo.io/sidecar/service/engine/oci"
 	"tripleo.io/sidecar/service/engine/podman"
 )
 
-// Podman is the name of the default engine.
-const Podman = "podman"
-
 // Engine runs payloads in containers. Commands begin with the absolute path of a program.
 type Engine interface {
-	// Command returns the command that makes the container and starts the payload in it. It
-	// sends MAINPID= and READY=1 to its NOTIFY_SOCKET when the payload runs, and exits
-	// (sd_notify(3)). sidecar-launch runs it after the preparation.
+	// Preparation returns the document of a unit that prepares the image ahead of launches such
+	// as d's (sidecar-launch prepare), with the path of podman, and nil if the engine needs none.
+	// d.Template must become the preparation's.
+	Preparation(d *document.Document, podman string) *document.Document
+	// Make makes what Command needs, after sidecar-launch has made the pins, and returns the
+	// image's ID, "" if it is not known. The error is a [*ProgramError] if the image does not
+	// have the program.
+	Make(d *document.Document) (image string, err error)
+	// Command returns the command that makes the container. sidecar-launch runs it after Make.
 	Command(d *document.Document) []string
+	// PIDFile returns the file in which a successful Command leaves the number of the
+	// container's first process, which is the unit's main process then. "": Command sends
+	// MAINPID= and READY=1 to its NOTIFY_SOCKET instead, before it exits (sd_notify(3)).
+	PIDFile(d *document.Document) string
+	// Start returns the command that starts the payload in the container that Command has made;
+	// nil: Command has started it.
+	Start(d *document.Document) []string
+	// Delegates reports whether the container has a control group of its own, below the unit's.
+	// If not, the unit restricts the devices.
+	Delegates() bool
 	// Removal returns the command that removes the container. Its last word is the container's
 	// name.
 	Removal(d *document.Document) []string
-	// Rename returns the command that renames the container, without its last word, the new name.
+	// Rename returns the command that renames the container, without its last word, the new
+	// name; nil if a container that cannot be removed does not hold up the next one.
 	Rename(d *document.Document) []string
-	// Failed reports whether Command's exit code means that the engine failed, and not the
-	// payload.
+	// Failed reports whether sidecar-launch's exit code means that the engine failed, and not
+	// the payload.
 	Failed(code int) bool
-	// Stopped lists the exit codes of the unit's main process for a payload that SIGHUP, SIGINT,
-	// SIGKILL or SIGTERM has ended.
-	Stopped() []int32
+	// Stopped lists how the unit's main process ends, by exit code or by signal, when SIGHUP,
+	// SIGINT, SIGKILL or SIGTERM has ended the payload; systemd itself counts the others of
+	// these signals.
+	Stopped() (codes, signals []int32)
 	// Signal returns the number of the signal that ended the payload according to the exit code
 	// of the unit's main process, 0 if none did.
 	Signal(code int) int
 }
 
-var engines = map[string]Engine{Podman: podman.Engine{}}
+// ProgramError means that the image does not have the payload's program.
+type ProgramError = oci.ProgramError
+
+// Prepare prepares an image and writes the template of its containers, for a document that
+// [Engine.Preparation] has made.
+func Prepare(ctx context.Context, d *document.Document) error { return oci.Engine{}.Prepare(ctx, d) }
+
+// Keep says which templates of images the policy needs, for [Prune]. It reports whether there may
+// be something to prune.
+func Keep(templates []string) (bool, error) { return oci.Keep(templates) }
+
+// Prune removes templates, and unmounts images, that neither the policy nor a sidecar needs.
+func Prune(ctx context.Context) error { return oci.Prune(ctx) }
+
+var engines = map[string]Engine{interfaces.EnginePodman: podman.Engine{}, interfaces.EngineRuntime: oci.Engine{}}
 
 // Of returns the engine of this name.
 func Of(name string) (Engine, error) {

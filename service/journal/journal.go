@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -163,7 +164,22 @@ func fields(d service.Decision) map[string]string {
 	if d.Err != nil {
 		f["REASON"] = clean(d.Err.Error())
 	}
+	if c := d.Runtime; c != nil && !d.Kept && (c.Path != "" || c.Missing != nil) {
+		f["RUNTIME"] = cmp.Or(c.Path, ownRuntime)
+	}
 	return f
+}
+
+// ownRuntime stands for the OCI runtime that the engine chooses by itself.
+const ownRuntime = "default"
+
+// fallback says which OCI runtimes the profile would rather have, if the host has none of them.
+func fallback(d service.Decision) string {
+	if d.Runtime == nil || d.Runtime.Missing == nil || d.Kept || d.Outcome {
+		return ""
+	}
+	return fmt.Sprintf("; OCI runtime %s, as the host has none of %s",
+		cmp.Or(d.Runtime.Path, ownRuntime), strings.Join(d.Runtime.Missing, ", "))
 }
 
 func outcome(d service.Decision) string {
@@ -185,7 +201,7 @@ func message(d service.Decision) string {
 	case d.Profile != "":
 		text += d.Profile + " "
 	}
-	text += fmt.Sprintf("for %s, pid %d, uid %d", cmp.Or(d.Caller.Agent, "host"), d.Caller.PID, d.Caller.UID)
+	text += fmt.Sprintf("for %s, pid %d, uid %d", cmp.Or(d.Caller.Agent, "host"), d.Caller.PID, d.Caller.UID) + fallback(d)
 	if d.Err != nil {
 		text += ": " + clean(d.Err.Error())
 	}

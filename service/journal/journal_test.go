@@ -46,6 +46,37 @@ func (r *recorder) entries() []written {
 	return r.all
 }
 
+// TestRuntimeInTheJournal: an entry has the OCI runtime if the profile had a say, and its text
+// has a fallback.
+func TestRuntimeInTheJournal(t *testing.T) {
+	t.Parallel()
+	const crun = "/usr/bin/crun"
+	const instead = "; OCI runtime default, as the host has none of krun, runsc"
+	for name, test := range map[string]struct {
+		decision service.Decision
+		field    string
+		end      string
+	}{
+		"refused":            {service.Decision{}, "", ""},
+		"the engine's own":   {service.Decision{Runtime: &service.RuntimeChoice{}}, "", ""},
+		"chosen":             {service.Decision{Runtime: &service.RuntimeChoice{Path: crun}}, crun, ""},
+		"fallback":           {service.Decision{Runtime: &service.RuntimeChoice{Missing: []string{"krun", "runsc"}}}, "default", instead},
+		"fallback to crun":   {service.Decision{Runtime: &service.RuntimeChoice{Path: crun, Missing: []string{"krun"}}}, crun, "; OCI runtime " + crun + ", as the host has none of krun"},
+		"kept":               {service.Decision{Kept: true, Runtime: &service.RuntimeChoice{Path: crun}}, "", ""},
+		"outcome":            {service.Decision{Outcome: true, Runtime: &service.RuntimeChoice{Missing: []string{"krun"}}}, "default", ""},
+		"fallback and error": {service.Decision{Err: errors.New("e"), Runtime: &service.RuntimeChoice{Missing: []string{"krun", "runsc"}}}, "default", instead + ": e"},
+	} {
+		j, _ := newRecorder()
+		test.decision.Method = "Launch"
+		j.Record(test.decision)
+		entry := j.entries()[0]
+		_, end, _ := strings.Cut(entry.Message, "uid 0")
+		if entry.Fields["RUNTIME"] != test.field || end != test.end {
+			t.Errorf("%s: RUNTIME=%s, text %q", name, entry.Fields["RUNTIME"], entry.Message)
+		}
+	}
+}
+
 func TestPolicyDecisionsInTheJournal(t *testing.T) {
 	t.Parallel()
 	caller := service.Caller{Agent: "neutron-dhcp", PID: 4711, UID: 42435}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/internal/sdnotify"
 )
 
 // lastMessagesLimit is how long a client's messages are read after its exit. They lie in the socket
@@ -33,14 +35,17 @@ func (e *ExitError) Error() string {
 // client is the engine's client process: it starts the payload, sends the unit's main process,
 // and exits.
 type client struct {
-	manager *net.UnixConn // the client's NOTIFY_SOCKET
-	cmd     *exec.Cmd
-	exited  chan struct{} // closed when the client has exited
+	container Container
+	manager   *net.UnixConn // the client's NOTIFY_SOCKET
+	output    *os.File      // the payload's
+	cmd       *exec.Cmd
+	exited    chan struct{} // closed when the client has exited
 }
 
-// startClient starts argv with path as its NOTIFY_SOCKET and output as its standard output and
-// error, which the payload inherits.
-func startClient(path string, output *os.File, argv, environment []string) (*client, error) {
+// startClient starts the container's command with path as its NOTIFY_SOCKET and output as its
+// standard output and error, which the payload inherits. A command that leaves a PIDFile gets no
+// NOTIFY_SOCKET: crun would mount it into the container.
+func startClient(path string, output *os.File, container Container, environment []string) (*client, error) {
 	input, err := noInput()
 	if err != nil {
 		return nil, err
@@ -50,10 +55,14 @@ func startClient(path string, output *os.File, argv, environment []string) (*cli
 	if err != nil {
 		return nil, err
 	}
-	c := &client{manager: manager, exited: make(chan struct{})}
+	if !container.startsLater() {
+		environment = append(environment, "NOTIFY_SOCKET="+path)
+	}
+	c := &client{container: container, manager: manager, output: output, exited: make(chan struct{})}
+	argv := container.Command()
 	c.cmd = &exec.Cmd{
 		Path: argv[0], Args: argv,
-		Env:   append(environment, "NOTIFY_SOCKET="+path),
+		Env:   environment,
 		Dir:   filepath.Dir(filepath.Dir(path)), // see oomName
 		Stdin: input, Stdout: output, Stderr: output,
 	}
@@ -78,12 +87,60 @@ func noInput() (*os.File, error) {
 	return input, end.Close()
 }
 
-func (c *client) close() { _ = c.manager.Close() } // nothing is written to it
+// close closes what we write nothing to.
+func (c *client) close() {
+	_ = c.manager.Close()
+	_ = c.output.Close()
+}
 
-// started waits until the client sends READY=1, and returns the number that it sent as MAINPID
-// (sd_notify(3)). If the client exits first, the error is an [*ExitError]. When ctx ends,
-// started ends the client.
+// started waits until the client has made the container, and returns the unit's main process. If
+// the client fails, the error is an [*ExitError], or another one for a client that leaves a
+// PIDFile: its exit code is not the engine's usual one. When ctx ends, started ends the client.
 func (c *client) started(ctx context.Context) (mainPID int, err error) {
+	if !c.container.startsLater() {
+		return c.notified(ctx)
+	}
+	select {
+	case <-c.exited:
+	case <-ctx.Done():
+		c.end()
+	}
+	if status := c.cmd.ProcessState.ExitCode(); status != 0 {
+		return 0, fmt.Errorf("%s: %v", c.cmd.Path, c.cmd.ProcessState)
+	}
+	text, err := os.ReadFile(c.container.PIDFile)
+	if err != nil {
+		return 0, err
+	}
+	return parsePID(string(text))
+}
+
+// announce sends the service manager the unit's main process. If the payload starts later, it
+// waits until the manager has read that: a payload that exits at once must be its child by then.
+func (c *client) announce(socket string, mainPID int) error {
+	state := fmt.Sprintf("MAINPID=%d", mainPID)
+	if c.container.startsLater() {
+		return Notify(socket, state, notifyLimit)
+	}
+	return sdnotify.Send(socket, state, notifyLimit)
+}
+
+// start starts the payload, if the client has not done so.
+func (c *client) start(ctx context.Context) error {
+	if !c.container.startsLater() {
+		return nil
+	}
+	cmd := exec.CommandContext(ctx, c.container.Start[0], c.container.Start[1:]...)
+	cmd.Env, cmd.Stdout, cmd.Stderr = c.cmd.Env, c.output, c.output
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("starting the payload: %s: %w", cmd.Path, err)
+	}
+	return nil
+}
+
+// notified waits until the client sends READY=1, and returns the number that it sent as MAINPID
+// (sd_notify(3)).
+func (c *client) notified(ctx context.Context) (mainPID int, err error) {
 	done := make(chan struct{})
 	defer close(done)
 	messages := c.listen(done)

@@ -52,13 +52,21 @@ func playEngine(script string) int {
 	return 0
 }
 
+// stderr is a copy of standard error, which a client closes.
+func stderr(t *testing.T) *os.File {
+	t.Helper()
+	fd, err := unix.Dup(2)
+	must(t, err)
+	return os.NewFile(uintptr(fd), "stderr")
+}
+
 // clientOf starts an engine's client.
 func clientOf(t *testing.T, script string) *client {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "e")
 	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	e, err := startClient(filepath.Join(dir, socketName), os.Stderr, []string{"/proc/self/exe", "x"}, []string{engineScript + "=" + script})
+	e, err := startClient(filepath.Join(dir, socketName), stderr(t), containerOf("/proc/self/exe", "x"), []string{engineScript + "=" + script})
 	must(t, err)
 	t.Cleanup(func() {
 		_ = e.cmd.Process.Kill() // it may have ended
@@ -135,7 +143,7 @@ func TestLaunchClientIsNotLeft(t *testing.T) {
 
 func TestLaunchClientThatDoesNotExist(t *testing.T) {
 	t.Parallel()
-	if _, err := startClient(filepath.Join(t.TempDir(), "n"), os.Stderr, []string{"/nonexistent"}, nil); err == nil || !strings.Contains(err.Error(), "/nonexistent") {
+	if _, err := startClient(filepath.Join(t.TempDir(), "n"), stderr(t), containerOf("/nonexistent"), nil); err == nil || !strings.Contains(err.Error(), "/nonexistent") {
 		t.Errorf("error %v, want one that names the program", err)
 	}
 }

@@ -43,3 +43,11 @@ const testID = "neutron-dhcp.dnsmasq.0123456789ab"
 
 // documentOf returns a document with this plan, for a payload in the host's network.
 func documentOf(p document.Plan) *document.Document { return &document.Document{Plan: p} }
+
+// containerOf is a container whose command starts the payload.
+func containerOf(argv ...string) Container {
+	return Container{
+		Make:    func() (string, error) { return "", nil },
+		Command: func() []string { return argv },
+	}
+}

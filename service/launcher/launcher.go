@@ -8,8 +8,10 @@
 //   - [Launcher.Remove] (ExecStopPost) runs the command that removes the container, and
 //     [Launcher.Sweep] (sidecar-clean.service) repeats removals that failed.
 //
-// The engine's client is any program that starts the payload, sends MAINPID= and READY=1
-// to its NOTIFY_SOCKET, and exits (sd_notify(3)).
+// The engine's client is a program that starts the payload, sends MAINPID= and READY=1 to its
+// NOTIFY_SOCKET, and exits (sd_notify(3)); or one that makes a container, leaves the number of
+// its first process in a file, and exits, and a second one that starts the payload
+// ([Container]).
 //
 // Everything in an agent's state directory is hostile and may change at any moment. So a
 // path is walked once, beneath its root and without links, and from then on only the file
@@ -116,7 +118,8 @@ func (l Launcher) Clean(id string) error {
 		return err
 	}
 	defer dir.Close()
-	return errors.Join(unpin(dir, netnsName), unpin(dir, socketName), cleanMounts(dir), unlink(base, id))
+	return errors.Join(unpin(dir, netnsName), unpin(dir, socketName), unpin(dir, document.RootName), cleanMounts(dir),
+		os.RemoveAll(throughProc(dir)+"/"+document.BundleName), unlink(base, id))
 }
 
 func cleanMounts(dir *os.File) error {

@@ -83,7 +83,7 @@ func TestReadyFindsTheDaemon(t *testing.T) {
 		"never left":                         {launcher, []Process{conmon, initial, launcher}, 207},
 		"gone":                               {child, []Process{conmon, initial}, 0},
 	} {
-		got, err := payload(p, unitInTurn(test.unit), test.named, conmon.PID)
+		got, err := payload(p, unitInTurn(test.unit), test.named, conmon.PID, false)
 		var reason notReady
 		if got.PID != test.want && test.want != 0 || errors.As(err, &reason) != (test.want == 0) {
 			t.Errorf("%s: process %d, %v, want %d", name, got.PID, err, test.want)

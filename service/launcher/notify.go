@@ -3,6 +3,7 @@ package launcher
 import (
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,12 +15,14 @@ import (
 	"tripleo.io/sidecar/internal/sdnotify"
 )
 
-// A unit's status text (STATUS= of sd_notify(3)) is one of two lines:
+// A unit's status text (STATUS= of sd_notify(3)) is one of two lines, the first without ", image ID"
+// if the image's ID is not known:
 //
-//	Ready: process PID
+//	Ready: process PID, image ID
 //	Failed in PHASE: REASON
 const (
 	readyPrefix  = "Ready: process "
+	imageInfix   = ", image "
 	failedPrefix = "Failed in "
 )
 
@@ -43,17 +46,29 @@ func ParseFailure(text string) (phase interfaces.LaunchPhase, reason string) {
 }
 
 // FormatStatus returns the status text of a unit whose payload is ready. pid is the payload's
-// main process in the host's pid namespace.
-func FormatStatus(pid int) string { return readyPrefix + strconv.Itoa(pid) }
-
-// ParseStatus returns the process of a text of [FormatStatus], and false for any other text.
-func ParseStatus(text string) (pid int, ok bool) {
-	number, _ := strings.CutPrefix(text, readyPrefix)
-	n, err := strconv.ParseUint(number, 10, 31)
-	if err != nil || n == 0 || FormatStatus(int(n)) != text {
-		return 0, false
+// main process in the host's pid namespace, image the ID of the image that it runs in, "" if it is
+// not known.
+func FormatStatus(pid int, image string) string {
+	text := readyPrefix + strconv.Itoa(pid)
+	if image != "" {
+		text += imageInfix + image
 	}
-	return int(n), true
+	return text
+}
+
+// imageID is the ID of an image.
+var imageID = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// ParseStatus returns the process and the image's ID of a text of [FormatStatus], and false for
+// any other text.
+func ParseStatus(text string) (pid int, image string, ok bool) {
+	number, _ := strings.CutPrefix(text, readyPrefix)
+	number, image, _ = strings.Cut(number, imageInfix)
+	n, err := strconv.ParseUint(number, 10, 31)
+	if err != nil || n == 0 || FormatStatus(int(n), image) != text || image != "" && !imageID.MatchString(image) {
+		return 0, "", false
+	}
+	return int(n), image, true
 }
 
 // Notify sends the service manager a new state, lines as in sd_notify(3), and waits until the

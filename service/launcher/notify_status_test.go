@@ -19,7 +19,7 @@ func TestLaunchFailureText(t *testing.T) {
 			t.Errorf("%q has the phase %q, the reason %q", text, phase, reason)
 		}
 	}
-	for _, text := range []string{"", FormatStatus(4711), "Failed in ", "Failed in : x", "Failed in sleep: x", "Failed: preparation: x"} {
+	for _, text := range []string{"", FormatStatus(4711, ""), "Failed in ", "Failed in : x", "Failed in sleep: x", "Failed: preparation: x"} {
 		if phase, reason := ParseFailure(text); phase != "" || reason != "" {
 			t.Errorf("%q has the phase %q, the reason %q", text, phase, reason)
 		}
@@ -28,15 +28,21 @@ func TestLaunchFailureText(t *testing.T) {
 
 func TestLaunchStatusText(t *testing.T) {
 	t.Parallel()
-	if pid, ok := ParseStatus(FormatStatus(4711)); pid != 4711 || !ok {
-		t.Errorf("%d, %t", pid, ok)
+	id := strings.Repeat("0123456789abcdef", 4)
+	for _, image := range []string{"", id} {
+		if pid, got, ok := ParseStatus(FormatStatus(4711, image)); pid != 4711 || got != image || !ok {
+			t.Errorf("%d, %q, %t", pid, got, ok)
+		}
 	}
 	for _, text := range []string{
 		"", "Ready", "Ready: process ", "Ready: process 0", "Ready: process -1", "Ready: process 01",
 		"Ready: process 1 ", "Ready: process +1", "Ready: process 2147483648", "ready: process 1", " Ready: process 1",
+		"Ready: process 1, image ", "Ready: process 1, image " + id[1:], "Ready: process 1, image " + id + "0",
+		"Ready: process 1, image " + strings.ToUpper(id), "Ready: process 1, image " + id + ", image " + id,
+		"Ready: process 1, image " + id + "\n", "Ready: process 01, image " + id, "Ready: process , image " + id,
 	} {
-		if pid, ok := ParseStatus(text); ok || pid != 0 {
-			t.Errorf("%q gave %d", text, pid)
+		if pid, image, ok := ParseStatus(text); ok || pid != 0 || image != "" {
+			t.Errorf("%q gave %d, %q", text, pid, image)
 		}
 	}
 }

@@ -111,9 +111,9 @@ func daemon(table ProcessTable, named Process) (Process, error) {
 }
 
 // payload returns the main process of a payload that has no pid file or daemonizes: the
-// daemon, or else number 1 of its pid namespace. In the host's pid namespace it is the only
-// child of the unit's main process, or else the main process.
-func payload(d *document.Document, table ProcessTable, named Process, mainPID int) (Process, error) {
+// daemon, or else number 1 of its pid namespace. In the host's pid namespace it is the unit's
+// main process if that is alone, else its only child, or else the main process.
+func payload(d *document.Document, table ProcessTable, named Process, mainPID int, alone bool) (Process, error) {
 	if d.Daemonizes() {
 		return daemon(table, named)
 	}
@@ -125,7 +125,7 @@ func payload(d *document.Document, table ProcessTable, named Process, mainPID in
 		return Process{}, err
 	}
 	children := slices.DeleteFunc(slices.Clone(all), func(p Process) bool { return p.Parent != mainPID })
-	if len(children) == 1 {
+	if len(children) == 1 && !alone {
 		return children[0], nil
 	}
 	i := slices.IndexFunc(all, func(p Process) bool { return p.PID == mainPID })

@@ -72,7 +72,7 @@ func TestLaunchPayloadWithoutPIDFile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			table := ProcessTable(func() ([]Process, error) { return test.unit, nil })
-			got, err := payload(documentOf(document.Plan{PIDNamespace: test.namespace}), table, Process{}, 100)
+			got, err := payload(documentOf(document.Plan{PIDNamespace: test.namespace}), table, Process{}, 100, false)
 			if got.PID != test.want || (err == nil) != (test.want != 0) {
 				t.Errorf("process %d, error %v, want %d", got.PID, err, test.want)
 			}

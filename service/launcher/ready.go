@@ -55,6 +55,11 @@ func (n notReady) Error() string { return string(n) }
 // ctx ends, the error says what was missing last; so it does when the main process ends less
 // than 2*slack before ctx does: that is systemd's time-out, which has ended the process.
 func (l Launcher) Ready(ctx context.Context, d *document.Document, table ProcessTable, mainPID int) (int, error) {
+	return l.ready(ctx, d, table, mainPID, false)
+}
+
+// ready is Ready for a main process that is the payload's first process itself, if it is alone.
+func (l Launcher) ready(ctx context.Context, d *document.Document, table ProcessTable, mainPID int, alone bool) (int, error) {
 	if err := d.Validate(); err != nil {
 		return 0, err
 	}
@@ -63,7 +68,7 @@ func (l Launcher) Ready(ctx context.Context, d *document.Document, table Process
 		return 0, err
 	}
 	defer main.Close()
-	w := waiter{launcher: l, document: d, table: table, mainPID: mainPID, pending: d.PIDFiles}
+	w := waiter{launcher: l, document: d, table: table, mainPID: mainPID, alone: alone, pending: d.PIDFiles}
 	started := time.Now()
 	for {
 		pid, missing := w.look()
@@ -100,6 +105,7 @@ type waiter struct {
 	document *document.Document
 	table    ProcessTable
 	mainPID  int
+	alone    bool            // the main process is the payload's first
 	pending  []document.File // pid files that are not translated yet
 	main     Process         // of the payload, PID 0 while unknown
 	starting time.Time       // when a process was first seen outside its main loop
@@ -123,7 +129,7 @@ func (w *waiter) look() (int, error) {
 		}
 	}
 	if w.main.PID == 0 || w.document.Daemonizes() {
-		process, err := payload(w.document, w.table, w.main, w.mainPID)
+		process, err := payload(w.document, w.table, w.main, w.mainPID, w.alone)
 		if err == nil {
 			err = w.inMainLoop(process)
 		}

@@ -3,13 +3,11 @@ package launcher
 import (
 	"context"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
-	"tripleo.io/sidecar/internal/sdnotify"
 	"tripleo.io/sidecar/service/document"
 )
 
@@ -41,11 +39,23 @@ type Failure struct {
 func (f *Failure) Error() string { return f.Err.Error() }
 func (f *Failure) Unwrap() error { return f.Err }
 
-// Run prepares what the document says, starts the payload with the engine's command argv (an
-// absolute path and its arguments) in environment, and waits until it is ready. Then it
-// removes the pins, which nobody needs any more, and notifies the service manager of READY=1
-// and the payload's process ([FormatStatus]). It must be called in the unit's control group,
-// by its first process.
+// Container is how an engine makes a container. Commands are absolute paths and arguments.
+type Container struct {
+	Make    func() (image string, err error) // makes what Command needs, when the pins exist; returns the image's ID or ""
+	Command func() []string                  // makes the container; called after Make
+	PIDFile string                           // see [Container.startsLater]
+	Start   []string
+}
+
+// startsLater reports whether Command leaves the container's first process in PIDFile, and Start
+// starts the payload, which is that process. Otherwise Command starts the payload, and sends
+// MAINPID= and READY=1.
+func (c Container) startsLater() bool { return c.PIDFile != "" }
+
+// Run prepares what the document says, starts the payload in the container, with environment
+// for the engine, and waits until it is ready. Then it removes the pins, which nobody needs any
+// more, and notifies the service manager of READY=1, the payload's process and its image
+// ([FormatStatus]). It must be called in the unit's control group, by its first process.
 //
 // The service manager learns the unit's main process as soon as it exists; from then on that
 // process's exit status is the unit's. Errors:
@@ -58,14 +68,18 @@ func (f *Failure) Unwrap() error { return f.Err }
 // After that, an error is passed to warn and to the service manager (phase readiness), and
 // Run ends the main process, so that the unit's start fails at once. On every error it
 // removes the pins.
-func (l Launcher) Run(ctx context.Context, d *document.Document, argv, environment []string, warn func(error)) error {
+func (l Launcher) Run(ctx context.Context, d *document.Document, container Container, environment []string, warn func(error)) error {
 	ctx, cancel := context.WithTimeout(ctx, limit(d))
 	defer cancel()
 	if err := l.prepareAll(ctx, d, warn); err != nil {
 		return &Failure{interfaces.PhasePreparation, err}
 	}
+	image, err := container.Make()
+	if err != nil {
+		return errors.Join(engineFailure(err), l.Clean(d.ID))
+	}
 	socket, environment := split(environment)
-	c, err := l.startEngine(d, argv, environment, warn)
+	c, err := l.startEngine(d, container, environment, warn)
 	if err != nil {
 		return errors.Join(&Failure{interfaces.PhasePreparation, err}, l.Clean(d.ID))
 	}
@@ -81,10 +95,18 @@ func (l Launcher) Run(ctx context.Context, d *document.Document, argv, environme
 	if err := l.Clean(d.ID); err != nil {
 		warn(err) // the sidecar works, and ExecStopPost cleans again
 	}
-	if err := Notify(socket, "READY=1\nSTATUS="+FormatStatus(pid), notifyLimit); err != nil {
+	if err := Notify(socket, "READY=1\nSTATUS="+FormatStatus(pid, image), notifyLimit); err != nil {
 		return &Failure{interfaces.PhaseReadiness, err}
 	}
 	return nil
+}
+
+// engineFailure is a failure of the engine, unless it is an [*ExitError].
+func engineFailure(err error) error {
+	if _, ok := errors.AsType[*ExitError](err); ok {
+		return err
+	}
+	return &Failure{interfaces.PhaseEngine, err}
 }
 
 // limit returns how long a launch may take.
@@ -113,13 +135,12 @@ func (l Launcher) prepareAll(ctx context.Context, d *document.Document, warn fun
 }
 
 // startEngine starts the engine's client with the payload's output.
-func (l Launcher) startEngine(d *document.Document, argv, environment []string, warn func(error)) (*client, error) {
+func (l Launcher) startEngine(d *document.Document, container Container, environment []string, warn func(error)) (*client, error) {
 	output, err := l.payloadOutput(d, warn)
 	if err != nil {
 		return nil, err
 	}
-	defer output.Close() // the client has it
-	return startClient(filepath.Join(l.base(), d.ID, socketName), output, argv, environment)
+	return startClient(filepath.Join(l.base(), d.ID, socketName), output, container, environment)
 }
 
 // await waits for the engine to start the payload, sends the main process to the service
@@ -127,19 +148,15 @@ func (l Launcher) startEngine(d *document.Document, argv, environment []string, 
 // returns the payload's process.
 func (l Launcher) await(ctx context.Context, d *document.Document, c *client, socket string, warn func(error)) (int, error) {
 	mainPID, err := c.started(ctx)
-	var exit *ExitError
-	if err != nil && !errors.As(err, &exit) {
-		err = &Failure{interfaces.PhaseEngine, err}
-	}
 	if err != nil {
-		return 0, err
+		return 0, engineFailure(err)
 	}
 	table, err := ownCgroup("/proc")
 	if err != nil {
 		return 0, &Failure{interfaces.PhasePreparation, err}
 	}
 	// From here on our own exit does not end the unit's start.
-	if err := sdnotify.Send(socket, fmt.Sprintf("MAINPID=%d", mainPID), notifyLimit); err != nil {
+	if err := c.announce(socket, mainPID); err != nil {
 		return 0, &Failure{interfaces.PhasePreparation, err}
 	}
 	main, err := watchMain(mainPID, table)
@@ -150,13 +167,18 @@ func (l Launcher) await(ctx context.Context, d *document.Document, c *client, so
 		return 0, err
 	}
 	defer main.Close()
-	pid, err := l.Ready(ctx, d, table, mainPID)
+	phase := interfaces.PhaseEngine
+	var pid int
+	if err = c.start(ctx); err == nil {
+		phase = interfaces.PhaseReadiness
+		pid, err = l.ready(ctx, d, table, mainPID, c.container.startsLater())
+	}
 	if err == nil {
 		err = c.waitExit(ctx)
 	}
 	if err != nil && !errors.Is(err, ErrMainEnded) {
 		warn(err)
-		_ = NotifyFailure(socket, interfaces.PhaseReadiness, err)
+		_ = NotifyFailure(socket, phase, err)
 		err = errors.Join(ErrMainEnded, main.end())
 	}
 	return pid, err

@@ -24,6 +24,27 @@ func (r *report) image(s string) string {
 	return s
 }
 
+// runtimes checks the OCI runtimes that a profile prefers.
+func (r *report) runtimes(names []string, required bool) []string {
+	if required && len(names) == 0 {
+		r.errorf("runtime-required", `needs runtime, the OCI runtimes of which the host must have one, such as runtime = ["runsc"]`)
+	}
+	for i, name := range names {
+		key := element("runtime", i)
+		switch {
+		case slices.Contains(names[:i], name):
+			r.errorf(key, "%s is listed twice", name)
+		case strings.HasPrefix(name, "/"):
+			if reason := checkPath(name); reason != "" {
+				r.errorf(key, "the path %q: %s", name, reason)
+			}
+		case name == "" || !isAlphanumeric(name[0]) || len(name) > maxComponent || !isAll(name, isNameByte):
+			r.errorf(key, "%q is neither the name of an OCI runtime, such as crun, nor its absolute path", name)
+		}
+	}
+	return names
+}
+
 func (r *report) command(words []string) []string {
 	if len(words) == 0 {
 		r.errorf("command", "is missing: the program's path in the image, and fixed arguments")

@@ -17,6 +17,9 @@ func TestPolicyLoadReadsEveryKey(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "profiles.d", "x.toml"), `description = "a test"
 image = "registry.example.org:5000/x@sha256:0123"
+engine = "runtime"
+runtime = ["crun", "/opt/x/runc"]
+runtime-required = true
 command = ["/bin/x", "--fixed"]
 instance = "-f"
 ready = { pid-file = "-p", default-pid-file = "{state}/run/{stem}.pid", timeout = "90s" }
@@ -39,6 +42,7 @@ arguments = ["-f {path:ro}", "-p {path:rw}"]
 	profile, _ := set.Profile("x")
 	want := &policy.Profile{
 		Name: "x", Description: "a test", Image: "registry.example.org:5000/x@sha256:0123",
+		Engine: "runtime", Runtimes: []string{"crun", "/opt/x/runc"}, RuntimeRequired: true,
 		Command: []string{"/bin/x", "--fixed"}, Instance: "-f",
 		Ready:        policy.Ready{PIDFiles: []string{"-p"}, DefaultPIDFile: "{state}/run/{stem}.pid", Timeout: 90 * time.Second},
 		Capabilities: []string{"KILL", "NET_RAW"}, PIDNamespace: "host", User: "root", Environment: []string{"A={uid}:{gid}"}, Restart: "on-failure",
@@ -82,7 +86,7 @@ func TestPolicyLoadDefaults(t *testing.T) {
 	set := load(t, dir)
 	profile, _ := set.Profile("x")
 	want := &policy.Profile{
-		Name: "x", Description: "a test", Image: "localhost/x:1", Command: []string{"/bin/x"}, Instance: "-f",
+		Name: "x", Description: "a test", Image: "localhost/x:1", Engine: "podman", Command: []string{"/bin/x"}, Instance: "-f",
 		Ready: policy.Ready{Process: true, Timeout: 30 * time.Second}, PIDNamespace: "private", Syslog: true, Restart: "no",
 	}
 	if diff := cmp.Diff(want, profile, cmpopts.IgnoreUnexported(policy.Profile{})); diff != "" {

@@ -12,27 +12,30 @@ import (
 
 // Profile is one kind of side process.
 type Profile struct {
-	Name           string
-	Description    string
-	Image          string
-	Command        []string // program and fixed arguments, before the caller's
-	Instance       string   // option whose value tells two instances apart
-	Ready          Ready
-	Capabilities   []string       // without "CAP_", sorted
-	User           string         // "root", or "": the agent's
-	Environment    []string       // "NAME=value" as written, with {uid} and {gid}
-	PIDNamespace   string         // "private" or "host"
-	Configuration  *Configuration // nil: its configuration file is not checked before a start
-	Tmpfs          []string       // directories of the container that are empty and writable at each start
-	Syslog         bool           // whether syslog(3) reaches the journal
-	Seccomp        string         // "": the service's filter; SeccompNetfilter, SeccompDefault, or the path of a file
-	Daemonizes     bool           // it leaves the foreground
-	Restart        string         // as systemd's Restart=: "no", "on-failure" or "always"
-	MemoryMax      uint64         // bytes; 0: no limit
-	TasksMax       uint64         // 0: no limit
-	CPUWeight      uint64         // 1 to 10000; 0: systemd's default
-	OOMScoreAdjust *int           // -1000 to 1000; nil: systemd's default
-	Mounts         []ProfileMount // besides the directories of path holes
+	Name            string
+	Description     string
+	Image           string
+	Engine          string   // interfaces.EnginePodman or EngineRuntime
+	Runtimes        []string // names or paths of OCI runtimes, the preferred one first; none: the engine's own
+	RuntimeRequired bool     // a launch fails if the host has none of Runtimes
+	Command         []string // program and fixed arguments, before the caller's
+	Instance        string   // option whose value tells two instances apart
+	Ready           Ready
+	Capabilities    []string       // without "CAP_", sorted
+	User            string         // "root", or "": the agent's
+	Environment     []string       // "NAME=value" as written, with {uid} and {gid}
+	PIDNamespace    string         // "private" or "host"
+	Configuration   *Configuration // nil: its configuration file is not checked before a start
+	Tmpfs           []string       // directories of the container that are empty and writable at each start
+	Syslog          bool           // whether syslog(3) reaches the journal
+	Seccomp         string         // "": the service's filter; SeccompNetfilter, SeccompDefault, or the path of a file
+	Daemonizes      bool           // it leaves the foreground
+	Restart         string         // as systemd's Restart=: "no", "on-failure" or "always"
+	MemoryMax       uint64         // bytes; 0: no limit
+	TasksMax        uint64         // 0: no limit
+	CPUWeight       uint64         // 1 to 10000; 0: systemd's default
+	OOMScoreAdjust  *int           // -1000 to 1000; nil: systemd's default
+	Mounts          []ProfileMount // besides the directories of path holes
 
 	arguments []string // the rules as written
 	rules     []*rule  // rules without holes first
@@ -73,28 +76,31 @@ func (p *Profile) EnvironmentOf(u User) []string {
 
 // rawProfile is a profile's file as it is written.
 type rawProfile struct {
-	Description    string            `toml:"description"`
-	Image          string            `toml:"image"`
-	Command        []string          `toml:"command"`
-	Instance       string            `toml:"instance"`
-	Ready          *rawReady         `toml:"ready"`
-	Capabilities   []string          `toml:"capabilities"`
-	User           *string           `toml:"user"`
-	Environment    []string          `toml:"environment"`
-	PIDNamespace   *string           `toml:"pid-namespace"`
-	Seccomp        *string           `toml:"seccomp"`
-	Syslog         *bool             `toml:"syslog"`
-	Daemonizes     bool              `toml:"daemonizes"`
-	Restart        *string           `toml:"restart"`
-	MemoryMax      *string           `toml:"memory-max"`
-	TasksMax       *int64            `toml:"tasks-max"`
-	CPUWeight      *int64            `toml:"cpu-weight"`
-	OOMScoreAdjust *int64            `toml:"oom-score-adjust"`
-	Mounts         []string          `toml:"mounts"`
-	Tmpfs          []string          `toml:"tmpfs"`
-	Arguments      []string          `toml:"arguments"`
-	Configuration  *rawConfiguration `toml:"configuration"`
-	Ignored        []string          `toml:"ignored-arguments"`
+	Description     string            `toml:"description"`
+	Image           string            `toml:"image"`
+	Engine          *string           `toml:"engine"`
+	Runtime         []string          `toml:"runtime"`
+	RuntimeRequired bool              `toml:"runtime-required"`
+	Command         []string          `toml:"command"`
+	Instance        string            `toml:"instance"`
+	Ready           *rawReady         `toml:"ready"`
+	Capabilities    []string          `toml:"capabilities"`
+	User            *string           `toml:"user"`
+	Environment     []string          `toml:"environment"`
+	PIDNamespace    *string           `toml:"pid-namespace"`
+	Seccomp         *string           `toml:"seccomp"`
+	Syslog          *bool             `toml:"syslog"`
+	Daemonizes      bool              `toml:"daemonizes"`
+	Restart         *string           `toml:"restart"`
+	MemoryMax       *string           `toml:"memory-max"`
+	TasksMax        *int64            `toml:"tasks-max"`
+	CPUWeight       *int64            `toml:"cpu-weight"`
+	OOMScoreAdjust  *int64            `toml:"oom-score-adjust"`
+	Mounts          []string          `toml:"mounts"`
+	Tmpfs           []string          `toml:"tmpfs"`
+	Arguments       []string          `toml:"arguments"`
+	Configuration   *rawConfiguration `toml:"configuration"`
+	Ignored         []string          `toml:"ignored-arguments"`
 }
 
 type rawReady struct {
@@ -119,23 +125,26 @@ func parseProfile(r *report, name string, document []byte) *Profile {
 		return nil
 	}
 	p := &Profile{
-		Name:         name,
-		Description:  r.text("description", raw.Description),
-		Image:        r.image(raw.Image),
-		Command:      r.command(raw.Command),
-		Capabilities: r.capabilities(raw.Capabilities, raw.User != nil),
-		User:         r.profileUser(raw.User),
-		Environment:  r.environment(raw.Environment),
-		PIDNamespace: r.choice("pid-namespace", raw.PIDNamespace, "private", "host"),
-		Seccomp:      r.seccomp(raw.Seccomp),
-		Syslog:       raw.Syslog == nil || *raw.Syslog,
-		Daemonizes:   raw.Daemonizes,
-		Restart:      r.choice("restart", raw.Restart, "no", "on-failure", "always"),
-		MemoryMax:    r.memory(raw.MemoryMax),
-		TasksMax:     uint64(r.number("tasks-max", raw.TasksMax, 1, math.MaxInt32)),
-		CPUWeight:    uint64(r.number("cpu-weight", raw.CPUWeight, 1, 10000)),
-		Mounts:       r.mounts(raw.Mounts),
-		Tmpfs:        r.tmpfs(raw.Tmpfs, raw.Command),
+		Name:            name,
+		Description:     r.text("description", raw.Description),
+		Image:           r.image(raw.Image),
+		Engine:          r.choice("engine", raw.Engine, interfaces.EnginePodman, interfaces.EngineRuntime),
+		Runtimes:        r.runtimes(raw.Runtime, raw.RuntimeRequired),
+		RuntimeRequired: raw.RuntimeRequired,
+		Command:         r.command(raw.Command),
+		Capabilities:    r.capabilities(raw.Capabilities, raw.User != nil),
+		User:            r.profileUser(raw.User),
+		Environment:     r.environment(raw.Environment),
+		PIDNamespace:    r.choice("pid-namespace", raw.PIDNamespace, "private", "host"),
+		Seccomp:         r.seccomp(raw.Seccomp),
+		Syslog:          raw.Syslog == nil || *raw.Syslog,
+		Daemonizes:      raw.Daemonizes,
+		Restart:         r.choice("restart", raw.Restart, "no", "on-failure", "always"),
+		MemoryMax:       r.memory(raw.MemoryMax),
+		TasksMax:        uint64(r.number("tasks-max", raw.TasksMax, 1, math.MaxInt32)),
+		CPUWeight:       uint64(r.number("cpu-weight", raw.CPUWeight, 1, 10000)),
+		Mounts:          r.mounts(raw.Mounts),
+		Tmpfs:           r.tmpfs(raw.Tmpfs, raw.Command),
 	}
 	if raw.OOMScoreAdjust != nil {
 		p.OOMScoreAdjust = new(int(r.number("oom-score-adjust", raw.OOMScoreAdjust, -1000, 1000)))

@@ -107,8 +107,8 @@ func (r *report) grants(a *Agent, profiles map[string]*Profile) {
 	}
 }
 
-// replaceable refuses a profile's seccomp file and fixed mounts that the agent could
-// replace, because they lie in the agent's own directory or contain it.
+// replaceable refuses a profile's seccomp file, OCI runtimes and fixed mounts that the agent
+// could replace, because they lie in the agent's own directory or contain it.
 func (r *report) replaceable(a *Agent, p *Profile) {
 	const key = "state-directories"
 	for _, dir := range a.StateDirectories {
@@ -117,10 +117,18 @@ func (r *report) replaceable(a *Agent, p *Profile) {
 				r.errorf(key, "%s overlaps the fixed mount %s of profile %s", dir, m.Path, p.Name)
 			}
 		}
-		if _, inside := beneath(dir, p.Seccomp); inside {
-			r.errorf(key, "the seccomp file %s of profile %s lies in %s: move it to a directory that only root may write",
-				p.Seccomp, p.Name, dir)
+		r.outside(dir, p, "seccomp file", p.Seccomp)
+		for _, runtime := range p.Runtimes {
+			r.outside(dir, p, "OCI runtime", runtime)
 		}
+	}
+}
+
+// outside refuses a file of the profile that lies in an agent's state directory.
+func (r *report) outside(dir string, p *Profile, what, file string) {
+	if _, inside := beneath(dir, file); inside {
+		r.errorf("state-directories", "the %s %s of profile %s lies in %s: move it to a directory that only root may write",
+			what, file, p.Name, dir)
 	}
 }
 

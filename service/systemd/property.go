@@ -8,6 +8,7 @@ import (
 
 	sd "github.com/coreos/go-systemd/v22/dbus"
 	"github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
 )
 
 // Property is one property of a transient unit. A property that the running systemd does
@@ -90,9 +91,9 @@ type statusSet struct {
 	Signals []int32
 }
 
-// SuccessExitStatus are exit codes that count as success, besides 0.
-func SuccessExitStatus(codes ...int32) Property {
-	return property("SuccessExitStatus", statusSet{append([]int32{}, codes...), []int32{}})
+// SuccessExitStatus are exit codes that count as success, besides 0, and signals that do so.
+func SuccessExitStatus(codes, signals []int32) Property {
+	return property("SuccessExitStatus", statusSet{append([]int32{}, codes...), append([]int32{}, signals...)})
 }
 
 // LogExtraFields are fields, NAME=value, of all journal entries of the unit.
@@ -127,7 +128,11 @@ func Format(p Property) string {
 	case []command:
 		return formatCommands(v)
 	case statusSet:
-		return strings.Trim(fmt.Sprint(v.Codes), "[]")
+		words := strings.Fields(strings.Trim(fmt.Sprint(v.Codes), "[]"))
+		for _, signal := range v.Signals {
+			words = append(words, unix.SignalName(unix.Signal(signal)))
+		}
+		return strings.Join(words, " ")
 	}
 	return fmt.Sprint(p.Value.Value())
 }

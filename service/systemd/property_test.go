@@ -27,7 +27,7 @@ func TestPropertiesHaveTheirTypes(t *testing.T) {
 		{Duration("TimeoutStartUSec", -1), "TimeoutStartUSec", "t", "infinity"},
 		{ExecStart("/bin/a", "b c", ""), "ExecStart", "a(sasb)", `/bin/a "b c" ""`},
 		{ExecStopPost([]string{"/bin/a", "$b"}, []string{"/bin/c"}), "ExecStopPost", "a(sasb)", "-/bin/a $$b ; -/bin/c"},
-		{SuccessExitStatus(143, 137), "SuccessExitStatus", "(aiai)", "143 137"},
+		{SuccessExitStatus([]int32{143, 137}, []int32{9}), "SuccessExitStatus", "(aiai)", "143 137 SIGKILL"},
 		{LogExtraFields("A=b", "C=d e"), "LogExtraFields", "aay", `A=b "C=d e"`},
 	}
 	for _, test := range tests {

@@ -51,14 +51,14 @@ func sidecar(profile string, context *interfaces.Context) interfaces.Sidecar {
 	id := interfaces.NewID("neutron", profile, "key")
 	return interfaces.Sidecar{
 		ID: id.String(), Context: context,
-		Runtime: interfaces.Runtime{State: interfaces.StateReady, Unit: id.Unit(), Image: "i"},
+		Runtime: interfaces.Runtime{State: interfaces.StateReady, Unit: id.Unit(), Engine: interfaces.EnginePodman, Image: "i"},
 	}
 }
 
 const (
 	hostLaunch  = `{"profile":"dnsmasq","arguments":["--pid-file=/ä"]}`
 	hostSidecar = `{"sidecar":{"id":"neutron.dnsmasq.2c70e12b7a06","context":{"profile":"dnsmasq","arguments":["--pid-file=/ä"],"agent":"neutron"},` +
-		`"runtime":{"state":"ready","unit":"sidecar-neutron.dnsmasq.2c70e12b7a06.service","image":"i","imageOutdated":false,"frozen":false,"restarts":0}}}` + "\n"
+		`"runtime":{"state":"ready","unit":"sidecar-neutron.dnsmasq.2c70e12b7a06.service","engine":"podman","image":"i","imageOutdated":false,"frozen":false,"restarts":0}}}` + "\n"
 )
 
 func hostServing(t *testing.T) (path string, waits <-chan error) {

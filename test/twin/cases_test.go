@@ -122,6 +122,8 @@ func decisionCases() []twinCase {
 		}),
 		launchOf("own namespace", "", pocketed("1", func(p *p) { p.NetworkNamespace = nil })),
 		with("own namespace not allowed", "NamespaceNotAllowed", func(p *p) { p.NetworkNamespace = nil }),
+		launchOf("OCI runtime", "", pocketed("1", func(p *p) { p.Profile = "chosen" })),
+		launchOf("no OCI runtime", "HostFailure", pocketed("1", func(p *p) { p.Profile = "strict" })),
 		with("no agent", "InvalidParameter", func(p *p) { p.Agent = nil }),
 		with("no agent's name", "InvalidParameter", func(p *p) { p.Agent = new("../x") }),
 		with("unknown agent", "NoSuchAgent", func(p *p) { p.Agent = new("nobody") }),

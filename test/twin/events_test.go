@@ -111,7 +111,7 @@ func live(t *testing.T, h *host, told *heard) {
 	}
 	step("launch", "ready "+id+" ready", func() { h.launched(t, dnsmasq()) })
 	step("another process", "changed "+id+" ready", func() {
-		h.units.Update(here.Unit(), func(u *systemd.Unit) { u.StatusText = launcher.FormatStatus(payload + 1) })
+		h.units.Update(here.Unit(), func(u *systemd.Unit) { u.StatusText = launcher.FormatStatus(payload+1, "") })
 	})
 	step("replace", "ready "+id+" ready", func() { h.launched(t, dnsmasq()) })
 	step("exit", "failed "+id+" failed", func() { h.units.Exit(here.Unit(), 3) })

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,6 +22,22 @@ import (
 
 // payload is the process of every sidecar.
 const payload = 4242
+
+// imageID is the ID of every sidecar's image.
+var imageID = strings.Repeat("0a", 32)
+
+// images says that the image's name stands for another one by now.
+func images() map[string]string {
+	return map[string]string{"localhost/neutron-sidecars:1": strings.Repeat("1b", 32)}
+}
+
+// runtimeOf says that the host has krun.
+func runtimeOf(name string) string {
+	if name == "krun" {
+		return "/usr/bin/krun"
+	}
+	return ""
+}
 
 // host is a core on a systemd and a polkit in memory. What they get is kept.
 type host struct {
@@ -40,7 +57,7 @@ func newHost(t *testing.T, set *policy.Set) *host {
 	h := &host{
 		units: &systemd.Fake{
 			OnStart: func(string, []systemd.Property) systemd.Outcome {
-				return systemd.ReadyAs(launcher.FormatStatus(payload))
+				return systemd.ReadyAs(launcher.FormatStatus(payload, imageID))
 			},
 		},
 		journal: &journal{}, polkit: &authority{}, netns: &namespaces{}, signals: &signals{},
@@ -53,7 +70,7 @@ func newHost(t *testing.T, set *policy.Set) *host {
 	}
 	h.core = service.New(service.Config{
 		Authority: h.polkit, Units: h.units, Namespaces: h.netns, Journal: h.journal, Signaller: h.signals,
-		Launcher: "/usr/libexec/sidecar/sidecar-launch", Podman: "/usr/bin/podman", Seccomp: "/usr/share/sidecar/seccomp.json", Confinement: func() lsm.State { return lsm.State{} }, Frozen: func(string, int) bool { return false }, Starts: 4,
+		Launcher: "/usr/libexec/sidecar/sidecar-launch", Podman: "/usr/bin/podman", Runtime: runtimeOf, Images: images, Seccomp: "/usr/share/sidecar/seccomp.json", Confinement: func() lsm.State { return lsm.State{} }, Frozen: func(string, int) bool { return false }, Starts: 4,
 		Leftovers: launcher.Launcher{Base: t.TempDir() + "/launch"},
 		Logger:    slog.New(slog.DiscardHandler),
 	}, set)

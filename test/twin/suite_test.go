@@ -21,7 +21,7 @@ type suite struct {
 
 // pocket is an agent with stand-ins, which may have one sidecar.
 const pocket = `
-profiles           = ["dnsmasq"]
+profiles           = ["dnsmasq", "chosen", "strict"]
 network-namespaces = ["qdhcp-*"]
 state-directories  = ["/var/lib/pocket"]
 host-network       = true
@@ -47,12 +47,23 @@ func unconfigured(t *testing.T) *policy.Set {
 	return set
 }
 
-// loadPolicy loads the profiles and example agents that are shipped, and pocket.
+// loadPolicy loads the profiles and example agents that are shipped, pocket, and two profiles
+// like dnsmasq: "chosen" has an OCI runtime of its own, and "strict" needs one that the host lacks.
 func loadPolicy(t *testing.T) *policy.Set {
 	t.Helper()
 	agents := installed(t, "../../service/policy/examples/agents.d")
 	write(t, filepath.Join(agents, "agents.d", "pocket.toml"), pocket)
-	set, err := policy.Load(installed(t, "../../service/policy/profiles.d"), agents)
+	profiles := installed(t, "../../service/policy/profiles.d")
+	dnsmasq, err := os.ReadFile("../../service/policy/profiles.d/dnsmasq.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, line := range map[string]string{
+		"chosen": `runtime = ["krun"]`, "strict": "runtime = [\"runsc\"]\nruntime-required = true",
+	} {
+		write(t, filepath.Join(profiles, "profiles.d", name+".toml"), line+"\n"+string(dnsmasq))
+	}
+	set, err := policy.Load(profiles, agents)
 	if err != nil {
 		t.Fatal(err)
 	}

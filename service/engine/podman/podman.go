@@ -3,18 +3,19 @@
 package podman
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/document"
+	"tripleo.io/sidecar/service/imagestore"
 )
 
 // Engine is the podman engine.
-type Engine struct{}
-
-// initPath is where a container sees sidecar-init, as podman's own --init does.
-const initPath = "/run/sidecar-init"
+type Engine struct {
+	Store *imagestore.Store // podman's; nil: the host's
+}
 
 // command returns a podman command. Its output is in the payload's log. Without events: podman
 // writes them to the journal, and waits without an end for a journald that does not read; conmon
@@ -24,28 +25,68 @@ func command(d *document.Document, words ...string) []string {
 	return append([]string{d.Program, "--events-backend=none", "--log-level=error"}, words...)
 }
 
-// Command runs the container detached. The entry point is empty: an image's own must not come
-// before the program.
-func (Engine) Command(d *document.Document) []string {
-	payload := d.Payload()
-	var adopted []string
-	if d.Daemonizes() {
-		adopted, payload = adoptedFlags(d, payload), []string{initPath}
+// Make looks up the ID of the image that the document's name stands for in podman's store now,
+// "" if it is not known. Command runs that image, whatever becomes of the name.
+func (e Engine) Make(d *document.Document) (string, error) {
+	store := e.Store
+	if store == nil {
+		store = new(imagestore.Host())
 	}
+	ids, _ := store.IDs() // without the list podman looks the name up
+	d.ImageID = ids[d.Image]
+	return d.ImageID, nil
+}
+
+// Preparation returns nil: podman takes the image at each launch.
+func (Engine) Preparation(*document.Document, string) *document.Document { return nil }
+
+// Command runs the container detached. Only "podman run" can leave /etc/passwd alone.
+func (Engine) Command(d *document.Document) []string {
+	return slices.Concat(create(d, "run", "-d", "--passwd=false"), container(d))
+}
+
+// Creation makes the container that Command would run, without running it.
+func (Engine) Creation(d *document.Document) []string {
+	return slices.Concat(create(d, "create"), container(d))
+}
+
+// create returns a command that makes a container. podman notes its OCI runtime.
+func create(d *document.Document, words ...string) []string {
+	if d.Runtime != "" {
+		words = append([]string{"--runtime=" + d.Runtime}, words...)
+	}
+	return command(d, words...)
+}
+
+// container has the flags that say what the container is, and its first process. The entry
+// point is empty: an image's own must not come before the program.
+func container(d *document.Document) []string {
+	argv, variables := d.Process()
 	return slices.Concat(
-		command(d, "run"), confinementFlags(d), mountFlags(d), tmpfsFlags(d), environmentFlags(d), adopted,
-		[]string{"--entrypoint=[]", d.Image}, payload,
+		confinementFlags(d), mountFlags(d), tmpfsFlags(d), environmentFlags(append(slices.Clone(d.Environment), variables...)),
+		[]string{"--entrypoint=[]", cmp.Or(d.ImageID, d.Image)}, argv,
 	)
 }
 
-// Removal removes the container, running or not.
+// PIDFile returns "": podman passes NOTIFY_SOCKET on to conmon.
+func (Engine) PIDFile(*document.Document) string { return "" }
+
+// Start returns nil: Command starts the payload.
+func (Engine) Start(*document.Document) []string { return nil }
+
+// Delegates returns true: the payload is in a group below the unit's (--cgroups=split).
+func (Engine) Delegates() bool { return true }
+
+// Removal removes the container, running or not. It does not get the OCI runtime's path: if that
+// program is not on the host any more, podman does nothing at all with it, and without it can
+// still rename the container.
 func (Engine) Removal(d *document.Document) []string {
-	return command(d, "rm", "-f", "-i", "-t", "0", container(d))
+	return command(d, "rm", "-f", "-i", "-t", "0", Name(d))
 }
 
 // Rename renames the container.
 func (Engine) Rename(d *document.Document) []string {
-	return command(d, "rename", container(d))
+	return command(d, "rename", Name(d))
 }
 
 // Failed reports podman's exit code 125 (podman-run(1)). podman fails, even with --replace, while
@@ -54,7 +95,7 @@ func (Engine) Rename(d *document.Document) []string {
 func (Engine) Failed(code int) bool { return code == 125 }
 
 // Stopped lists 128 plus SIGHUP, SIGINT, SIGKILL and SIGTERM, see Signal.
-func (Engine) Stopped() []int32 { return []int32{129, 130, 137, 143} }
+func (Engine) Stopped() (codes, signals []int32) { return []int32{129, 130, 137, 143}, nil }
 
 // Signal returns code-128: conmon exits with 128 plus the signal that ended the payload.
 func (Engine) Signal(code int) int {
@@ -64,8 +105,8 @@ func (Engine) Signal(code int) int {
 	return 0
 }
 
-// container returns the name of the container: the unit's without its suffix.
-func container(d *document.Document) string {
+// Name returns the name of the container: the unit's without its suffix.
+func Name(d *document.Document) string {
 	id, _ := interfaces.ParseID(d.ID) // the document is valid
 	return id.Container()
 }
@@ -77,14 +118,14 @@ func confinementFlags(d *document.Document) []string {
 		network = "ns:" + document.NetworkNamespacePath(d.ID)
 	}
 	flags := []string{
-		"-d", "--rm", "--replace",
-		"--name=" + container(d),
+		"--rm", "--replace",
+		"--name=" + Name(d),
 		"--sdnotify=conmon", "--cgroups=split",
 		"--pull=never", "--log-driver=passthrough",
 		"--read-only", "--read-only-tmpfs=false", "--no-hosts",
 		"--no-healthcheck", "--image-volume=ignore", "--http-proxy=false",
 		"--security-opt=no-new-privileges", "--cap-drop=all",
-		fmt.Sprintf("--user=%d:%d", d.User, d.Group), "--passwd=false",
+		fmt.Sprintf("--user=%d:%d", d.User, d.Group),
 		"--network=" + network,
 	}
 	for _, option := range []struct{ key, value string }{
@@ -116,6 +157,9 @@ func mountFlags(d *document.Document) []string {
 	if d.Syslog != "" {
 		flags = append(flags, mountFlag(d.Syslog, "/dev/log", false))
 	}
+	if d.Daemonizes() {
+		flags = append(flags, mountFlag(d.Init, document.InitPath, false))
+	}
 	return flags
 }
 
@@ -129,22 +173,12 @@ func tmpfsFlags(d *document.Document) []string {
 	return flags
 }
 
-func environmentFlags(d *document.Document) []string {
+func environmentFlags(variables []string) []string {
 	var flags []string
-	for _, assignment := range d.Environment {
+	for _, assignment := range variables {
 		flags = append(flags, "--env="+assignment)
 	}
-	if tag := d.Context.ProcessTag; tag != nil {
-		flags = append(flags, "--env=PROCESS_TAG="+*tag)
-	}
 	return flags
-}
-
-// adoptedFlags pass the payload's command to sidecar-init. Its command line must not show the
-// payload's, by which callers look up the daemon.
-func adoptedFlags(d *document.Document, payload []string) []string {
-	words, _ := document.JSON(payload) // strings cannot fail
-	return []string{mountFlag(d.Init, initPath, false), "--env=SIDECAR_COMMAND=" + words}
 }
 
 // mountFlag returns podman's --mount. Policy refuses paths with a comma or a quote.

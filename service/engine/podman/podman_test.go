@@ -12,6 +12,7 @@ import (
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/engine/podman"
+	"tripleo.io/sidecar/service/imagestore"
 )
 
 func documentOf(change func(*document.Document)) *document.Document {
@@ -35,6 +36,8 @@ func TestPodmanFlags(t *testing.T) {
 		"seccomp":   {func(d *document.Document) { d.Seccomp = "/f.json" }, []string{"--security-opt=seccomp=/f.json"}, nil},
 		"AppArmor":  {func(d *document.Document) { d.AppArmor = "sidecar" }, []string{"--security-opt=apparmor=sidecar"}, nil},
 		"SELinux":   {func(d *document.Document) { d.SELinuxLevel, d.SELinuxType = "s0:c1", "t" }, []string{"--security-opt=label=level:s0:c1", "--security-opt=label=type:t"}, nil},
+		"runtime":   {func(d *document.Document) { d.Runtime = "/usr/bin/crun" }, []string{"--runtime=/usr/bin/crun"}, nil},
+		"image ID":  {func(d *document.Document) { d.ImageID = "0a1b" }, []string{"0a1b"}, []string{"localhost/x:1"}},
 		"syslog":    {func(d *document.Document) { d.Syslog = "/s" }, []string{"--mount=type=bind,source=/s,destination=/dev/log,readonly=true"}, nil},
 		"tmpfs":     {func(d *document.Document) { d.Tmpfs = []string{"/run"} }, []string{"--tmpfs=/run:rw,noexec,nosuid,nodev,notmpcopyup,size=1m,mode=1777"}, nil},
 		"pids":      {func(d *document.Document) { d.PIDNamespace = document.Host }, []string{"--pid=host"}, nil},
@@ -66,6 +69,37 @@ func TestPodmanFlags(t *testing.T) {
 	}
 	if tail := plain[len(plain)-6:]; !slices.Equal(tail, []string{"--entrypoint=[]", "localhost/x:1", "/usr/sbin/x", "-k", "-a", "$b"}) {
 		t.Errorf("the command ends in %q", tail)
+	}
+}
+
+// TestPodmanRuntime: the OCI runtime is a global flag of podman.
+func TestPodmanRuntime(t *testing.T) {
+	t.Parallel()
+	d := documentOf(func(d *document.Document) { d.Runtime = "/opt/x/crun" })
+	want := []string{"/usr/bin/podman", "--events-backend=none", "--log-level=error", "--runtime=/opt/x/crun", "run"}
+	if got := (podman.Engine{}).Command(d)[:5]; !slices.Equal(got, want) {
+		t.Errorf("the command begins with %q", got)
+	}
+}
+
+// TestPodmanImage: the image's ID is the one that its name has in the store, if it has one.
+func TestPodmanImage(t *testing.T) {
+	t.Parallel()
+	id := strings.Repeat("0b", 32)
+	file := filepath.Join(t.TempDir(), "images.json")
+	if err := os.WriteFile(file, []byte(`[{"id":"`+id+`","names":["localhost/x:1"]}]`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e := podman.Engine{Store: &imagestore.Store{Files: []string{file}}}
+	for name, want := range map[string]string{"localhost/x:1": id, "localhost/x": "", "x:1": ""} {
+		d := documentOf(func(d *document.Document) { d.Image = name })
+		if got, err := e.Make(d); got != want || d.ImageID != want || err != nil {
+			t.Errorf("%s: %q, %v, want %q", name, got, err, want)
+		}
+	}
+	e.Store.Files[0] += ".not"
+	if got, err := e.Make(documentOf(func(*document.Document) {})); got != "" || err != nil {
+		t.Errorf("without a list: %q, %v", got, err)
 	}
 }
 

@@ -1,0 +1,102 @@
+package oci
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// storeOf is a store whose podman notes its commands in the file that is returned.
+func storeOf(t *testing.T) (s store, podman, log string) {
+	t.Helper()
+	s = store{t.TempDir() + "/templates", t.TempDir()}
+	podman, log = t.TempDir()+"/podman", t.TempDir()+"/log"
+	must(t, os.WriteFile(podman, []byte("#!/bin/sh\necho \"$@\" >>"+log+"\n"), 0o755))
+	return s, podman, log
+}
+
+// TestStorePrune: a template goes when neither the policy nor a sidecar needs it, an image when
+// neither a template nor a sidecar needs it.
+func TestStorePrune(t *testing.T) {
+	t.Parallel()
+	s, podman, log := storeOf(t)
+	if others, err := s.keep(nil); others || err != nil {
+		t.Fatalf("nothing was prepared: %v, %v", others, err)
+	}
+	must(t, s.prune(t.Context()))
+	if _, err := os.Stat(s.directory); err == nil {
+		t.Error("a store was made for nothing")
+	}
+	if others, err := s.keep([]string{"aa"}); !others || err != nil {
+		t.Fatalf("%v, %v", others, err)
+	}
+	for name, image := range map[string]string{"aa": "i1", "bb": "i2", "cc": "i3"} {
+		must(t, s.write(name, &template{Image: image, Root: "/", Config: specs.Spec{Hostname: "h", Process: &specs.Process{}, Linux: &specs.Linux{}}}))
+		must(t, writeNote(s.path(imagesName, image), mountNote{Podman: podman}))
+	}
+	const running, ended, old = "a.p.000000000001", "a.p.000000000002", "a.p.000000000003"
+	must(t, writeNote(s.path(imagesName, "i4"), mountNote{Podman: podman})) // of a sidecar from before a reload
+	must(t, writeNote(s.path(usersName, running), useNote{"bb", "i2"}))
+	must(t, writeNote(s.path(usersName, ended), useNote{"cc", "i3"}))
+	must(t, writeNote(s.path(usersName, old), useNote{"aa", "i4"}))
+	for _, sidecar := range []string{running, old} {
+		must(t, os.WriteFile(s.units+"/sidecar-"+sidecar+".service", nil, 0o644))
+	}
+	must(t, s.prune(t.Context()))
+	if left, err := s.templates(); err != nil || strings.Join(left, " ") != "aa bb" {
+		t.Errorf("templates %q, %v", left, err)
+	}
+	if left, err := names(s.path(imagesName)); err != nil || strings.Join(left, " ") != "i1 i2 i4" {
+		t.Errorf("images %q, %v", left, err)
+	}
+	if text, err := os.ReadFile(log); string(text) != "image unmount --force i3\n" || err != nil {
+		t.Errorf("podman was called so: %q, %v", text, err)
+	}
+	if read, err := s.read("bb"); err != nil || read.Image != "i2" || read.Config.Hostname != "h" {
+		t.Errorf("%+v, %v", read, err)
+	}
+	if _, err := s.read("cc"); err == nil || !strings.Contains(err.Error(), "not prepared") {
+		t.Errorf("a template that was removed: %v", err)
+	}
+}
+
+// TestStoreLock: changes wait for launches, which share the lock.
+func TestStoreLock(t *testing.T) {
+	t.Parallel()
+	s, _, _ := storeOf(t)
+	one, err := s.lock(t.Context(), false)
+	must(t, err)
+	two, err := s.lock(t.Context(), false)
+	must(t, err)
+	two()
+	taken := make(chan struct{})
+	go func() {
+		defer close(taken)
+		if unlock, err := s.lock(t.Context(), true); err != nil {
+			t.Error(err)
+		} else {
+			unlock()
+		}
+	}()
+	select {
+	case <-taken:
+		t.Error("a change did not wait for a launch")
+	default:
+	}
+	one()
+	<-taken
+}
+
+// FuzzTemplate: a damaged template is an error, not a panic.
+func FuzzTemplate(f *testing.F) {
+	f.Add(`{"image":"i","root":"/","files":{"/etc/hosts":""},"config":{"process":{"args":[]},"linux":{}}}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		s := store{directory: t.TempDir()}
+		must(t, os.WriteFile(s.path("aa"+suffix), []byte(text), 0o600))
+		if read, err := s.read("aa"); err == nil {
+			_ = read.complete(documentOf(nil), t.TempDir()) // any error will do
+		}
+	})
+}
