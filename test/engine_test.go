@@ -20,7 +20,7 @@ const (
 )
 
 // engines are those that this version has.
-var engines = []string{podmanEngine}
+var engines = []string{podmanEngine, runtimeEngine}
 
 // usedEngine is the one of every profile that a test writes. Only withEngine changes it.
 var usedEngine = podmanEngine
@@ -118,7 +118,9 @@ func containers() ([]string, error) {
 	names := strings.Fields(text)
 	entries, _ := os.ReadDir(runtimeDirectory) // it exists when there was a container
 	for _, entry := range entries {
-		names = append(names, entry.Name())
+		if !strings.HasPrefix(entry.Name(), ".") { // crun's cache of filters
+			names = append(names, entry.Name())
+		}
 	}
 	return names, err
 }
