@@ -207,13 +207,6 @@ func (t *template) mountRoot(directory, root string) error {
 			return err
 		}
 	}
-	// The bundle is removed when the payload runs, and the payload could not list a directory
-	// any more that is removed in one of the layers. So the layer is a file system of its own,
-	// which stays until the overlay goes.
-	if err := unix.Mount("tmpfs", points, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=755,size=1m"); err != nil {
-		return fmt.Errorf("mounting %s: %w", points, err)
-	}
-	defer func() { _ = unix.Unmount(points, unix.MNT_DETACH) }() // it is mounted
 	for _, m := range t.Config.Mounts {
 		if t.within(m.Destination) {
 			continue // the runtime makes its mount point
