@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -174,7 +173,7 @@ func (c *Core) startPreparation(ctx context.Context, d *document.Document) error
 	if err != nil {
 		return err
 	}
-	name := preparationUnit(d)
+	name := document.PreparationName(d.ID) + ".service"
 	unit, err := c.Units.Start(ctx, name, properties)
 	if errors.Is(err, systemd.ErrUnitExists) { // an earlier one has failed, or another daemon's runs
 		if _, err := c.Units.Stop(ctx, name, 0); err != nil && !errors.Is(err, systemd.ErrNoSuchUnit) {
@@ -189,11 +188,6 @@ func (c *Core) startPreparation(ctx context.Context, d *document.Document) error
 		return fmt.Errorf("%s: %s", name, reason)
 	}
 	return fmt.Errorf("%s: %w", name, err)
-}
-
-// preparationUnit returns the name of a unit that is not a sidecar's.
-func preparationUnit(d *document.Document) string {
-	return "sidecar-prepare-" + strings.ReplaceAll(d.ID, ".", "-") + ".service"
 }
 
 // preparationProperties are those of a unit that prepares an image. It delegates its control

@@ -10,9 +10,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -73,6 +76,9 @@ func sidecarUnits() ([]string, error) {
 	return names, err
 }
 
+// mountedPrefix begins those of pins that are mounts.
+const mountedPrefix = "mounted: "
+
 // pins lists what sidecar-launch has mounted, and its directories.
 func pins() ([]string, error) {
 	const base = "/run/sidecar/launch"
@@ -80,7 +86,7 @@ func pins() ([]string, error) {
 	text, readErr := os.ReadFile("/proc/self/mountinfo")
 	for line := range strings.Lines(string(text)) {
 		if target := strings.Fields(line)[4]; strings.HasPrefix(target, base+"/") {
-			entries = append(entries, "mounted: "+target)
+			entries = append(entries, mountedPrefix+target)
 		}
 	}
 	return entries, errors.Join(err, readErr)
@@ -114,6 +120,25 @@ func scrub(t *testing.T) {
 	for _, file := range temporaryFiles() {
 		_ = os.Remove(file)
 	}
+	if err := removePins(); err != nil {
+		t.Log("scrub:", err)
+	}
+}
+
+// removePins removes what pins lists, and nothing that is pinned.
+func removePins() error {
+	left, err := pins()
+	for _, entry := range slices.Backward(left) { // a mount before the one that it lies in
+		if target, ok := strings.CutPrefix(entry, mountedPrefix); ok {
+			err = errors.Join(err, unix.Unmount(target, unix.MNT_DETACH))
+		}
+	}
+	for _, entry := range left {
+		if err == nil && !strings.HasPrefix(entry, mountedPrefix) {
+			err = os.RemoveAll(entry)
+		}
+	}
+	return err
 }
 
 // output runs a command and returns its standard output without the last newline.

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -148,6 +149,9 @@ func (v view) namespaces(t *testing.T, pid int, named string) {
 	}
 }
 
+// timestamp is in haproxy's HAPROXY_PROCESSES.
+var timestamp = regexp.MustCompile(`timestamp=\d+`)
+
 // files reads what /proc/PID has in files of its own.
 func (v view) files(t *testing.T, pid int) {
 	t.Helper()
@@ -172,7 +176,7 @@ func (v view) files(t *testing.T, pid int) {
 	}
 	v.set("command line", fmt.Sprintf("%q", argv))
 	for name, value := range environ(t, pid) {
-		v.set("env "+name, value)
+		v.set("env "+name, timestamp.ReplaceAllString(value, "timestamp=NOW"))
 	}
 	for line := range strings.Lines(readFile(t, proc+"limits")) {
 		if strings.HasPrefix(line, "Max ") {

@@ -105,3 +105,7 @@ const (
 	RootName   = "rootfs"
 	PointsName = "points"
 )
+
+// PreparationName returns the name of the unit that prepares an image, without its suffix, and of
+// podman's container in it. It is not the name of a sidecar's unit.
+func PreparationName(id string) string { return "sidecar-prepare-" + strings.ReplaceAll(id, ".", "-") }

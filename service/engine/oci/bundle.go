@@ -235,6 +235,9 @@ func (t *template) rootOptions(points string) string {
 
 // makePoints makes the mount points that the image lacks.
 func (t *template) makePoints(points string) error {
+	if err := copyDirectory(t.Root, points); err != nil {
+		return err
+	}
 	for _, m := range t.Config.Mounts {
 		if t.within(m.Destination) {
 			continue // the runtime makes it

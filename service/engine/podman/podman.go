@@ -107,6 +107,9 @@ func (Engine) Signal(code int) int {
 
 // Name returns the name of the container: the unit's without its suffix.
 func Name(d *document.Document) string {
+	if d.Template != "" { // of the preparation of an image
+		return document.PreparationName(d.ID)
+	}
 	id, _ := interfaces.ParseID(d.ID) // the document is valid
 	return id.Container()
 }
