@@ -116,7 +116,7 @@ const runtimeDirectory = "/run/sidecar/runtime"
 func containers() ([]string, error) {
 	text, err := output("podman", "ps", "-a", "--format={{.Names}}")
 	names := slices.DeleteFunc(strings.Fields(text), func(name string) bool {
-		return strings.HasPrefix(name, "sidecar-image-") // keeps a prepared image
+		return strings.HasPrefix(name, "sidecar-image-") || strings.HasPrefix(name, "sidecar-prepare-") // of prepared images
 	})
 	entries, _ := os.ReadDir(runtimeDirectory) // it exists when there was a container
 	for _, entry := range entries {
