@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"tripleo.io/sidecar/interfaces"
 )
 
@@ -19,23 +21,33 @@ const (
 	stateRoot   = "/var/lib/neutron"
 )
 
-const agentPolicy = `profiles           = ["dnsmasq"]
+// writeAgent writes the agent's file.
+func writeAgent(profiles ...string) error {
+	text := fmt.Sprintf(`profiles           = ["%s"]
 network-namespaces = ["qdhcp-*"]
-state-directories  = ["` + stateRoot + `"]
+state-directories  = ["%s"]
 spool-user         = 0
-`
-
-// setUp makes the agent and starts the service.
-func setUp(ctx context.Context) error {
-	if err := os.WriteFile(agentFile, []byte(agentPolicy), 0o644); err != nil {
-		return err
-	}
-	_, err := output(ctx, "systemctl", "restart", "sidecard")
-	return err
+max-sidecars       = 4000
+`, strings.Join(profiles, `", "`), stateRoot)
+	return os.WriteFile(agentFile, []byte(text), 0o644)
 }
 
 // network is one Neutron network: a namespace and a directory.
 type network struct{ name string }
+
+// newNetworks makes networks with these numbers, from included and to not.
+func newNetworks(ctx context.Context, name string, from, to int) ([]network, error) {
+	networks := make([]network, to-from)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(callers)
+	for i := range networks {
+		group.Go(func() (err error) {
+			networks[i], err = newNetwork(ctx, fmt.Sprintf("%s-%d", name, from+i))
+			return err
+		})
+	}
+	return networks, group.Wait()
+}
 
 func newNetwork(ctx context.Context, name string) (network, error) {
 	n := network{name}
@@ -56,10 +68,10 @@ func (n network) dir() string     { return filepath.Join(stateRoot, "dhcp", n.na
 func (n network) pidFile() string { return filepath.Join(n.dir(), "pid") }
 
 // launch is the request that Neutron's command line becomes.
-func (n network) launch() interfaces.LaunchParameters {
+func (n network) launch(profile string) interfaces.LaunchParameters {
 	netns := n.netns()
 	return interfaces.LaunchParameters{
-		Profile:          "dnsmasq",
+		Profile:          profile,
 		NetworkNamespace: &netns,
 		Arguments: []string{
 			"--no-hosts", "--no-resolv",
@@ -84,7 +96,7 @@ func (n network) waitForPID(ctx context.Context) error {
 		}
 		time.Sleep(500 * time.Microsecond)
 	}
-	return fmt.Errorf("no pid file: %w", ctx.Err())
+	return fmt.Errorf("%s: not written: %w", n.pidFile(), ctx.Err())
 }
 
 func output(ctx context.Context, argv ...string) (string, error) {
