@@ -68,7 +68,7 @@ func hasRuntime(ctx context.Context) (bool, error) {
 	if err == nil {
 		return true, nil
 	}
-	if !strings.Contains(err.Error(), runtimeFile+":1: "+engineKey) {
+	if !strings.Contains(err.Error(), runtimeFile+":1: "+engineKey+": unknown key") {
 		return false, err
 	}
 	return false, os.Remove(runtimeFile)

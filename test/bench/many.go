@@ -26,7 +26,11 @@ func (b *bench) benchMany(ctx context.Context) error {
 	if b.runtime {
 		f.podman = min(b.sidecars, b.containers)
 	}
-	early, err := b.launchAmong(ctx, &f, min(few, b.sidecars))
+	among, err := newNetwork(ctx, "among")
+	if err != nil {
+		return err
+	}
+	early, err := f.launchAmong(ctx, among, min(few, b.sidecars))
 	if err != nil {
 		return err
 	}
@@ -38,7 +42,7 @@ func (b *bench) benchMany(ctx context.Context) error {
 		return err
 	}
 	report("daemon_rss_mb", rss, "MB")
-	late, err := b.launchAmong(ctx, &f, b.sidecars)
+	late, err := f.launchAmong(ctx, among, b.sidecars)
 	if err != nil {
 		return err
 	}
@@ -83,15 +87,11 @@ func (f *filling) launch(ctx context.Context, count int, profile string, took *t
 
 // launchAmong returns the median of launches with the runtime engine while so many other
 // sidecars run. Without the engine it only launches the others.
-func (b *bench) launchAmong(ctx context.Context, f *filling, count int) (time.Duration, error) {
-	if err := f.upTo(ctx, count); err != nil || !b.runtime {
+func (f *filling) launchAmong(ctx context.Context, n network, count int) (time.Duration, error) {
+	if err := f.upTo(ctx, count); err != nil || !f.runtime {
 		return 0, err
 	}
-	n, err := newNetwork(ctx, fmt.Sprintf("among-%d", count))
-	if err != nil {
-		return 0, err
-	}
-	times, err := paired(b.rounds, func() (time.Duration, error) { return b.launchOnce(ctx, n, runtimeProfile) })
+	times, err := paired(f.rounds, func() (time.Duration, error) { return f.launchOnce(ctx, n, runtimeProfile) })
 	if err != nil {
 		return 0, err
 	}

@@ -24,7 +24,9 @@ func TestParseTrace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := func(seconds, micros time.Duration) time.Duration { return seconds*time.Second + micros*time.Microsecond }
+	at := func(seconds, micros time.Duration) time.Duration {
+		return seconds*time.Second + micros*time.Microsecond
+	}
 	want := []executed{
 		{at(10, 200), launcherPath},
 		{at(11, 700), "/usr/bin/podman"},
