@@ -34,53 +34,106 @@ func (b *bench) benchBurst(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sides := []side{
-		func() (time.Duration, error) { return b.burstOnce(ctx, networks, profile) },
-		func() (time.Duration, error) { return bareBurstOnce(ctx, networks, lines) },
+	sides := []func() (cost, error){
+		func() (cost, error) { return b.burstOnce(ctx, networks, profile) },
+		func() (cost, error) { return bareBurstOnce(ctx, networks, lines) },
 	}
+	names := []string{"burst", "podman_burst"}
 	if b.runtime {
-		sides = append(sides, func() (time.Duration, error) { return b.burstOnce(ctx, networks, runtimeProfile) })
+		sides = append(sides, func() (cost, error) { return b.burstOnce(ctx, networks, runtimeProfile) })
+		names = append(names, "runtime_burst")
 	}
-	times, err := inTurn(b.bursts, sides...)
+	costs, err := inTurn(b.bursts, sides...)
 	if err != nil {
 		return err
 	}
-	report("burst_s", median(times[0]).Seconds(), "s")
-	report("podman_burst_s", median(times[1]).Seconds(), "s")
-	report("burst_ratio", ratio(times[0], times[1]), "ratio")
-	if b.runtime {
-		report("runtime_burst_s", median(times[2]).Seconds(), "s")
-		report("runtime_burst_ratio", ratio(times[2], times[1]), "ratio")
+	podman, podmanCPU := apart(costs[1])
+	for i, name := range names {
+		took, cpu := apart(costs[i])
+		report(name+"_s", median(took).Seconds(), "s")
+		report(name+"_cpu_ms", milliseconds(median(cpu)), "ms")
+		if name != "podman_burst" {
+			report(name+"_ratio", ratio(took, podman), "ratio")
+			report(name+"_cpu_ratio", ratio(cpu, podmanCPU), "ratio")
+		}
 	}
 	return nil
 }
 
-// burstOnce launches a sidecar in each network, and stops them.
-func (b *bench) burstOnce(ctx context.Context, networks []network, profile string) (time.Duration, error) {
-	begin := time.Now()
-	sidecars, err := b.launchAll(ctx, networks, profile, burstCallers)
-	took := time.Since(begin)
+// cost is what a burst takes: time, and processor time of the whole host for each launch.
+// Other machines' or containers' work prolongs only the first.
+type cost struct{ took, cpu time.Duration }
+
+// apart returns the times and the processor times.
+func apart(costs []cost) (took, cpu []time.Duration) {
+	for _, c := range costs {
+		took, cpu = append(took, c.took), append(cpu, c.cpu)
+	}
+	return took, cpu
+}
+
+// measured runs a burst, which returns its time.
+func measured(burst func() (time.Duration, error)) (cost, error) {
+	before, err := hostCPU()
+	if err != nil {
+		return cost{}, err
+	}
+	took, err := burst()
+	if err != nil {
+		return cost{}, err
+	}
+	after, err := hostCPU()
+	return cost{took, (after - before) / burstSize}, err
+}
+
+// hostCPU returns the processor time of all processes of the host (cpu.stat in the kernel's
+// Documentation/admin-guide/cgroup-v2.rst).
+func hostCPU() (time.Duration, error) {
+	const path, key = "/sys/fs/cgroup/cpu.stat", "usage_usec "
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return 0, err
 	}
-	return took, b.stopAll(ctx, sidecars)
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, key); ok {
+			return time.ParseDuration(strings.TrimSpace(value) + "us")
+		}
+	}
+	return 0, fmt.Errorf("%s: no %s", path, key)
+}
+
+// burstOnce launches a sidecar in each network, and stops them.
+func (b *bench) burstOnce(ctx context.Context, networks []network, profile string) (cost, error) {
+	var sidecars []*interfaces.Sidecar
+	c, err := measured(func() (time.Duration, error) {
+		begin := time.Now()
+		var err error
+		sidecars, err = b.launchAll(ctx, networks, profile, burstCallers)
+		return time.Since(begin), err
+	})
+	if err != nil {
+		return c, err
+	}
+	return c, b.stopAll(ctx, sidecars)
 }
 
 // bareBurstOnce runs the command lines, and removes the containers.
-func bareBurstOnce(ctx context.Context, networks []network, lines string) (time.Duration, error) {
-	took, err := untilPIDs(ctx, networks, func() error {
-		xargs := exec.CommandContext(ctx, "xargs", "-P", fmt.Sprint(burstPodmans), "-L", "1", "podman")
-		xargs.Stdin, xargs.Stderr = strings.NewReader(lines), os.Stderr
-		return xargs.Run()
+func bareBurstOnce(ctx context.Context, networks []network, lines string) (cost, error) {
+	c, err := measured(func() (time.Duration, error) {
+		return untilPIDs(ctx, networks, func() error {
+			xargs := exec.CommandContext(ctx, "xargs", "-P", fmt.Sprint(burstPodmans), "-L", "1", "podman")
+			xargs.Stdin, xargs.Stderr = strings.NewReader(lines), os.Stderr
+			return xargs.Run()
+		})
 	})
 	if err != nil {
-		return 0, fmt.Errorf("the burst of podmans: %w", err)
+		return c, fmt.Errorf("the burst of podmans: %w", err)
 	}
 	var names []string
 	for _, n := range networks {
 		names = append(names, n.container())
 	}
-	return took, removeContainers(ctx, names...)
+	return c, removeContainers(ctx, names...)
 }
 
 // podmanLines returns podman's arguments for each network, a line for each, for xargs(1).

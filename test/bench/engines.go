@@ -48,6 +48,9 @@ func setUp(ctx context.Context, s settings) (*bench, error) {
 	if err := writeAgent(profiles...); err != nil {
 		return nil, err
 	}
+	if err := writeStarts(ctx, s.starts); err != nil {
+		return nil, err
+	}
 	if _, err := output(ctx, "systemctl", "restart", "sidecard"); err != nil {
 		return nil, err
 	}

@@ -19,6 +19,8 @@ const (
 	agentFile   = "/etc/sidecar/agents.d/bench.toml"
 	agentSocket = "unix:/run/sidecar/agents/bench/io.tripleo.Sidecar"
 	stateRoot   = "/var/lib/neutron"
+	daemonPath  = "/usr/libexec/sidecar/sidecard"
+	startsFile  = "/run/systemd/system/sidecard.service.d/bench.conf"
 )
 
 // writeAgent writes the agent's file.
@@ -30,6 +32,22 @@ spool-user         = 0
 max-sidecars       = 4000
 `, strings.Join(profiles, `", "`), stateRoot)
 	return os.WriteFile(agentFile, []byte(text), 0o644)
+}
+
+// writeStarts has the service start so many units at once, if starts is not 0.
+func writeStarts(ctx context.Context, starts int) error {
+	if starts == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("[Service]\nExecStart=\nExecStart=%s -starts %d\n", daemonPath, starts)
+	if err := os.MkdirAll(filepath.Dir(startsFile), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(startsFile, []byte(text), 0o644); err != nil {
+		return err
+	}
+	_, err := output(ctx, "systemctl", "daemon-reload")
+	return err
 }
 
 // network is one Neutron network: a namespace and a directory.
@@ -88,13 +106,13 @@ func (n network) launch(profile string) interfaces.LaunchParameters {
 	}
 }
 
-// waitForPID waits until the pid file has a number.
-func (n network) waitForPID(ctx context.Context) error {
+// waitForPID looks, with a pause between, until the pid file has a number.
+func (n network) waitForPID(ctx context.Context, pause time.Duration) error {
 	for ctx.Err() == nil {
 		if text, err := os.ReadFile(n.pidFile()); err == nil && bytes.HasSuffix(text, []byte("\n")) {
 			return nil
 		}
-		time.Sleep(500 * time.Microsecond)
+		time.Sleep(pause)
 	}
 	return fmt.Errorf("%s: not written: %w", n.pidFile(), ctx.Err())
 }

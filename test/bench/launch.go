@@ -83,10 +83,11 @@ func untilPIDs(ctx context.Context, networks []network, start func() error) (tim
 	go func() { done <- start() }()
 	waiting, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
+	pause := min(time.Duration(len(networks))*500*time.Microsecond, 10*time.Millisecond) // a burst needs the processors
 	var waitErr error
 	for _, n := range networks {
 		if waitErr == nil {
-			waitErr = n.waitForPID(waiting)
+			waitErr = n.waitForPID(waiting, pause)
 		}
 	}
 	took := time.Since(begin)

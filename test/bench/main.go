@@ -24,6 +24,7 @@ type settings struct {
 	sidecars   int
 	containers int
 	lists      int
+	starts     int
 	only       string
 	trace      bool
 }
@@ -42,6 +43,7 @@ func main() {
 	flag.IntVar(&s.sidecars, "sidecars", 200, "sidecars for List and the daemon's memory")
 	flag.IntVar(&s.containers, "podman-sidecars", 200, "how many of the sidecars podman runs, if the service has the runtime engine, which is faster")
 	flag.IntVar(&s.lists, "lists", 20, "lists on each side")
+	flag.IntVar(&s.starts, "starts", 0, "how many units the service starts at once; 0: as it is shipped")
 	flag.StringVar(&s.only, "only", "", "measure only this part: launch, shim, burst, overhead or many")
 	flag.BoolVar(&s.trace, "trace", false, `only trace launches, and print lines "trace PART MS"`)
 	flag.Parse()

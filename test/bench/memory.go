@@ -15,12 +15,12 @@ import (
 	"tripleo.io/sidecar/interfaces"
 )
 
-// measured is over how many sidecars the overhead is averaged.
-const measured = 20
+// overheadOf is over how many sidecars the overhead is averaged.
+const overheadOf = 20
 
 // benchOverhead measures the memory that each sidecar takes beside its payload.
 func (b *bench) benchOverhead(ctx context.Context) error {
-	networks, err := newNetworks(ctx, "memory", 0, measured)
+	networks, err := newNetworks(ctx, "memory", 0, overheadOf)
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,7 @@ import (
 
 // side is one way to do what is measured. It returns how long it took, without
 // what it does to be ready for the next round.
-type side func() (time.Duration, error)
+type side = func() (time.Duration, error)
 
 // warmUp rounds fill caches and are not counted.
 const warmUp = 2
@@ -22,20 +22,20 @@ func paired(rounds int, sides ...side) ([][]time.Duration, error) {
 }
 
 // inTurn runs the sides in turn, beginning with another one in each round, and returns the
-// times of each.
-func inTurn(rounds int, sides ...side) ([][]time.Duration, error) {
-	times := make([][]time.Duration, len(sides))
+// results of each.
+func inTurn[T any](rounds int, sides ...func() (T, error)) ([][]T, error) {
+	results := make([][]T, len(sides))
 	for round := range rounds {
 		for i := range sides {
 			at := (i + round) % len(sides)
-			took, err := sides[at]()
+			result, err := sides[at]()
 			if err != nil {
 				return nil, err
 			}
-			times[at] = append(times[at], took)
+			results[at] = append(results[at], result)
 		}
 	}
-	return times, nil
+	return results, nil
 }
 
 // differences of the rounds of two sides: what both have in common, noise
