@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -133,7 +135,22 @@ func bareBurstOnce(ctx context.Context, networks []network, lines string) (cost,
 	for _, n := range networks {
 		names = append(names, n.container())
 	}
-	return c, removeContainers(ctx, names...)
+	return c, errors.Join(stillRunning(ctx, names), removeContainers(ctx, names...))
+}
+
+// stillRunning returns an error if a container has ended: podman's clean-up after it would
+// have taken the processors from the others.
+func stillRunning(ctx context.Context, names []string) error {
+	running, err := output(ctx, "podman", "ps", "--format={{.Names}}")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !slices.Contains(strings.Fields(running), name) {
+			return fmt.Errorf("%s has ended", name)
+		}
+	}
+	return nil
 }
 
 // podmanLines returns podman's arguments for each network, a line for each, for xargs(1).

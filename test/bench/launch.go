@@ -127,5 +127,6 @@ func keptFlag(word string) bool {
 	return slices.ContainsFunc([]string{
 		"--rm", "--replace", "--pull=", "--log-driver=", "--read-only", "--no-hosts", "--no-healthcheck",
 		"--image-volume=", "--http-proxy=", "--security-opt=", "--cap-drop=", "--cap-add=",
+		"--user=", "--passwd=", // as root, dnsmasq would end: it may not change its user
 	}, func(prefix string) bool { return strings.HasPrefix(word, prefix) })
 }
