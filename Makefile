@@ -22,8 +22,8 @@ vm-test: ## tests in virtual machines, one with AppArmor and one with SELinux
 demo: ## a throw-away host, from nothing to a DHCP lease
 	scripts/demo
 
-bench: ## measurements in the test host, printed as "bench NAME VALUE UNIT"
-	scripts/bench
+bench: ## measurements in the test host, printed as "bench NAME VALUE UNIT"; SIDECARS=N: with N at once
+	scripts/bench $(if $(SIDECARS),-sidecars '$(SIDECARS)')
 
 install: ## installs what make build made; needs no Go
 	@for p in $(PROGRAMS); do test -x bin/$$p || { echo "bin/$$p is missing: run 'make build' first" >&2; exit 1; }; done

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"tripleo.io/sidecar/interfaces"
 )
 
@@ -17,25 +19,53 @@ const (
 	agentFile   = "/etc/sidecar/agents.d/bench.toml"
 	agentSocket = "unix:/run/sidecar/agents/bench/io.tripleo.Sidecar"
 	stateRoot   = "/var/lib/neutron"
+	daemonPath  = "/usr/libexec/sidecar/sidecard"
+	startsFile  = "/run/systemd/system/sidecard.service.d/bench.conf"
 )
 
-const agentPolicy = `profiles           = ["dnsmasq"]
+// writeAgent writes the agent's file.
+func writeAgent(profiles ...string) error {
+	text := fmt.Sprintf(`profiles           = ["%s"]
 network-namespaces = ["qdhcp-*"]
-state-directories  = ["` + stateRoot + `"]
+state-directories  = ["%s"]
 spool-user         = 0
-`
+max-sidecars       = 4000
+`, strings.Join(profiles, `", "`), stateRoot)
+	return os.WriteFile(agentFile, []byte(text), 0o644)
+}
 
-// setUp makes the agent and starts the service.
-func setUp(ctx context.Context) error {
-	if err := os.WriteFile(agentFile, []byte(agentPolicy), 0o644); err != nil {
+// writeStarts has the service start so many units at once, if starts is not 0.
+func writeStarts(ctx context.Context, starts int) error {
+	if starts == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("[Service]\nExecStart=\nExecStart=%s -starts %d\n", daemonPath, starts)
+	if err := os.MkdirAll(filepath.Dir(startsFile), 0o755); err != nil {
 		return err
 	}
-	_, err := output(ctx, "systemctl", "restart", "sidecard")
+	if err := os.WriteFile(startsFile, []byte(text), 0o644); err != nil {
+		return err
+	}
+	_, err := output(ctx, "systemctl", "daemon-reload")
 	return err
 }
 
 // network is one Neutron network: a namespace and a directory.
 type network struct{ name string }
+
+// newNetworks makes networks with these numbers, from included and to not.
+func newNetworks(ctx context.Context, name string, from, to int) ([]network, error) {
+	networks := make([]network, to-from)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(callers)
+	for i := range networks {
+		group.Go(func() (err error) {
+			networks[i], err = newNetwork(ctx, fmt.Sprintf("%s-%d", name, from+i))
+			return err
+		})
+	}
+	return networks, group.Wait()
+}
 
 func newNetwork(ctx context.Context, name string) (network, error) {
 	n := network{name}
@@ -56,10 +86,10 @@ func (n network) dir() string     { return filepath.Join(stateRoot, "dhcp", n.na
 func (n network) pidFile() string { return filepath.Join(n.dir(), "pid") }
 
 // launch is the request that Neutron's command line becomes.
-func (n network) launch() interfaces.LaunchParameters {
+func (n network) launch(profile string) interfaces.LaunchParameters {
 	netns := n.netns()
 	return interfaces.LaunchParameters{
-		Profile:          "dnsmasq",
+		Profile:          profile,
 		NetworkNamespace: &netns,
 		Arguments: []string{
 			"--no-hosts", "--no-resolv",
@@ -76,15 +106,15 @@ func (n network) launch() interfaces.LaunchParameters {
 	}
 }
 
-// waitForPID waits until the pid file has a number.
-func (n network) waitForPID(ctx context.Context) error {
+// waitForPID looks, with a pause between, until the pid file has a number.
+func (n network) waitForPID(ctx context.Context, pause time.Duration) error {
 	for ctx.Err() == nil {
 		if text, err := os.ReadFile(n.pidFile()); err == nil && bytes.HasSuffix(text, []byte("\n")) {
 			return nil
 		}
-		time.Sleep(500 * time.Microsecond)
+		time.Sleep(pause)
 	}
-	return fmt.Errorf("no pid file: %w", ctx.Err())
+	return fmt.Errorf("%s: not written: %w", n.pidFile(), ctx.Err())
 }
 
 func output(ctx context.Context, argv ...string) (string, error) {

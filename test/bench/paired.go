@@ -1,31 +1,41 @@
 package main
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // side is one way to do what is measured. It returns how long it took, without
 // what it does to be ready for the next round.
-type side func() (time.Duration, error)
+type side = func() (time.Duration, error)
 
 // warmUp rounds fill caches and are not counted.
 const warmUp = 2
 
-// paired runs the sides in turn, beginning with another one in each round, and
-// returns the times of each.
+// paired runs the sides in turn, after some rounds that are not counted, and returns the
+// times of each.
 func paired(rounds int, sides ...side) ([][]time.Duration, error) {
-	times := make([][]time.Duration, len(sides))
-	for round := range rounds + warmUp {
+	if _, err := inTurn(warmUp, sides...); err != nil {
+		return nil, err
+	}
+	return inTurn(rounds, sides...)
+}
+
+// inTurn runs the sides in turn, beginning with another one in each round, and returns the
+// results of each.
+func inTurn[T any](rounds int, sides ...func() (T, error)) ([][]T, error) {
+	results := make([][]T, len(sides))
+	for round := range rounds {
 		for i := range sides {
 			at := (i + round) % len(sides)
-			took, err := sides[at]()
+			result, err := sides[at]()
 			if err != nil {
 				return nil, err
 			}
-			if round >= warmUp {
-				times[at] = append(times[at], took)
-			}
+			results[at] = append(results[at], result)
 		}
 	}
-	return times, nil
+	return results, nil
 }
 
 // differences of the rounds of two sides: what both have in common, noise
@@ -37,3 +47,14 @@ func differences(a, b []time.Duration) []time.Duration {
 	}
 	return all
 }
+
+// median returns the middle of the times, which it sorts.
+func median(times []time.Duration) time.Duration {
+	slices.Sort(times)
+	return times[len(times)/2]
+}
+
+// ratio of the medians of two sides.
+func ratio(a, b []time.Duration) float64 { return float64(median(a)) / float64(median(b)) }
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

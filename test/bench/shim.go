@@ -14,7 +14,6 @@ import (
 
 	"github.com/vishvananda/netns"
 
-	"tripleo.io/sidecar/client"
 	"tripleo.io/sidecar/interfaces"
 )
 
@@ -31,7 +30,7 @@ var wrapperText []byte
 
 // benchShim compares a launch through the shim with the same launch through an
 // open client, with a wrapper script of today, and with one through the spool.
-func benchShim(ctx context.Context, agent *client.Client, rounds int) error {
+func (b *bench) benchShim(ctx context.Context) error {
 	if err := setUpShim(ctx); err != nil {
 		return err
 	}
@@ -39,31 +38,50 @@ func benchShim(ctx context.Context, agent *client.Client, rounds int) error {
 	if err != nil {
 		return err
 	}
-	times, err := paired(rounds,
-		func() (time.Duration, error) { return shimOnce(ctx, agent, n) },
-		func() (time.Duration, error) { return launchOnce(ctx, agent, n) },
+	times, err := paired(b.rounds,
+		func() (time.Duration, error) { return b.shimOnce(ctx, n) },
+		func() (time.Duration, error) { return b.launchOnce(ctx, n, profile) },
 		func() (time.Duration, error) { return wrapperOnce(ctx, n) },
-		func() (time.Duration, error) { return spoolOnce(ctx, agent, n) },
+		func() (time.Duration, error) { return b.spoolOnce(ctx, n) },
 	)
 	if err != nil {
 		return err
 	}
 	own := median(differences(times[0], times[1]))
-	shim, wrapper, spool := median(times[0]), median(times[2]), median(times[3])
-	report("shim_ms", milliseconds(shim), "ms")
+	report("shim_ms", milliseconds(median(times[0])), "ms")
 	report("shim_own_ms", milliseconds(own), "ms")
-	report("wrapper_ms", milliseconds(wrapper), "ms")
-	report("shim_vs_wrapper_ratio", float64(shim)/float64(wrapper), "ratio")
-	report("spool_ms", milliseconds(spool), "ms")
-	return benchShimRefused(ctx, agent, n, rounds)
+	report("wrapper_ms", milliseconds(median(times[2])), "ms")
+	report("shim_vs_wrapper_ratio", ratio(times[0], times[2]), "ratio")
+	report("spool_ms", milliseconds(median(times[3])), "ms")
+	if b.runtime {
+		if err := overridden(ctx, func() error { return b.benchRuntimeShim(ctx, n) }); err != nil {
+			return err
+		}
+	}
+	return b.benchShimRefused(ctx, n)
+}
+
+// benchRuntimeShim compares the shim with the wrapper while the shim's profile has the
+// runtime engine.
+func (b *bench) benchRuntimeShim(ctx context.Context, n network) error {
+	times, err := paired(b.rounds,
+		func() (time.Duration, error) { return b.shimOnce(ctx, n) },
+		func() (time.Duration, error) { return wrapperOnce(ctx, n) },
+	)
+	if err != nil {
+		return err
+	}
+	report("runtime_shim_ms", milliseconds(median(times[0])), "ms")
+	report("runtime_shim_vs_wrapper_ratio", ratio(times[0], times[1]), "ratio")
+	return nil
 }
 
 // benchShimRefused measures the shim's own time without the noise of a container:
 // the service refuses the launch at once.
-func benchShimRefused(ctx context.Context, agent *client.Client, n network, rounds int) error {
-	p := n.launch()
+func (b *bench) benchShimRefused(ctx context.Context, n network) error {
+	p := n.launch(profile)
 	p.Arguments = append(p.Arguments, "--dhcp-script=/bin/sh")
-	times, err := paired(5*rounds,
+	times, err := paired(5*b.rounds,
 		func() (time.Duration, error) {
 			begin := time.Now()
 			err := n.inside(exec.CommandContext(ctx, linkPath, p.Arguments...), "SIDECAR_ADDRESS="+agentSocket)
@@ -76,7 +94,7 @@ func benchShimRefused(ctx context.Context, agent *client.Client, n network, roun
 		},
 		func() (time.Duration, error) {
 			begin := time.Now()
-			_, err := agent.Launch(ctx, p)
+			_, err := b.agent.Launch(ctx, p)
 			took := time.Since(begin)
 			if !errors.Is(err, interfaces.ErrArgumentNotAllowed) {
 				return 0, fmt.Errorf("the client's refused launch: %v", err)
@@ -106,32 +124,32 @@ func setUpShim(ctx context.Context) error {
 	return err
 }
 
-func shimOnce(ctx context.Context, agent *client.Client, n network) (time.Duration, error) {
-	return throughShim(ctx, agent, n, "SIDECAR_ADDRESS="+agentSocket)
+func (b *bench) shimOnce(ctx context.Context, n network) (time.Duration, error) {
+	return b.throughShim(ctx, n, "SIDECAR_ADDRESS="+agentSocket)
 }
 
-func spoolOnce(ctx context.Context, agent *client.Client, n network) (time.Duration, error) {
-	return throughShim(ctx, agent, n, "SIDECAR_ADDRESS="+noSocket, "SIDECAR_SPOOL="+spoolPath)
+func (b *bench) spoolOnce(ctx context.Context, n network) (time.Duration, error) {
+	return b.throughShim(ctx, n, "SIDECAR_ADDRESS="+noSocket, "SIDECAR_SPOOL="+spoolPath)
 }
 
 // throughShim launches through the shim, which names nothing but the arguments,
 // and stops what was launched.
-func throughShim(ctx context.Context, agent *client.Client, n network, environment ...string) (time.Duration, error) {
+func (b *bench) throughShim(ctx context.Context, n network, environment ...string) (time.Duration, error) {
 	begin := time.Now()
-	err := n.inside(exec.CommandContext(ctx, linkPath, n.launch().Arguments...), environment...)
+	err := n.inside(exec.CommandContext(ctx, linkPath, n.launch(profile).Arguments...), environment...)
 	took := time.Since(begin)
 	if err != nil {
 		return 0, err
 	}
 	netns := n.netns()
-	all, err := agent.List(ctx, interfaces.ListParameters{NetworkNamespace: &netns})
+	all, err := b.agent.List(ctx, interfaces.ListParameters{NetworkNamespace: &netns})
 	if err != nil {
 		return 0, err
 	}
 	if len(all) != 1 {
 		return 0, fmt.Errorf("%d sidecars in %s after the shim returned, want 1", len(all), netns)
 	}
-	_, err = agent.Stop(ctx, interfaces.StopParameters{ID: all[0].ID})
+	_, err = b.agent.Stop(ctx, interfaces.StopParameters{ID: all[0].ID})
 	return took, err
 }
 
@@ -139,15 +157,14 @@ func throughShim(ctx context.Context, agent *client.Client, n network, environme
 // pid file is there, whichever comes last.
 func wrapperOnce(ctx context.Context, n network) (time.Duration, error) {
 	begin := time.Now()
-	_, err := untilPID(ctx, n, func() error {
-		return n.inside(exec.CommandContext(ctx, wrapperPath, n.launch().Arguments...))
+	_, err := untilPIDs(ctx, []network{n}, func() error {
+		return n.inside(exec.CommandContext(ctx, wrapperPath, n.launch(profile).Arguments...))
 	})
 	took := time.Since(begin)
 	if err != nil {
 		return 0, err
 	}
-	_, err = output(ctx, "podman", "rm", "-f", "-t", "0", "neutron-dnsmasq-"+n.netns())
-	return took, err
+	return took, removeContainers(ctx, "neutron-dnsmasq-"+n.netns())
 }
 
 // inside runs a command in the network's namespace. The thread that forks is in
