@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/lsm"
 	"tripleo.io/sidecar/service/policy"
 )
@@ -70,10 +71,10 @@ func check(dirs []string) (*checked, error) {
 	if err != nil {
 		return nil, err
 	}
-	sidecars := 0
+	var sidecars granted
 	result := &checked{Agents: []checkedAgent{}, Warnings: append([]string{}, set.Warnings()...)}
 	for _, agent := range set.Agents() {
-		sidecars += agent.MaxSidecars
+		sidecars.add(set, agent)
 		result.Agents = append(result.Agents, checkedAgent{
 			Name:              agent.Name,
 			Profiles:          append([]string{}, agent.Profiles...),
@@ -104,29 +105,39 @@ const (
 
 const leftovers = "/run/sidecar/leftovers"
 
+// granted counts the sidecars that agents' files grant.
+type granted struct {
+	all    int
+	podman int // of agents that may launch a profile whose engine is podman, with a monitor and a lock for each
+}
+
+func (g *granted) add(set *policy.Set, agent *policy.Agent) {
+	g.all += agent.MaxSidecars
+	if slices.ContainsFunc(set.Granted(agent.Name), func(p *policy.Profile) bool { return p.Engine == interfaces.EnginePodman }) {
+		g.podman += agent.MaxSidecars
+	}
+}
+
 // lacks says which limits of the host whose root directory is root are too low for as many
 // sidecars, and which values would do. Limits that cannot be read are left out.
-func lacks(root string, sidecars int) []string {
-	if sidecars == 0 {
-		return nil
-	}
+func lacks(root string, sidecars granted) []string {
 	var warnings []string
-	limit := func(name string, have, want int, set string) {
-		if have > 0 && have < want {
+	limit := func(name string, have, sidecars, others int, set string) {
+		if want := sidecars + others; sidecars > 0 && have > 0 && have < want {
 			warnings = append(warnings, fmt.Sprintf("%s is %d, and the agents' files grant %d sidecars: "+set, name, have, sidecars, want))
 		}
 	}
 	if _, err := os.Stat(filepath.Join(root, "sys/fs/cgroup/system.slice/memory.max")); err == nil { // one for each monitor
-		limit("fs.inotify.max_user_instances", sysctl(root, "fs/inotify/max_user_instances"), sidecars+othersInstances,
+		limit("fs.inotify.max_user_instances", sysctl(root, "fs/inotify/max_user_instances"), sidecars.podman, othersInstances,
 			"set it to %d or more in /etc/sysctl.d; without an instance nothing notices that a payload is out of memory,"+
 				" and path units and journalctl -f fail")
 	}
-	limit("kernel.pid_max", sysctl(root, "kernel/pid_max"), sidecars*processesOfOne, "set it to %d or more in /etc/sysctl.d")
-	limit("podman's num_locks", locks(root), sidecars+othersLocks, "set it to %d or more in the table [engine] of"+
+	limit("kernel.pid_max", sysctl(root, "kernel/pid_max"), sidecars.all, sidecars.all*(processesOfOne-1), "set it to %d or more in /etc/sysctl.d")
+	limit("podman's num_locks", locks(root), sidecars.podman, othersLocks, "set it to %d or more in the table [engine] of"+
 		" /etc/containers/containers.conf, and run 'podman system renumber'; further launches fail")
 	var st unix.Statfs_t
 	if err := unix.Statfs(filepath.Join(root, "run"), &st); err == nil {
-		limit("the size of /run in MiB", int(st.Blocks*uint64(st.Bsize)>>20), sidecars*runOfOne>>20,
+		limit("the size of /run in MiB", int(st.Blocks*uint64(st.Bsize)>>20), sidecars.all, sidecars.all*runOfOne>>20-sidecars.all,
 			"mount it with %d or more (size= of tmpfs(5)); further launches fail")
 	}
 	return warnings

@@ -12,25 +12,28 @@ func TestFieldCapacity(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		files    map[string]string
-		sidecars int
+		sidecars granted
 		want     []string // a part of each warning
 	}{
-		"no agents": {nil, 0, nil},
+		"no agents": {nil, granted{}, nil},
 		"enough": {map[string]string{
 			"proc/sys/fs/inotify/max_user_instances": "8192\n", "proc/sys/kernel/pid_max": "4194304\n", "sys/fs/cgroup/system.slice/memory.max": "max\n",
-		}, 1900, nil},
+		}, granted{1900, 1900}, nil},
 		"defaults": {map[string]string{
 			"proc/sys/fs/inotify/max_user_instances": "128\n", "proc/sys/kernel/pid_max": "32768\n", "sys/fs/cgroup/system.slice/memory.max": "max\n",
-		}, 10000, []string{
+		}, granted{10000, 10000}, []string{
 			"fs.inotify.max_user_instances is 128, and the agents' files grant 10000 sidecars: set it to 10128",
 			"kernel.pid_max is 32768, and the agents' files grant 10000 sidecars: set it to 40000",
 			"podman's num_locks is 2048, and the agents' files grant 10000 sidecars: set it to 10128",
 		}},
-		"no memory controller": {map[string]string{"proc/sys/fs/inotify/max_user_instances": "128\n"}, 1900, nil},
+		"without podman": {map[string]string{
+			"proc/sys/fs/inotify/max_user_instances": "128\n", "proc/sys/kernel/pid_max": "32768\n", "sys/fs/cgroup/system.slice/memory.max": "max\n",
+		}, granted{10000, 0}, []string{"kernel.pid_max is 32768, and the agents' files grant 10000 sidecars: set it to 40000"}},
+		"no memory controller": {map[string]string{"proc/sys/fs/inotify/max_user_instances": "128\n"}, granted{1900, 1900}, nil},
 		"num_locks in the last file": {map[string]string{
 			"usr/share/containers/containers.conf": "[engine]\nnum_locks = 100\n", "etc/containers/containers.conf": "[engine]\n# num_locks = 9\n",
 			"etc/containers/containers.conf.d/a.conf": "[engine]\nnum_locks = 4000\n", "etc/containers/containers.conf.d/b.conf": "broken",
-		}, 4001, []string{"podman's num_locks is 4000"}},
+		}, granted{4001, 4001}, []string{"podman's num_locks is 4000"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,0 +1,149 @@
+package service
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/policy"
+	"tripleo.io/sidecar/service/systemd"
+)
+
+// runtimeHost is a host whose dnsmasq profile has the runtime engine, with the names of the
+// templates that it keeps.
+func runtimeHost(t *testing.T) (h *fakeHost, kept func() []string) {
+	t.Helper()
+	h = newFakeHost(t)
+	h.runtimes = []string{"crun"}
+	vendor := installed(t, "policy/profiles.d")
+	path := vendor + "/profiles.d/dnsmasq.toml"
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = os.WriteFile(path, append([]byte("engine = \"runtime\"\n"), text...), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := policy.Load(vendor, installed(t, "policy/examples/agents.d"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var names []string
+	h.core.Keep = func(templates []string) (bool, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		names = templates
+		return true, nil
+	}
+	h.core.SetPolicy(set)
+	return h, func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return names
+	}
+}
+
+// preparationsOf returns the names of the units that prepare an agent's image.
+func (h *fakeHost) preparationsOf(t *testing.T, agent string) []string {
+	t.Helper()
+	var found []string
+	for _, granted := range h.core.policy.Load().Granted(agent) {
+		a, _ := h.core.policy.Load().Agent(agent)
+		for _, d := range h.core.preparationsOf(a, granted) {
+			found = append(found, "sidecar-prepare-"+strings.ReplaceAll(d.ID, ".", "-")+".service")
+		}
+	}
+	return found
+}
+
+// TestImagesArePreparedOnce: ahead of launches, and again after the policy was read; a launch
+// uses the template that was prepared for it.
+func TestImagesArePreparedOnce(t *testing.T) {
+	t.Parallel()
+	h, kept := runtimeHost(t)
+	h.core.PrepareImages(t.Context())
+	units := h.preparationsOf(t, "neutron-dhcp")
+	if len(units) != 1 || h.units.Starts(units[0]) != 1 || h.units.Starts("sidecar-clean.service") != 0 {
+		t.Fatalf("units %q were started %d times", units, h.units.Starts(units[0]))
+	}
+	explained, err := h.core.Explain(t.Context(), dhcpAgent(), dnsmasqFor("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var template string
+	for _, field := range explained.Document {
+		if field.Name == "template" {
+			template = field.Value
+		}
+	}
+	if diff := cmp.Diff([]string{template}, kept()); diff != "" {
+		t.Errorf("templates that are kept (-of a launch +got):\n%s", diff)
+	}
+	for range 2 {
+		if _, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor("a")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := h.units.Starts(units[0]); n != 1 {
+		t.Errorf("prepared %d times", n)
+	}
+	h.core.SetPolicy(h.core.policy.Load())
+	if _, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor("a")); err != nil {
+		t.Fatal(err)
+	}
+	if n := h.units.Starts(units[0]); n != 2 {
+		t.Errorf("prepared %d times after a reload and a launch, want 2", n)
+	}
+}
+
+// TestImageThatCannotBePrepared: a launch that fails because of it says why, the next one tries
+// again, and a template of an earlier preparation will do.
+func TestImageThatCannotBePrepared(t *testing.T) {
+	t.Parallel()
+	h, _ := runtimeHost(t)
+	var unprepared bool
+	h.units.OnStart = func(name string, _ []systemd.Property) systemd.Outcome {
+		switch {
+		case strings.HasPrefix(name, "sidecar-prepare-"):
+			o := systemd.FailedWith(125)
+			change := o.Change
+			o.Change = func(u *systemd.Unit) {
+				change(u)
+				u.StatusText = "Failed in engine: image not known"
+			}
+			return o
+		case unprepared:
+			o := systemd.FailedWith(125)
+			change := o.Change
+			o.Change = func(u *systemd.Unit) {
+				change(u)
+				u.StatusText = "Failed in engine: the image is not prepared"
+			}
+			return o
+		}
+		return systemd.Outcome{}
+	}
+	unprepared = true
+	_, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor("a"))
+	failed, ok := errors.AsType[*interfaces.LaunchFailedError](err)
+	if !ok || failed.Phase == nil || *failed.Phase != interfaces.PhaseEngine || failed.Reason == nil || !strings.HasSuffix(*failed.Reason, "image not known") {
+		t.Errorf("without a template: %v", err)
+	}
+	unit := h.preparationsOf(t, "neutron-dhcp")[0]
+	if n := h.units.Starts(unit); n != 1 {
+		t.Errorf("prepared %d times in one launch", n)
+	}
+	unprepared = false
+	if _, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor("a")); err != nil {
+		t.Errorf("with an old template: %v", err)
+	}
+	if n := h.units.Starts(unit); n != 2 {
+		t.Errorf("prepared %d times in two launches", n)
+	}
+}
