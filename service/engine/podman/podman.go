@@ -58,9 +58,9 @@ func (Engine) Command(d *document.Document) []string {
 	)
 }
 
-// Removal removes the container, running or not. podman has noted the container's OCI runtime, so
-// it does not need --runtime. If that program is not on the host any more, podman with --runtime
-// would do nothing at all; without it, podman can still rename the container.
+// Removal removes the container, running or not. podman has noted its OCI runtime. It does not get
+// the path: if that program is not on the host any more, podman does nothing at all with it, and
+// without it can still rename the container.
 func (Engine) Removal(d *document.Document) []string {
 	return command(d, "rm", "-f", "-i", "-t", "0", container(d))
 }
