@@ -72,13 +72,18 @@ func TestPodmanFlags(t *testing.T) {
 	}
 }
 
-// TestPodmanRuntime: the OCI runtime is a global flag of podman.
+// TestPodmanRuntime: the OCI runtime is a global flag of podman run, and of no other command.
 func TestPodmanRuntime(t *testing.T) {
 	t.Parallel()
 	d := documentOf(func(d *document.Document) { d.Runtime = "/opt/x/crun" })
 	want := []string{"/usr/bin/podman", "--events-backend=none", "--log-level=error", "--runtime=/opt/x/crun", "run"}
 	if got := (podman.Engine{}).Command(d)[:5]; !slices.Equal(got, want) {
 		t.Errorf("the command begins with %q", got)
+	}
+	for _, got := range [][]string{podman.Engine{}.Removal(d), podman.Engine{}.Rename(d)} {
+		if slices.Contains(got, "--runtime=/opt/x/crun") {
+			t.Errorf("the command is %q", got)
+		}
 	}
 }
 
