@@ -24,6 +24,8 @@ const (
 	// maxRequest is the largest call in bytes that the service takes; it hangs up on
 	// a larger call (service/varlink's Limits). The limit here only explains that.
 	maxRequest = 256 << 10
+	// readBuffer is how much is read at once: a List's replies come many together.
+	readBuffer = 64 << 10
 	// ours begins the names of the service's own methods.
 	ours = interfaces.Name + "."
 )
@@ -118,7 +120,7 @@ func exchange(conn net.Conn, frame []byte, more bool, decode decoder) error {
 	// A service that refuses a call may answer and hang up before it has read all of
 	// the call. So a failed write is an error only without an answer.
 	_, writeErr := conn.Write(frame)
-	in := bufio.NewReader(conn)
+	in := bufio.NewReaderSize(conn, readBuffer)
 	for {
 		frame, err := readFrame(in, maxReply)
 		switch {

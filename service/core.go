@@ -109,7 +109,6 @@ type Core struct {
 	lists     *quota.Quota[string]
 	outputs   *quota.Quota[string]
 	limits    *limits
-	documents documents
 	events    *events.Observer
 	detached  sync.WaitGroup // launches that have begun to start
 	sweepDue  chan struct{}  // has an entry when a sweep is asked for
@@ -164,7 +163,7 @@ func (c *Core) Alive() {
 	} {
 		q.InUse()
 	}
-	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.limits.mu, &c.documents.mu} {
+	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.limits.mu} {
 		mu.Lock()
 		mu.Unlock() //nolint:staticcheck // one at a time: two at once could deadlock with a call
 	}

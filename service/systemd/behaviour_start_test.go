@@ -24,7 +24,7 @@ func startReady(t *testing.T, u units, name string) {
 	if unit.StatusText != "hello" || unit.ControlGroup != "/system.slice/"+name {
 		t.Errorf("status %q, control group %q", unit.StatusText, unit.ControlGroup)
 	}
-	if d := cmp.Diff([]string{environment}, unit.Environment); d != "" {
+	if d := cmp.Diff(any([]string{environment}), unit.Digest); d != "" {
 		t.Errorf("environment (-want +got):\n%s", d)
 	}
 	if unit.StartedUSec < before || unit.ReadyUSec < unit.StartedUSec || unit.ExitedUSec != 0 {

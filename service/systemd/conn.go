@@ -26,6 +26,9 @@ type Config struct {
 	JobTimeout time.Duration
 	// MaxInFlight is how many calls may be unanswered at once. Default 16.
 	MaxInFlight int
+	// Digest makes Unit.Digest of a unit's Environment=, which can be long and is not kept.
+	// It is called whenever the unit is read. nil: units have no digests.
+	Digest func(environment []string) any
 	// Logger gets the connection's own troubles. nil: nothing is logged.
 	Logger *slog.Logger
 }
@@ -47,6 +50,7 @@ type Conn struct {
 	config   Config
 	slots    chan struct{} // one element for each call in flight
 	cache    cache
+	filling  chan struct{} // has an element while a List reads many units
 	watches  watches
 	changes  changes
 	restarts atomic.Uint64 // of systemd and of the bus
@@ -68,6 +72,7 @@ func Dial(ctx context.Context, config Config) (*Conn, error) {
 		done:   make(chan struct{}),
 		ready:  make(chan struct{}),
 	}
+	c.filling = make(chan struct{}, 1)
 	c.slots = make(chan struct{}, c.config.MaxInFlight)
 	l, err := c.dial(ctx)
 	if err != nil {
