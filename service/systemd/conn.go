@@ -24,7 +24,8 @@ type Config struct {
 	// JobTimeout bounds the wait for a job of a unit without time-outs, for a caller
 	// without a deadline. Default 5 min.
 	JobTimeout time.Duration
-	// MaxInFlight is how many calls may be unanswered at once. Default 16.
+	// MaxInFlight is how many calls may be unanswered at once, where the six that List makes
+	// for a unit are one. The bus allows 128. Default 16.
 	MaxInFlight int
 	// Digest makes Unit.Digest of a unit's Environment=, which can be long and is not kept.
 	// It is called whenever the unit is read. nil: units have no digests.
