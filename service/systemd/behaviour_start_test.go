@@ -35,7 +35,7 @@ func startReady(t *testing.T, u units, name string) {
 		t.Errorf("get: %v (-start +get):\n%s", err, d)
 	}
 	list, err := u.List(testContext(t), name)
-	if d := cmp.Diff([]Unit{unit}, list); d != "" || err != nil {
+	if d := cmp.Diff([]Unit{unit.listed()}, list); d != "" || err != nil {
 		t.Errorf("list: %v (-start +list):\n%s", err, d)
 	}
 }

@@ -93,7 +93,7 @@ func (c *cache) store(r reading, u Unit, now time.Time) {
 		return
 	}
 	if r.entry.changes == r.changes {
-		r.entry.unit, r.entry.valid, r.entry.read, r.entry.used = u, true, now, now
+		r.entry.unit, r.entry.valid, r.entry.read, r.entry.used = u.listed(), true, now, now
 	}
 }
 

@@ -206,7 +206,7 @@ func (f *Fake) List(ctx context.Context, pattern string) ([]Unit, error) {
 	units := make([]Unit, 0, len(f.units))
 	for name, u := range f.units {
 		if ok, _ := path.Match(pattern, name); ok {
-			units = append(units, u.Unit)
+			units = append(units, u.Unit.listed())
 		}
 	}
 	f.mu.Unlock()

@@ -72,12 +72,14 @@ func (c *Conn) readAll(ctx context.Context, rows []row, changes *Changes) ([]Uni
 		return nil, err
 	}
 	changed, all := changes.Take()
-	err = c.each(ctx, len(rows), func(ctx context.Context, i int) (err error) {
+	err = c.each(ctx, len(rows), func(ctx context.Context, i int) error {
 		if _, is := slices.BinarySearch(changed, rows[i].name); units[i].Name != "" && !is && !all {
 			c.cache.store(readings[i], units[i], time.Now())
 			return nil
 		}
-		if units[i], err = c.Get(ctx, rows[i].name); errors.Is(err, ErrNoSuchUnit) {
+		u, err := c.Get(ctx, rows[i].name)
+		units[i] = u.listed() // without a name if it is gone
+		if errors.Is(err, ErrNoSuchUnit) {
 			return nil
 		}
 		return err

@@ -45,6 +45,15 @@ func (u Unit) gone() bool {
 	return u.LoadState == "not-found" || (u.ActiveState == "inactive" && u.JobID == 0)
 }
 
+// listed returns the unit as List answers it.
+func (u Unit) listed() Unit {
+	u.MainPID, u.ControlGroup = 0, ""
+	if u.ActiveState == "active" {
+		u.Result, u.ExecMainCode, u.ExecMainStatus, u.ExitedUSec = "", 0, 0, 0
+	}
+	return u
+}
+
 // unitOf reads the properties of a unit, without its digest. Those that are missing or have
 // an unexpected type stay zero. Its strings are copies: godbus cuts those of a message from
 // blocks of 4 KiB, and one string would keep a whole block.
