@@ -206,7 +206,7 @@ func (f *Fake) List(ctx context.Context, pattern string) ([]Unit, error) {
 	units := make([]Unit, 0, len(f.units))
 	for name, u := range f.units {
 		if ok, _ := path.Match(pattern, name); ok {
-			units = append(units, u.Unit.listed())
+			units = append(units, u.listed())
 		}
 	}
 	f.mu.Unlock()
