@@ -10,6 +10,9 @@ import (
 	"net"
 	"time"
 
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
 	"tripleo.io/sidecar/interfaces"
 )
 
@@ -24,6 +27,8 @@ const (
 	// maxRequest is the largest call in bytes that the service takes; it hangs up on
 	// a larger call (service/varlink's Limits). The limit here only explains that.
 	maxRequest = 256 << 10
+	// readBuffer is how much is read at once: a List's replies come many together.
+	readBuffer = 64 << 10
 	// ours begins the names of the service's own methods.
 	ours = interfaces.Name + "."
 )
@@ -66,12 +71,16 @@ func each[T, I any](ctx context.Context, c *Client, method string, parameters an
 // decoder takes a reply's frame and says whether more replies follow.
 type decoder func(frame []byte) (continues bool, err error)
 
+// lenient takes what encoding/json takes. Decoding is most of the time of a List, and
+// encoding/json takes twice as long.
+var lenient = jsonv2.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+
 // into decodes replies and hands their parameters on. Unknown fields are ignored: a
 // newer service may answer more.
 func into[T any](take func(T)) decoder {
 	return func(frame []byte) (bool, error) {
 		var r reply[T]
-		if err := json.Unmarshal(frame, &r); err != nil || r.Error != "" {
+		if err := jsonv2.Unmarshal(frame, &r, lenient); err != nil || r.Error != "" {
 			return false, replyError(frame, err)
 		}
 		take(r.Parameters)
@@ -118,7 +127,7 @@ func exchange(conn net.Conn, frame []byte, more bool, decode decoder) error {
 	// A service that refuses a call may answer and hang up before it has read all of
 	// the call. So a failed write is an error only without an answer.
 	_, writeErr := conn.Write(frame)
-	in := bufio.NewReader(conn)
+	in := bufio.NewReaderSize(conn, readBuffer)
 	for {
 		frame, err := readFrame(in, maxReply)
 		switch {

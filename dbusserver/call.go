@@ -41,7 +41,12 @@ type call struct {
 	arguments   []any  // set when the signature is known to be the method's
 	interactive *bool  // whether the caller can wait for a person to authenticate
 	done        func() // called when the answer is sent
+	long        bool   // whether the answer has more than longAnswer bytes
 }
+
+// longAnswer is how long an answer is whose memory is given back to the system at once. It
+// takes ten times as much until it is sent, which the runtime would keep for minutes.
+const longAnswer = 512 << 10
 
 // open decodes the header of a call. The bus has checked it, but a decoder must not depend
 // on that.
@@ -95,7 +100,12 @@ func (s *Server) answerTo(p *peer, in incoming, send func(*godbus.Message)) {
 			send(failureOf(c.header, name, body...))
 		}
 	}()
-	defer func() { c.done() }()
+	defer func() {
+		c.done()
+		if c.long {
+			debug.FreeOSMemory()
+		}
+	}()
 	if err := c.open(in.message); err != nil {
 		send(failureOf(c.header, generic+"InvalidArgs", err.Error()))
 		return
@@ -195,6 +205,7 @@ func (s *Server) failure(ctx context.Context, c *call, err error) (name string, 
 func (s *Server) reply(c *call, body []any) *godbus.Message {
 	m := replyTo(c.header, body...)
 	n, err := sizeOf(m)
+	c.long = n > longAnswer
 	switch {
 	case err != nil:
 		s.config.Logger.Error("answer cannot be written", "method", c.Member, "error", err)

@@ -172,8 +172,10 @@ func (p *publisher) propertiesChanged(before, now interfaces.Sidecar) error {
 
 // public are the properties that everybody on the bus may read in signals.
 func public(s interfaces.Sidecar) map[string]godbus.Variant {
-	all := dict.Encode(s)
-	return map[string]godbus.Variant{keyID: all[keyID], keyState: all[keyState]}
+	return map[string]godbus.Variant{
+		keyID:    godbus.MakeVariant(s.ID),
+		keyState: godbus.MakeVariant(string(s.Runtime.State)),
+	}
 }
 
 func (p *publisher) emitAbout(member, id, state string) error {

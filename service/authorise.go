@@ -138,7 +138,7 @@ func (c *Core) namespaceOfSidecar(ctx context.Context, id interfaces.ID) *string
 	defer func() { <-over }()
 	unit, err := c.Units.Get(ctx, id.Unit())
 	if err == nil {
-		return c.documents.of(unit).context.NetworkNamespace
+		return documentOf(unit).context.NetworkNamespace
 	}
 	if launch := c.locks.launching(id); launch != nil {
 		return launch.netns
@@ -153,7 +153,7 @@ var errMoved = denied("the sidecar is in another network namespace than polkit w
 // told. A sidecar's ID does not name its namespace: the agent may have launched it again in
 // another one meanwhile, or an operator names the pid file of a sidecar elsewhere.
 func (c *Core) checkNamespace(call *call, u systemd.Unit) error {
-	if call.Authorisation.By == ByPolkit && orEmpty(c.documents.of(u).context.NetworkNamespace) != orEmpty(call.netns) {
+	if call.Authorisation.By == ByPolkit && orEmpty(documentOf(u).context.NetworkNamespace) != orEmpty(call.netns) {
 		return errMoved
 	}
 	return nil

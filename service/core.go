@@ -113,7 +113,6 @@ type Core struct {
 	lists     *quota.Quota[string]
 	outputs   *quota.Quota[string]
 	limits    *limits
-	documents documents
 	images    images
 	events    *events.Observer
 	detached  sync.WaitGroup // launches that have begun to start
@@ -173,7 +172,7 @@ func (c *Core) Alive() {
 	} {
 		q.InUse()
 	}
-	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.limits.mu, &c.documents.mu, &c.images.mu} {
+	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.limits.mu, &c.images.mu} {
 		mu.Lock()
 		mu.Unlock() //nolint:staticcheck // one at a time: two at once could deadlock with a call
 	}

@@ -62,7 +62,7 @@ func newFakeHost(t *testing.T) *fakeHost {
 		t.Fatal(err)
 	}
 	h := &fakeHost{
-		units:   &systemd.Fake{},
+		units:   &systemd.Fake{Digest: new(Documents).Digest},
 		journal: &fakeJournal{output: []string{"dnsmasq: failed to create listening socket: Address in use"}},
 		signals: &fakeSignals{},
 		netns:   &fakeNamespaces{},

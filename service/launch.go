@@ -207,7 +207,7 @@ func (c *Core) answerFrom(old systemd.Unit, a *attempt) (*interfaces.Sidecar, er
 // namespace that has the context's name now: an agent that deletes a network and makes it
 // again gives another namespace the same name.
 func (c *Core) sameLaunch(u systemd.Unit, a *attempt) bool {
-	d := readDocument(u)
+	d := documentOf(u)
 	if !d.ok || !reflect.DeepEqual(d.context, a.context) {
 		return false
 	}

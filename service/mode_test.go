@@ -39,7 +39,7 @@ func TestLaunchAdopt(t *testing.T) {
 		"one that fails":                      {found: state("activating"), later: state("failed")},
 		"another that becomes ready":          {found: state("activating"), later: state("active"), more: []string{"--log-dhcp"}},
 		"one that stops":                      {found: state("deactivating"), later: state("inactive")},
-		"one whose record cannot be read":     {found: func(u *systemd.Unit) { u.Environment = nil }},
+		"one whose record cannot be read":     {found: func(u *systemd.Unit) { u.Digest = nil }},
 		"one that systemd has started again":  {found: state("activating"), later: func(u *systemd.Unit) { u.ActiveState, u.NRestarts = "active", 1 }, adopted: true},
 		"one that waits for its restart":      {found: waitingForRestart},
 		"one whose restart is queued":         {found: func(u *systemd.Unit) { waitingForRestart(u); u.SubState = "auto-restart-queued" }},

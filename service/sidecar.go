@@ -1,17 +1,14 @@
 package service
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"tripleo.io/sidecar/interfaces"
-	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/engine"
 	"tripleo.io/sidecar/service/launcher"
 	"tripleo.io/sidecar/service/systemd"
@@ -21,7 +18,7 @@ import (
 // be a sidecar's. images are c.Images.
 func (c *Core) sidecar(u systemd.Unit, images map[string]string) interfaces.Sidecar {
 	id, _ := interfaces.ParseUnit(u.Name)
-	d := c.documents.of(u)
+	d := documentOf(u)
 	s := interfaces.Sidecar{ID: id.String(), Runtime: runtimeOf(u, d.engine)}
 	s.Runtime.Frozen = s.Runtime.ProcessID != nil && c.Frozen(u.InvocationID, int(*s.Runtime.ProcessID))
 	if d.ok {
@@ -115,110 +112,6 @@ func orNil[T comparable](v T) *T {
 		return nil
 	}
 	return &v
-}
-
-// maxRemembered bounds the units in documents, at some 2 kB each, and in a Freezer. Units can
-// disappear without an event, so a full cache is emptied.
-const maxRemembered = 8192
-
-// unitDocument has the parts of a unit's document that List needs.
-type unitDocument struct {
-	invocation string // the unit's, when it was read
-	ok         bool   // the document could be read
-	context    interfaces.Context
-	image      string
-	engineName string
-	runtime    string // path of the OCI runtime
-	engine     engine.Engine
-}
-
-// documents caches the documents of units. A document does not change during the unit's
-// invocation; decoding it every time would be a third of the work of a List. The zero value
-// is ready.
-type documents struct {
-	mu    sync.Mutex
-	units map[string]unitDocument // by unit name
-}
-
-// of returns the document of a unit. The caller must not change what it points to.
-func (d *documents) of(u systemd.Unit) unitDocument {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	cached, ok := d.units[u.Name]
-	if ok && cached.invocation == u.InvocationID && u.InvocationID != "" {
-		return cached
-	}
-	if d.units == nil || len(d.units) >= maxRemembered {
-		d.units = map[string]unitDocument{}
-	}
-	d.units[u.Name] = readDocument(u)
-	return d.units[u.Name]
-}
-
-// readDocument decodes a unit's document. A unit that another program made under a sidecar's
-// name, or that another version wrote, may have no readable document; its engine is then
-// the default one.
-func readDocument(u systemd.Unit) unitDocument {
-	read := unitDocument{invocation: u.InvocationID}
-	d, err := document.Decode(u.Environment)
-	if err == nil {
-		read.engine, err = engine.Of(d.Engine)
-	}
-	if err != nil {
-		read.engine, _ = engine.Of(interfaces.EnginePodman)
-		return read
-	}
-	read.ok, read.context, read.image, read.engineName, read.runtime = true, d.Context, d.Image, d.Engine, d.Runtime
-	return read
-}
-
-// forget drops the document of a unit that was stopped.
-func (d *documents) forget(name string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.units, name)
-}
-
-// Freezer sees which payloads are frozen, by systemctl freeze or podman pause. List asks it
-// about every sidecar, so it remembers their control groups, and reads without os.File's
-// poller, which takes twice as long.
-type Freezer struct {
-	mu     sync.Mutex
-	groups map[string]string // control groups of payloads, by their units' invocation IDs
-}
-
-// Frozen reports whether the control group of a payload, or one above it, is frozen
-// (cgroup.events of cgroups(7)). It returns false if that cannot be read.
-func (f *Freezer) Frozen(invocation string, pid int) bool {
-	group := f.group(invocation, pid)
-	if group == "" {
-		return false
-	}
-	fd, err := unix.Open("/sys/fs/cgroup"+group+"/cgroup.events", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return false
-	}
-	defer unix.Close(fd)
-	var text [256]byte
-	n, err := unix.Read(fd, text[:])
-	return err == nil && bytes.Contains(text[:n], []byte("frozen 1\n"))
-}
-
-func (f *Freezer) group(invocation string, pid int) string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if group, ok := f.groups[invocation]; ok {
-		return group
-	}
-	group, err := controlGroupOf(pid)
-	if err != nil {
-		return "" // not remembered: the next look may see it
-	}
-	if f.groups == nil || len(f.groups) >= maxRemembered {
-		f.groups = map[string]string{}
-	}
-	f.groups[invocation] = group
-	return group
 }
 
 // errNoProcess means that the process does not exist, or is not the unit's any more.

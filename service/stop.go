@@ -107,7 +107,7 @@ func (c *Core) stopLocked(ctx context.Context, call *call, killAfter time.Durati
 		return interfaces.StopReply{}, missing(ctx, *call.sidecar, "stop the unit", err)
 	}
 	var reply interfaces.StopReply
-	reply.ExitCode, reply.ExitSignal = exitOf(unit, readDocument(unit).engine)
+	reply.ExitCode, reply.ExitSignal = exitOf(unit, documentOf(unit).engine)
 	return reply, nil
 }
 
@@ -130,7 +130,6 @@ func (c *Core) stopUnit(ctx context.Context, id interfaces.ID, killAfter time.Du
 		return systemd.Unit{}, err
 	}
 	defer c.stops.Release(id.Agent, 1)
-	defer c.documents.forget(id.Unit())
 	if killAfter > 0 {
 		if u, err := c.Units.Get(ctx, id.Unit()); err != nil || u.ActiveState == stateActivating {
 			killAfter = 0
@@ -144,7 +143,7 @@ func (c *Core) signal(ctx context.Context, call *call, signal string) error {
 	if err != nil {
 		return err
 	}
-	pid := runtimeOf(unit, c.documents.of(unit).engine).ProcessID
+	pid := runtimeOf(unit, documentOf(unit).engine).ProcessID
 	if pid == nil {
 		return noSuchSidecar(*call.sidecar) // it has no process that could get a signal
 	}

@@ -137,8 +137,9 @@ func checkSeccomp(path string, logger *slog.Logger) {
 func connect(ctx context.Context, logger *slog.Logger) (*systemd.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
+	documents := &service.Documents{}
 	for {
-		units, err := systemd.Dial(ctx, systemd.Config{JobTimeout: jobTimeout, Logger: logger})
+		units, err := systemd.Dial(ctx, systemd.Config{JobTimeout: jobTimeout, Digest: documents.Digest, Logger: logger})
 		if err == nil {
 			return units, nil
 		}

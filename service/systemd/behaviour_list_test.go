@@ -62,14 +62,3 @@ func changesNameUnit(t *testing.T, u units, name string) {
 		}
 	}
 }
-
-func answersAreCopies(t *testing.T, u units, name string) {
-	start(t, u, name, kindReady)
-	for range 2 {
-		list, err := u.List(testContext(t), name)
-		if err != nil || len(list) != 1 || list[0].Environment[0] != environment {
-			t.Fatalf("list: %v, %v", list, err)
-		}
-		list[0].Environment[0] = "scribble"
-	}
-}

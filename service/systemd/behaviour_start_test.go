@@ -24,7 +24,7 @@ func startReady(t *testing.T, u units, name string) {
 	if unit.StatusText != "hello" || unit.ControlGroup != "/system.slice/"+name {
 		t.Errorf("status %q, control group %q", unit.StatusText, unit.ControlGroup)
 	}
-	if d := cmp.Diff([]string{environment}, unit.Environment); d != "" {
+	if d := cmp.Diff(any([]string{environment}), unit.Digest); d != "" {
 		t.Errorf("environment (-want +got):\n%s", d)
 	}
 	if unit.StartedUSec < before || unit.ReadyUSec < unit.StartedUSec || unit.ExitedUSec != 0 {
@@ -35,7 +35,7 @@ func startReady(t *testing.T, u units, name string) {
 		t.Errorf("get: %v (-start +get):\n%s", err, d)
 	}
 	list, err := u.List(testContext(t), name)
-	if d := cmp.Diff([]Unit{unit}, list); d != "" || err != nil {
+	if d := cmp.Diff([]Unit{unit.listed()}, list); d != "" || err != nil {
 		t.Errorf("list: %v (-start +list):\n%s", err, d)
 	}
 }

@@ -60,7 +60,6 @@ func behaviours() map[string]func(t *testing.T, u units, name string) {
 		"list shows a unit that died":                 listDied,
 		"a start after a stop finds the name free":    startAfterStop,
 		"changes name the unit":                       changesNameUnit,
-		"what is answered is the caller's to change":  answersAreCopies,
 		"a deadline that has passed is the only news": expired,
 	}
 }

@@ -2,6 +2,7 @@ package systemd
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -24,7 +25,7 @@ type scriptedBus struct {
 	t *testing.T
 
 	mu    sync.Mutex
-	calls []string      // members, in order
+	calls []string      // members, in order, Get with the property
 	hold  chan struct{} // if there is one, Subscribe is answered when it is closed
 }
 
@@ -38,7 +39,11 @@ func newScriptedBus(t *testing.T, answer func(*bustest.Call)) *scriptedBus {
 	b := &scriptedBus{t: t}
 	b.Bus = bustest.New(t, func(c *bustest.Call) {
 		b.mu.Lock()
-		b.calls = append(b.calls, c.Member)
+		call := c.Member
+		if call == "Get" {
+			call = fmt.Sprint("Get ", c.Body[1])
+		}
+		b.calls = append(b.calls, call)
 		hold := b.hold
 		b.mu.Unlock()
 		if c.Member == "Subscribe" && hold != nil {
@@ -60,7 +65,7 @@ func newScriptedBus(t *testing.T, answer func(*bustest.Call)) *scriptedBus {
 // the machine may be busy.
 func (b *scriptedBus) dial(change func(*Config)) *Conn {
 	b.t.Helper()
-	config := Config{Address: b.Address, CallTimeout: time.Minute}
+	config := Config{Address: b.Address, CallTimeout: time.Minute, Digest: whole}
 	if change != nil {
 		change(&config)
 	}
@@ -94,6 +99,9 @@ func (b *scriptedBus) count(member string) int {
 	return n
 }
 
+// reads counts the reads of units.
+func (b *scriptedBus) reads() int { return b.count("GetAll") + b.count("Get Environment") }
+
 func (b *scriptedBus) propertiesChanged(sender, unit string) {
 	b.Signal(sender, unitPath(unit), "org.freedesktop.DBus.Properties", "PropertiesChanged",
 		"org.freedesktop.systemd1.Unit", map[string]dbus.Variant{}, []string{})
@@ -110,7 +118,7 @@ func (u scriptedUnit) answer(c *bustest.Call) {
 	}
 	switch c.Member {
 	case "Get":
-		c.Reply(dbus.MakeVariant("257.1"))
+		c.Reply(propertyOf(c, "active"))
 	case "GetAll":
 		c.Reply(properties("active", 0))
 	case "StartTransientUnit", "StopUnit":
@@ -131,6 +139,19 @@ func properties(state string, job uint32) map[string]dbus.Variant {
 		"Job":         dbus.MakeVariant(jobPair{job, "/"}),
 		"Environment": dbus.MakeVariant([]string{"A=b"}),
 	}
+}
+
+// propertyOf answers a Get of one property of a unit in this state, or of systemd's Version.
+func propertyOf(c *bustest.Call, state string) dbus.Variant {
+	p := properties(state, 0)
+	for name, value := range map[string]any{
+		"Version": "257.1", "InvocationID": []byte{1}, "InactiveExitTimestamp": uint64(1), "ActiveEnterTimestamp": uint64(2),
+		"NRestarts": uint32(3), "StatusText": "hello",
+	} {
+		p[name] = dbus.MakeVariant(value)
+	}
+	name, _ := c.Body[1].(string)
+	return p[name]
 }
 
 func with(p map[string]dbus.Variant, name string, value any) map[string]dbus.Variant {

@@ -7,8 +7,15 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// maxAge is how long an entry is used if no change of its unit is signalled.
-const maxAge = time.Minute
+const (
+	// maxAge is how long an entry is used if no change of its unit is signalled. A List
+	// reads at most maxOld of the units again that have reached it: a thousand at once
+	// take systemd a second.
+	maxAge = time.Minute
+	maxOld = 16
+	// maxUnused is how long an entry is kept that no List has used.
+	maxUnused = time.Hour
+)
 
 // cache keeps the units that were read, for List, which gets the states of all units in one
 // call and takes the details from here.
@@ -34,6 +41,7 @@ type entry struct {
 	valid   bool
 	changes uint64
 	read    time.Time
+	used    time.Time
 }
 
 // reading is a read of a unit that is under way.
@@ -85,7 +93,7 @@ func (c *cache) store(r reading, u Unit, now time.Time) {
 		return
 	}
 	if r.entry.changes == r.changes {
-		r.entry.unit, r.entry.valid, r.entry.read = u.clone(), true, now
+		r.entry.unit, r.entry.valid, r.entry.read, r.entry.used = u.listed(), true, now, now
 	}
 }
 
@@ -106,26 +114,41 @@ func (c *cache) remove(path dbus.ObjectPath) {
 	delete(c.entries, path)
 }
 
-// lookup returns a unit if its entry is valid and has the states of the listing.
-func (c *cache) lookup(row row) (Unit, bool) {
+// find returns the units of a listing that need not be read, and the others.
+func (c *cache) find(rows []row, now time.Time) (units []Unit, unknown []row) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := c.entries[row.path]
-	if e == nil || !e.valid {
-		return Unit{}, false
+	units = make([]Unit, 0, len(rows))
+	old := 0
+	for _, row := range rows {
+		e := c.entries[row.path]
+		if !e.fits(row) {
+			unknown = append(unknown, row)
+			continue
+		}
+		e.used = now
+		if now.Sub(e.read) > maxAge && old < maxOld {
+			old++
+			unknown = append(unknown, row)
+			continue
+		}
+		units = append(units, e.unit)
 	}
-	u := e.unit.clone()
-	fits := u.Name == row.name && u.LoadState == row.load && u.ActiveState == row.active &&
-		u.SubState == row.sub && u.JobID == row.job
-	return u, fits
+	c.expire(now)
+	return units, unknown
 }
 
-// expire removes entries older than maxAge.
+// fits reports whether the entry is valid and has the states of the listing.
+func (e *entry) fits(row row) bool {
+	return e != nil && e.valid &&
+		e.unit.Name == row.name && e.unit.LoadState == row.load && e.unit.ActiveState == row.active &&
+		e.unit.SubState == row.sub && e.unit.JobID == row.job
+}
+
+// expire removes entries that have not been used for maxUnused. c.mu must be held.
 func (c *cache) expire(now time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	for path, e := range c.entries {
-		if e.valid && now.Sub(e.read) > maxAge {
+		if e.valid && now.Sub(e.used) > maxUnused {
 			delete(c.entries, path)
 		}
 	}

@@ -20,6 +20,16 @@ const (
 // call makes one method call to systemd and returns the body of the reply. It waits for a
 // free slot, for the bus and for the reply, all within CallTimeout.
 func (c *Conn) call(ctx context.Context, path dbus.ObjectPath, method string, args ...any) ([]any, error) {
+	bodies, err := c.callTogether(ctx, path, method, args)
+	if err != nil {
+		return nil, err
+	}
+	return bodies[0], nil
+}
+
+// callTogether makes one call of the method for each list of arguments, without waiting for
+// replies in between, and returns the bodies of the replies. The calls, few, take one slot.
+func (c *Conn) callTogether(ctx context.Context, path dbus.ObjectPath, method string, args ...[]any) ([][]any, error) {
 	limited, cancel := context.WithTimeout(ctx, c.config.CallTimeout)
 	defer cancel()
 	select {
@@ -38,34 +48,49 @@ func (c *Conn) call(ctx context.Context, path dbus.ObjectPath, method string, ar
 	return nil, notSent(ctx, method, "the bus is away")
 }
 
-// send sends a call and waits for the reply or for limited, which is ctx with CallTimeout.
-// It frees the call's slot only when the reply comes, even after its caller has gone: the
-// bus counts a call until it is answered, and refuses all calls of a connection with more
-// than 128 of them (max_replies_per_connection of dbus-daemon(1)).
-func (c *Conn) send(ctx, limited context.Context, l *link, path dbus.ObjectPath, method string, args []any) ([]any, error) {
-	answered := make(chan *dbus.Call, 1)
+// send sends calls and waits for the replies or for limited, which is ctx with CallTimeout.
+// It frees the slot only when the replies come, even after the caller has gone: the bus
+// counts a call until it is answered, and refuses all calls of a connection with more than
+// 128 of them (max_replies_per_connection of dbus-daemon(1)).
+func (c *Conn) send(ctx, limited context.Context, l *link, path dbus.ObjectPath, method string, args [][]any) ([][]any, error) {
+	answered := make(chan *dbus.Call, len(args))
 	sent := false
 	defer func() {
 		if !sent { // godbus panicked because of args
 			<-c.slots
 		}
 	}()
-	l.bus.Object(destination, path).Go(method, dbus.FlagNoAutoStart, answered, args...)
-	sent = true
-	select {
-	case reply := <-answered:
-		<-c.slots
-		return reply.Body, translate(ctx, method, reply.Err)
-	case <-limited.Done():
+	calls := make([]*dbus.Call, len(args))
+	for i := range args {
+		calls[i] = l.bus.Object(destination, path).Go(method, dbus.FlagNoAutoStart, answered, args[i]...)
 	}
-	go func() {
+	sent = true
+	for answers := range args {
 		select {
 		case <-answered:
-		case <-l.bus.Context().Done():
+			continue
+		case <-limited.Done():
 		}
-		<-c.slots
-	}()
-	return nil, translate(ctx, method, limited.Err())
+		go func() {
+			for range args[answers:] {
+				select {
+				case <-answered:
+				case <-l.bus.Context().Done():
+				}
+			}
+			<-c.slots
+		}()
+		return nil, translate(ctx, method, limited.Err())
+	}
+	<-c.slots
+	bodies := make([][]any, len(args))
+	for i, call := range calls {
+		if call.Err != nil {
+			return nil, translate(ctx, method, call.Err)
+		}
+		bodies[i] = call.Body
+	}
+	return bodies, nil
 }
 
 func notSent(ctx context.Context, method, why string) error {

@@ -24,8 +24,12 @@ type Config struct {
 	// JobTimeout bounds the wait for a job of a unit without time-outs, for a caller
 	// without a deadline. Default 5 min.
 	JobTimeout time.Duration
-	// MaxInFlight is how many calls may be unanswered at once. Default 16.
+	// MaxInFlight is how many calls may be unanswered at once, where the six that List makes
+	// for a unit are one. The bus allows 128. Default 16.
 	MaxInFlight int
+	// Digest makes Unit.Digest of a unit's Environment=, which can be long and is not kept.
+	// It is called whenever the unit is read. nil: units have no digests.
+	Digest func(environment []string) any
 	// Logger gets the connection's own troubles. nil: nothing is logged.
 	Logger *slog.Logger
 }
@@ -47,6 +51,7 @@ type Conn struct {
 	config   Config
 	slots    chan struct{} // one element for each call in flight
 	cache    cache
+	filling  chan struct{} // has an element while a List reads many units
 	watches  watches
 	changes  changes
 	restarts atomic.Uint64 // of systemd and of the bus
@@ -68,6 +73,7 @@ func Dial(ctx context.Context, config Config) (*Conn, error) {
 		done:   make(chan struct{}),
 		ready:  make(chan struct{}),
 	}
+	c.filling = make(chan struct{}, 1)
 	c.slots = make(chan struct{}, c.config.MaxInFlight)
 	l, err := c.dial(ctx)
 	if err != nil {

@@ -27,6 +27,8 @@ type Fake struct {
 	// After is called after a successful operation, and an error of it replaces the
 	// answer, as when the answer is lost.
 	After func(operation, name string) error
+	// Digest is Config.Digest.
+	Digest func(environment []string) any
 
 	changes changes
 
@@ -106,7 +108,7 @@ func (f *Fake) create(name string, properties []Property) (*fakeUnit, *fakeJob) 
 		switch v := p.Value.Value().(type) {
 		case []string:
 			if p.Name == "Environment" {
-				u.Environment = slices.Clone(v)
+				u.Digest = f.digest(v)
 			}
 		case string:
 			if p.Name == "Slice" {
@@ -121,6 +123,13 @@ func (f *Fake) create(name string, properties []Property) (*fakeUnit, *fakeJob) 
 	f.units[name] = u
 	f.countStart(name)
 	return u, job
+}
+
+func (f *Fake) digest(environment []string) any {
+	if f.Digest == nil {
+		return nil
+	}
+	return f.Digest(environment)
 }
 
 func (f *Fake) newJob() *fakeJob {
@@ -161,7 +170,7 @@ func (f *Fake) await(ctx context.Context, operation, name string, job *fakeJob) 
 	if err := f.after(operation, name); err != nil {
 		return Unit{}, err
 	}
-	u := job.unit.clone()
+	u := job.unit
 	if job.result != jobDone {
 		return u, &JobError{Unit: name, Result: job.result}
 	}
@@ -180,7 +189,7 @@ func (f *Fake) Get(ctx context.Context, name string) (Unit, error) {
 		f.changes.add(name) // systemd has loaded the unit, and announces that it removes it
 		return Unit{}, fmt.Errorf("%s: %w", name, ErrNoSuchUnit)
 	}
-	answer := u.clone()
+	answer := u.Unit
 	f.mu.Unlock()
 	return answer, f.after("Get", name)
 }
@@ -197,7 +206,7 @@ func (f *Fake) List(ctx context.Context, pattern string) ([]Unit, error) {
 	units := make([]Unit, 0, len(f.units))
 	for name, u := range f.units {
 		if ok, _ := path.Match(pattern, name); ok {
-			units = append(units, u.clone())
+			units = append(units, u.listed())
 		}
 	}
 	f.mu.Unlock()

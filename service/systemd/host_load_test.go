@@ -107,7 +107,7 @@ func TestSystemdListIsNeverStale(t *testing.T) {
 		}
 		for _, u := range cached {
 			now, err := c.Get(testContext(t), u.Name)
-			if err == nil && (now.InvocationID != u.InvocationID || (u.MainPID != now.MainPID && u.ActiveState == now.ActiveState)) {
+			if err == nil && (now.InvocationID != u.InvocationID || (u.StartedUSec != now.StartedUSec && u.ActiveState == now.ActiveState)) {
 				t.Errorf("round %d: listed %+v\nis %+v", i, u, now)
 			}
 		}

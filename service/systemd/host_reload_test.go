@@ -35,7 +35,7 @@ func TestSystemdKeepsArgumentsOverReload(t *testing.T) {
 			t.Errorf("%s the arguments differ (-want +got):\n%s", when, d)
 		}
 		u, err := c.Get(testContext(t), name)
-		if d := cmp.Diff([]string{environment}, u.Environment); d != "" || err != nil || u.LoadState != "loaded" {
+		if d := cmp.Diff(any([]string{environment}), u.Digest); d != "" || err != nil || u.LoadState != "loaded" {
 			t.Errorf("%s: %s, %v, environment (-want +got):\n%s", when, u.LoadState, err, d)
 		}
 	}

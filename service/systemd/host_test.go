@@ -20,7 +20,7 @@ func dialHost(t *testing.T) *Conn {
 	if os.Getenv("SIDECAR_TESTHOST") != "1" {
 		t.Skip("SIDECAR_TESTHOST=1 is not set: this is not a test host")
 	}
-	c, err := Dial(context.Background(), Config{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	c, err := Dial(context.Background(), Config{Digest: whole, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}

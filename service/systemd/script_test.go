@@ -8,6 +8,9 @@ import (
 
 const environment = `RECORD={"arguments":["--a=\"b\" c","$HOME","100%","back\\slash","line\nend","ü"]}`
 
+// whole is a Config.Digest.
+func whole(environment []string) any { return environment }
+
 // patience is how long the units of the tests may take to start or to stop, none of
 // which is meant to take that long.
 const patience = time.Minute
@@ -46,7 +49,7 @@ func script(kind string) []Property {
 
 // scripted is a fake that plays the kinds.
 func scripted() *Fake {
-	f := &Fake{}
+	f := &Fake{Digest: whole}
 	var kinds sync.Map
 	f.OnStart = func(name string, properties []Property) Outcome {
 		kind, _ := properties[0].Value.Value().(string)

@@ -3,17 +3,17 @@ package systemd
 import (
 	"context"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
+	"unique"
 
 	"github.com/godbus/dbus/v5"
-	"golang.org/x/sync/errgroup"
 )
 
-// Unit is the state of a unit at one moment. The fields are the properties of the same
+// Unit is the state of a unit at one moment. List leaves out what only an ended unit or a
+// caller who acts on it needs: MainPID and ControlGroup, and of an active unit Result, Exec…
+// and ExitedUSec. The fields are the properties of the same
 // names in org.freedesktop.systemd1(5). Times are realtime in microseconds, 0 for what has
 // not happened.
 type Unit struct {
@@ -26,7 +26,7 @@ type Unit struct {
 	InvocationID string // 32 hex digits, "" if it never started
 	ControlGroup string // below the cgroup root, with a leading slash
 	StatusText   string // the last STATUS= of sd_notify(3)
-	Environment  []string
+	Digest       any    // what Config.Digest has made of Environment; copies of the unit share it
 	JobID        uint32 // of the job under way, 0 if none
 
 	MainPID        uint32 // 0 if no main process runs
@@ -45,25 +45,28 @@ func (u Unit) gone() bool {
 	return u.LoadState == "not-found" || (u.ActiveState == "inactive" && u.JobID == 0)
 }
 
-// clone returns a copy that shares no memory with u.
-func (u Unit) clone() Unit {
-	u.Environment = slices.Clone(u.Environment)
+// listed returns the unit as List answers it.
+func (u Unit) listed() Unit {
+	u.MainPID, u.ControlGroup = 0, ""
+	if u.ActiveState == "active" {
+		u.Result, u.ExecMainCode, u.ExecMainStatus, u.ExitedUSec = "", 0, 0, 0
+	}
 	return u
 }
 
-// unitOf reads the properties of a unit. Those that are missing or have an unexpected type
-// stay zero.
+// unitOf reads the properties of a unit, without its digest. Those that are missing or have
+// an unexpected type stay zero. Its strings are copies: godbus cuts those of a message from
+// blocks of 4 KiB, and one string would keep a whole block.
 func unitOf(name string, p map[string]dbus.Variant) Unit {
 	return Unit{
-		Name:           name,
-		LoadState:      value[string](p, "LoadState"),
-		ActiveState:    value[string](p, "ActiveState"),
-		SubState:       value[string](p, "SubState"),
-		Result:         value[string](p, "Result"),
+		Name:           strings.Clone(name),
+		LoadState:      word(p, "LoadState"),
+		ActiveState:    word(p, "ActiveState"),
+		SubState:       word(p, "SubState"),
+		Result:         word(p, "Result"),
 		InvocationID:   hex.EncodeToString(value[[]byte](p, "InvocationID")),
-		ControlGroup:   value[string](p, "ControlGroup"),
-		StatusText:     value[string](p, "StatusText"),
-		Environment:    value[[]string](p, "Environment"),
+		ControlGroup:   strings.Clone(value[string](p, "ControlGroup")),
+		StatusText:     strings.Clone(value[string](p, "StatusText")),
 		JobID:          jobOf(p),
 		MainPID:        value[uint32](p, "MainPID"),
 		ExecMainCode:   value[int32](p, "ExecMainCode"),
@@ -78,6 +81,19 @@ func unitOf(name string, p map[string]dbus.Variant) Unit {
 func value[T any](p map[string]dbus.Variant, name string) T {
 	v, _ := p[name].Value().(T)
 	return v
+}
+
+// word reads one of a few words.
+func word(p map[string]dbus.Variant, name string) string { return shared(value[string](p, name)) }
+
+// shared returns the one copy of a word that all units share.
+func shared(word string) string { return unique.Make(word).Value() }
+
+// digest sets the unit's digest.
+func (c *Conn) digest(u *Unit, environment []string) {
+	if c.config.Digest != nil {
+		u.Digest = c.config.Digest(environment)
+	}
 }
 
 // jobOf reads the number in the property Job, (uo), which is 0 without a job.
@@ -120,6 +136,7 @@ func (c *Conn) read(ctx context.Context, name string) (Unit, error) {
 		return Unit{}, fmt.Errorf("read unit %s: %w", name, err)
 	}
 	u := unitOf(name, properties)
+	c.digest(&u, value[[]string](properties, "Environment"))
 	c.cache.store(r, u, time.Now())
 	return u, nil
 }
@@ -129,84 +146,4 @@ func (c *Conn) ResetFailed(ctx context.Context, name string) error {
 	_, err := c.retry(ctx, managerPath, managerMethod+"ResetFailedUnit", name)
 	c.cache.touch(unitPath(name))
 	return err
-}
-
-// row is a unit in the reply of ListUnitsByPatterns.
-type row struct {
-	name, load, active, sub string
-	path                    dbus.ObjectPath
-	job                     uint32
-}
-
-// List returns the units whose names match the pattern (glob(7)), sorted by name, without
-// those for which Get returns ErrNoSuchUnit. It reads all states, and the details only of
-// units that have changed since they were last read.
-func (c *Conn) List(ctx context.Context, pattern string) ([]Unit, error) {
-	rows, err := c.listing(ctx, pattern)
-	if err != nil {
-		return nil, err
-	}
-	c.cache.expire(time.Now())
-	units := make([]Unit, 0, len(rows))
-	var unknown []string
-	for _, row := range rows {
-		switch u, ok := c.cache.lookup(row); {
-		case Unit{LoadState: row.load, ActiveState: row.active, JobID: row.job}.gone():
-		case ok:
-			units = append(units, u)
-		default:
-			unknown = append(unknown, row.name)
-		}
-	}
-	read, err := c.readAll(ctx, unknown)
-	if err != nil {
-		return nil, err
-	}
-	units = append(units, read...)
-	slices.SortFunc(units, func(a, b Unit) int { return strings.Compare(a.Name, b.Name) })
-	return units, nil
-}
-
-// readAll reads units concurrently, without those that are gone by now.
-func (c *Conn) readAll(ctx context.Context, names []string) ([]Unit, error) {
-	units := make([]Unit, len(names))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(c.config.MaxInFlight)
-	for i, name := range names {
-		group.Go(func() error {
-			u, err := c.Get(ctx, name)
-			if errors.Is(err, ErrNoSuchUnit) {
-				return nil
-			}
-			units[i] = u
-			return err
-		})
-	}
-	err := group.Wait()
-	return slices.DeleteFunc(units, func(u Unit) bool { return u.Name == "" }), err
-}
-
-func (c *Conn) listing(ctx context.Context, pattern string) ([]row, error) {
-	body, err := c.retry(ctx, managerPath, managerMethod+"ListUnitsByPatterns", []string{}, []string{pattern})
-	if err != nil {
-		return nil, err
-	}
-	if len(body) == 0 {
-		return nil, fmt.Errorf("list units %s: empty reply", pattern)
-	}
-	list, ok := body[0].([][]any)
-	if !ok {
-		return nil, fmt.Errorf("list units %s: reply is a %T", pattern, body[0])
-	}
-	rows := make([]row, len(list))
-	for i, fields := range list {
-		r := &rows[i]
-		var description, following, jobType string
-		var job dbus.ObjectPath
-		if err := dbus.Store(fields, &r.name, &description, &r.load, &r.active, &r.sub,
-			&following, &r.path, &r.job, &jobType, &job); err != nil {
-			return nil, fmt.Errorf("list units %s: %w", pattern, err)
-		}
-	}
-	return rows, nil
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json"
+
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service"
 )
@@ -93,7 +95,7 @@ func launchOf(b *testing.B, n int) []byte {
 	for i := range arguments {
 		arguments[i] = "--dhcp-range=set:subnet-0a1b2c3d,10.0.0.0,static,255.255.255.0,86400s"
 	}
-	parameters, err := encode(interfaces.LaunchParameters{Profile: "dnsmasq", Arguments: arguments})
+	parameters, err := json.Marshal(interfaces.LaunchParameters{Profile: "dnsmasq", Arguments: arguments}, form)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package varlink
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -69,45 +70,69 @@ type Call struct {
 
 // message is a reply (https://varlink.org/Method-Call).
 type message struct {
-	Parameters jsontext.Value `json:"parameters"`
-	Continues  bool           `json:"continues,omitzero"`
-	Error      string         `json:"error,omitzero"`
+	Parameters any    `json:"parameters"`
+	Continues  bool   `json:"continues,omitzero"`
+	Error      string `json:"error,omitzero"`
 }
 
 // reply sends one reply; continues says that another one follows.
 func (c *Call) reply(parameters any, continues bool) error {
-	return c.send(parameters, message{Continues: continues})
+	r := replies{call: c}
+	if err := r.add(message{Parameters: parameters, Continues: continues}); err != nil {
+		return err
+	}
+	return r.send()
 }
 
 // replyError sends an error of the table.
 func (c *Call) replyError(err error) error {
 	row, parameters, _ := interfaces.ToWire(err)
-	return c.send(parameters, message{Error: row.Varlink})
+	r := replies{call: c}
+	if err := r.add(message{Parameters: parameters, Error: row.Varlink}); err != nil {
+		return err
+	}
+	return r.send()
 }
 
-func (c *Call) send(parameters any, m message) (err error) {
-	if c.Oneway {
+// maxTogether is how many bytes of replies wait to be sent together.
+const maxTogether = 64 << 10
+
+// replies are the replies of one call that are sent together: a List has thousands.
+type replies struct {
+	call   *Call
+	frames bytes.Buffer
+}
+
+// form is how replies are written, so that they fit the interface: an empty list is [] and
+// never null, a pointer is left out only if it is nil, and bytes that are not UTF-8 (the
+// output of some program) become U+FFFD.
+var form = json.JoinOptions(jsonv1.OmitEmptyWithLegacySemantics(true), jsontext.AllowInvalidUTF8(true))
+
+// add encodes a reply, and sends those so far if they are many.
+func (r *replies) add(m message) error {
+	if r.call.Oneway {
 		return nil
 	}
-	if m.Parameters, err = encode(parameters); err != nil {
+	if m.Parameters == nil {
+		m.Parameters = struct{}{}
+	}
+	if err := json.MarshalWrite(&r.frames, m, form); err != nil {
 		return err
 	}
-	frame, err := json.Marshal(m)
-	if err != nil {
-		return err
+	r.frames.WriteByte(0)
+	if r.frames.Len() < maxTogether {
+		return nil
 	}
-	return c.conn.write(append(frame, 0))
+	return r.send()
 }
 
-// encode writes parameters so that they fit the interface: an empty list is []
-// and never null, a pointer is left out only if it is nil, and bytes that are
-// not UTF-8 (the output of some program) become U+FFFD.
-func encode(parameters any) (jsontext.Value, error) {
-	if parameters == nil {
-		return jsontext.Value("{}"), nil
+// send sends the replies that wait.
+func (r *replies) send() error {
+	if r.frames.Len() == 0 {
+		return nil
 	}
-	return json.Marshal(parameters,
-		jsonv1.OmitEmptyWithLegacySemantics(true), jsontext.AllowInvalidUTF8(true))
+	defer r.frames.Reset()
+	return r.call.conn.write(r.frames.Bytes())
 }
 
 // dispatch answers a call, which the frame holds. Its error ends the connection.

@@ -98,13 +98,13 @@ func (c *conn) handle(ctx context.Context, frame []byte) error {
 	return c.server.dispatch(ctx, caller, call, frame)
 }
 
-// write sends one frame, within the deadline. Its error is errWrite.
-func (c *conn) write(frame []byte) error {
+// write sends frames, within the deadline. Its error is errWrite.
+func (c *conn) write(frames []byte) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	err := c.net.SetWriteDeadline(time.Now().Add(c.server.limits.WriteTimeout))
 	if err == nil {
-		_, err = c.net.Write(frame)
+		_, err = c.net.Write(frames)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", errWrite, err)

@@ -60,12 +60,13 @@ func Many[P, T, R any](f func(ctx context.Context, caller service.Caller, p P, m
 		case len(items) > 1 && !call.More:
 			return interfaces.ErrExpectedMore
 		}
+		replies := replies{call: call}
 		for i, item := range items {
-			if err := call.reply(reply(item), i < len(items)-1); err != nil {
+			if err := replies.add(message{Parameters: reply(item), Continues: i < len(items)-1}); err != nil {
 				return err
 			}
 		}
-		return nil
+		return replies.send()
 	})
 }
 

@@ -23,7 +23,7 @@ type Limits struct {
 	ReadTimeout            time.Duration // from a message's first byte to its last; default 10 s
 	IdleTimeout            time.Duration // between two messages, or before the first; default 10 min
 	IdleTimeoutFull        time.Duration // the same while other callers of the agent wait for a place; default 5 s
-	WriteTimeout           time.Duration // for one reply to be taken by the peer; default 30 s
+	WriteTimeout           time.Duration // for one reply, or several sent together, to be taken by the peer; default 30 s
 }
 
 // withDefaults fills in what is zero, and refuses what is negative.

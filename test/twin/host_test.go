@@ -56,6 +56,7 @@ func newHost(t *testing.T, set *policy.Set) *host {
 	t.Helper()
 	h := &host{
 		units: &systemd.Fake{
+			Digest: new(service.Documents).Digest,
 			OnStart: func(string, []systemd.Property) systemd.Outcome {
 				return systemd.ReadyAs(launcher.FormatStatus(payload, imageID))
 			},

@@ -45,7 +45,7 @@ func restarted(t *testing.T, h *host) {
 func unreadable(t *testing.T, h *host) {
 	running(t, h)
 	h.units.Update(here.Unit(), func(u *systemd.Unit) {
-		u.Environment, u.InvocationID = nil, "0123456789abcdef0123456789abcdef"
+		u.Digest, u.InvocationID = nil, "0123456789abcdef0123456789abcdef"
 	})
 }
 
