@@ -109,7 +109,15 @@ func TestLaunchWithoutTheImageSaysWhichOne(t *testing.T) {
 	begin(t)
 	namespace(t, "t-ghost")
 	p := shaped(t, "ghost", "t-ghost")
-	checkFailure(t, tester, p, 125, "localhost/no-such-image:1")
+	stopAtEnd(t, tester, idOf(tester, p).String())
+	var failed *interfaces.LaunchFailedError
+	if !errors.As(refused(t, tester, p, interfaces.ErrLaunchFailed), &failed) || failed.ExitCode == nil || *failed.ExitCode != 125 {
+		t.Fatalf("%+v, want exit code 125", failed)
+	}
+	// podman says it in the unit, or when it prepares the image.
+	if said := failed.Error() + strings.Join(failed.Output, "\n"); !strings.Contains(said, "localhost/no-such-image:1") {
+		t.Errorf("it says %q", said)
+	}
 }
 
 // TestFieldMissingPIDDirectory: a launch that sidecar-launch cannot prepare is made once,
