@@ -207,6 +207,25 @@ func (p preparation) configuration(ctx context.Context, d *document.Document) (c
 	return config, files, err
 }
 
+// addLimits adds the limits that podman would set by raising its own: before version 5 it does
+// not write them into the configuration.
+func addLimits(config *specs.Spec) error {
+	for _, limit := range []struct {
+		name     string
+		resource int
+	}{{"RLIMIT_NOFILE", unix.RLIMIT_NOFILE}, {"RLIMIT_NPROC", unix.RLIMIT_NPROC}} {
+		if slices.ContainsFunc(config.Process.Rlimits, func(r specs.POSIXRlimit) bool { return r.Type == limit.name }) {
+			continue
+		}
+		var own unix.Rlimit
+		if err := unix.Getrlimit(limit.resource, &own); err != nil {
+			return err
+		}
+		config.Process.Rlimits = append(config.Process.Rlimits, specs.POSIXRlimit{Type: limit.name, Hard: own.Max, Soft: own.Max})
+	}
+	return nil
+}
+
 // newNamespace makes a network namespace. The launches have their own; podman's container needs
 // one, because podman decides by the kind of network.
 func newNamespace() (*os.File, error) {
@@ -245,6 +264,9 @@ const (
 func reduce(config *specs.Spec, container string) (map[string]string, error) {
 	if config.Process == nil || config.Root == nil || config.Linux == nil || container == "" {
 		return nil, errors.New("podman's configuration of the container has no process, root or linux")
+	}
+	if err := addLimits(config); err != nil {
+		return nil, err
 	}
 	config.Process.Args = nil
 	config.Hooks = nil
