@@ -5,6 +5,7 @@ package test
 import (
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -13,52 +14,53 @@ import (
 // signalled, ended or looked at. Left out are tests of what comes before an engine (polkit,
 // the bus, requests, the spool's entries), and those of podman's own failures.
 var runtimeTests = []func(*testing.T){
-	// launches
-	TestLaunchDnsmasqServesDHCP, TestLaunchRunsInTheNamespaceAndNoOther, TestLaunchGivesNoMorePrivilegeThanTheProfile,
-	TestLaunchMountsOnlyWhatTheArgumentsName, TestLaunchPassesTheProcessTagAndNothingOfOurs, TestLaunchFiveTimesAppendsToItsLog,
-	TestLaunchInTheCallersOwnNamespace, TestLaunchInTheHostsNamespaceOnlyIfGranted, TestFieldMountElsewhere,
-	TestLaunchModes, TestLaunchAdopts, TestLaunchModeFailAfterAFailure, TestLaunchWithAPIDFileOfALivingStranger,
-	TestLaunchOverALeftoverContainer, TestLaunchOverALeftoverUnit, TestLaunchLimitOfAnAgent,
-	TestLaunchFailureCarriesTheProgramsExitCodeAndOutput, TestLaunchFailureOfAScript, TestLaunchWithoutTheImageSaysWhichOne,
-	TestFieldMissingPIDDirectory, TestLaunchNotReadyEndsInTime, TestFieldRunIsFull,
-	TestLaunchOddArgumentsSurvive, TestLaunchForeignKillIsAStop, TestLaunchGoesOnWhenTheCallerHangsUp,
-	TestLaunchWhoseCallerLeftBeforeItsTurnIsForgotten,
-	// shipped profiles, with the real programs
-	TestProfileDnsmasq, TestProfileHaproxy, TestProfileKeepalived, TestProfileKeepalivedEndsWithItsChild, TestProfileRadvd,
-	TestProfileConntrackd, TestProfileConntrackdFailsInTheForeground, TestProfileDibblerClient, TestFieldKeepalivedHealthCheck,
-	// network namespaces
-	TestNetnsAttacksAreRefused, TestNetnsSwapBetweenCheckAndUse, TestShimHostilePrivateMounts,
-	// payloads that are taken over
-	TestHardeningUserIsTheAgentsFilesChoice, TestHardeningUserThatAProfileAsksFor, TestHardeningUserThatMayNotWrite,
-	TestHardeningUserHoldsThePayload, TestHardeningUserOfHaproxy, TestHardeningNothingOfTheHostIsInherited,
-	TestHardeningOutputLeadsNowhere, TestHardeningSeccompRefuses, TestHardeningSeccompIsWhatRefuses, TestHardeningForeignPrograms,
-	TestHardeningLentSocket, TestHardeningLinkedNamespaces, TestFieldSyslog, TestFieldSyslogOff,
+	TestLaunchDnsmasqServesDHCP, TestLaunchGivesNoMorePrivilegeThanTheProfile,
+	TestLaunchMountsOnlyWhatTheArgumentsName, TestLaunchModes, TestLaunchAdopts, TestLaunchOverALeftoverContainer,
+	TestLaunchFailureCarriesTheProgramsExitCodeAndOutput, TestLaunchWithoutTheImageSaysWhichOne,
+	TestLaunchNotReadyEndsInTime, TestLaunchForeignKillIsAStop, TestLaunchGoesOnWhenTheCallerHangsUp,
+	TestProfileDnsmasq, TestProfileHaproxy, TestProfileKeepalived, TestProfileRadvd, TestProfileConntrackd,
+	TestProfileDibblerClient, TestNetnsAttacksAreRefused, TestHardeningUserHoldsThePayload,
+	TestHardeningNothingOfTheHostIsInherited, TestHardeningOutputLeadsNowhere, TestHardeningSeccompRefuses,
 	TestLimitsAreInForce, TestLimitsOutOfMemory, TestConfinementIsInForce, TestSELinuxKeepsAgentsApart,
-	// many at once, and restarts in between
-	TestConcurrentLaunches, TestConcurrentLaunchesOfTheSameInstance, TestConcurrentAgentsTakeTurns,
-	TestRestartInTheMiddleOf50Launches, TestRestartOfTheDaemonIsNotNoticed, TestRestartOfTheBusWhileLaunchesRun,
-	TestRestartOfSystemdWhileLaunchesRun, TestReloadOfAnAgentLeavesItsSidecars, TestReloadShowsAnOutdatedImage,
-	// signals, stops, events
-	TestSignalHUPMakesDnsmasqReadItsHostsAgain, TestSignalTERMAndKILLEndASidecar, TestSignalThatIsNotForSidecarsIsRefused,
-	TestStopEndsTheProcessAndForgetsTheUnit, TestStopKillsWhatDoesNotEnd, TestStopForgetsAFailedOne,
-	TestHardeningStopEndsAStart, TestHardeningStopAtAnyMoment, TestHardeningStopEndsAllLaunches,
-	TestMonitorTellsALifeInOrder, TestMonitorTellsAFailedLaunch, TestMonitorTellsRestartsBySystemd, TestMonitorOutlivesTheBus,
-	TestTwinRule, TestDBusLaunch,
-	// agents
-	TestShimStartsWatchesAndStopsDnsmasq, TestShimStartsReloadsAndKillsHaproxy, TestShimStartsAndStopsDibbler,
-	TestShimStartsOverWhatIsLeft, TestShimBurstBy30Threads, TestShimGoesOnWhenTheServiceIsKilled,
-	TestShimKillOfKeepalivedsChild, TestShimKillWhenTheNamespaceIsGone,
-	TestShimStandInIsWhatTheAgentSees, TestShimStandInAfterARestartOfTheAgent, TestShimStandInAndKillScripts,
-	TestShimStandInKilledWithoutAKillScript, TestShimStandInOfConntrackdIsTheOnlyOne,
-	TestShimThroughTheSpool, TestSpoolLaunchIsReady, TestSpoolTellsWhyNot, TestSpoolStandInLifeAndRestartOfTheAgent,
-	TestNeutronProcessManager,
+	TestConcurrentLaunches, TestRestartInTheMiddleOf50Launches, TestRestartOfSystemdWhileLaunchesRun,
+	TestSignalTERMAndKILLEndASidecar, TestStopKillsWhatDoesNotEnd, TestHardeningStopEndsAStart,
+	TestMonitorTellsALifeInOrder, TestTwinRule, TestShimStartsWatchesAndStopsDnsmasq,
+	TestShimStartsReloadsAndKillsHaproxy, TestShimBurstBy30Threads, TestShimKillOfKeepalivedsChild,
+	TestShimStandInAfterARestartOfTheAgent, TestShimThroughTheSpool, TestNeutronProcessManager,
+}
+
+// moreRuntimeTests are those that SHORT=1 leaves out.
+var moreRuntimeTests = []func(*testing.T){
+	TestLaunchRunsInTheNamespaceAndNoOther, TestLaunchPassesTheProcessTagAndNothingOfOurs,
+	TestLaunchFiveTimesAppendsToItsLog, TestLaunchInTheCallersOwnNamespace, TestLaunchInTheHostsNamespaceOnlyIfGranted,
+	TestFieldMountElsewhere, TestLaunchModeFailAfterAFailure, TestLaunchWithAPIDFileOfALivingStranger,
+	TestLaunchOverALeftoverUnit, TestLaunchLimitOfAnAgent, TestLaunchFailureOfAScript, TestFieldMissingPIDDirectory,
+	TestFieldRunIsFull, TestLaunchOddArgumentsSurvive, TestLaunchWhoseCallerLeftBeforeItsTurnIsForgotten,
+	TestProfileKeepalivedEndsWithItsChild, TestProfileConntrackdFailsInTheForeground, TestFieldKeepalivedHealthCheck,
+	TestNetnsSwapBetweenCheckAndUse, TestShimHostilePrivateMounts, TestHardeningUserIsTheAgentsFilesChoice,
+	TestHardeningUserThatAProfileAsksFor, TestHardeningUserThatMayNotWrite, TestHardeningUserOfHaproxy,
+	TestHardeningSeccompIsWhatRefuses, TestHardeningForeignPrograms, TestHardeningLentSocket,
+	TestHardeningLinkedNamespaces, TestFieldSyslog, TestFieldSyslogOff, TestConcurrentLaunchesOfTheSameInstance,
+	TestConcurrentAgentsTakeTurns, TestRestartOfTheDaemonIsNotNoticed, TestRestartOfTheBusWhileLaunchesRun,
+	TestReloadOfAnAgentLeavesItsSidecars, TestReloadShowsAnOutdatedImage, TestSignalHUPMakesDnsmasqReadItsHostsAgain,
+	TestSignalThatIsNotForSidecarsIsRefused, TestStopEndsTheProcessAndForgetsTheUnit, TestStopForgetsAFailedOne,
+	TestHardeningStopAtAnyMoment, TestHardeningStopEndsAllLaunches, TestMonitorTellsAFailedLaunch,
+	TestMonitorTellsRestartsBySystemd, TestMonitorOutlivesTheBus, TestDBusLaunch, TestShimStartsAndStopsDibbler,
+	TestShimStartsOverWhatIsLeft, TestShimGoesOnWhenTheServiceIsKilled, TestShimKillWhenTheNamespaceIsGone,
+	TestShimStandInIsWhatTheAgentSees, TestShimStandInAndKillScripts, TestShimStandInKilledWithoutAKillScript,
+	TestShimStandInOfConntrackdIsTheOnlyOne, TestSpoolLaunchIsReady, TestSpoolTellsWhyNot,
+	TestSpoolStandInLifeAndRestartOfTheAgent,
 }
 
 // TestEngineRuntime runs the tests with engine "runtime" in every profile.
 func TestEngineRuntime(t *testing.T) {
 	needsEngine(t, runtimeEngine)
 	withEngine(t, runtimeEngine)
-	for _, test := range runtimeTests {
+	tests := runtimeTests
+	if !testing.Short() {
+		tests = slices.Concat(tests, moreRuntimeTests)
+	}
+	for _, test := range tests {
 		name := runtime.FuncForPC(reflect.ValueOf(test).Pointer()).Name()
 		t.Run(name[strings.LastIndex(name, ".Test")+len(".Test"):], test)
 	}

@@ -149,8 +149,8 @@ func (v view) namespaces(t *testing.T, pid int, named string) {
 	}
 }
 
-// timestamp is in haproxy's HAPROXY_PROCESSES.
-var timestamp = regexp.MustCompile(`timestamp=\d+`)
+// changes is what changes in haproxy's HAPROXY_PROCESSES.
+var changes = regexp.MustCompile(`(timestamp|pid)=\d+`)
 
 // files reads what /proc/PID has in files of its own.
 func (v view) files(t *testing.T, pid int) {
@@ -176,7 +176,7 @@ func (v view) files(t *testing.T, pid int) {
 	}
 	v.set("command line", fmt.Sprintf("%q", argv))
 	for name, value := range environ(t, pid) {
-		v.set("env "+name, timestamp.ReplaceAllString(value, "timestamp=NOW"))
+		v.set("env "+name, changes.ReplaceAllString(value, "$1=NEW"))
 	}
 	for line := range strings.Lines(readFile(t, proc+"limits")) {
 		if strings.HasPrefix(line, "Max ") {

@@ -74,6 +74,9 @@ func wantStatus(code *int64, signal syscall.Signal) string {
 
 // TestRuntimeUnitHasOnlyThePayload looks into the control group of each shipped profile.
 func TestRuntimeUnitHasOnlyThePayload(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SHORT=1: TestEngineParity sees other processes, too")
+	}
 	needsEngine(t, runtimeEngine)
 	begin(t)
 	withEngine(t, runtimeEngine)

@@ -65,7 +65,7 @@ func (c *Conn) readAll(ctx context.Context, rows []row, changes *Changes) ([]Uni
 	units, readings := make([]Unit, len(rows)), make([]reading, len(rows))
 	err := c.each(ctx, len(rows), func(ctx context.Context, i int) error {
 		readings[i] = c.cache.begin(unitPath(rows[i].name))
-		units[i] = c.readActive(ctx, rows[i])
+		units[i] = c.readRunning(ctx, rows[i])
 		return ctx.Err()
 	})
 	if err != nil {
@@ -97,7 +97,7 @@ func (c *Conn) each(ctx context.Context, n int, f func(ctx context.Context, i in
 	return group.Wait()
 }
 
-// details are the properties that List reads of an active unit, by their interfaces. To
+// details are the properties that List reads of a unit that runs, by their interfaces. To
 // answer all 400 properties of a unit takes systemd 1.5 ms, because some of them make it look
 // at files, and these six together 0.1 ms (systemd 257).
 var details = [][]any{
@@ -109,11 +109,11 @@ var details = [][]any{
 	{"org.freedesktop.systemd1.Service", "Environment"},
 }
 
-// readActive reads the details of an active unit without a job, one after the other. It
-// returns none for another unit, or if systemd or the bus refuses one: then the unit has
-// changed or is not a service, or the bus is away, and Get knows what to do.
-func (c *Conn) readActive(ctx context.Context, row row) Unit {
-	if row.active != "active" || row.job != 0 {
+// readRunning reads the details of a unit that runs, one after the other. It returns none for
+// another unit, or if systemd or the bus refuses one: then the unit has changed or is not a
+// service, or the bus is away, and Get knows what to do.
+func (c *Conn) readRunning(ctx context.Context, row row) Unit {
+	if !runs(row.active) {
 		return Unit{}
 	}
 	bodies, err := c.callTogether(ctx, row.path, "org.freedesktop.DBus.Properties.Get", details...)

@@ -12,8 +12,8 @@ import (
 )
 
 // Unit is the state of a unit at one moment. List leaves out what only an ended unit or a
-// caller who acts on it needs: MainPID and ControlGroup, and of an active unit Result, Exec…
-// and ExitedUSec. The fields are the properties of the same
+// caller who acts on it needs: MainPID and ControlGroup, and of a unit that runs Result, Exec…
+// and ExitedUSec; so does Start. The fields are the properties of the same
 // names in org.freedesktop.systemd1(5). Times are realtime in microseconds, 0 for what has
 // not happened.
 type Unit struct {
@@ -48,11 +48,14 @@ func (u Unit) gone() bool {
 // listed returns the unit as List answers it.
 func (u Unit) listed() Unit {
 	u.MainPID, u.ControlGroup = 0, ""
-	if u.ActiveState == "active" {
+	if runs(u.ActiveState) {
 		u.Result, u.ExecMainCode, u.ExecMainStatus, u.ExitedUSec = "", 0, 0, 0
 	}
 	return u
 }
+
+// runs reports whether a unit in this state has neither ended nor failed.
+func runs(activeState string) bool { return activeState != "failed" && activeState != "inactive" }
 
 // unitOf reads the properties of a unit, without its digest. Those that are missing or have
 // an unexpected type stay zero. Its strings are copies: godbus cuts those of a message from
