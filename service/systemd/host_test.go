@@ -60,7 +60,7 @@ func TestSystemdAcceptsProperties(t *testing.T) {
 	t.Cleanup(func() { sweep(t, c, name) })
 	properties := append(script(kindReady),
 		ExecStopPost([]string{"/bin/false", "$x"}, []string{"/bin/true"}),
-		SuccessExitStatus([]int32{143, 137}, []int32{9}), LogExtraFields("AGENT=a b", "PROFILE=c"),
+		SuccessExitStatus([]int32{143, 137}, []int32{12}), LogExtraFields("AGENT=a b", "PROFILE=c"),
 		Bool("Delegate", true), String("KillMode", "mixed"), String("Slice", "sdt-properties.slice"),
 		String("Restart", "on-failure"), Duration("RestartUSec", 100*time.Millisecond), String("SyslogIdentifier", "x"),
 		Uint64("MemoryMax", 64<<20), Uint64("TasksMax", 16), Uint64("CPUWeight", 100), Int32("OOMScoreAdjust", 100),

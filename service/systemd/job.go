@@ -96,7 +96,7 @@ func (c *Conn) awaitJob(ctx context.Context, w *watch, job uint32) (Unit, string
 		case <-limited.Done():
 			return Unit{}, "", c.jobTimeout(ctx, w.unit)
 		}
-		u, err := c.readAfter(limited, w, job)
+		u, err := c.read(limited, w.unit)
 		switch {
 		case limited.Err() != nil:
 			return Unit{}, "", c.jobTimeout(ctx, w.unit)
@@ -108,18 +108,6 @@ func (c *Conn) awaitJob(ctx context.Context, w *watch, job uint32) (Unit, string
 			return u, w.result(job), nil
 		}
 	}
-}
-
-// readAfter reads the unit of a job. After a job that is done, List has it from systemd at a
-// tenth of the cost, if the unit still exists and has no other job.
-func (c *Conn) readAfter(ctx context.Context, w *watch, job uint32) (Unit, error) {
-	if w.result(job) == jobDone {
-		units, err := c.List(ctx, w.unit)
-		if err == nil && len(units) == 1 && units[0].Name == w.unit && units[0].ActiveState == "active" && units[0].JobID == 0 {
-			return units[0], nil
-		}
-	}
-	return c.read(ctx, w.unit)
 }
 
 func (c *Conn) jobTimeout(ctx context.Context, unit string) error {

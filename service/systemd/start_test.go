@@ -92,8 +92,7 @@ func TestStartBelievesTheUnitNotTheSignal(t *testing.T) {
 	var job atomic.Uint32
 	job.Store(5)
 	bus := newScriptedBus(t, scriptedUnit{
-		"GetAll":              func(c *bustest.Call) { c.Reply(properties("activating", job.Load())) },
-		"ListUnitsByPatterns": func(c *bustest.Call) { c.Reply([]listed{listedUnit(unit, "activating", job.Load())}) },
+		"GetAll": func(c *bustest.Call) { c.Reply(properties("activating", job.Load())) },
 	}.answer)
 	c := bus.dial(nil)
 	done := make(chan error, 1)

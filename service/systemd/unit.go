@@ -13,7 +13,7 @@ import (
 
 // Unit is the state of a unit at one moment. List leaves out what only an ended unit or a
 // caller who acts on it needs: MainPID and ControlGroup, and of a unit that runs Result, Exec…
-// and ExitedUSec; so does Start. The fields are the properties of the same
+// and ExitedUSec. The fields are the properties of the same
 // names in org.freedesktop.systemd1(5). Times are realtime in microseconds, 0 for what has
 // not happened.
 type Unit struct {
