@@ -156,8 +156,8 @@ func startSweep() error {
 
 // makeContainer has the engine make what its command needs. An image without the payload's
 // program is the payload's failure, with podman's exit codes.
-func makeContainer(d *document.Document, e engine.Engine) (string, error) {
-	image, err := e.Make(d)
+func makeContainer(ctx context.Context, d *document.Document, e engine.Engine) (string, error) {
+	image, err := e.Make(ctx, d)
 	if missing, ok := errors.AsType[*engine.ProgramError](err); ok {
 		complain(missing)
 		return "", &launcher.ExitError{Code: missing.Code}
@@ -170,7 +170,7 @@ func makeContainer(d *document.Document, e engine.Engine) (string, error) {
 // makes of the signal, and neither must be tried again.
 func start(ctx context.Context, d *document.Document, e engine.Engine) (interfaces.LaunchPhase, error) {
 	err := launcher.Launcher{}.Run(ctx, d, launcher.Container{
-		Make: func() (string, error) { return makeContainer(d, e) }, Command: func() []string { return e.Command(d) },
+		Make: func(ctx context.Context) (string, error) { return makeContainer(ctx, d, e) }, Command: func() []string { return e.Command(d) },
 		PIDFile: e.PIDFile(d), Start: e.Start(d),
 	}, os.Environ(), complain)
 	if err != nil && ctx.Err() != nil {

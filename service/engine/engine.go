@@ -24,7 +24,7 @@ type Engine interface {
 	// Make makes what Command needs, after sidecar-launch has made the pins, and returns the
 	// image's ID, "" if it is not known. The error is a [*ProgramError] if the image does not
 	// have the program.
-	Make(d *document.Document) (image string, err error)
+	Make(ctx context.Context, d *document.Document) (image string, err error)
 	// Command returns the command that makes the container. sidecar-launch runs it after Make.
 	Command(d *document.Document) []string
 	// PIDFile returns the file in which a successful Command leaves the number of the

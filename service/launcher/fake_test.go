@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"context"
 	"os/exec"
 	"testing"
 
@@ -47,7 +48,7 @@ func documentOf(p document.Plan) *document.Document { return &document.Document{
 // containerOf is a container whose command starts the payload.
 func containerOf(argv ...string) Container {
 	return Container{
-		Make:    func() (string, error) { return "", nil },
+		Make:    func(context.Context) (string, error) { return "", nil },
 		Command: func() []string { return argv },
 	}
 }

@@ -41,9 +41,9 @@ func (f *Failure) Unwrap() error { return f.Err }
 
 // Container is how an engine makes a container. Commands are absolute paths and arguments.
 type Container struct {
-	Make    func() (image string, err error) // makes what Command needs, when the pins exist; returns the image's ID or ""
-	Command func() []string                  // makes the container; called after Make
-	PIDFile string                           // see [Container.startsLater]
+	Make    func(context.Context) (image string, err error) // makes what Command needs, when the pins exist; returns the image's ID or ""
+	Command func() []string                                 // makes the container; called after Make
+	PIDFile string                                          // see [Container.startsLater]
 	Start   []string
 }
 
@@ -74,7 +74,7 @@ func (l Launcher) Run(ctx context.Context, d *document.Document, container Conta
 	if err := l.prepareAll(ctx, d, warn); err != nil {
 		return &Failure{interfaces.PhasePreparation, err}
 	}
-	image, err := container.Make()
+	image, err := container.Make(ctx)
 	if err != nil {
 		return errors.Join(engineFailure(err), l.Clean(d.ID))
 	}

@@ -33,8 +33,8 @@ func (e *ProgramError) Unwrap() error { return e.Err }
 
 // Make mounts the container's root and writes the bundle: the runtime's configuration, and the
 // files that it mounts. It returns the image's ID.
-func (Engine) Make(d *document.Document) (string, error) {
-	unlock, err := hostStore.lock(context.Background(), false)
+func (Engine) Make(ctx context.Context, d *document.Document) (string, error) {
+	unlock, err := hostStore.lock(ctx, false)
 	if err != nil {
 		return "", err
 	}
@@ -49,19 +49,19 @@ func (Engine) Make(d *document.Document) (string, error) {
 	if err := os.MkdirAll(state, 0o700); err != nil {
 		return "", err
 	}
-	if err := removeOld(d); err != nil {
+	if err := removeOld(ctx, d); err != nil {
 		return "", err
 	}
 	return t.Image, t.make(d)
 }
 
 // removeOld removes what a clean-up that was killed has left of the sidecar's last container.
-func removeOld(d *document.Document) error {
+func removeOld(ctx context.Context, d *document.Document) error {
 	if _, err := os.Lstat(filepath.Join(state, d.ID)); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	removal := Engine{}.Removal(d)
-	out, err := exec.Command(removal[0], removal[1:]...).CombinedOutput()
+	out, err := exec.CommandContext(ctx, removal[0], removal[1:]...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("removing the sidecar's last container: %s: %w: %s", removal[0], err, bytes.TrimSpace(out))
 	}

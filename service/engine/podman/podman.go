@@ -4,6 +4,7 @@ package podman
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 
@@ -27,7 +28,7 @@ func command(d *document.Document, words ...string) []string {
 
 // Make looks up the ID of the image that the document's name stands for in podman's store now,
 // "" if it is not known. Command runs that image, whatever becomes of the name.
-func (e Engine) Make(d *document.Document) (string, error) {
+func (e Engine) Make(_ context.Context, d *document.Document) (string, error) {
 	store := e.Store
 	if store == nil {
 		store = new(imagestore.Host())

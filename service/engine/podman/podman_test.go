@@ -98,12 +98,12 @@ func TestPodmanImage(t *testing.T) {
 	e := podman.Engine{Store: &imagestore.Store{Files: []string{file}}}
 	for name, want := range map[string]string{"localhost/x:1": id, "localhost/x": "", "x:1": ""} {
 		d := documentOf(func(d *document.Document) { d.Image = name })
-		if got, err := e.Make(d); got != want || d.ImageID != want || err != nil {
+		if got, err := e.Make(t.Context(), d); got != want || d.ImageID != want || err != nil {
 			t.Errorf("%s: %q, %v, want %q", name, got, err, want)
 		}
 	}
 	e.Store.Files[0] += ".not"
-	if got, err := e.Make(documentOf(func(*document.Document) {})); got != "" || err != nil {
+	if got, err := e.Make(t.Context(), documentOf(func(*document.Document) {})); got != "" || err != nil {
 		t.Errorf("without a list: %q, %v", got, err)
 	}
 }
