@@ -113,7 +113,7 @@ func TestRuntimeReloadsDuring50Launches(t *testing.T) {
 	stopAllAtEnd(t, neutron)
 	answers := burst(t, all, 50)
 	for i := range 5 {
-		run(t, "podman", "tag", ids[i/step%2], changingImage)
+		run(t, "podman", "tag", ids[i%2], changingImage)
 		reload(t)
 	}
 	got := collect(t, answers, len(all))
@@ -139,7 +139,7 @@ func TestRuntimePreparationThatIsKilled(t *testing.T) {
 		step = 3
 	}
 	for i := 0; i < 12; i += step {
-		run(t, "podman", "tag", ids[i%2], changingImage)
+		run(t, "podman", "tag", ids[i/step%2], changingImage)
 		done := make(chan error, 1)
 		go func() {
 			_, err := output("systemctl", "reload", "sidecard")
