@@ -87,17 +87,17 @@ type Config struct {
 	Namespaces  Namespaces
 	Journal     Journal
 	Signaller   Signaller
-	Launcher    string                                 // path of sidecar-launch; sidecar-init lies beside it
-	Podman      string                                 // path of podman
-	Runtime     func(name string) string               // path of an OCI runtime that the host has, "" if it has none of the name
-	Images      func() map[string]string               // the ID of the image that each name stands for, nil if not known
-	Seccomp     string                                 // path of the seccomp filter of sidecars whose profile names none
-	Syslog      string                                 // path of journald's socket for syslog(3); "" leaves containers without
-	Confinement func() lsm.State                       // which security modules the kernel has
-	Frozen      func(invocation string, pid int) bool  // whether the payload of a run is frozen
-	Keep        func(templates []string) (bool, error) // says which templates of images the policy needs, and returns whether others may exist; nil: engine.Keep
-	Starts      int                                    // how many units are started at once
-	Leftovers   launcher.Launcher                      // has the notes of failed removals; the zero value has the host's
+	Launcher    string                                            // path of sidecar-launch; sidecar-init lies beside it
+	Podman      string                                            // path of podman
+	Runtime     func(name string) string                          // path of an OCI runtime that the host has, "" if it has none of the name
+	Images      func() map[string]string                          // the ID of the image that each name stands for, nil if not known
+	Seccomp     string                                            // path of the seccomp filter of sidecars whose profile names none
+	Syslog      string                                            // path of journald's socket for syslog(3); "" leaves containers without
+	Confinement func() lsm.State                                  // which security modules the kernel has
+	Frozen      func(invocation string, pid int) bool             // whether the payload of a run is frozen
+	Keep        func(templates []string, more bool) (bool, error) // says which templates of images the policy needs (more: besides those so far), and returns whether others may exist; nil: engine.Keep
+	Starts      int                                               // how many units are started at once
+	Leftovers   launcher.Launcher                                 // has the notes of failed removals; the zero value has the host's
 	Logger      *slog.Logger
 }
 
@@ -105,32 +105,34 @@ type Config struct {
 // same time.
 type Core struct {
 	Config
-	policy    atomic.Pointer[policy.Set]
-	questions questions
-	locks     *idLocks
-	starts    *quota.Quota[string] // by agent, as the next three
-	stops     *quota.Quota[string]
-	lists     *quota.Quota[string]
-	outputs   *quota.Quota[string]
-	limits    *limits
-	images    images
-	events    *events.Observer
-	detached  sync.WaitGroup // launches that have begun to start
-	sweepDue  chan struct{}  // has an entry when a sweep is asked for
+	policy      atomic.Pointer[policy.Set]
+	questions   questions
+	locks       *idLocks
+	starts      *quota.Quota[string] // by agent, as the next three
+	stops       *quota.Quota[string]
+	lists       *quota.Quota[string]
+	outputs     *quota.Quota[string]
+	limits      *limits
+	images      images
+	prepareWait time.Duration
+	events      *events.Observer
+	detached    sync.WaitGroup // launches that have begun to start
+	sweepDue    chan struct{}  // has an entry when a sweep is asked for
 }
 
 // New returns a core that decides by set.
 func New(config Config, set *policy.Set) *Core {
 	c := &Core{
-		Config:    config,
-		questions: newQuestions(),
-		locks:     newIDLocks(),
-		starts:    quota.Fair[string](config.Starts),
-		stops:     quota.Fair[string](2 * config.Starts),
-		lists:     quota.Fair[string](config.Starts),
-		outputs:   quota.Fair[string](config.Starts),
-		limits:    newLimits(),
-		sweepDue:  make(chan struct{}, 1),
+		Config:      config,
+		questions:   newQuestions(),
+		locks:       newIDLocks(),
+		starts:      quota.Fair[string](config.Starts),
+		stops:       quota.Fair[string](2 * config.Starts),
+		lists:       quota.Fair[string](config.Starts),
+		outputs:     quota.Fair[string](config.Starts),
+		limits:      newLimits(),
+		sweepDue:    make(chan struct{}, 1),
+		prepareWait: prepareWait,
 	}
 	if c.Keep == nil {
 		c.Keep = engine.Keep

@@ -51,6 +51,7 @@ type attempt struct {
 	properties []systemd.Property // of the unit
 
 	preparation *document.Document // of the unit that prepares the image; nil: the engine needs none
+	unprepared  error              // why the image could not be prepared
 
 	interruption *interruption
 	held         []func()     // give back what the launch has taken

@@ -19,6 +19,8 @@ import (
 const (
 	// prepareTimeout bounds the preparation of an image. podman takes half a second.
 	prepareTimeout = 2 * time.Minute
+	// prepareWait is how long a launch waits for a preparation.
+	prepareWait = 10 * time.Second
 	// prepareWidth is how many images are prepared at once ahead of launches.
 	prepareWidth = 2
 )
@@ -64,6 +66,13 @@ func (i *images) forget(p *imagePreparation) {
 	p.stale = true
 }
 
+// isStale reports whether the next launch needs another run.
+func (i *images) isStale(p *imagePreparation) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return p.stale
+}
+
 // forgetAll has every image prepared again.
 func (i *images) forgetAll() {
 	i.mu.Lock()
@@ -79,25 +88,31 @@ func (i *images) forgetAll() {
 func (c *Core) PrepareImages(ctx context.Context) {
 	c.images.pass.Lock()
 	defer c.images.pass.Unlock()
+	documents, whole := c.preparations()
+	var templates []string
+	for _, d := range documents {
+		templates = append(templates, d.Template)
+	}
+	// Nothing may remove a template between its preparation and the end of this pass.
+	if _, err := c.Keep(templates, true); err != nil {
+		c.Logger.Warn("the templates of images cannot be listed", "error", err)
+		whole = false
+	}
 	var group errgroup.Group
 	group.SetLimit(prepareWidth)
-	var templates []string
-	set := c.policy.Load()
-	for _, agent := range set.Agents() {
-		for _, profile := range set.Granted(agent.Name) {
-			for _, d := range c.preparationsOf(agent, profile) {
-				templates = append(templates, d.Template)
-				group.Go(func() error {
-					if _, err := c.prepareImage(ctx, d); err != nil && ctx.Err() == nil {
-						c.Logger.Error("an image could not be prepared; the next launch tries again", "agent", agent.Name, "profile", profile.Name, "error", err)
-					}
-					return nil
-				})
+	for _, d := range documents {
+		group.Go(func() error {
+			if _, err := c.prepare(ctx, d); err != nil && ctx.Err() == nil {
+				c.Logger.Error("an image could not be prepared; the next launch tries again", "agent", d.Context.Agent, "profile", d.Context.Profile, "error", err)
 			}
-		}
+			return nil
+		})
 	}
 	_ = group.Wait() // the errors are logged
-	others, err := c.Keep(templates)
+	if !whole {
+		return
+	}
+	others, err := c.Keep(templates, false)
 	if err != nil {
 		c.Logger.Warn("unused images stay mounted", "error", err)
 	}
@@ -106,9 +121,26 @@ func (c *Core) PrepareImages(ctx context.Context) {
 	}
 }
 
+// preparations returns what the policy needs, and whether that is all of it.
+func (c *Core) preparations() (all []*document.Document, whole bool) {
+	whole = true
+	set := c.policy.Load()
+	for _, agent := range set.Agents() {
+		for _, profile := range set.Granted(agent.Name) {
+			documents, err := c.preparationsOf(agent, profile)
+			if err != nil {
+				c.Logger.Warn("an image is not prepared", "agent", agent.Name, "profile", profile.Name, "error", err)
+				whole = false
+			}
+			all = append(all, documents...)
+		}
+	}
+	return all, whole
+}
+
 // preparationsOf returns the preparations of a profile's launches for an agent: in named network
 // namespaces and in the host's, as far as the agent may.
-func (c *Core) preparationsOf(agent *policy.Agent, profile *policy.Profile) []*document.Document {
+func (c *Core) preparationsOf(agent *policy.Agent, profile *policy.Profile) ([]*document.Document, error) {
 	var networks []*string
 	if len(agent.NetworkNamespaces) > 0 {
 		networks = append(networks, new("any"))
@@ -128,17 +160,48 @@ func (c *Core) preparationsOf(agent *policy.Agent, profile *policy.Profile) []*d
 			err = c.makeDocument(a)
 		}
 		if err != nil {
-			c.Logger.Warn("an image is not prepared", "agent", agent.Name, "profile", profile.Name, "error", err)
-		} else if a.preparation != nil {
+			return nil, err
+		}
+		if a.preparation != nil {
 			all = append(all, a.preparation)
 		}
 	}
-	return all
+	return all, nil
 }
 
-// prepareImage waits until an image is prepared, and has it prepared if it was not since the
-// policy was read. It returns the preparation whose error it is.
-func (c *Core) prepareImage(ctx context.Context, d *document.Document) (*imagePreparation, error) {
+// prepareImage waits until the launch's image is prepared, but not long: a template of an earlier
+// preparation will do, which sidecar-launch finds out. Its error is ctx's.
+func (c *Core) prepareImage(ctx context.Context, a *attempt) error {
+	if a.preparation == nil {
+		return nil
+	}
+	waiting, cancel := context.WithTimeout(ctx, c.prepareWait)
+	defer cancel()
+	if _, a.unprepared = c.prepare(waiting, a.preparation); a.unprepared != nil && ctx.Err() == nil {
+		c.Logger.Warn("an image could not be prepared", "sidecar", a.id.String(), "error", a.unprepared)
+	}
+	return ctx.Err()
+}
+
+// prepareAgain prepares the image of a launch that has found no template, or no image. The error
+// says why that fails.
+func (c *Core) prepareAgain(ctx context.Context, a *attempt) error {
+	if a.unprepared != nil {
+		return a.unprepared
+	}
+	waiting, cancel := context.WithTimeout(ctx, c.prepareWait)
+	defer cancel()
+	p, err := c.prepare(waiting, a.preparation)
+	if err == nil { // somebody has removed since what it has prepared
+		c.images.forget(p)
+		_, err = c.prepare(waiting, a.preparation)
+	}
+	return err
+}
+
+// prepare waits until an image is prepared, and has it prepared if it was not since the policy
+// was read. It returns the run that it has waited for.
+func (c *Core) prepare(ctx context.Context, d *document.Document) (*imagePreparation, error) {
 	p, first := c.images.begin(d.Template)
 	if first {
 		go c.runPreparation(context.WithoutCancel(ctx), d, p)
@@ -147,7 +210,7 @@ func (c *Core) prepareImage(ctx context.Context, d *document.Document) (*imagePr
 	case <-p.done:
 		return p, p.err
 	case <-ctx.Done():
-		return p, ctx.Err()
+		return p, fmt.Errorf("its preparation takes long: %w", ctx.Err())
 	}
 }
 
@@ -162,6 +225,10 @@ func (c *Core) runPreparation(ctx context.Context, d *document.Document, p *imag
 	defer c.caught("the preparation of an image", &p.err)
 	if p.before != nil {
 		<-p.before
+	}
+	if c.images.isStale(p) { // a reload came meanwhile, and the next run is in line
+		p.err = errors.New("the policy was read again")
+		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, prepareTimeout+stopTimeout+grace)
 	defer cancel()
@@ -185,7 +252,10 @@ func (c *Core) startPreparation(ctx context.Context, d *document.Document) error
 		return nil
 	}
 	if _, reason := launcher.ParseFailure(unit.StatusText); reason != "" {
-		return fmt.Errorf("%s: %s", name, reason)
+		err = errors.New(reason)
+	}
+	if _, stopErr := c.Units.Stop(ctx, name, 0); stopErr != nil { // another policy has another name
+		c.Logger.Warn("a unit that failed stays", "unit", name, "error", stopErr)
 	}
 	return fmt.Errorf("%s: %w", name, err)
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -35,7 +36,7 @@ func runtimeHost(t *testing.T) (h *fakeHost, kept func() []string) {
 	}
 	var mu sync.Mutex
 	var names []string
-	h.core.Keep = func(templates []string) (bool, error) {
+	h.core.Keep = func(templates []string, _ bool) (bool, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		names = templates
@@ -55,7 +56,11 @@ func (h *fakeHost) preparationsOf(t *testing.T, agent string) []string {
 	var found []string
 	for _, granted := range h.core.policy.Load().Granted(agent) {
 		a, _ := h.core.policy.Load().Agent(agent)
-		for _, d := range h.core.preparationsOf(a, granted) {
+		documents, err := h.core.preparationsOf(a, granted)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range documents {
 			found = append(found, "sidecar-prepare-"+strings.ReplaceAll(d.ID, ".", "-")+".service")
 		}
 	}
@@ -145,5 +150,42 @@ func TestImageThatCannotBePrepared(t *testing.T) {
 	}
 	if n := h.units.Starts(unit); n != 2 {
 		t.Errorf("prepared %d times in two launches", n)
+	}
+}
+
+// TestImageWhosePreparationHangs: a launch waits a moment, then goes on with what is there, and
+// what ran before runs until then.
+func TestImageWhosePreparationHangs(t *testing.T) {
+	t.Parallel()
+	h, _ := runtimeHost(t)
+	h.core.prepareWait = 50 * time.Millisecond
+	if _, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor("a")); err != nil {
+		t.Fatal(err)
+	}
+	release := make(chan struct{})
+	defer close(release)
+	h.units.OnStart = func(name string, _ []systemd.Property) systemd.Outcome {
+		if strings.HasPrefix(name, "sidecar-prepare-") {
+			<-release
+		}
+		return systemd.Outcome{}
+	}
+	h.core.SetPolicy(h.core.policy.Load())
+	stopped := 0
+	h.units.OnStop = func(u systemd.Unit) systemd.Outcome {
+		if !strings.HasPrefix(u.Name, "sidecar-prepare-") {
+			stopped++
+		}
+		return systemd.Outcome{}
+	}
+	begun := time.Now()
+	if _, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor("a")); err != nil || stopped != 1 {
+		t.Errorf("%v, %d stops", err, stopped)
+	}
+	if waited := time.Since(begun); waited < h.core.prepareWait || waited > 20*h.core.prepareWait {
+		t.Errorf("it waited for %v", waited)
+	}
+	if n := h.core.starts.InUse(); n != 0 {
+		t.Errorf("%d slots are held", n)
 	}
 }

@@ -64,7 +64,7 @@ func (c *Core) takeTurn(ctx context.Context, a *attempt, patience time.Duration)
 	defer cancel()
 	ctx, unbind := a.interruption.bind(ctx)
 	defer unbind()
-	running, err := c.prepare(ctx, a)
+	running, err := c.line(ctx, a)
 	if err == nil && running == nil {
 		return nil, nil
 	}
@@ -75,8 +75,8 @@ func (c *Core) takeTurn(ctx context.Context, a *attempt, patience time.Duration)
 	return running, waited(ctx, err)
 }
 
-// prepare takes the lock, reads the sidecar's unit, and takes the place and the slot.
-func (c *Core) prepare(ctx context.Context, a *attempt) (*interfaces.Sidecar, error) {
+// line takes the lock, reads the sidecar's unit, waits for the image, and takes the place and the slot.
+func (c *Core) line(ctx context.Context, a *attempt) (*interfaces.Sidecar, error) {
 	unlock, err := c.locks.lockLaunch(ctx, a.id, a.interruption)
 	if err != nil {
 		return nil, err
@@ -93,6 +93,9 @@ func (c *Core) prepare(ctx context.Context, a *attempt) (*interfaces.Sidecar, er
 		if err := c.checkNamespace(a.call, *old); err != nil {
 			return nil, err
 		}
+	}
+	if err := c.prepareImage(ctx, a); err != nil {
+		return nil, err
 	}
 	a.old = old != nil
 	a.hold(func() { c.limits.done(a.id, a.begun) }) // does nothing if no place was taken

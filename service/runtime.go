@@ -36,13 +36,30 @@ func runtimeIn(directories []string, name string) string {
 	return ""
 }
 
-// isRootsProgram reports whether the path leads to a program that only root may write.
+// isRootsProgram reports whether the path leads to a program that only root may write or replace.
 func isRootsProgram(path string) bool {
-	info, err := os.Stat(path)
-	if err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 || info.Mode().Perm()&0o022 != 0 {
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
 		return false
 	}
-	return info.Sys().(*syscall.Stat_t).Uid == 0
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
+		return false
+	}
+	for ; isRoots(info); path = filepath.Dir(path) {
+		if path == "/" {
+			return true
+		}
+		if info, err = os.Stat(filepath.Dir(path)); err != nil {
+			return false
+		}
+	}
+	return false
+}
+
+// isRoots reports whether only root may write a file, or replace root's files in a directory.
+func isRoots(info os.FileInfo) bool {
+	return (info.Mode().Perm()&0o022 == 0 || info.Mode()&os.ModeSticky != 0) && info.Sys().(*syscall.Stat_t).Uid == 0
 }
 
 // RuntimeChoice is the OCI runtime of a launch.

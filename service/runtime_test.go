@@ -32,7 +32,7 @@ func TestRuntimeChoice(t *testing.T) {
 		"none and required": {policy.Profile{Name: "p", Engine: "podman", Runtimes: []string{"krun", "runsc"}, RuntimeRequired: true}, []string{"crun"}, RuntimeChoice{}, "profile p: the host has none of the OCI runtimes krun, runsc" + where + ", and runtime-required forbids to use another one"},
 		"crun":              {policy.Profile{Engine: "runtime"}, []string{"crun"}, RuntimeChoice{Path: "/usr/bin/crun"}, ""},
 		"crun instead":      {policy.Profile{Engine: "runtime", Runtimes: []string{"krun"}}, []string{"crun"}, RuntimeChoice{Path: "/usr/bin/crun", Missing: []string{"krun"}}, ""},
-		"another":           {policy.Profile{Engine: "runtime", Runtimes: []string{"runc"}}, []string{"crun", "runc"}, RuntimeChoice{Path: "/usr/bin/runc"}, ""},
+		"another":           {policy.Profile{Engine: "runtime", Runtimes: []string{"runsc"}}, []string{"crun", "runsc"}, RuntimeChoice{Path: "/usr/bin/runsc"}, ""},
 		"no crun":           {policy.Profile{Name: "p", Engine: "runtime", Runtimes: []string{"krun"}}, nil, RuntimeChoice{}, "profile p: the host has none of the OCI runtimes krun, crun" + where + `, and engine = "runtime" needs one`},
 		"no krun":           {policy.Profile{Name: "p", Engine: "runtime", Runtimes: []string{"krun"}, RuntimeRequired: true}, []string{"crun"}, RuntimeChoice{}, "runtime-required forbids"},
 	} {

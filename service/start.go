@@ -3,10 +3,12 @@ package service
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/internal/retry"
+	"tripleo.io/sidecar/service/engine"
 	"tripleo.io/sidecar/service/launcher"
 	"tripleo.io/sidecar/service/lsm"
 	"tripleo.io/sidecar/service/systemd"
@@ -106,48 +108,23 @@ func (c *Core) undo(ctx context.Context, a *attempt) error {
 // left: the failed unit has cleaned that up. It does not repeat a start that timed out. A busy
 // systemd may not have read the phase, so the exit code says it, too.
 func (c *Core) start(ctx context.Context, a *attempt) (systemd.Unit, error) {
-	preparation, preparationErr := c.prepareFor(ctx, a)
 	unit, err := c.startOnce(ctx, a)
-	phase, _ := launcher.ParseFailure(unit.StatusText)
+	phase, reason := launcher.ParseFailure(unit.StatusText)
 	code, _ := exitOf(unit, a.engine)
 	engineFailed := phase == interfaces.PhaseEngine || phase == "" && code != nil && a.engine.Failed(int(*code))
 	if err == nil || !engineFailed || unit.Result != "exit-code" || ctx.Err() != nil {
 		return unit, err
 	}
-	if preparationErr != nil { // and there is no template of an earlier preparation
-		return unit, withReason(err, preparationErr)
+	if strings.HasPrefix(reason, engine.Unprepared) {
+		if err := c.prepareAgain(ctx, a); err != nil {
+			return unit, &interfaces.LaunchFailedError{ExitCode: code, Phase: new(phase), Reason: new(err.Error())}
+		}
 	}
 	c.Logger.Warn("the engine failed; it is tried once more", "unit", unit.Name, "error", err)
 	if err := c.removeUnit(ctx, a.id, "stop the unit that failed"); err != nil {
 		return unit, err
 	}
-	if preparation != nil { // somebody may have unmounted the image
-		c.images.forget(preparation)
-		_, preparationErr = c.prepareFor(ctx, a)
-	}
-	unit, err = c.startOnce(ctx, a)
-	return unit, withReason(err, preparationErr)
-}
-
-// prepareFor waits until the launch's image is prepared. If that fails, a template of an earlier
-// preparation will do, which sidecar-launch finds out.
-func (c *Core) prepareFor(ctx context.Context, a *attempt) (*imagePreparation, error) {
-	if a.preparation == nil {
-		return nil, nil
-	}
-	p, err := c.prepareImage(ctx, a.preparation)
-	if err != nil {
-		c.Logger.Warn("an image could not be prepared", "sidecar", a.id.String(), "error", err)
-	}
-	return p, err
-}
-
-// withReason adds to the error of a launch why its image could not be prepared.
-func withReason(err, preparationErr error) error {
-	if failed, ok := errors.AsType[*interfaces.LaunchFailedError](err); ok && preparationErr != nil {
-		failed.Reason = new(preparationErr.Error())
-	}
-	return err
+	return c.startOnce(ctx, a)
 }
 
 // startOnce starts the unit and judges by the unit that systemd returns; the result of its

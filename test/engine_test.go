@@ -110,7 +110,7 @@ func engineLine(name string) string {
 }
 
 // runtimeDirectory has a directory for each container of engine "runtime".
-const runtimeDirectory = "/run/sidecar/runtime"
+const runtimeDirectory = "/run/sidecar/runtime/crun"
 
 // containers lists the containers of sidecars by what their engines know, in any state.
 func containers() ([]string, error) {

@@ -67,7 +67,10 @@ func run(args []string) error {
 		fmt.Println(version)
 		return nil
 	case "sweep":
-		return errors.Join(launcher.Launcher{}.Sweep(ctx), engine.Prune(ctx))
+		if err := engine.Prune(ctx); err != nil { // the next reload tries again
+			complain(err)
+		}
+		return launcher.Launcher{}.Sweep(ctx)
 	case "exec":
 		return execute(ctx)
 	case "prepare":

@@ -109,3 +109,21 @@ const (
 // PreparationName returns the name of the unit that prepares an image, without its suffix, and of
 // podman's container in it. It is not the name of a sidecar's unit.
 func PreparationName(id string) string { return "sidecar-prepare-" + strings.ReplaceAll(id, ".", "-") }
+
+// groupOptions are how the names of OCI runtimes begin that can leave a container in the control
+// group that they run in, each with the option for that. Others, such as runc, make a group
+// outside the unit, where its limits do not hold.
+var groupOptions = []struct{ name, option string }{
+	{"crun", "--cgroup-manager=disabled"}, {"krun", "--cgroup-manager=disabled"}, {"runsc", "--ignore-cgroups"},
+}
+
+// OwnGroupOption returns the option with which an OCI runtime leaves a container in its own
+// control group, "" if none is known. program is the runtime's name or path.
+func OwnGroupOption(program string) string {
+	for _, known := range groupOptions {
+		if strings.HasPrefix(path.Base(program), known.name) {
+			return known.option
+		}
+	}
+	return ""
+}

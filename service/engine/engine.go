@@ -1,6 +1,6 @@
 // Package engine has the engines that run containers. An engine makes commands from the document
-// of a unit, and interprets exit codes; no other package makes its commands or interprets its exit codes. The core
-// and sidecar-launch look engines up by the name in the document.
+// of a unit, and interprets exit codes; no other package does that for it. The core and
+// sidecar-launch look engines up by the name in the document.
 package engine
 
 import (
@@ -62,9 +62,12 @@ type ProgramError = oci.ProgramError
 // [Engine.Preparation] has made.
 func Prepare(ctx context.Context, d *document.Document) error { return oci.Engine{}.Prepare(ctx, d) }
 
-// Keep says which templates of images the policy needs, for [Prune]. It reports whether there may
-// be something to prune.
-func Keep(templates []string) (bool, error) { return oci.Keep(templates) }
+// Keep says which templates of images the policy needs, for [Prune], or that it needs more than so
+// far. It reports whether there may be something to prune.
+func Keep(templates []string, more bool) (bool, error) { return oci.Keep(templates, more) }
+
+// Unprepared begins the reason of a launch that failed for want of a template.
+const Unprepared = oci.Unprepared
 
 // Prune removes templates, and unmounts images, that neither the policy nor a sidecar needs.
 func Prune(ctx context.Context) error { return oci.Prune(ctx) }

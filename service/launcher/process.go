@@ -262,9 +262,10 @@ func (m *mainProcess) wait(limit time.Duration) error {
 	return nil
 }
 
-// end ends the main process, and with it the unit's start.
-func (m *mainProcess) end() error {
-	for _, signal := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
+// end ends the main process, and with it the unit's start, by the signals, each when the one
+// before has not helped.
+func (m *mainProcess) end(signals ...unix.Signal) error {
+	for _, signal := range signals {
 		err := unix.PidfdSendSignal(int(m.Fd()), signal, nil, 0)
 		if err == unix.ESRCH {
 			return nil

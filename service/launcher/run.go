@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/document"
 )
@@ -179,7 +181,11 @@ func (l Launcher) await(ctx context.Context, d *document.Document, c *client, so
 	if err != nil && !errors.Is(err, ErrMainEnded) {
 		warn(err)
 		_ = NotifyFailure(socket, phase, err)
-		err = errors.Join(ErrMainEnded, main.end())
+		signals := []unix.Signal{unix.SIGTERM, unix.SIGKILL}
+		if phase == interfaces.PhaseEngine { // the payload was not started, and what is there ignores SIGTERM
+			signals = signals[1:]
+		}
+		err = errors.Join(ErrMainEnded, main.end(signals...))
 	}
 	return pid, err
 }

@@ -5,6 +5,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/document"
 )
 
 // text checks a required line of text.
@@ -25,7 +28,7 @@ func (r *report) image(s string) string {
 }
 
 // runtimes checks the OCI runtimes that a profile prefers.
-func (r *report) runtimes(names []string, required bool) []string {
+func (r *report) runtimes(names []string, required bool, engine *string) []string {
 	if required && len(names) == 0 {
 		r.errorf("runtime-required", `needs runtime, the OCI runtimes of which the host must have one, such as runtime = ["runsc"]`)
 	}
@@ -34,12 +37,12 @@ func (r *report) runtimes(names []string, required bool) []string {
 		switch {
 		case slices.Contains(names[:i], name):
 			r.errorf(key, "%s is listed twice", name)
-		case strings.HasPrefix(name, "/"):
-			if reason := checkPath(name); reason != "" {
-				r.errorf(key, "the path %q: %s", name, reason)
-			}
-		case name == "" || !isAlphanumeric(name[0]) || len(name) > maxComponent || !isAll(name, isNameByte):
+		case strings.HasPrefix(name, "/") && checkPath(name) != "":
+			r.errorf(key, "the path %q: %s", name, checkPath(name))
+		case !strings.HasPrefix(name, "/") && (name == "" || !isAlphanumeric(name[0]) || len(name) > maxComponent || !isAll(name, isNameByte)):
 			r.errorf(key, "%q is neither the name of an OCI runtime, such as crun, nor its absolute path", name)
+		case engine != nil && *engine == interfaces.EngineRuntime && document.OwnGroupOption(name) == "":
+			r.errorf(key, "%q makes a control group outside the unit; engine = \"runtime\" takes crun, krun and runsc", name)
 		}
 	}
 	return names

@@ -18,7 +18,7 @@ func TestPolicyLoadReadsEveryKey(t *testing.T) {
 	write(t, filepath.Join(dir, "profiles.d", "x.toml"), `description = "a test"
 image = "registry.example.org:5000/x@sha256:0123"
 engine = "runtime"
-runtime = ["crun", "/opt/x/runc"]
+runtime = ["crun", "/opt/x/runsc"]
 runtime-required = true
 command = ["/bin/x", "--fixed"]
 instance = "-f"
@@ -42,7 +42,7 @@ arguments = ["-f {path:ro}", "-p {path:rw}"]
 	profile, _ := set.Profile("x")
 	want := &policy.Profile{
 		Name: "x", Description: "a test", Image: "registry.example.org:5000/x@sha256:0123",
-		Engine: "runtime", Runtimes: []string{"crun", "/opt/x/runc"}, RuntimeRequired: true,
+		Engine: "runtime", Runtimes: []string{"crun", "/opt/x/runsc"}, RuntimeRequired: true,
 		Command: []string{"/bin/x", "--fixed"}, Instance: "-f",
 		Ready:        policy.Ready{PIDFiles: []string{"-p"}, DefaultPIDFile: "{state}/run/{stem}.pid", Timeout: 90 * time.Second},
 		Capabilities: []string{"KILL", "NET_RAW"}, PIDNamespace: "host", User: "root", Environment: []string{"A={uid}:{gid}"}, Restart: "on-failure",

@@ -129,7 +129,7 @@ func parseProfile(r *report, name string, document []byte) *Profile {
 		Description:     r.text("description", raw.Description),
 		Image:           r.image(raw.Image),
 		Engine:          r.choice("engine", raw.Engine, interfaces.EnginePodman, interfaces.EngineRuntime),
-		Runtimes:        r.runtimes(raw.Runtime, raw.RuntimeRequired),
+		Runtimes:        r.runtimes(raw.Runtime, raw.RuntimeRequired, raw.Engine),
 		RuntimeRequired: raw.RuntimeRequired,
 		Command:         r.command(raw.Command),
 		Capabilities:    r.capabilities(raw.Capabilities, raw.User != nil),

@@ -18,10 +18,10 @@ func TestRuntimeKeys(t *testing.T) {
 		`engine = "podman"`:                   {"podman", nil, false},
 		`engine = "runtime"`:                  {"runtime", nil, false},
 		`runtime = ["krun", "runsc", "crun"]`: {"podman", []string{"krun", "runsc", "crun"}, false},
-		"engine = \"runtime\"\nruntime = [\"/opt/x/run_1.0-a\"]": {"runtime", []string{"/opt/x/run_1.0-a"}, false},
-		"runtime-required = true\nruntime = [\"kata-runtime\"]":  {"podman", []string{"kata-runtime"}, true},
-		"runtime-required = false":                               {"podman", nil, false},
-		"runtime = []":                                           {"podman", nil, false},
+		"engine = \"runtime\"\nruntime = [\"/opt/x/crun_1.0-a\"]": {"runtime", []string{"/opt/x/crun_1.0-a"}, false},
+		"runtime-required = true\nruntime = [\"kata-runtime\"]":   {"podman", []string{"kata-runtime"}, true},
+		"runtime-required = false":                                {"podman", nil, false},
+		"runtime = []":                                            {"podman", nil, false},
 	} {
 		dir := t.TempDir()
 		write(t, filepath.Join(dir, "profiles.d", "x.toml"), goodProfile+lines+"\n")
@@ -49,9 +49,12 @@ func TestRuntimeKeyProblems(t *testing.T) {
 		`runtime = ["/usr/../crun"]`:                     `7: runtime[0]: the path "/usr/../crun": it must be written without`,
 		`runtime = ["/usr/bin/crun "]`:                   `7: runtime[0]: the path "/usr/bin/crun ": it may contain only`,
 		`runtime = ["crun", "crun"]`:                     `7: runtime[1]: crun is listed twice`,
-		`runtime-required = true`:                        `7: runtime-required: needs runtime, the OCI runtimes of which the host must have one, such as runtime = ["runsc"]`,
-		"runtime-required = true\nruntime = []":          `7: runtime-required: needs runtime`,
-		`runtime-required = "yes"`:                       `7: runtime-required: is of type string, should be true or false`,
+		// Their containers would not have the unit's limits.
+		"engine = \"runtime\"\nruntime = [\"crun\", \"runc\"]": `8: runtime[1]: "runc" makes a control group outside the unit; engine = "runtime" takes crun, krun and runsc`,
+		"engine = \"runtime\"\nruntime = [\"/usr/bin/youki\"]": `8: runtime[0]: "/usr/bin/youki" makes a control group outside the unit`,
+		`runtime-required = true`:                              `7: runtime-required: needs runtime, the OCI runtimes of which the host must have one, such as runtime = ["runsc"]`,
+		"runtime-required = true\nruntime = []":                `7: runtime-required: needs runtime`,
+		`runtime-required = "yes"`:                             `7: runtime-required: is of type string, should be true or false`,
 	} {
 		dir := t.TempDir()
 		profile := filepath.Join(dir, "profiles.d", "x.toml")

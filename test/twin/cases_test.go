@@ -102,7 +102,7 @@ func launchCases() []twinCase {
 		launchOf("not ready", "NotReady", dnsmasq(soon), starting(systemd.TimedOut())),
 		launchOf("systemd does not start", "HostFailure", dnsmasq(), broken("Start")),
 		launchOf("systemd does not stop", "HostFailure", dnsmasq(), running, broken("Stop")),
-		launchOf("systemd does not answer", "HostFailure", dnsmasq(), broken("Get")),
+		launchOf("systemd does not answer", "HostFailure", dnsmasq(), broken("List")),
 		launchOf("stopped while it starts", "LaunchStopped", dnsmasq(), interrupted),
 		overloaded, asked,
 	)

@@ -34,30 +34,41 @@ func (e *ProgramError) Unwrap() error { return e.Err }
 // Make mounts the container's root and writes the bundle: the runtime's configuration, and the
 // files that it mounts. It returns the image's ID.
 func (Engine) Make(ctx context.Context, d *document.Document) (string, error) {
-	unlock, err := hostStore.lock(ctx, false)
+	t, err := hostStore.take(ctx, d)
 	if err != nil {
 		return "", err
 	}
-	defer unlock()
-	t, err := hostStore.read(d.Template)
-	if err != nil {
-		return "", err
-	}
-	if err := writeNote(hostStore.path(usersName, d.ID), useNote{d.Template, t.Image}); err != nil {
-		return "", err
-	}
-	if err := os.MkdirAll(state, 0o700); err != nil {
+	if err := os.MkdirAll(state(d), 0o700); err != nil {
 		return "", err
 	}
 	if err := removeOld(ctx, d); err != nil {
 		return "", err
 	}
+	if !isMountPoint(t.Root) { // an operator, for example, has had podman unmount all images
+		if t.Root, err = (preparation{t.Podman, hostStore}).podman(ctx, "image", "mount", t.Image); err != nil {
+			return "", fmt.Errorf("%s: %w", Unprepared, err)
+		}
+	}
 	return t.Image, t.make(d)
+}
+
+// take reads the template of a launch, and notes that it is used.
+func (s store) take(ctx context.Context, d *document.Document) (*template, error) {
+	unlock, err := s.lock(ctx, lockName, false)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	t, err := s.read(d.Template)
+	if err != nil {
+		return nil, err
+	}
+	return t, writeNote(s.path(usersName, d.ID), useNote{d.Template, t.Image})
 }
 
 // removeOld removes what a clean-up that was killed has left of the sidecar's last container.
 func removeOld(ctx context.Context, d *document.Document) error {
-	if _, err := os.Lstat(filepath.Join(state, d.ID)); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(filepath.Join(state(d), d.ID)); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	removal := Engine{}.Removal(d)
@@ -171,7 +182,7 @@ func (t *template) ownFiles(directory string) error {
 }
 
 // bind returns the mount of a pin. As podman does, it names the restrictions that the pin has
-// already: a runtime that mounts it anew must not drop them.
+// already: a runtime that mounts it again must not drop them.
 func bind(pin string, m document.Mount) (specs.Mount, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(pin, &st); err != nil {
@@ -199,9 +210,6 @@ func depth(m specs.Mount) int { return strings.Count(filepath.Clean(m.Destinatio
 // system; a directory must not be deleted while it is part of an overlay. The kernel allows an
 // overlay on an overlay, which the image is already, but not a third one.
 func (t *template) mountRoot(points, root string) error {
-	if !isMountPoint(t.Root) {
-		return fmt.Errorf("image %s is not mounted on %s any more: reload sidecard", t.Image, t.Root)
-	}
 	for _, path := range []string{points, root} {
 		if err := os.Mkdir(path, 0o755); err != nil {
 			return err
@@ -212,7 +220,7 @@ func (t *template) mountRoot(points, root string) error {
 	}
 	err := t.makePoints(points)
 	if err == nil {
-		err = unix.Mount("overlay", root, "overlay", unix.MS_RDONLY, t.rootOptions(points))
+		err = unix.Mount("overlay", root, "overlay", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, t.rootOptions(points))
 	}
 	if err != nil {
 		return fmt.Errorf("mounting the image: %w", err) // the pins' clean-up unmounts both
@@ -323,7 +331,7 @@ func (t *template) checkProgram() error {
 	}
 	info, err := os.Stat(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):
 		return &ProgramError{127, fmt.Errorf("%s: no such program in image %s", program, t.Image)}
 	case err != nil:
 		return err

@@ -20,8 +20,11 @@ import (
 // Engine is the engine of the OCI runtime.
 type Engine struct{}
 
-// state is the directory in which the runtime keeps what it knows of its containers.
-const state = "/run/sidecar/runtime"
+// states has a directory for each runtime, in which it keeps what it knows of its containers.
+const states = "/run/sidecar/runtime"
+
+// state returns the directory of a document's runtime.
+func state(d *document.Document) string { return states + "/" + filepath.Base(d.Program) }
 
 // hashDigits is the length of the last part of an ID.
 const hashDigits = 12
@@ -82,8 +85,8 @@ func (Engine) Rename(*document.Document) []string { return nil }
 // Delegates returns false: the payload stays in the unit's own control group.
 func (Engine) Delegates() bool { return false }
 
-// Failed reports sidecar-launch's own exit code.
-func (Engine) Failed(code int) bool { return code == 125 }
+// Failed returns false: any exit code can be the payload's own.
+func (Engine) Failed(int) bool { return false }
 
 // sigKILL is the one signal of a stop that systemd counts as a failure by itself.
 const sigKILL = 9
@@ -101,15 +104,7 @@ func bundle(id string) string { return document.Pins(id) + "/" + document.Bundle
 
 func rootfs(id string) string { return document.Pins(id) + "/" + document.RootName }
 
-// runtime returns a command of the runtime. The container gets no control group of its own,
-// where the runtime can be told so.
+// runtime returns a command of the runtime. The container gets no control group of its own.
 func runtime(d *document.Document, words ...string) []string {
-	argv := []string{d.Program, "--root=" + state}
-	switch filepath.Base(d.Program) {
-	case "crun", "krun":
-		argv = append(argv, "--cgroup-manager=disabled")
-	case "runsc":
-		argv = append(argv, "--ignore-cgroups")
-	}
-	return append(argv, words...)
+	return append([]string{d.Program, "--root=" + state(d), document.OwnGroupOption(d.Program)}, words...)
 }

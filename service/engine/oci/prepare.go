@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -29,6 +30,11 @@ func (Engine) Prepare(ctx context.Context, d *document.Document) error {
 		return errors.New("the document is not of a preparation")
 	}
 	p := preparation{d.Program, hostStore}
+	unlock, err := p.store.lock(ctx, imagesLockName, false)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	image, err := p.podman(ctx, "image", "inspect", "--format={{.Id}}", d.Image)
 	if err != nil {
 		return err
@@ -42,11 +48,6 @@ func (Engine) Prepare(ctx context.Context, d *document.Document) error {
 	if err != nil {
 		return err
 	}
-	unlock, err := p.store.lock(ctx, true)
-	if err != nil {
-		return err
-	}
-	defer unlock()
 	root, err := p.mount(ctx, image)
 	if err == nil {
 		err = p.keep(ctx, image)
@@ -54,7 +55,7 @@ func (Engine) Prepare(ctx context.Context, d *document.Document) error {
 	if err != nil {
 		return err
 	}
-	return p.store.write(d.Template, &template{image, root, files, *config})
+	return p.store.write(d.Template, &template{d.Program, image, root, files, *config})
 }
 
 // preparation runs podman.
@@ -69,25 +70,48 @@ func (p preparation) podman(ctx context.Context, words ...string) (string, error
 	return text[strings.LastIndexByte(text, '\n')+1:], err
 }
 
-// output runs a command of podman, and returns its output. That goes to a file: a pipe would stay
-// open as long as the container's process, which inherits it.
+// output runs a command of podman, and returns its output, or what it said for an error.
 func (p preparation) output(ctx context.Context, words ...string) (string, error) {
-	fd, err := unix.MemfdCreate("podman", unix.MFD_CLOEXEC)
+	ctx, cancel := context.WithTimeout(ctx, podmanLimit)
+	defer cancel()
+	stdout, err := temporary()
 	if err != nil {
 		return "", err
 	}
-	output := os.NewFile(uintptr(fd), "podman")
-	defer output.Close()
-	cmd := exec.CommandContext(ctx, p.program, words...)
-	cmd.Stdout, cmd.Stderr = output, output
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	err = cmd.Run()
-	text, readErr := io.ReadAll(io.NewSectionReader(output, 0, maxOutput))
-	if err != nil || readErr != nil {
-		return "", fmt.Errorf("%s: %w: %s", cmd.Path, errors.Join(err, readErr), bytes.TrimSpace(text))
+	defer stdout.Close()
+	stderr, err := temporary()
+	if err != nil {
+		return "", err
 	}
-	return string(bytes.TrimSpace(text)), nil
+	defer stderr.Close()
+	cmd := exec.CommandContext(ctx, p.program, words...)
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = podmanGrace
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("%s: %w: %s", cmd.Path, err, written(stderr))
+	}
+	return written(stdout), nil
 }
+
+// temporary returns a file for output. A pipe would stay open as long as the container's
+// process, which inherits it.
+func temporary() (*os.File, error) {
+	fd, err := unix.MemfdCreate("podman", unix.MFD_CLOEXEC)
+	return os.NewFile(uintptr(fd), "podman"), err
+}
+
+func written(f *os.File) string {
+	text, _ := io.ReadAll(io.NewSectionReader(f, 0, maxOutput)) // memory can be read
+	return string(bytes.TrimSpace(text))
+}
+
+const (
+	// podmanLimit bounds one command of podman. It takes a tenth of a second on an idle host.
+	podmanLimit = time.Minute
+	// podmanGrace is how long podman may take to exit after SIGTERM.
+	podmanGrace = 5 * time.Second
+)
 
 // maxOutput is how much of podman's output is read, in bytes.
 const maxOutput = 64 << 10
@@ -150,7 +174,7 @@ func (p preparation) releaseOthers(ctx context.Context, images []string) error {
 		return err
 	}
 	for _, name := range strings.Fields(text) {
-		if !slices.ContainsFunc(images, func(image string) bool { return keeper(image) == name }) {
+		if strings.HasPrefix(name, keepersPrefix) && !slices.ContainsFunc(images, func(image string) bool { return keeper(image) == name }) {
 			if err := p.release(ctx, strings.TrimPrefix(name, keepersPrefix)); err != nil {
 				return err
 			}

@@ -24,7 +24,9 @@ import (
 //   - current: the names of the templates that the policy needs, a line each;
 //   - images/ID: an image that is mounted for templates ([mountNote]);
 //   - users/SIDECAR: the template and the image of a sidecar's last launch ([useNote]);
-//   - lock: shared by launches, exclusive for changes.
+//   - lock: shared by launches, exclusive while prune looks what is needed. Nobody holds it while
+//     podman runs;
+//   - images.lock: shared by preparations, exclusive while images are unmounted.
 type store struct {
 	directory string
 	units     string // has a file for every transient unit that systemd has loaded, also for one that waits for its restart or has failed
@@ -39,14 +41,17 @@ const (
 	currentName = "current"
 	suffix      = ".json"
 
-	// lockLimit bounds the wait for the lock. A launch holds it for milliseconds, a
-	// preparation while podman unmounts images.
+	lockName       = "lock"
+	imagesLockName = "images.lock"
+
+	// lockLimit bounds the wait for a lock.
 	lockLimit = 20 * time.Second
 	lockPause = time.Millisecond
 )
 
 // template is what the launches of one kind have in common.
 type template struct {
+	Podman string            `json:"podman"` // path of the program that has mounted it
 	Image  string            `json:"image"`  // its ID
 	Root   string            `json:"root"`   // where it is mounted
 	Files  map[string]string `json:"files"`  // what podman put into files of the container, by their places
@@ -57,8 +62,8 @@ func (s store) path(words ...string) string {
 	return filepath.Join(append([]string{s.directory}, words...)...)
 }
 
-// lock takes the lock and makes the directories.
-func (s store) lock(ctx context.Context, exclusive bool) (unlock func(), err error) {
+// lock takes a lock and makes the directories.
+func (s store) lock(ctx context.Context, name string, exclusive bool) (unlock func(), err error) {
 	for _, directory := range []string{s.directory, s.path(imagesName), s.path(usersName)} {
 		if err := os.MkdirAll(directory, 0o700); err != nil {
 			return nil, err
@@ -66,7 +71,7 @@ func (s store) lock(ctx context.Context, exclusive bool) (unlock func(), err err
 	}
 	ctx, cancel := context.WithTimeout(ctx, lockLimit)
 	defer cancel()
-	l := flock.New(s.path("lock"))
+	l := flock.New(s.path(name))
 	take := l.TryRLockContext
 	if exclusive {
 		take = l.TryLockContext
@@ -81,7 +86,7 @@ func (s store) lock(ctx context.Context, exclusive bool) (unlock func(), err err
 func (s store) read(name string) (*template, error) {
 	text, err := os.ReadFile(s.path(name + suffix))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, errors.New("the image is not prepared: reload sidecard, and see the log of sidecar-prepare-*.service")
+		return nil, errors.New(Unprepared + ": reload sidecard, and see the log of sidecar-prepare-*.service")
 	}
 	if err != nil {
 		return nil, err
@@ -148,19 +153,29 @@ func readNote(path string, note any) error {
 	return nil
 }
 
-// Keep says which templates the policy needs, for [Prune]. It reports whether there may be
-// something to prune.
-func Keep(templates []string) (bool, error) { return hostStore.keep(templates) }
+// Unprepared begins the error of a launch without a template.
+const Unprepared = "the image is not prepared"
 
-func (s store) keep(templates []string) (bool, error) {
+// Keep says which templates the policy needs, for [Prune], or that it needs more than so far. It
+// reports whether there may be something to prune.
+func Keep(templates []string, more bool) (bool, error) { return hostStore.keep(templates, more) }
+
+func (s store) keep(templates []string, more bool) (bool, error) {
 	if _, err := os.Lstat(s.directory); len(templates) == 0 && errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	unlock, err := s.lock(context.Background(), false)
+	unlock, err := s.lock(context.Background(), lockName, true)
 	if err != nil {
 		return false, err
 	}
 	defer unlock()
+	if more {
+		old, err := os.ReadFile(s.path(currentName))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+		templates = append(strings.Fields(string(old)), templates...)
+	}
 	return true, replaceFile(s.path(currentName), []byte(strings.Join(templates, "\n")))
 }
 
@@ -172,19 +187,34 @@ func (s store) prune(ctx context.Context) error {
 	if _, err := os.Lstat(s.path(currentName)); errors.Is(err, fs.ErrNotExist) {
 		return nil // nothing was ever prepared
 	}
-	unlock, err := s.lock(ctx, true)
+	unlock, err := s.lock(ctx, imagesLockName, true)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	users, err := s.users()
+	needed, err := s.needed(ctx)
 	if err != nil {
 		return err
 	}
-	if err := s.removeTemplates(users); err != nil {
-		return err
+	return s.unmount(ctx, needed)
+}
+
+// needed removes the templates that nobody needs, and lists the images that somebody needs. No
+// launch comes to need another one, because it would read a template first.
+func (s store) needed(ctx context.Context) ([]string, error) {
+	unlock, err := s.lock(ctx, lockName, true)
+	if err != nil {
+		return nil, err
 	}
-	return s.unmount(ctx, users)
+	defer unlock()
+	users, err := s.users()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.removeTemplates(users); err != nil {
+		return nil, err
+	}
+	return s.neededImages(users)
 }
 
 // users reads the notes of the sidecars whose units exist, and removes the others'.
@@ -204,10 +234,9 @@ func (s store) users() ([]useNote, error) {
 			continue
 		}
 		var user useNote
-		if err := readNote(s.path(usersName, sidecar), &user); err != nil {
-			return nil, err
+		if readNote(s.path(usersName, sidecar), &user) == nil { // a damaged note says nothing
+			users = append(users, user)
 		}
-		users = append(users, user)
 	}
 	return users, nil
 }
@@ -232,27 +261,25 @@ func (s store) removeTemplates(users []useNote) error {
 }
 
 // unmount unmounts the images that nobody needs, and lets podman remove them.
-func (s store) unmount(ctx context.Context, users []useNote) error {
-	needed, err := s.neededImages(users)
-	if err != nil {
-		return err
-	}
+func (s store) unmount(ctx context.Context, needed []string) error {
 	images, err := names(s.path(imagesName))
 	var kept []string
-	var note mountNote
+	var podman string
 	for _, image := range images {
-		noteErr := readNote(s.path(imagesName, image), &note)
-		switch {
+		var note mountNote
+		switch noteErr := readNote(s.path(imagesName, image), &note); {
 		case noteErr != nil:
-			err = errors.Join(err, noteErr)
+			err = errors.Join(err, noteErr, os.Remove(s.path(imagesName, image)))
+			continue
 		case slices.Contains(needed, image):
 			kept = append(kept, image)
 		default:
 			err = errors.Join(err, s.unmountImage(ctx, image, note))
 		}
+		podman = note.Podman
 	}
-	if note.Podman != "" {
-		err = errors.Join(err, preparation{note.Podman, s}.releaseOthers(ctx, kept))
+	if podman != "" {
+		err = errors.Join(err, preparation{podman, s}.releaseOthers(ctx, kept))
 	}
 	return err
 }
@@ -265,18 +292,17 @@ func (s store) neededImages(users []useNote) ([]string, error) {
 	}
 	templates, err := s.templates()
 	for _, name := range templates {
-		t, err := s.read(name)
-		if err != nil {
-			return nil, err
+		if t, err := s.read(name); err == nil { // a damaged one cannot be launched with
+			needed = append(needed, t.Image)
 		}
-		needed = append(needed, t.Image)
 	}
 	return needed, err
 }
 
 func (s store) unmountImage(ctx context.Context, image string, note mountNote) error {
 	p := preparation{note.Podman, s}
-	if note.Root == "" || isMountPoint(note.Root) {
+	// An image that podman does not have any more is not mounted.
+	if _, err := p.podman(ctx, "image", "exists", image); err == nil && (note.Root == "" || isMountPoint(note.Root)) {
 		if _, err := p.podman(ctx, "image", "unmount", "--force", image); err != nil {
 			return err
 		}

@@ -1,9 +1,11 @@
 package oci
 
 import (
+	"context"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -22,14 +24,14 @@ func storeOf(t *testing.T) (s store, podman, log string) {
 func TestStorePrune(t *testing.T) {
 	t.Parallel()
 	s, podman, log := storeOf(t)
-	if others, err := s.keep(nil); others || err != nil {
+	if others, err := s.keep(nil, false); others || err != nil {
 		t.Fatalf("nothing was prepared: %v, %v", others, err)
 	}
 	must(t, s.prune(t.Context()))
 	if _, err := os.Stat(s.directory); err == nil {
 		t.Error("a store was made for nothing")
 	}
-	if others, err := s.keep([]string{"aa"}); !others || err != nil {
+	if others, err := s.keep([]string{"aa"}, false); !others || err != nil {
 		t.Fatalf("%v, %v", others, err)
 	}
 	for name, image := range map[string]string{"aa": "i1", "bb": "i2", "cc": "i3"} {
@@ -44,7 +46,7 @@ func TestStorePrune(t *testing.T) {
 	for _, sidecar := range []string{running, old} {
 		must(t, os.WriteFile(s.units+"/sidecar-"+sidecar+".service", nil, 0o644))
 	}
-	const unmounted = "image unmount --force i3\n--events-backend=none rm -f -i sidecar-image-i3\n" +
+	const unmounted = "image exists i3\nimage unmount --force i3\n--events-backend=none rm -f -i sidecar-image-i3\n" +
 		"ps -a --filter=name=^sidecar-image- --format={{.Names}}\n"
 	must(t, s.prune(t.Context()))
 	if left, err := s.templates(); err != nil || strings.Join(left, " ") != "aa bb" {
@@ -68,27 +70,42 @@ func TestStorePrune(t *testing.T) {
 func TestStoreLock(t *testing.T) {
 	t.Parallel()
 	s, _, _ := storeOf(t)
-	one, err := s.lock(t.Context(), false)
+	one, err := s.lock(t.Context(), lockName, false)
 	must(t, err)
-	two, err := s.lock(t.Context(), false)
+	two, err := s.lock(t.Context(), lockName, false)
 	must(t, err)
 	two()
-	taken := make(chan struct{})
-	go func() {
-		defer close(taken)
-		if unlock, err := s.lock(t.Context(), true); err != nil {
-			t.Error(err)
-		} else {
-			unlock()
-		}
-	}()
-	select {
-	case <-taken:
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if unlock, err := s.lock(short, lockName, true); err == nil {
+		unlock()
 		t.Error("a change did not wait for a launch")
-	default:
 	}
 	one()
-	<-taken
+	unlock, err := s.lock(t.Context(), lockName, true)
+	must(t, err)
+	unlock()
+}
+
+// TestStoreKeepsMore: while images are prepared, the templates of the policy before stay.
+func TestStoreKeepsMore(t *testing.T) {
+	t.Parallel()
+	s, _, _ := storeOf(t)
+	for _, step := range []struct {
+		templates []string
+		more      bool
+		want      string
+	}{{[]string{"aa"}, false, "aa"}, {[]string{"bb"}, true, "aa bb"}, {[]string{"bb"}, false, "bb"}} {
+		_, err := s.keep(step.templates, step.more)
+		must(t, err)
+		for _, name := range []string{"aa", "bb"} {
+			must(t, s.write(name, &template{Root: "/", Config: specs.Spec{Process: &specs.Process{}, Linux: &specs.Linux{}}}))
+		}
+		must(t, s.prune(t.Context()))
+		if left, err := s.templates(); err != nil || strings.Join(left, " ") != step.want {
+			t.Errorf("%v: left %q, %v", step, left, err)
+		}
+	}
 }
 
 // FuzzTemplate: a damaged template is an error, not a panic.
