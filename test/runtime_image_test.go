@@ -30,8 +30,17 @@ func newImage(t *testing.T, name, mark string) string {
 	run(t, "podman", "cp", file, "maker:/"+mark)
 	run(t, "podman", "commit", "-q", "maker", name)
 	id := run(t, "podman", "image", "inspect", "--format={{.Id}}", name)
-	t.Cleanup(func() { run(t, "podman", "rmi", "-f", "-i", id) })
+	t.Cleanup(func() { removeImage(t, id) })
 	return id
+}
+
+// removeImage removes an image. podman fails while the service removes its container.
+func removeImage(t *testing.T, name string) {
+	t.Helper()
+	eventually(t, 20*time.Second, name+" is removed", func() bool {
+		_, err := output("podman", "rmi", "-f", "-i", name)
+		return err == nil
+	})
 }
 
 // withChangingImage has the profile probe use the image of the changing name.

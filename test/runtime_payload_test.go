@@ -153,12 +153,7 @@ func flatImage(t *testing.T, name string) {
 	run(t, "podman", "create", "--name=maker", "--network=none", image, "/bin/true")
 	defer run(t, "podman", "rm", "maker")
 	run(t, "bash", "-c", `set -o pipefail; podman export maker | podman import -q - "$0"`, name)
-	t.Cleanup(func() {
-		eventually(t, 20*time.Second, name+" is removed", func() bool {
-			_, err := output("podman", "rmi", "-f", "-i", name) // fails while the service removes its container
-			return err == nil
-		})
-	})
+	t.Cleanup(func() { removeImage(t, name) })
 }
 
 // keepImages has a container for each image but one, so that podman does not prune it.

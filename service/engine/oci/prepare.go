@@ -30,11 +30,6 @@ func (Engine) Prepare(ctx context.Context, d *document.Document) error {
 		return errors.New("the document is not of a preparation")
 	}
 	p := preparation{d.Program, hostStore}
-	unlock, err := p.store.lock(ctx, imagesLockName, false)
-	if err != nil {
-		return err
-	}
-	defer unlock()
 	image, err := p.podman(ctx, "image", "inspect", "--format={{.Id}}", d.Image)
 	if err != nil {
 		return err
@@ -48,6 +43,11 @@ func (Engine) Prepare(ctx context.Context, d *document.Document) error {
 	if err != nil {
 		return err
 	}
+	unlock, err := p.store.lock(ctx, imagesLockName, true)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	root, err := p.mount(ctx, image)
 	if err == nil {
 		err = p.keep(ctx, image)

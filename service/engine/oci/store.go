@@ -26,7 +26,7 @@ import (
 //   - users/SIDECAR: the template and the image of a sidecar's last launch ([useNote]);
 //   - lock: shared by launches, exclusive while prune looks what is needed. Nobody holds it while
 //     podman runs;
-//   - images.lock: shared by preparations, exclusive while images are unmounted.
+//   - images.lock: exclusive while images are mounted and unmounted.
 type store struct {
 	directory string
 	units     string // has a file for every transient unit that systemd has loaded, also for one that waits for its restart or has failed
