@@ -96,6 +96,7 @@ type Config struct {
 	Confinement func() lsm.State                                  // which security modules the kernel has
 	Frozen      func(invocation string, pid int) bool             // whether the payload of a run is frozen
 	Keep        func(templates []string, more bool) (bool, error) // says which templates of images the policy needs (more: besides those so far), and returns whether others may exist; nil: engine.Keep
+	Forget      func(sidecars []string)                           // removes what is noted of sidecars that have ended; nil: engine.Forget
 	Starts      int                                               // how many units are started at once
 	Leftovers   launcher.Launcher                                 // has the notes of failed removals; the zero value has the host's
 	Logger      *slog.Logger
@@ -136,6 +137,9 @@ func New(config Config, set *policy.Set) *Core {
 	}
 	if c.Keep == nil {
 		c.Keep = engine.Keep
+	}
+	if c.Forget == nil {
+		c.Forget = engine.Forget
 	}
 	c.events = events.New(observedUnits{c}, config.Logger)
 	c.policy.Store(set)

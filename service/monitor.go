@@ -113,6 +113,11 @@ func first(ctx context.Context, s *events.Subscription) (interfaces.Event, error
 // Looked asks for a sweep if the removal of a sidecar that has ended has failed, or may have
 // failed. sidecar-launch asks for one when a removal fails, but not if it is killed.
 func (u observedUnits) Looked(ended []interfaces.ID, all bool) {
+	var names []string
+	for _, id := range ended {
+		names = append(names, id.String())
+	}
+	u.core.Forget(names)
 	for _, id := range ended {
 		if u.core.Leftovers.HasLeftover(id.String()) {
 			u.core.Logger.Warn("a container could not be removed yet; sidecar-clean.service tries again until it can", "sidecar", id.String())

@@ -66,6 +66,9 @@ func Prepare(ctx context.Context, d *document.Document) error { return oci.Engin
 // far. It reports whether there may be something to prune.
 func Keep(templates []string, more bool) (bool, error) { return oci.Keep(templates, more) }
 
+// Forget removes what is noted of sidecars whose units do not exist any more.
+func Forget(sidecars []string) { oci.Forget(sidecars) }
+
 // Unprepared begins the reason of a launch that failed for want of a template.
 const Unprepared = oci.Unprepared
 

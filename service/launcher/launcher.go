@@ -39,6 +39,7 @@ import (
 type Launcher struct {
 	Base       string // directory of all pins; "" means [document.PinsDirectory]
 	Namespaces netns.Directory
+	Units      string // directory with a file for each unit; "" means systemd's
 	Journal    string // socket on which journald accepts streams; "" means the host's
 }
 

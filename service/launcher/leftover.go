@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,6 +27,9 @@ import (
 // takes the lock and deletes the note before it makes anything. A note is locked and complete
 // before it gets its name: a kill at any moment leaves a whole note or none.
 const notesName = "leftovers" // beside the directory of the pins
+
+// transientUnits has a file for every transient unit that systemd has loaded.
+const transientUnits = "/run/systemd/transient"
 
 const (
 	// lockPause is the time between two attempts to take a lock.
@@ -161,7 +165,7 @@ var errInUse = errors.New("its container is being removed by another process")
 // names the units whose removal fails or is in use.
 func (l Launcher) Sweep(ctx context.Context) error {
 	failed := map[string]bool{}
-	var all error
+	all := l.cleanOthers()
 	for {
 		names, err := l.notes()
 		if err != nil {
@@ -188,6 +192,24 @@ func (l Launcher) Sweep(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// cleanOthers removes the pins of units that do not exist any more, and whose clean-up was killed.
+func (l Launcher) cleanOthers() error {
+	entries, err := os.ReadDir(l.base())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	for _, entry := range entries {
+		id, invalid := interfaces.ParseID(entry.Name())
+		if invalid != nil {
+			continue
+		}
+		if _, missing := os.Lstat(filepath.Join(cmp.Or(l.Units, transientUnits), id.Unit())); errors.Is(missing, os.ErrNotExist) {
+			err = errors.Join(err, l.Clean(entry.Name()))
+		}
+	}
+	return err
 }
 
 // notes lists the names of all notes.

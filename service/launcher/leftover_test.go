@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"tripleo.io/sidecar/service/netns/netnstest"
@@ -213,5 +214,28 @@ func TestHardeningRemovalThatCannotBeNoted(t *testing.T) {
 	must(t, os.WriteFile(allowed, nil, 0o600))
 	if err := l.Remove(t.Context(), testID, argv, nil); err != nil || l.HasLeftover(testID) {
 		t.Errorf("a removal that works: %v, note %v", err, l.HasLeftover(testID))
+	}
+}
+
+// TestLaunchSweepOfPins: pins whose unit has gone are removed, as those of a clean-up that was
+// killed; others, and what is not a unit's, stay.
+func TestLaunchSweepOfPins(t *testing.T) {
+	t.Parallel()
+	base, units := t.TempDir()+"/launch", t.TempDir()
+	const ended, running = "a.p.000000000001", "a.p.000000000002"
+	for _, name := range []string{ended + "/bundle/points", running + "/bundle", "other"} {
+		must(t, os.MkdirAll(filepath.Join(base, name), 0o700))
+	}
+	must(t, os.Chmod(base, 0o700))
+	must(t, os.WriteFile(units+"/sidecar-"+running+".service", nil, 0o644))
+	must(t, Launcher{Base: base, Units: units}.Sweep(t.Context()))
+	entries, err := os.ReadDir(base)
+	must(t, err)
+	var left []string
+	for _, entry := range entries {
+		left = append(left, entry.Name())
+	}
+	if diff := cmp.Diff([]string{running, "other"}, left); diff != "" {
+		t.Errorf("-want +left:\n%s", diff)
 	}
 }

@@ -73,8 +73,12 @@ func removeOld(ctx context.Context, d *document.Document) error {
 	}
 	removal := Engine{}.Removal(d)
 	out, err := exec.CommandContext(ctx, removal[0], removal[1:]...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("removing the sidecar's last container: %s: %w: %s", removal[0], err, bytes.TrimSpace(out))
+	if err == nil {
+		return nil
+	}
+	// The unit is new, so nothing of that container runs: its state is damaged.
+	if removeErr := os.RemoveAll(filepath.Join(state(d), d.ID)); removeErr != nil {
+		return fmt.Errorf("removing the sidecar's last container: %s: %w: %s; %w", removal[0], err, bytes.TrimSpace(out), removeErr)
 	}
 	return nil
 }
@@ -218,9 +222,15 @@ func (t *template) mountRoot(points, root string) error {
 	if err := unix.Mount("tmpfs", points, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=755"); err != nil {
 		return fmt.Errorf("mounting a place for mount points: %w", err)
 	}
-	err := t.makePoints(points)
+	err := alone(points)
+	if err == nil {
+		err = t.makePoints(points)
+	}
 	if err == nil {
 		err = unix.Mount("overlay", root, "overlay", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, t.rootOptions(points))
+	}
+	if err == nil {
+		err = alone(root)
 	}
 	if err != nil {
 		return fmt.Errorf("mounting the image: %w", err) // the pins' clean-up unmounts both
@@ -230,6 +240,9 @@ func (t *template) mountRoot(points, root string) error {
 	}
 	return os.Remove(points)
 }
+
+// alone keeps a mount from what is mounted on it elsewhere later: below /run it would be shared.
+func alone(path string) error { return unix.Mount("", path, "", unix.MS_PRIVATE, "") }
 
 // rootOptions are the mount options of the container's root. As podman does, they label all of
 // it with the container's label.

@@ -217,6 +217,44 @@ func (s store) needed(ctx context.Context) ([]string, error) {
 	return s.neededImages(users)
 }
 
+// Forget removes the notes of sidecars whose units do not exist any more. It leaves them to
+// [Prune] if launches keep it from looking.
+func Forget(sidecars []string) { hostStore.forget(sidecars) }
+
+// forgetLimit bounds the wait for launches: whoever calls Forget watches all units.
+const forgetLimit = 100 * time.Millisecond
+
+func (s store) forget(sidecars []string) {
+	noted := slices.DeleteFunc(slices.Clone(sidecars), func(sidecar string) bool {
+		_, err := os.Lstat(s.path(usersName, sidecar))
+		return err != nil
+	})
+	if len(noted) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), forgetLimit)
+	defer cancel()
+	unlock, err := s.lock(ctx, lockName, true)
+	if err != nil {
+		return
+	}
+	defer unlock()
+	for _, sidecar := range noted {
+		if !s.hasUnit(sidecar) {
+			_ = os.Remove(s.path(usersName, sidecar))
+		}
+	}
+}
+
+// hasUnit reports whether systemd has a sidecar's unit.
+func (s store) hasUnit(sidecar string) bool {
+	id, err := interfaces.ParseID(sidecar)
+	if err == nil {
+		_, err = os.Lstat(filepath.Join(s.units, id.Unit()))
+	}
+	return err == nil
+}
+
 // users reads the notes of the sidecars whose units exist, and removes the others'.
 func (s store) users() ([]useNote, error) {
 	sidecars, err := names(s.path(usersName))
@@ -225,11 +263,7 @@ func (s store) users() ([]useNote, error) {
 	}
 	var users []useNote
 	for _, sidecar := range sidecars {
-		id, err := interfaces.ParseID(sidecar)
-		if err == nil {
-			_, err = os.Lstat(filepath.Join(s.units, id.Unit()))
-		}
-		if err != nil {
+		if !s.hasUnit(sidecar) { // or half-written by a process that was killed
 			_ = os.Remove(s.path(usersName, sidecar)) // or next time
 			continue
 		}
@@ -325,12 +359,12 @@ func (s store) templates() ([]string, error) {
 	return templates, err
 }
 
-// names lists the files of a directory, without those that are being written.
+// names lists the files of a directory.
 func names(directory string) ([]string, error) {
 	entries, err := os.ReadDir(directory)
 	var all []string
 	for _, entry := range entries {
-		if !entry.IsDir() && !strings.HasSuffix(entry.Name(), ".new") {
+		if !entry.IsDir() {
 			all = append(all, entry.Name())
 		}
 	}

@@ -119,3 +119,26 @@ func FuzzTemplate(f *testing.F) {
 		}
 	})
 }
+
+// TestStoreForget: a note goes when its sidecar's unit has gone, and not while a launch holds
+// the lock.
+func TestStoreForget(t *testing.T) {
+	t.Parallel()
+	s, _, _ := storeOf(t)
+	const ended, running = "a.p.000000000001", "a.p.000000000002"
+	unlock, err := s.lock(t.Context(), lockName, false)
+	must(t, err)
+	for _, sidecar := range []string{ended, running} {
+		must(t, writeNote(s.path(usersName, sidecar), useNote{"aa", "i1"}))
+	}
+	must(t, os.WriteFile(s.units+"/sidecar-"+running+".service", nil, 0o644))
+	s.forget([]string{ended, running, "a.p.000000000003"})
+	if left, err := names(s.path(usersName)); err != nil || len(left) != 2 {
+		t.Errorf("during a launch: left %q, %v", left, err)
+	}
+	unlock()
+	s.forget([]string{ended, running})
+	if left, err := names(s.path(usersName)); err != nil || strings.Join(left, " ") != running {
+		t.Errorf("left %q, %v", left, err)
+	}
+}
