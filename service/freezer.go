@@ -11,7 +11,7 @@ const (
 	// maxOpen is how many files a Freezer keeps open; LimitNOFILE= of sidecard.service
 	// leaves room for them beside the connections.
 	maxOpen = 4096
-	// minSweep is how many files are open before a Freezer looks for those of removed groups.
+	// minSweep is how many files are open before a Freezer closes the files of removed groups.
 	minSweep = 64
 )
 

@@ -260,8 +260,8 @@ func (c *Core) startPreparation(ctx context.Context, d *document.Document) error
 	return fmt.Errorf("%s: %w", name, err)
 }
 
-// preparationProperties are those of a unit that prepares an image. It delegates its control
-// group to podman, and its clean-up removes podman's container.
+// preparationProperties are the properties of a unit that prepares an image. Its control group
+// is podman's to divide, and its clean-up removes podman's container.
 func (c *Core) preparationProperties(d *document.Document) ([]systemd.Property, error) {
 	environment, err := d.Encode()
 	if err != nil {

@@ -153,8 +153,8 @@ func TestImageThatCannotBePrepared(t *testing.T) {
 	}
 }
 
-// TestImageWhosePreparationHangs: a launch waits a moment, then goes on with what is there, and
-// what ran before runs until then.
+// TestImageWhosePreparationHangs: a launch waits a moment, and then uses the old template. Until
+// then the old sidecar runs.
 func TestImageWhosePreparationHangs(t *testing.T) {
 	t.Parallel()
 	h, _ := runtimeHost(t)

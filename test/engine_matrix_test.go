@@ -12,7 +12,7 @@ import (
 
 // runtimeTests are run once more with engine "runtime": those in which a container is made,
 // signalled, ended or looked at. Left out are tests of what comes before an engine (polkit,
-// the bus, requests, the spool's entries), and those of podman's own failures.
+// the bus, requests, the spool's entries), and tests of podman's own failures.
 var runtimeTests = []func(*testing.T){
 	TestLaunchDnsmasqServesDHCP, TestLaunchGivesNoMorePrivilegeThanTheProfile,
 	TestLaunchMountsOnlyWhatTheArgumentsName, TestLaunchModes, TestLaunchAdopts, TestLaunchOverALeftoverContainer,

@@ -46,8 +46,8 @@ func needsEngine(t *testing.T, name string) {
 	}
 }
 
-// withEngine has all profiles use an engine for the time of the test: those of the tests,
-// and the shipped ones by files that replace them.
+// withEngine has all profiles use an engine until the test ends. Files in /etc replace the shipped
+// profiles.
 func withEngine(t *testing.T, name string) {
 	t.Helper()
 	if name == usedEngine {

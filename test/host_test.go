@@ -76,7 +76,7 @@ func sidecarUnits() ([]string, error) {
 	return names, err
 }
 
-// mountedPrefix begins those of pins that are mounts.
+// mountedPrefix begins the name of a pin that is a mount.
 const mountedPrefix = "mounted: "
 
 // pins lists what sidecar-launch has mounted, and its directories.

@@ -100,7 +100,7 @@ func inSameNamespace(t *testing.T, pid int) []int {
 	return pids
 }
 
-// statusFields are those of proc_pid_status(5) that an engine decides on.
+// statusFields are the fields of proc_pid_status(5) that an engine decides.
 var statusFields = []string{
 	"Umask", "Uid", "Gid", "Groups", "NoNewPrivs", "Seccomp", "Seccomp_filters", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb",
 	"SigBlk", "SigIgn", "Speculation_Store_Bypass", "SpeculationIndirectBranch", "Cpus_allowed", "Mems_allowed",

@@ -217,8 +217,8 @@ func TestHardeningRemovalThatCannotBeNoted(t *testing.T) {
 	}
 }
 
-// TestLaunchSweepOfPins: pins whose unit has gone are removed, as those of a clean-up that was
-// killed; others, and what is not a unit's, stay.
+// TestLaunchSweepOfPins: a sweep removes pins whose unit does not exist, because its clean-up was
+// killed. It leaves other pins and other files.
 func TestLaunchSweepOfPins(t *testing.T) {
 	t.Parallel()
 	base, units := t.TempDir()+"/launch", t.TempDir()

@@ -182,7 +182,7 @@ func (l Launcher) await(ctx context.Context, d *document.Document, c *client, so
 		warn(err)
 		_ = NotifyFailure(socket, phase, err)
 		signals := []unix.Signal{unix.SIGTERM, unix.SIGKILL}
-		if phase == interfaces.PhaseEngine { // the payload was not started, and what is there ignores SIGTERM
+		if phase == interfaces.PhaseEngine { // the payload was not started; the runtime waits in its place, and ignores SIGTERM
 			signals = signals[1:]
 		}
 		err = errors.Join(ErrMainEnded, main.end(signals...))
