@@ -138,9 +138,9 @@ func TestEngineParityNoticesDifferences(t *testing.T) {
 	want := k.propertiesWith(t, text)
 	k.capabilities = append(k.capabilities, "CHOWN")
 	got := k.propertiesWith(t, strings.Replace(text, "capabilities = [", `capabilities = ["CHOWN",`, 1)+
-		"environment = [\"MORE=1\"]\ntmpfs = [\"/srv\"]\noom-score-adjust = 7\n")
+		"environment = [\"MORE=1\"]\ntmpfs = [\"/srv\"]\n")
 	for _, name := range []string{
-		"CapBnd of process 1", "CapEff of process 2", "env MORE of process 1", "mount /srv", "oom_score_adj of process 1",
+		"CapBnd of process 1", "CapEff of process 2", "env MORE of process 1", "mount /srv",
 	} {
 		if want[name] == got[name] {
 			t.Errorf("%s: %q in both", name, got[name])
