@@ -5,7 +5,6 @@ package test
 import (
 	"reflect"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -26,10 +25,6 @@ var runtimeTests = []func(*testing.T){
 	TestMonitorTellsALifeInOrder, TestTwinRule, TestShimStartsWatchesAndStopsDnsmasq,
 	TestShimStartsReloadsAndKillsHaproxy, TestShimBurstBy30Threads, TestShimKillOfKeepalivedsChild,
 	TestShimStandInAfterARestartOfTheAgent, TestShimThroughTheSpool,
-}
-
-// moreRuntimeTests are those that SHORT=1 would leave out, to make room for the others.
-var moreRuntimeTests = []func(*testing.T){
 	TestLaunchRunsInTheNamespaceAndNoOther, TestLaunchPassesTheProcessTagAndNothingOfOurs,
 	TestLaunchFiveTimesAppendsToItsLog, TestLaunchInTheCallersOwnNamespace, TestLaunchInTheHostsNamespaceOnlyIfGranted,
 	TestFieldMountElsewhere, TestLaunchModeFailAfterAFailure, TestLaunchWithAPIDFileOfALivingStranger,
@@ -59,7 +54,7 @@ func TestEngineRuntime(t *testing.T) {
 		t.Skip("SHORT=1: one of its tests once took five minutes, not known which; a make test without SHORT=1 runs it")
 	}
 	withEngine(t, runtimeEngine)
-	for _, test := range slices.Concat(runtimeTests, moreRuntimeTests) {
+	for _, test := range runtimeTests {
 		name := runtime.FuncForPC(reflect.ValueOf(test).Pointer()).Name()
 		t.Run(name[strings.LastIndex(name, ".Test")+len(".Test"):], test)
 	}

@@ -58,8 +58,8 @@ func (u Unit) listed() Unit {
 func runs(activeState string) bool { return activeState != "failed" && activeState != "inactive" }
 
 // unitOf reads the properties of a unit, without its digest. Those that are missing or have
-// an unexpected type stay zero. Its strings are copies: godbus cuts those of a message from
-// blocks of 4 KiB, and one string would keep a whole block.
+// an unexpected type stay zero. Its strings are copies: a string from godbus is part of a
+// block of 4 KiB, which would stay in memory as long as the string.
 func unitOf(name string, p map[string]dbus.Variant) Unit {
 	return Unit{
 		Name:           strings.Clone(name),
