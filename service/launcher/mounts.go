@@ -24,7 +24,8 @@ func ownMounts() error {
 		return fmt.Errorf("making a mount namespace: %w", err)
 	}
 	// Before anything is unmounted here, which would be unmounted on the host, too.
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+	private := unix.MountAttr{Propagation: unix.MS_PRIVATE}
+	if err := unix.MountSetattr(unix.AT_FDCWD, "/", unix.AT_RECURSIVE, &private); err != nil {
 		return fmt.Errorf("making the mounts private: %w", err)
 	}
 	return nil
