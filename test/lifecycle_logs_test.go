@@ -127,7 +127,7 @@ func TestLifecycleLogs(t *testing.T) {
 		if newest := logOf(t, as(t, k.agent), interfaces.ReadLogParameters{ID: &s.ID, Lines: new(int64(1))}); len(newest) != 1 || newest[0] != entries[len(entries)-1] && newest[0].Message != entries[len(entries)-1].Message {
 			t.Errorf("the newest: %+v", newest)
 		}
-		others(t, s.ID)
+		unheard(t, s.ID)
 		if tool := sidecarctl(t, 0, "logs", s.ID); tool.code != toolDone || !strings.Contains(tool.stdout, " dnsmasq[") {
 			t.Errorf("sidecarctl: %v", tool)
 		}
@@ -137,8 +137,8 @@ func TestLifecycleLogs(t *testing.T) {
 	})
 }
 
-// others holds another agent to read nothing of a sidecar.
-func others(t *testing.T, id string) {
+// unheard holds another agent to read nothing of a sidecar.
+func unheard(t *testing.T, id string) {
 	t.Helper()
 	other := as(t, limited)
 	for _, err := range other.ReadLog(minute(t), interfaces.ReadLogParameters{ID: &id}) {

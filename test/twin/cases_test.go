@@ -276,7 +276,6 @@ func readLogCases() []twinCase {
 		readLog("no profile's name", "InvalidParameter", p{Profile: new("A")}),
 		readLog("too many lines", "InvalidParameter", p{Lines: new(int64(1001))}),
 		readLog("less than no lines", "InvalidParameter", p{Lines: new(int64(-1))}),
-		readLog("before the epoch", "InvalidParameter", p{SinceUSec: new(int64(-1))}),
 		readLog("the journal does not answer", "HostFailure", p{Lines: new(int64(13))}),
 	}
 }
