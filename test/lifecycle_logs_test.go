@@ -6,9 +6,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -90,12 +90,13 @@ func (f *follower) ends(t *testing.T) error {
 	}
 }
 
-// logs says a line under the sidecar's own name, as its payload would by syslog(3): from a
-// process in the control group of its unit.
+// logs says a line as the sidecar's payload would: from a process in its control group, which
+// journald finds if the process lives when it reads the line.
 func logs(t *testing.T, s *interfaces.Sidecar, text string) {
 	t.Helper()
-	group := fmt.Sprintf("$(sed s/^0:://p -n /proc/%d/cgroup)", *s.Runtime.ProcessID)
-	run(t, "sh", "-c", `echo $$ > /sys/fs/cgroup`+group+`/cgroup.procs && logger -t payload -- "$1" && sleep 0.2`, "sh", text)
+	const script = `group=$(sed -n s/^0:://p "/proc/$1/cgroup") && echo $$ > "/sys/fs/cgroup$group/cgroup.procs" &&
+		exec systemd-cat -t payload sh -c 'printf "%s\n" "$1"; sleep 0.5' sh "$2"`
+	run(t, "sh", "-c", script, "sh", strconv.FormatInt(*s.Runtime.ProcessID, 10), text)
 }
 
 // TestLifecycleLogs: an agent reads what its dnsmasq has logged, hears a new line, and reads it

@@ -71,7 +71,7 @@ func (p *printer) top(w *watched, columns, lines int) {
 	}
 	text := b.Bytes()
 	if p.screen {
-		text = append(bytes.TrimSuffix(text, []byte("\r\n")), "\x1b[J"...)
+		text = append(bytes.TrimSuffix(text, []byte("\n")), "\x1b[J"...)
 	}
 	if p.err == nil {
 		_, p.err = p.to.Write(text)
@@ -82,7 +82,7 @@ func (p *printer) top(w *watched, columns, lines int) {
 func (p *printer) line(b *bytes.Buffer, text string) {
 	b.WriteString(text)
 	if p.screen {
-		b.WriteString("\x1b[K\r")
+		b.WriteString("\x1b[K")
 	}
 	b.WriteByte('\n')
 }
