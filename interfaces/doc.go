@@ -15,8 +15,8 @@
 //     the host's journal, and must not see what others log there.
 //
 // usage is a parameter of List and not a method, because it needs the same selectors, the same
-// authorisation and the same answer. It must be asked for, because it takes as long as the rest
-// of a List.
+// authorisation and the same answer. It must be asked for, because each stand-in lists every 5 s,
+// and a List reads no other files.
 //
 // The .varlink file documents the fields; a test compares the Go types with it.
 package interfaces
