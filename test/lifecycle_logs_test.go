@@ -163,6 +163,7 @@ func TestLifecycleLogsForged(t *testing.T) {
 	namespace(t, "t-forged")
 	victim := start(t, tester, probe(t, "t-forged"))
 	f := follow(t, as(t, tester), interfaces.ReadLogParameters{})
+	since := now()
 	forgery := strings.Join([]string{
 		"MESSAGE=forged", "SIDECAR_ID=" + victim.ID, "AGENT=" + tester, "PROFILE=probe", "UNIT=" + victim.Runtime.Unit,
 		"_SYSTEMD_UNIT=" + victim.Runtime.Unit, "_SYSTEMD_SLICE=sidecar-" + tester + ".slice", "_PID=1",
@@ -178,6 +179,10 @@ func TestLifecycleLogsForged(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(t, "logger", "-t", "dnsmasq", "--id=1", "forged by syslog, of "+victim.ID)
+	eventually(t, 5*time.Second, "the forgeries are in the journal", func() bool {
+		return len(forged(entriesSince(t, since, "SIDECAR_ID="+victim.ID, "UNIT="+victim.Runtime.Unit))) == 1 &&
+			len(forged(entriesSince(t, since, "SYSLOG_IDENTIFIER=dnsmasq"))) == 1
+	})
 	s := a.begin(t, "syslog", "<30>systemd[1]: forged \x1b[2J\x1b]0;title\x07 by "+victim.ID, "<30>sidecar_id="+victim.ID+"\nUNIT="+victim.Runtime.Unit+"\nforged")
 	a.result(t, s)
 	eventually(t, 10*time.Second, "what it logs is its own", func() bool {
