@@ -13,11 +13,12 @@ import (
 
 // The bounds of reads of the journal at once, each of which is a journalctl(1): for one
 // caller, and for all agents or all other callers together. Agents and operators have places
-// of their own, so that agents cannot keep an operator from reading. Callers wait for their
-// turn to read, and are refused another follower.
+// of their own, so that agents cannot keep an operator from reading; together they have half
+// of the journalctls that the journal runs at once. Callers wait for their turn to read, and
+// are refused another follower.
 const (
 	readersEach    = 2
-	readersTotal   = 8
+	readersTotal   = 4
 	followersEach  = 4
 	followersTotal = 16
 	// takeTimeout bounds how long a caller may take for the entries that exist.
