@@ -88,6 +88,8 @@ const (
 	signalChanged = "Changed"
 	signalStopped = "Stopped"
 	signalFailed  = "Failed"
+
+	signalRestarting = "Restarting"
 )
 
 // tables are the kinds of objects.
@@ -113,7 +115,7 @@ func (s *Server) manager() object {
 				{name: "ListProfiles", in: args("selectors:a{sv}"), out: args("profiles:aa{sv}"), handle: s.listProfiles},
 			},
 			signals: []signal{
-				{signalStarted, about}, {signalReady, about}, {signalChanged, about}, {signalStopped, about}, {signalFailed, about},
+				{signalStarted, about}, {signalReady, about}, {signalChanged, about}, {signalStopped, about}, {signalFailed, about}, {signalRestarting, about},
 			},
 			properties: []property{{keyVersion, "s", emitsConst}},
 		},

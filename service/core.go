@@ -46,6 +46,10 @@ type Units interface {
 	List(ctx context.Context, pattern string) ([]systemd.Unit, error)
 	// Trigger starts a unit that is installed, and does not wait for it.
 	Trigger(ctx context.Context, name string) error
+	// QueueStop has a unit stopped, and does not wait for it.
+	QueueStop(ctx context.Context, name string) error
+	// SetProperties changes properties of a unit until the next boot.
+	SetProperties(ctx context.Context, name string, properties []systemd.Property) error
 	// Changes tells which units may have changed.
 	Changes() *systemd.Changes
 }
@@ -97,6 +101,7 @@ type Config struct {
 	Frozen      func(invocation string, pid int) bool             // whether the payload of a run is frozen
 	Keep        func(templates []string, more bool) (bool, error) // says which templates of images the policy needs (more: besides those so far), and returns whether others may exist; nil: engine.Keep
 	Forget      func(sidecars []string)                           // removes what is noted of sidecars that have ended; nil: engine.Forget
+	DropIns     string                                            // directory in which systemd keeps properties that were set at run time
 	Starts      int                                               // how many units are started at once
 	Leftovers   launcher.Launcher                                 // has the notes of failed removals; the zero value has the host's
 	Logger      *slog.Logger
@@ -114,6 +119,7 @@ type Core struct {
 	lists       *quota.Quota[string]
 	outputs     *quota.Quota[string]
 	limits      *limits
+	slices      *agentSlices
 	images      images
 	prepareWait time.Duration
 	events      *events.Observer
@@ -132,6 +138,7 @@ func New(config Config, set *policy.Set) *Core {
 		lists:       quota.Fair[string](config.Starts),
 		outputs:     quota.Fair[string](config.Starts),
 		limits:      newLimits(),
+		slices:      newAgentSlices(),
 		sweepDue:    make(chan struct{}, 1),
 		prepareWait: prepareWait,
 	}
@@ -178,7 +185,7 @@ func (c *Core) Alive() {
 	} {
 		q.InUse()
 	}
-	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.limits.mu, &c.images.mu} {
+	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.limits.mu, &c.slices.mu, &c.images.mu} {
 		mu.Lock()
 		mu.Unlock() //nolint:staticcheck // one at a time: two at once could deadlock with a call
 	}
