@@ -29,8 +29,10 @@ func limitsOf(l policy.Limits) []limit {
 		name, setting string
 		value         uint64
 	}{
-		{"MemoryMax", "MemoryMax", l.MemoryMax}, {"TasksMax", "TasksMax", l.TasksMax},
-		{"CPUWeight", "CPUWeight", l.CPUWeight}, {"CPUQuotaPerSecUSec", "CPUQuota", l.CPUMax * usecPerPercent},
+		{"MemoryMax", "MemoryMax", l.MemoryMax},
+		{"TasksMax", "TasksMax", l.TasksMax},
+		{"CPUWeight", "CPUWeight", l.CPUWeight},
+		{"CPUQuotaPerSecUSec", "CPUQuota", l.CPUMax * usecPerPercent},
 	} {
 		set := one.value != 0
 		if !set {
