@@ -32,7 +32,7 @@ func crashMain(t *testing.T, s *interfaces.Sidecar) {
 }
 
 // TestLifecycleRestartRepairs: what exits is started again, with a new pid file, until its limit is
-// reached. The next launch begins to count anew.
+// reached. The next launch begins to count from zero.
 func TestLifecycleRestartRepairs(t *testing.T) {
 	forEachEngine(t, func(t *testing.T) {
 		begin(t)

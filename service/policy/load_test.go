@@ -103,6 +103,7 @@ func TestPolicyLoadProfileProblems(t *testing.T) {
 		{`restart-limit = "5/10m"`, `7: restart-limit: needs restart = "on-failure" or "always"`},
 		{"restart = \"always\"\nrestart-delay = \"-1s\"", `8: restart-delay: "-1s" is not a time between 0s and 1h, such as "5s"`},
 		{"restart = \"always\"\nrestart-delay = \"2h\"", `8: restart-delay: "2h" is not a time`},
+		{"restart = \"always\"\nrestart-delay = \"999ms\"\nrestart-limit = \"none\"", `9: restart-limit: "none" needs a restart-delay of at least 1s`},
 		{"restart = \"always\"\nrestart-limit = \"5\"", `8: restart-limit: "5" is neither a number of restarts (1 to 1000) and an interval (1s to 24h), such as "5/10m", nor "none"`},
 		{"restart = \"always\"\nrestart-limit = \"0/10m\"", `8: restart-limit: "0/10m" is neither`},
 		{"restart = \"always\"\nrestart-limit = \"1001/10m\"", `8: restart-limit: "1001/10m" is neither`},

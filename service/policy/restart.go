@@ -44,6 +44,9 @@ func (r *report) restart(when, delay, limit *string) Restart {
 		text = *limit
 	}
 	restart.Limit, restart.Interval = r.restartLimit(text)
+	if text == unlimited && restart.Delay < defaultRestartDelay {
+		r.errorf("restart-limit", `%q needs a restart-delay of at least %v: nothing else bounds the starts`, unlimited, defaultRestartDelay)
+	}
 	switch restart.When {
 	case RestartAlways:
 		r.warnf("restart", `with "always", a program that handles SIGTERM and exits with 0 is started again when something outside `+
