@@ -32,6 +32,7 @@ var types = map[string]reflect.Type{
 	"LaunchMode":   reflect.TypeFor[interfaces.LaunchMode](),
 	"SidecarState": reflect.TypeFor[interfaces.SidecarState](),
 	"LaunchPhase":  reflect.TypeFor[interfaces.LaunchPhase](),
+	"MemoryLimit":  reflect.TypeFor[interfaces.MemoryLimit](),
 	"EventKind":    reflect.TypeFor[interfaces.EventKind](),
 	"Event":        reflect.TypeFor[interfaces.Event](),
 	"Context":      reflect.TypeFor[interfaces.Context](),
@@ -48,6 +49,7 @@ var enums = map[string][]string{
 	"LaunchMode":   texts(interfaces.LaunchModes),
 	"SidecarState": texts(interfaces.SidecarStates),
 	"LaunchPhase":  texts(interfaces.LaunchPhases),
+	"MemoryLimit":  texts(interfaces.MemoryLimits),
 	"EventKind":    texts(interfaces.EventKinds),
 }
 
