@@ -31,6 +31,7 @@ func contract(t *testing.T) *idl.IDL {
 var types = map[string]reflect.Type{
 	"LaunchMode":   reflect.TypeFor[interfaces.LaunchMode](),
 	"SidecarState": reflect.TypeFor[interfaces.SidecarState](),
+	"HealthState":  reflect.TypeFor[interfaces.HealthState](),
 	"LaunchPhase":  reflect.TypeFor[interfaces.LaunchPhase](),
 	"EventKind":    reflect.TypeFor[interfaces.EventKind](),
 	"Event":        reflect.TypeFor[interfaces.Event](),
@@ -45,6 +46,7 @@ var types = map[string]reflect.Type{
 var enums = map[string][]string{
 	"LaunchMode":   texts(interfaces.LaunchModes),
 	"SidecarState": texts(interfaces.SidecarStates),
+	"HealthState":  texts(interfaces.HealthStates),
 	"LaunchPhase":  texts(interfaces.LaunchPhases),
 	"EventKind":    texts(interfaces.EventKinds),
 }

@@ -8,6 +8,7 @@ import (
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service"
+	"tripleo.io/sidecar/service/launcher"
 	"tripleo.io/sidecar/service/systemd"
 )
 
@@ -38,6 +39,17 @@ func killed(t *testing.T, h *host) {
 func restarted(t *testing.T, h *host) {
 	running(t, h)
 	h.units.Update(here.Unit(), func(u *systemd.Unit) { u.NRestarts, u.StatusText = 3, "" })
+}
+
+// unhealthy has one whose probes fail.
+func unhealthy(t *testing.T, h *host) {
+	sick := pocketed("1")
+	sick.Profile = "probed"
+	h.launched(t, sick)
+	id := interfaces.NewID("pocket", "probed", "/var/lib/pocket/1/pid")
+	h.units.Update(id.Unit(), func(u *systemd.Unit) {
+		u.StatusText += launcher.FormatHealth(launcher.Health{State: interfaces.HealthUnhealthy, SinceUSec: 1e15, Reason: "no answer"})
+	})
 }
 
 // unreadable has a unit that does not say what was asked for: somebody else has
