@@ -31,7 +31,9 @@ func TestHealthIsTheStatusText(t *testing.T) {
 		Reason *string
 		PID    *int64
 	}
-	of := func(r interfaces.Runtime) health { return health{r.Health, r.HealthSinceUSec, r.HealthReason, r.ProcessID} }
+	of := func(r interfaces.Runtime) health {
+		return health{r.Health, r.HealthSinceUSec, r.HealthReason, r.ProcessID}
+	}
 	reply, err := h.core.Launch(t.Context(), clinic, probed)
 	if err != nil {
 		t.Fatal(err)

@@ -206,7 +206,7 @@ func (p Prober) tell(before, now Health) error {
 
 // bound bounds calls that may hang in the kernel, as on a file system of the agent's.
 type bound struct {
-	hanging chan error // of the last call, if it has not returned
+	hanging chan struct{} // closed when the last call has returned; nil: it has
 }
 
 // call calls f, whose context ends after limit. If f does not return soon afterwards, call does,
@@ -224,10 +224,13 @@ func (b *bound) call(ctx context.Context, limit time.Duration, f func(context.Co
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- f(ctx) }()
+	result, done := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(done)
+		result <- f(ctx)
+	}()
 	select {
-	case err := <-done:
+	case err := <-result:
 		return err
 	case <-time.After(limit + grace):
 		b.hanging = done
