@@ -111,13 +111,11 @@ const (
 	probeGroup = "sidecar-probe"
 	// maxOutput is how much of a command's output is kept, in bytes.
 	maxOutput = 512
-	// outputDelay is how long output is read after the command's end, if a process that it has
-	// left keeps it open.
-	outputDelay = 100 * time.Millisecond
 )
 
 // probeCommand runs a program in the container, by the OCI runtime, and then kills what is left
-// of it. It succeeds if the program's exit code is 0.
+// of it. It succeeds if the program's exit code is 0 and nobody has its output open any more, for
+// which runc waits, too.
 func (p Prober) probeCommand(ctx context.Context, program []string) error {
 	group, err := makeGroup(p.Payload.PID)
 	if err != nil {
@@ -142,12 +140,12 @@ func (p Prober) probeCommand(ctx context.Context, program []string) error {
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = input, output, output
 	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(group.Fd())}
-	cmd.Cancel, cmd.WaitDelay = group.kill, outputDelay
+	cmd.Cancel = group.kill
 	err = cmd.Run()
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s has not ended", program[0])
-	case err == nil, errors.Is(err, exec.ErrWaitDelay): // the latter after exit code 0
+	case err == nil:
 		return nil
 	case output.text == nil:
 		return fmt.Errorf("%s: %w", program[0], err)
