@@ -144,7 +144,9 @@ type Prober struct {
 
 	// Exec returns the command with which the OCI runtime runs a program in the container: see
 	// package engine.
-	Exec func(monitor []string, group string, program []string) ([]string, error)
+	Exec    func(monitor []string, group string, program []string) ([]string, error)
+	monitor []string // see [monitor]
+	group   string   // the directory of a command's control group
 }
 
 // Run probes until the payload has ended. The unit's status text says when the payload becomes
@@ -163,6 +165,15 @@ func (p Prober) Run(ctx context.Context) error {
 	}
 	defer payload.Close()
 	about := p.Document.Health
+	if about.Command != nil {
+		p.monitor, err = monitor(table, p.Payload.MainPID)
+		if err == nil {
+			p.group, err = groupBelow(payload, p.Payload.PID)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	record, bound := tally{limit: about.Failures}, bound{}
 	for {
 		err := bound.call(ctx, microseconds(about.TimeoutUSec), func(ctx context.Context) error { return p.probe(ctx, payload) })

@@ -117,16 +117,12 @@ const (
 // of it. It succeeds if the program's exit code is 0 and nobody has its output open any more, for
 // which runc waits, too.
 func (p Prober) probeCommand(ctx context.Context, program []string) error {
-	group, err := makeGroup(p.Payload.PID)
+	group, err := makeGroup(p.group)
 	if err != nil {
 		return err
 	}
 	defer group.end()
-	monitor, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.Payload.MainPID))
-	if err != nil {
-		return err
-	}
-	argv, err := p.Exec(strings.Split(string(monitor), "\x00"), probeGroup, program)
+	argv, err := p.Exec(p.monitor, probeGroup, program)
 	if err != nil {
 		return err
 	}
@@ -153,6 +149,25 @@ func (p Prober) probeCommand(ctx context.Context, program []string) error {
 	return fmt.Errorf("%s: %w: %s", program[0], err, output.text)
 }
 
+// monitor returns the command line of the unit's main process. It returns nil if that is a process
+// of the payload, which could say anything.
+func monitor(table ProcessTable, pid int) ([]string, error) {
+	main, err := watchMain(pid, table)
+	if err != nil {
+		return nil, err
+	}
+	defer main.Close()
+	process, ok, err := readProcess("/proc", pid)
+	if err != nil || !ok || process.inChildNamespace() {
+		return nil, err
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err == nil && main.ended() { // it may be another process's
+		err = ErrMainEnded
+	}
+	return strings.Split(string(text), "\x00"), err
+}
+
 // head keeps the beginning of what is written to it.
 type head struct{ text []byte }
 
@@ -164,24 +179,25 @@ func (h *head) Write(text []byte) (int, error) {
 // group is the directory of a control group.
 type group struct{ *os.File }
 
-// makeGroup makes the control group of a probe, below the group of a process.
-func makeGroup(pid int) (group, error) {
+// groupBelow returns the directory of [probeGroup], below the control group of a process.
+func groupBelow(process *mainProcess, pid int) (string, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	if err != nil {
-		return group{}, err
+		return "", err
 	}
-	_, name, ok := strings.Cut(strings.TrimSpace(string(text)), "0::")
-	if !ok || !strings.Contains(name, ".service") {
-		return group{}, fmt.Errorf("the payload's control group is %q", name)
+	if process.ended() { // it may be another process's
+		return "", ErrMainEnded
 	}
 	mountinfo, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
-		return group{}, err
+		return "", err
 	}
-	directory, err := cgroupDirectory(string(mountinfo), filepath.Join(name, probeGroup))
-	if err != nil {
-		return group{}, err
-	}
+	_, name, _ := strings.Cut(strings.TrimSpace(string(text)), "0::")
+	return cgroupDirectory(string(mountinfo), filepath.Join(name, probeGroup))
+}
+
+// makeGroup makes a control group, if it is not left from the last probe.
+func makeGroup(directory string) (group, error) {
 	if err := os.Mkdir(directory, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 		return group{}, err
 	}
