@@ -132,12 +132,16 @@ func (p Prober) probeCommand(ctx context.Context, program []string) error {
 	}
 	defer input.Close()
 	output := &head{}
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), argv[0], argv[1:]...)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = input, output, output
 	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(group.Fd())}
-	cmd.Cancel = group.kill
-	err = cmd.Run()
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	// cmd.Cancel would not be called when the runtime has ended, and what is left has the output.
+	defer context.AfterFunc(ctx, func() { _ = group.kill() })()
+	err = cmd.Wait()
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s has not ended", program[0])
