@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/engine"
@@ -167,6 +169,7 @@ func (c *Core) newDocument(a *attempt) *document.Document {
 		Mounts: decision.Mounts, Configuration: decision.Configuration,
 		OpenFiles: profile.FilesMax, OOMScore: profile.OOMScoreAdjust,
 		PIDFiles: decision.PIDFiles, Socket: decision.Socket, TimeoutUSec: a.timeout.Microseconds(),
+		Health: decision.Health,
 	}
 	if profile.Engine == interfaces.EngineRuntime {
 		plan.Program = plan.Runtime
@@ -220,7 +223,7 @@ func (c *Core) properties(a *attempt) ([]systemd.Property, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.Concat(identity(a, environment), c.lifecycle(a), restarts(a.decision), resources(a.decision.Profile)), nil
+	return slices.Concat(identity(a, environment), c.lifecycle(a), restarts(a.decision), resources(a.decision.Profile), probing(a)), nil
 }
 
 // identity is what people and tools see of the unit.
@@ -293,6 +296,20 @@ func group(e engine.Engine) systemd.Property {
 		return systemd.Bool("Delegate", true)
 	}
 	return systemd.String("DevicePolicy", "closed")
+}
+
+// probing are the properties of a unit whose payload is probed. The command of a probe has a
+// control group of its own below the unit's. The prober asks for a restart as a watchdog would,
+// but instead of SIGABRT the payload gets the signal of a stop, and 5 s (TimeoutStopUSec).
+func probing(a *attempt) (properties []systemd.Property) {
+	health := a.document.Health
+	if health != nil && health.Command != nil && !a.engine.Delegates() {
+		properties = append(properties, systemd.Bool("Delegate", true))
+	}
+	if health != nil && health.Restart {
+		properties = append(properties, systemd.Int32("WatchdogSignal", int32(unix.SIGTERM)))
+	}
+	return properties
 }
 
 // resources are the limits of the profile. The payload's control

@@ -24,6 +24,11 @@ func (c *Core) sidecar(u systemd.Unit, images map[string]string) interfaces.Side
 	if d.ok {
 		s.Context = &d.context
 		s.Runtime.Image, s.Runtime.Engine, s.Runtime.OCIRuntime = d.image, d.engineName, orNil(d.runtime)
+		if d.probed && s.Runtime.State == interfaces.StateReady {
+			health := launcher.ParseHealth(u.StatusText)
+			s.Runtime.Health, s.Runtime.HealthReason = &health.State, orNil(health.Reason)
+			s.Runtime.HealthSinceUSec = orNil(health.SinceUSec)
+		}
 		profile, ok := c.policy.Load().Profile(id.Profile)
 		s.Runtime.ImageOutdated = ok && (profile.Image != d.image || replaced(images[profile.Image], s.Runtime.ImageID))
 	}

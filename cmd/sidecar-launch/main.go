@@ -2,6 +2,7 @@
 // call it; units do:
 //
 //	sidecar-launch exec     ExecStart
+//	sidecar-launch probe    what exec becomes if the profile has a probe: it stays beside the payload
 //	sidecar-launch clean    ExecStopPost
 //	sidecar-launch prepare  ExecStart of the units that prepare images (sidecar-prepare-*.service)
 //	sidecar-launch sweep    sidecar-clean.service
@@ -57,6 +58,9 @@ func complain(err error) {
 }
 
 func run(args []string) error {
+	if len(args) > 0 && args[0] == "probe" {
+		return probe(args[1:])
+	}
 	if len(args) != 1 {
 		return errUsage
 	}
@@ -89,6 +93,27 @@ func run(args []string) error {
 	return errUsage
 }
 
+// probe probes the payload until it ends. A signal ends it.
+func probe(arguments []string) error {
+	payload, err := launcher.PayloadOf(arguments)
+	if err != nil {
+		return err
+	}
+	d, e, err := ownDocument()
+	if err != nil {
+		return err
+	}
+	if d.Health == nil {
+		return errors.New("the unit's document has no probe")
+	}
+	return launcher.Prober{
+		Document: d, Payload: payload, Socket: os.Getenv("NOTIFY_SOCKET"), Say: complain,
+		Exec: func(monitor []string, group string, program []string) ([]string, error) {
+			return e.Exec(d, monitor, group, program)
+		},
+	}.Run(context.Background())
+}
+
 var errUsage = errors.New("usage: sidecar-launch exec | clean | prepare | sweep | version")
 
 // ownDocument reads the unit's document.
@@ -106,8 +131,12 @@ func ownDocument() (*document.Document, engine.Engine, error) {
 func execute(ctx context.Context) error {
 	d, e, err := ownDocument()
 	phase := interfaces.PhasePreparation
+	var payload launcher.Payload
 	if err == nil {
-		phase, err = start(ctx, d, e)
+		payload, phase, err = start(ctx, d, e)
+	}
+	if err == nil && d.Health != nil {
+		return launcher.StartProber(d, payload, os.Environ())
 	}
 	if err == nil || phase == "" {
 		return err
@@ -200,21 +229,21 @@ func makeContainer(ctx context.Context, d *document.Document, e engine.Engine) (
 // start runs the unit's document. SIGTERM comes from systemd, at the time-out of a start that
 // has no main process yet or at a Stop: neither is a failure of the engine, whatever its client
 // makes of the signal, and neither must be tried again.
-func start(ctx context.Context, d *document.Document, e engine.Engine) (interfaces.LaunchPhase, error) {
-	err := launcher.Launcher{}.Run(ctx, d, launcher.Container{
+func start(ctx context.Context, d *document.Document, e engine.Engine) (launcher.Payload, interfaces.LaunchPhase, error) {
+	payload, err := launcher.Launcher{}.Run(ctx, d, launcher.Container{
 		Make: func(ctx context.Context) (string, error) { return makeContainer(ctx, d, e) }, Command: func() []string { return e.Command(d) },
 		PIDFile: e.PIDFile(d), Start: e.Start(d),
 	}, os.Environ(), complain)
 	if err != nil && ctx.Err() != nil {
-		return "", &launcher.ExitError{Code: 128 + int(syscall.SIGTERM)}
+		return payload, "", &launcher.ExitError{Code: 128 + int(syscall.SIGTERM)}
 	}
 	if exit, ok := errors.AsType[*launcher.ExitError](err); ok && e.Failed(exit.Code) {
-		return interfaces.PhaseEngine, err
+		return payload, interfaces.PhaseEngine, err
 	} else if ok {
-		return interfaces.PhasePayload, err
+		return payload, interfaces.PhasePayload, err
 	}
 	if failure, ok := errors.AsType[*launcher.Failure](err); ok {
-		return failure.Phase, err
+		return payload, failure.Phase, err
 	}
-	return "", err
+	return payload, "", err
 }

@@ -35,6 +35,7 @@ func (p *printer) sidecar(s *interfaces.Sidecar) {
 	p.result(s, func(w io.Writer) {
 		field(w, "ID", s.ID)
 		field(w, "State", stateWords(r))
+		field(w, "Health", healthWords(r, now))
 		if c := s.Context; c != nil {
 			field(w, "Agent", c.Agent)
 			field(w, "Profile", c.Profile)

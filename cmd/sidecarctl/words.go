@@ -25,11 +25,29 @@ func stateWords(r *interfaces.Runtime) string {
 			s += " of the " + string(*r.MemoryLimit)
 		}
 	}
+	if r.Health != nil && *r.Health == interfaces.HealthUnhealthy {
+		s += ", unhealthy"
+	}
 	if r.Frozen {
 		s += ", frozen"
 	}
 	if r.ImageOutdated {
 		s += ", image outdated"
+	}
+	return s
+}
+
+// healthWords describes a sidecar's health, if its profile has a probe.
+func healthWords(r *interfaces.Runtime, now time.Time) string {
+	if r.Health == nil {
+		return ""
+	}
+	s := string(*r.Health)
+	if r.HealthSinceUSec != nil {
+		s += " since " + moment(r.HealthSinceUSec, now)
+	}
+	if r.HealthReason != nil {
+		s += "; " + *r.HealthReason
 	}
 	return s
 }

@@ -57,6 +57,7 @@ func TestStatesAreWords(t *testing.T) {
 		"ready":                     {State: interfaces.StateReady, ExitCode: new(int64(1))}, // of the run before
 		"ready, image outdated":     {State: interfaces.StateReady, ImageOutdated: true},
 		"ready, frozen":             {State: interfaces.StateReady, Frozen: true},
+		"ready, unhealthy":          {State: interfaces.StateReady, Health: new(interfaces.HealthUnhealthy)},
 		"failed":                    {State: interfaces.StateFailed},
 		"failed, exit code 7":       {State: interfaces.StateFailed, ExitCode: new(int64(7))},
 		"failed, killed by SIGTERM": {State: interfaces.StateFailed, ExitCode: new(int64(143)), ExitSignal: new("SIGTERM")},

@@ -33,7 +33,7 @@ func ownDirectory(proc string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// Of the thread, whose mounts may be fewer (ownMounts).
+	// Of the thread, whose mounts may be fewer (withOwnMounts).
 	text, err = os.ReadFile(proc + "/thread-self/mountinfo")
 	if err != nil {
 		return "", err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/document"
 )
 
 // Profile is one kind of side process.
@@ -20,20 +21,21 @@ type Profile struct {
 	Command         []string // program and fixed arguments, before the caller's
 	Instance        string   // option whose value tells two instances apart
 	Ready           Ready
-	Capabilities    []string       // without "CAP_", sorted
-	User            string         // "root", or "": the agent's
-	Environment     []string       // "NAME=value" as written, with {uid} and {gid}
-	PIDNamespace    string         // "private" or "host"
-	Configuration   *Configuration // nil: its configuration file is not checked before a start
-	Tmpfs           []string       // directories of the container that are empty and writable at each start
-	Syslog          bool           // whether syslog(3) reaches the journal
-	Seccomp         string         // "": the service's filter; SeccompNetfilter, SeccompDefault, or the path of a file
-	Daemonizes      bool           // it leaves the foreground
-	Restart         Restart        // which ends systemd repairs
-	Limits                         // of each sidecar
-	FilesMax        uint64         // open files of each process; 0: the engine's default
-	OOMScoreAdjust  *int           // -1000 to 1000; nil: systemd's default
-	Mounts          []ProfileMount // besides the directories of path holes
+	Capabilities    []string         // without "CAP_", sorted
+	User            string           // "root", or "": the agent's
+	Environment     []string         // "NAME=value" as written, with {uid} and {gid}
+	PIDNamespace    string           // "private" or "host"
+	Configuration   *Configuration   // nil: its configuration file is not checked before a start
+	Tmpfs           []string         // directories of the container that are empty and writable at each start
+	Syslog          bool             // whether syslog(3) reaches the journal
+	Seccomp         string           // "": the service's filter; SeccompNetfilter, SeccompDefault, or the path of a file
+	Daemonizes      bool             // it leaves the foreground
+	Restart         Restart          // which ends systemd repairs
+	Limits                           // of each sidecar
+	FilesMax        uint64           // open files of each process; 0: the engine's default
+	OOMScoreAdjust  *int             // -1000 to 1000; nil: systemd's default
+	Mounts          []ProfileMount   // besides the directories of path holes
+	Health          *document.Health // nil: the process is not probed while it runs; its texts may be templates
 
 	arguments []string // the rules as written
 	rules     []*rule  // rules without holes first
@@ -103,6 +105,7 @@ type rawProfile struct {
 	Arguments       []string          `toml:"arguments"`
 	Configuration   *rawConfiguration `toml:"configuration"`
 	Ignored         []string          `toml:"ignored-arguments"`
+	Health          *rawHealth        `toml:"health"`
 }
 
 type rawReady struct {
@@ -162,6 +165,7 @@ func parseProfile(r *report, name string, document []byte) *Profile {
 		r.instance(p, raw.Instance)
 		r.ready(p, raw.Ready)
 		r.configuration(p, raw.Configuration)
+		r.health(p, raw.Health)
 	}
 	return p
 }

@@ -132,6 +132,7 @@ func decisionCases() []twinCase {
 		launchOf("own namespace", "", pocketed("1", func(p *p) { p.NetworkNamespace = nil })),
 		with("own namespace not allowed", "NamespaceNotAllowed", func(p *p) { p.NetworkNamespace = nil }),
 		launchOf("OCI runtime", "", pocketed("1", func(p *p) { p.Profile = "chosen" })),
+		launchOf("probed", "", pocketed("1", func(p *p) { p.Profile = "probed" })),
 		launchOf("no OCI runtime", "HostFailure", pocketed("1", func(p *p) { p.Profile = "strict" })),
 		with("no agent", "InvalidParameter", func(p *p) { p.Agent = nil }),
 		with("no agent's name", "InvalidParameter", func(p *p) { p.Agent = new("../x") }),
@@ -169,6 +170,7 @@ func listCases() []twinCase {
 		list("failed, without usage", "", p{Usage: new(true)}, failed),
 		list("restarting", "", p{ID: new(here.String())}, waiting),
 		list("out of memory", "", p{ID: new(here.String())}, outOfMemory),
+		list("unhealthy", "", p{Agent: new("pocket")}, unhealthy),
 		list("without a record", "", p{ID: new(here.String())}, unreadable),
 		list("without a record, in a namespace", "NoSuchSidecar", p{NetworkNamespace: new("qdhcp-1"), Agent: new("neutron-dhcp")}, unreadable),
 		list("of an agent", "", p{Agent: new("neutron-dhcp")}, running),
@@ -258,6 +260,7 @@ func monitorCases() []twinCase {
 	return []twinCase{
 		monitor("all", "", p{}),
 		monitor("of an agent", "", p{Agent: new("neutron-dhcp")}),
+		{name: "unhealthy", request: request{parameters: p{Agent: new("pocket")}}, prepare: unhealthy},
 		monitor("of a profile", "", p{Profile: new("haproxy")}),
 		monitor("no agent's name", "InvalidParameter", p{Agent: new("A")}),
 		monitor("no profile's name", "InvalidParameter", p{Profile: new("A")}),

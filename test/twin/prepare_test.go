@@ -8,6 +8,7 @@ import (
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service"
+	"tripleo.io/sidecar/service/launcher"
 	"tripleo.io/sidecar/service/systemd"
 )
 
@@ -55,6 +56,17 @@ func outOfMemory(t *testing.T, h *host) {
 	h.units.Update(here.Unit(), func(u *systemd.Unit) {
 		u.ActiveState, u.SubState, u.Result = "failed", "failed", "oom-kill"
 		u.ExecMainCode, u.ExecMainStatus, u.StatusText = 1, 137, "Out of memory: limit of the agent"
+	})
+}
+
+// unhealthy has one whose probes fail.
+func unhealthy(t *testing.T, h *host) {
+	sick := pocketed("1")
+	sick.Profile = "probed"
+	h.launched(t, sick)
+	id := interfaces.NewID("pocket", "probed", "/var/lib/pocket/1/pid")
+	h.units.Update(id.Unit(), func(u *systemd.Unit) {
+		u.StatusText += launcher.FormatHealth(launcher.Health{State: interfaces.HealthUnhealthy, SinceUSec: 1e15, Reason: "no answer"})
 	})
 }
 

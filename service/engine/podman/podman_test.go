@@ -110,6 +110,22 @@ func TestPodmanImage(t *testing.T) {
 	}
 }
 
+// TestPodmanExec: the OCI runtime and the container are conmon's, and nothing else is asked.
+func TestPodmanExec(t *testing.T) {
+	t.Parallel()
+	d := documentOf(func(*document.Document) {})
+	conmon := []string{"/usr/bin/conmon", "--api-version", "1", "-c", "0123", "-u", "4567", "-r", "/usr/bin/runc", "-b", "/x", ""}
+	got, err := podman.Engine{}.Exec(d, conmon, "g", []string{"/bin/a", "-b"})
+	if want := []string{"/usr/bin/runc", "exec", "--no-new-privs", "--cgroup=g", "0123", "/bin/a", "-b"}; !slices.Equal(got, want) || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	for _, other := range [][]string{nil, {""}, {"/usr/sbin/dnsmasq", "-k"}, {"conmon", "-c", "0123", "-r"}} {
+		if got, err := (podman.Engine{}).Exec(d, other, "g", []string{"/bin/a"}); err == nil {
+			t.Errorf("%q: %q", other, got)
+		}
+	}
+}
+
 // TestPodmanExits: conmon exits with the payload's code, or with 128 and the signal.
 func TestPodmanExits(t *testing.T) {
 	t.Parallel()
