@@ -24,8 +24,8 @@ func (c *Core) sidecar(u systemd.Unit, images map[string]string) interfaces.Side
 	if d.ok {
 		s.Context = &d.context
 		s.Runtime.Image, s.Runtime.Engine, s.Runtime.OCIRuntime = d.image, d.engineName, orNil(d.runtime)
-		profile, ok := c.policy.Load().Profile(id.Profile)
-		s.Runtime.ImageOutdated = ok && (profile.Image != d.image || replaced(images[profile.Image], s.Runtime.ImageID))
+		image, ok := c.policy.Load().Image(id.Agent, id.Profile)
+		s.Runtime.ImageOutdated = ok && (image != d.image || replaced(images[image], s.Runtime.ImageID))
 	}
 	return s
 }
