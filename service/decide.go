@@ -227,7 +227,7 @@ func (c *Core) properties(a *attempt) ([]systemd.Property, error) {
 func identity(a *attempt, environment []string) []systemd.Property {
 	return []systemd.Property{
 		systemd.String("Description", fmt.Sprintf("%s for %s: %s", a.context.Profile, a.context.Agent, printable(a.decision.Key))),
-		systemd.String("Slice", sliceOf(a.id.Agent)),
+		systemd.String("Slice", SliceOf(a.id.Agent)),
 		systemd.Strings("Environment", environment...),
 		systemd.String("SyslogIdentifier", a.context.Profile),
 		// A "<0>" on standard output would be an emergency, which journald shows on every

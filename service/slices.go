@@ -10,8 +10,8 @@ import (
 	"tripleo.io/sidecar/service/systemd"
 )
 
-// sliceOf is the slice of an agent's sidecars.
-func sliceOf(agent string) string { return "sidecar-" + agent + ".slice" }
+// SliceOf is the slice of an agent's sidecars, which nothing else is in.
+func SliceOf(agent string) string { return "sidecar-" + agent + ".slice" }
 
 // limit is a limit of a control group, as a property of its unit.
 type limit struct {
@@ -101,7 +101,7 @@ func (c *Core) limitAgent(ctx context.Context, name string) error {
 }
 
 func (c *Core) setLimits(ctx context.Context, agent *policy.Agent) error {
-	slice := sliceOf(agent.Name)
+	slice := SliceOf(agent.Name)
 	var properties []systemd.Property
 	for _, limit := range limitsOf(agent.Limits) {
 		_, err := os.Stat(filepath.Join(c.DropIns, slice+".d", limit.dropIn))

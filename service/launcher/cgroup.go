@@ -25,7 +25,7 @@ func ownCgroup(proc string) (ProcessTable, error) {
 
 // ownDirectory returns the directory of our own unit's control group.
 func ownDirectory(proc string) (string, error) {
-	text, err := os.ReadFile(proc + "/self/cgroup")
+	text, err := os.ReadFile(proc + "/thread-self/cgroup")
 	if err != nil {
 		return "", err
 	}
@@ -33,7 +33,8 @@ func ownDirectory(proc string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	text, err = os.ReadFile(proc + "/self/mountinfo")
+	// Of the thread, whose mounts may be fewer (ownMounts).
+	text, err = os.ReadFile(proc + "/thread-self/mountinfo")
 	if err != nil {
 		return "", err
 	}
