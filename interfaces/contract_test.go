@@ -33,10 +33,13 @@ var types = map[string]reflect.Type{
 	"SidecarState": reflect.TypeFor[interfaces.SidecarState](),
 	"HealthState":  reflect.TypeFor[interfaces.HealthState](),
 	"LaunchPhase":  reflect.TypeFor[interfaces.LaunchPhase](),
+	"MemoryLimit":  reflect.TypeFor[interfaces.MemoryLimit](),
 	"EventKind":    reflect.TypeFor[interfaces.EventKind](),
 	"Event":        reflect.TypeFor[interfaces.Event](),
 	"Context":      reflect.TypeFor[interfaces.Context](),
 	"Runtime":      reflect.TypeFor[interfaces.Runtime](),
+	"Usage":        reflect.TypeFor[interfaces.Usage](),
+	"LogEntry":     reflect.TypeFor[interfaces.LogEntry](),
 	"Sidecar":      reflect.TypeFor[interfaces.Sidecar](),
 	"StandIn":      reflect.TypeFor[interfaces.StandIn](),
 	"Profile":      reflect.TypeFor[interfaces.Profile](),
@@ -48,6 +51,7 @@ var enums = map[string][]string{
 	"SidecarState": texts(interfaces.SidecarStates),
 	"HealthState":  texts(interfaces.HealthStates),
 	"LaunchPhase":  texts(interfaces.LaunchPhases),
+	"MemoryLimit":  texts(interfaces.MemoryLimits),
 	"EventKind":    texts(interfaces.EventKinds),
 }
 
@@ -60,6 +64,7 @@ var methods = map[string][2]reflect.Type{
 	"Signal":       {reflect.TypeFor[interfaces.SignalParameters](), reflect.TypeFor[interfaces.SignalReply]()},
 	"ListProfiles": {reflect.TypeFor[interfaces.ListProfilesParameters](), reflect.TypeFor[interfaces.ListProfilesReply]()},
 	"Monitor":      {reflect.TypeFor[interfaces.MonitorParameters](), reflect.TypeFor[interfaces.MonitorReply]()},
+	"ReadLog":      {reflect.TypeFor[interfaces.ReadLogParameters](), reflect.TypeFor[interfaces.ReadLogReply]()},
 }
 
 func texts[T ~string](values []T) []string {

@@ -22,10 +22,12 @@ import (
 //	Ready: process PID, image ID; healthy since TIME
 //	Ready: process PID, image ID; unhealthy since TIME: REASON
 //	Failed in PHASE: REASON
+//	Out of memory: limit of the LIMIT
 const (
 	readyPrefix  = "Ready: process "
 	imageInfix   = ", image "
 	failedPrefix = "Failed in "
+	memoryPrefix = "Out of memory: limit of the "
 )
 
 // maxReason is how much of an error a unit's status text shows, in bytes.
@@ -56,6 +58,16 @@ func FormatStatus(pid int, image string) string {
 		text += imageInfix + image
 	}
 	return text
+}
+
+// ParseOutOfMemory returns the limit in a text of [Launcher.TellOutOfMemory], and "" for any other
+// text.
+func ParseOutOfMemory(text string) interfaces.MemoryLimit {
+	word, ok := strings.CutPrefix(text, memoryPrefix)
+	if limit := interfaces.MemoryLimit(word); ok && slices.Contains(interfaces.MemoryLimits, limit) {
+		return limit
+	}
+	return ""
 }
 
 // imageID is the ID of an image.

@@ -57,7 +57,7 @@ func (c Container) startsLater() bool { return c.PIDFile != "" }
 // Run prepares what the document says, starts the payload in the container, with environment
 // for the engine, and waits until it is ready. Then it removes the pins, which nobody needs any
 // more, and notifies the service manager of READY=1, the payload's process and its image
-// ([FormatStatus]). It must be called in the unit's control group, by its first process.
+// ([FormatStatus]). It returns the payload. It must be called in the unit's control group, by its first process.
 //
 // The service manager learns the unit's main process as soon as it exists; from then on that
 // process's exit status is the unit's. Errors:
@@ -67,18 +67,26 @@ func (c Container) startsLater() bool { return c.PIDFile != "" }
 //   - [*Failure]: any other error before the main process was known, or when READY=1 could not
 //     be sent.
 //
-// It returns the payload. After that, an error is passed to warn and to the service manager (phase readiness), and
-// Run ends the main process, so that the unit's start fails at once. On every error it
-// removes the pins.
-func (l Launcher) Run(ctx context.Context, d *document.Document, container Container, environment []string, warn func(error)) (Payload, error) {
+// After that, an error is passed to warn and to the service manager (phase readiness), and Run
+// ends the main process, so that the unit's start fails at once. On every error it removes the
+// pins.
+func (l Launcher) Run(ctx context.Context, d *document.Document, container Container, environment []string, warn func(error)) (payload Payload, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit(d))
 	defer cancel()
-	if err := l.prepareAll(ctx, d, warn); err != nil {
-		return Payload{}, &Failure{interfaces.PhasePreparation, err}
+	if !container.startsLater() { // the engine looks for its mounts on the host later
+		return l.run(ctx, d, container, environment, warn)
 	}
-	image, err := container.Make(ctx)
+	err = withOwnMounts(func() error {
+		payload, err = l.run(ctx, d, container, environment, warn)
+		return err
+	})
+	return payload, err
+}
+
+func (l Launcher) run(ctx context.Context, d *document.Document, container Container, environment []string, warn func(error)) (Payload, error) {
+	image, err := l.makeContainer(ctx, d, container, warn)
 	if err != nil {
-		return Payload{}, errors.Join(engineFailure(err), l.Clean(d.ID))
+		return Payload{}, err
 	}
 	socket, environment := split(environment)
 	c, err := l.startEngine(d, container, environment, warn)
@@ -102,6 +110,22 @@ func (l Launcher) Run(ctx context.Context, d *document.Document, container Conta
 	}
 	payload.Image = image
 	return payload, nil
+}
+
+// makeContainer makes the pins, and what the engine's command needs.
+func (l Launcher) makeContainer(ctx context.Context, d *document.Document, container Container, warn func(error)) (image string, err error) {
+	if err := l.prepareAll(ctx, d, warn); err != nil {
+		return "", &Failure{interfaces.PhasePreparation, err}
+	}
+	if image, err = container.Make(ctx); err != nil {
+		return "", errors.Join(engineFailure(err), l.Clean(d.ID))
+	}
+	if container.startsLater() {
+		if err := l.dropMounts(d); err != nil {
+			return "", errors.Join(&Failure{interfaces.PhasePreparation, err}, l.Clean(d.ID))
+		}
+	}
+	return image, nil
 }
 
 // engineFailure is a failure of the engine, unless it is an [*ExitError].

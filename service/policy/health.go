@@ -66,7 +66,7 @@ func (r *report) health(p *Profile, raw *rawHealth) {
 		h.Unix = *raw.Unix
 		r.inContainer(p, "health.unix", h.Unix)
 	}
-	if h.Restart && p.Restart == "no" {
+	if h.Restart && p.Restart.When == RestartNo {
 		r.errorf("health.action", `"restart" needs restart = "on-failure" or "always": systemd restarts the sidecar as that says`)
 	}
 	r.probe(p, raw.Command)

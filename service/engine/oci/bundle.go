@@ -32,7 +32,8 @@ func (e *ProgramError) Error() string { return e.Err.Error() }
 func (e *ProgramError) Unwrap() error { return e.Err }
 
 // Make mounts the container's root and writes the bundle: the runtime's configuration, and the
-// files that it mounts. It returns the image's ID.
+// files that it mounts. It returns the image's ID. Its thread must be in a mount namespace of its
+// own.
 func (Engine) Make(ctx context.Context, d *document.Document) (string, error) {
 	t, err := hostStore.take(ctx, d)
 	if err != nil {
@@ -45,11 +46,35 @@ func (Engine) Make(ctx context.Context, d *document.Document) (string, error) {
 		return "", err
 	}
 	if !isMountPoint(t.Root) { // an operator, for example, has had podman unmount all images
-		if t.Root, err = (preparation{t.Podman, hostStore}).podman(ctx, "image", "mount", t.Image); err != nil {
+		if t.Root, err = mountAgain(ctx, t); err != nil {
 			return "", fmt.Errorf("%s: %w", Unprepared, err)
 		}
 	}
 	return t.Image, t.make(d)
+}
+
+// mountAgain has podman mount the template's image on the host, and mounts it here as well: a
+// launch has a mount namespace of its own.
+func mountAgain(ctx context.Context, t *template) (root string, err error) {
+	type result struct {
+		root string
+		tree int
+		err  error
+	}
+	mounted := make(chan result)
+	go func() { // no thread but the launch's has left the host's mount namespace
+		var r result
+		if r.root, r.err = (preparation{t.Podman, hostStore}).podman(ctx, "image", "mount", t.Image); r.err == nil {
+			r.tree, r.err = unix.OpenTree(unix.AT_FDCWD, r.root, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+		}
+		mounted <- r
+	}()
+	r := <-mounted
+	if r.err != nil {
+		return "", r.err
+	}
+	defer unix.Close(r.tree)
+	return r.root, unix.MoveMount(r.tree, "", unix.AT_FDCWD, r.root, unix.MOVE_MOUNT_F_EMPTY_PATH)
 }
 
 // take reads the template of a launch, and notes that it is used.
@@ -180,7 +205,21 @@ func (t *template) ownFiles(directory string) error {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			return err
 		}
+		if err := setLabel(path, t.Config.Linux.MountLabel); err != nil {
+			return err
+		}
 		t.Config.Mounts[i].Source = path
+	}
+	return nil
+}
+
+// setLabel gives a file an SELinux label, unless that is "".
+func setLabel(path, label string) error {
+	if label == "" {
+		return nil
+	}
+	if err := unix.Setxattr(path, "security.selinux", []byte(label), 0); err != nil {
+		return fmt.Errorf("%s: setting the label %s: %w", path, label, err)
 	}
 	return nil
 }
@@ -219,18 +258,12 @@ func (t *template) mountRoot(points, root string) error {
 			return err
 		}
 	}
-	if err := unix.Mount("tmpfs", points, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=755"); err != nil {
+	if err := unix.Mount("tmpfs", points, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, t.labelled("mode=755")); err != nil {
 		return fmt.Errorf("mounting a place for mount points: %w", err)
 	}
-	err := alone(points)
+	err := t.makePoints(points)
 	if err == nil {
-		err = t.makePoints(points)
-	}
-	if err == nil {
-		err = unix.Mount("overlay", root, "overlay", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, t.rootOptions(points))
-	}
-	if err == nil {
-		err = alone(root)
+		err = unix.Mount("overlay", root, "overlay", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, t.labelled("lowerdir="+points+":"+t.Root))
 	}
 	if err != nil {
 		return fmt.Errorf("mounting the image: %w", err) // the pins' clean-up unmounts both
@@ -241,13 +274,9 @@ func (t *template) mountRoot(points, root string) error {
 	return os.Remove(points)
 }
 
-// alone keeps a mount from what is mounted on it elsewhere later: below /run it would be shared.
-func alone(path string) error { return unix.Mount("", path, "", unix.MS_PRIVATE, "") }
-
-// rootOptions are the mount options of the container's root. As podman does, they label all of
-// it with the container's label.
-func (t *template) rootOptions(points string) string {
-	options := "lowerdir=" + points + ":" + t.Root
+// labelled adds to mount options that all of the file system has the label of a container's
+// files, as podman does.
+func (t *template) labelled(options string) string {
 	if label := t.Config.Linux.MountLabel; label != "" {
 		options += ",context=" + strconv.Quote(label)
 	}
