@@ -24,9 +24,6 @@ const (
 	// stop what runs and never see the new sidecar ready.
 	minTimeout = time.Second
 	maxTimeout = 10 * time.Minute
-	// restartDelay is how long systemd waits before a restart, for profiles that
-	// ask for restarts.
-	restartDelay = time.Second
 	// A payload's entries in the journal beyond logBurst in logInterval are counted
 	// instead of kept. journald raises that by the free disk space, some three times on
 	// common disks (RateLimitIntervalSec= in journald.conf(5)). It is enough for a
@@ -173,6 +170,7 @@ func (c *Core) newDocument(a *attempt) *document.Document {
 		Capabilities: profile.Capabilities, PIDNamespace: profile.PIDNamespace,
 		Seccomp: c.filter(profile.Seccomp), Tmpfs: decision.Tmpfs(),
 		Mounts: decision.Mounts, Configuration: decision.Configuration,
+		OpenFiles: profile.FilesMax, OOMScore: profile.OOMScoreAdjust,
 		PIDFiles: decision.PIDFiles, Socket: decision.Socket, TimeoutUSec: a.timeout.Microseconds(),
 	}
 	if profile.Engine == interfaces.EngineRuntime {
@@ -227,14 +225,14 @@ func (c *Core) properties(a *attempt) ([]systemd.Property, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.Concat(identity(a, environment), c.lifecycle(a), resources(a.decision.Profile)), nil
+	return slices.Concat(identity(a, environment), c.lifecycle(a), restarts(a.decision), resources(a.decision.Profile)), nil
 }
 
 // identity is what people and tools see of the unit.
 func identity(a *attempt, environment []string) []systemd.Property {
 	return []systemd.Property{
 		systemd.String("Description", fmt.Sprintf("%s for %s: %s", a.context.Profile, a.context.Agent, printable(a.decision.Key))),
-		systemd.String("Slice", "sidecar-"+a.id.Agent+".slice"),
+		systemd.String("Slice", SliceOf(a.id.Agent)),
 		systemd.Strings("Environment", environment...),
 		systemd.String("SyslogIdentifier", a.context.Profile),
 		// A "<0>" on standard output would be an emergency, which journald shows on every
@@ -265,9 +263,31 @@ func (c *Core) lifecycle(a *attempt) []systemd.Property {
 		systemd.String("OOMPolicy", "stop"),
 		systemd.Duration("TimeoutStartUSec", a.timeout),
 		systemd.Duration("TimeoutStopUSec", stopTimeout),
-		systemd.String("Restart", a.decision.Profile.Restart),
-		systemd.Duration("RestartUSec", restartDelay),
 	}
+}
+
+// restarts says which ends systemd repairs: what it counts as failures, which a kill from outside
+// is not (SuccessExitStatus=). "always" adds exit code 0, and is not systemd's own "always",
+// which would start again what was killed. The number of starts in an interval is the number of
+// restarts and the launch's own.
+//
+// Sidecars of an agent that has stand-ins are not restarted: the agent's stand-in ends with the
+// sidecar, and the pid file would have the host's number, which may be another process there.
+func restarts(d *policy.Decision) []systemd.Property {
+	r := d.Profile.Restart
+	if r.When == policy.RestartNo || d.Agent.StandIns {
+		return []systemd.Property{systemd.String("Restart", policy.RestartNo)}
+	}
+	properties := []systemd.Property{
+		systemd.String("Restart", policy.RestartOnFailure),
+		systemd.Duration("RestartUSec", r.Delay),
+		systemd.Duration("StartLimitIntervalUSec", r.Interval),
+		systemd.Uint32("StartLimitBurst", uint32(r.Limit+1)),
+	}
+	if r.When == policy.RestartAlways {
+		properties = append(properties, systemd.RestartForceExitStatus([]int32{0}, nil))
+	}
+	return properties
 }
 
 // group is the property for the payload's control group. In one of its own, below the unit's,
@@ -284,12 +304,9 @@ func group(e engine.Engine) systemd.Property {
 // group lies below the unit's, so they hold for it.
 func resources(p *policy.Profile) []systemd.Property {
 	var properties []systemd.Property
-	for _, limit := range []struct {
-		name  string
-		value uint64
-	}{{"MemoryMax", p.MemoryMax}, {"TasksMax", p.TasksMax}, {"CPUWeight", p.CPUWeight}} {
-		if limit.value != 0 {
-			properties = append(properties, systemd.Uint64(limit.name, limit.value))
+	for _, limit := range limitsOf(p.Limits) {
+		if limit.set {
+			properties = append(properties, limit.property)
 		}
 	}
 	if p.OOMScoreAdjust != nil {

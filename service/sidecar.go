@@ -50,10 +50,13 @@ func runtimeOf(u systemd.Unit, e engine.Engine) interfaces.Runtime {
 			r.ProcessID = orNil(int64(pid))
 		}
 	}
-	if r.State == interfaces.StateFailed {
+	if r.State == interfaces.StateRestarting {
+		r.StartedUSec, r.RestartUSec = nil, orNil(int64(u.RestartUSec))
+	}
+	if r.State == interfaces.StateFailed || r.State == interfaces.StateRestarting {
 		r.ExitedUSec = orNil(int64(u.ExitedUSec))
 		r.ExitCode, r.ExitSignal = exitOf(u, e)
-		r.Result = orNil(u.Result)
+		r.Result, r.MemoryLimit = orNil(u.Result), memoryLimitOf(u)
 	}
 	return r
 }
@@ -68,9 +71,21 @@ const (
 	stateFailed       = "failed"
 )
 
-// stateOf maps systemd's ActiveState. A unit that waits for its restart is starting, and so
-// is an inactive one: systemd keeps it only because it has a job.
+// memoryLimitOf returns whose limit a unit has reached, nil unless it ran out of memory. Its
+// clean-up has told systemd.
+func memoryLimitOf(u systemd.Unit) *interfaces.MemoryLimit {
+	if u.Result != interfaces.ResultOutOfMemory {
+		return nil
+	}
+	return orNil(launcher.ParseOutOfMemory(u.StatusText))
+}
+
+// stateOf maps systemd's ActiveState. An inactive unit is starting: systemd keeps it only because
+// it has a job.
 func stateOf(u systemd.Unit) interfaces.SidecarState {
+	if u.WaitsForRestart() {
+		return interfaces.StateRestarting
+	}
 	switch u.ActiveState {
 	case stateActive, stateReloading:
 		return interfaces.StateReady

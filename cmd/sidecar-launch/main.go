@@ -127,11 +127,19 @@ func prepare(ctx context.Context, d *document.Document) error {
 	return err
 }
 
-// clean removes the pins, which takes a moment and always works, and then the container: an
+// clean removes the pid files and the pins, which takes a moment, and then the container: an
 // engine can hang until systemd kills us. If the removal fails, sidecar-clean.service tries
 // again until it works.
 func clean(ctx context.Context, d *document.Document, e engine.Engine) error {
-	err := errors.Join(launcher.Launcher{}.Clean(d.ID), launcher.ExtendTimeout(os.Getenv("NOTIFY_SOCKET"), cleanLimit))
+	l, socket := launcher.Launcher{}, os.Getenv("NOTIFY_SOCKET")
+	err := errors.Join(launcher.ExtendTimeout(socket, cleanLimit), l.RemovePIDFiles(d), l.Clean(d.ID))
+	switch os.Getenv("SERVICE_RESULT") { // systemd.exec(5)
+	case "", "success":
+	case interfaces.ResultOutOfMemory:
+		err = errors.Join(err, l.TellOutOfMemory(socket), keepFailed(d))
+	default:
+		err = errors.Join(err, keepFailed(d))
+	}
 	removeErr := launcher.Launcher{}.Remove(ctx, d.ID, e.Removal(d), e.Rename(d))
 	if removeErr != nil {
 		removeErr = errors.Join(removeErr, startSweep())
@@ -140,21 +148,42 @@ func clean(ctx context.Context, d *document.Document, e engine.Engine) error {
 }
 
 const (
-	// startLimit bounds the start of sidecar-clean.service.
+	// startLimit bounds the start of sidecar-clean.service, and keepFailed.
 	startLimit = 2 * time.Second
 	// cleanLimit is the time until systemd kills clean. Everything but the removal and the
-	// start of sidecar-clean.service takes a moment.
-	cleanLimit = launcher.RemoveLimit + startLimit + time.Second
+	// start of sidecar-clean.service takes a moment, or a second each at most.
+	cleanLimit = launcher.RemoveLimit + 2*startLimit + 3*time.Second
 )
 
 func startSweep() error {
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "/usr/bin/systemctl", "start", "--no-block", "sidecar-clean.service").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("starting sidecar-clean.service: %v: %s", err, strings.TrimSpace(string(out)))
+	_, err := systemctl(ctx, "start", "--no-block", "sidecar-clean.service")
+	return err
+}
+
+// keepFailed has systemd stop the unit if it is to be restarted, but has never been ready: a launch
+// that fails is not repeated, and its unit stays as failed. systemd itself cannot tell a launch
+// from a restart.
+func keepFailed(d *document.Document) error {
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	defer cancel()
+	id, _ := interfaces.ParseID(d.ID) // the document is valid
+	text, err := systemctl(ctx, "show", "--property=ActiveEnterTimestampMonotonic,Restart", id.Unit())
+	if err != nil || !strings.Contains(text, "ActiveEnterTimestampMonotonic=0\n") || strings.Contains(text, "Restart=no\n") {
+		return err
 	}
-	return nil
+	_, err = systemctl(ctx, "stop", "--no-block", id.Unit())
+	return err
+}
+
+// systemctl returns the output of systemctl.
+func systemctl(ctx context.Context, words ...string) (string, error) {
+	out, err := exec.CommandContext(ctx, "/usr/bin/systemctl", words...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("systemctl %s: %v: %s", strings.Join(words, " "), err, strings.TrimSpace(string(out)))
+	}
+	return string(out), nil
 }
 
 // makeContainer has the engine make what its command needs. An image without the payload's

@@ -184,6 +184,15 @@ func startStandIn(ctx context.Context, who identity, files []string) (int, error
 	return cmd.Process.Pid, nil
 }
 
+// removePIDFiles removes the pid files that name a process: its number is free when it has ended.
+func removePIDFiles(files []string, pid int) {
+	for _, file := range files {
+		if text, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(text)) == strconv.Itoa(pid) {
+			_ = os.Remove(file) // the agent looks at the command line, too
+		}
+	}
+}
+
 // writePIDFile replaces a pid file by rename, so that a reader finds the old content or
 // the new one. It makes a new file, because a sidecar that can write to the directory
 // could have put a link in its place.

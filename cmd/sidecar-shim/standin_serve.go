@@ -89,6 +89,7 @@ func beStandIn(name, text string) error {
 	_ = unix.Close(readyFD)
 	debug.FreeOSMemory()
 	s.serve(signals)
+	removePIDFiles(s.pidFiles, os.Getpid())
 	return nil
 }
 

@@ -12,13 +12,13 @@ import (
 // shownID is how many digits of an image's ID a table shows, as podman's tables do.
 const shownID = 12
 
-func shortID(id string) string { return cmp.Or(id[:min(len(id), shownID)], none) }
+func shortImage(id string) string { return cmp.Or(id[:min(len(id), shownID)], none) }
 
 func (p *printer) images(images []*neededImage) {
 	p.result(images, func(w io.Writer) {
 		row(w, "IMAGE", "ID", "CREATED", "CURRENT", "OUTDATED", "PROFILES", "AGENTS")
 		for _, i := range images {
-			id, created := shortID(textOr(i.ID, "")), none
+			id, created := shortImage(textOr(i.ID, "")), none
 			if i.Present != nil && !*i.Present {
 				id = "missing"
 			}
@@ -39,7 +39,7 @@ func (p *printer) pulled(all []pulled) {
 			row(w, "IMAGE", "ID", "RESULT")
 		}
 		for _, i := range all {
-			row(w, i.Reference, shortID(i.ID), i.Result)
+			row(w, i.Reference, shortImage(i.ID), i.Result)
 		}
 	})
 }
@@ -64,7 +64,7 @@ func (p *printer) recycleHeader() {
 // recycled prints one line, at once.
 func (p *printer) recycled(number, total int, one *recycled) {
 	if p.json {
-		p.line(one)
+		p.jsonLine(one)
 		return
 	}
 	p.write(fmt.Sprintf(recycledLine, fmt.Sprintf("%d/%d", number, total), printable(one.ID), one.Result, awayWords(one)))

@@ -55,7 +55,11 @@ func (p *printer) sidecar(s *interfaces.Sidecar) {
 		field(w, "Ended", moment(r.ExitedUSec, now))
 		field(w, "End", endWords(r.ExitCode, r.ExitSignal))
 		field(w, "Result", textOr(r.Result, ""))
+		if r.MemoryLimit != nil {
+			field(w, "Memory limit of", string(*r.MemoryLimit))
+		}
 		field(w, "Restarts", numberOr(&r.Restarts))
+		field(w, "Next restart", moment(r.RestartUSec, now))
 		field(w, "Unit", r.Unit)
 		field(w, "Invocation ID", textOr(r.InvocationID, ""))
 		field(w, "Journal", "journalctl -u "+r.Unit)
@@ -117,7 +121,7 @@ func (p *printer) eventHeader() {
 // no time of its own.
 func (p *printer) event(e *interfaces.Event) {
 	if p.json {
-		p.line(e)
+		p.jsonLine(e)
 		return
 	}
 	pid, state := none, none
@@ -126,4 +130,22 @@ func (p *printer) event(e *interfaces.Event) {
 	}
 	p.write(fmt.Sprintf(eventLine, p.now().Format("15:04:05.000"),
 		printable(string(e.Kind)), printable(textOr(e.ID, none)), pid, printable(state)))
+}
+
+// logEntry prints an entry in journalctl's short form, with the sidecar's ID if it can be of
+// several; in JSON it is one line.
+func (p *printer) logEntry(e *interfaces.LogEntry, several bool) {
+	if p.json {
+		p.jsonLine(e)
+		return
+	}
+	text := time.UnixMicro(e.TimeUSec).In(p.now().Location()).Format("Jan _2 15:04:05 ")
+	if several {
+		text += printable(e.ID) + " "
+	}
+	text += printable(cmp.Or(e.Identifier, "unknown")) // as journalctl says
+	if e.ProcessID != nil {
+		text += fmt.Sprintf("[%d]", *e.ProcessID)
+	}
+	p.write(text + ": " + printable(e.Message) + "\n")
 }

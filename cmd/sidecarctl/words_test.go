@@ -76,6 +76,8 @@ func TestSinceIsTheLastChange(t *testing.T) {
 		interfaces.StateReady:    r.ReadyUSec,
 		interfaces.StateFailed:   r.ExitedUSec,
 		interfaces.StateStopping: nil,
+
+		interfaces.StateRestarting: r.ExitedUSec,
 	}
 	for _, r.State = range interfaces.SidecarStates {
 		if got := since(&r); got != want[r.State] {

@@ -106,6 +106,7 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 		Syslog:      "/run/systemd/journal/dev-log", // systemd-journald-dev-log.socket
 		Confinement: lsm.Host,
 		Frozen:      new(service.Freezer).Frozen,
+		DropIns:     "/run/systemd/system.control",
 		Starts:      o.starts,
 		Logger:      logger,
 	}, set)
@@ -122,6 +123,7 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 		return err
 	}
 	go d.core.Observe(ctx)
+	go d.core.LimitAgents(ctx)
 	go d.core.PrepareImages(ctx)
 	return d.serve(ctx, set)
 }

@@ -66,6 +66,8 @@ type Plan struct {
 	SELinuxType  string   `json:"selinuxType,omitempty"`  // "": the engine's own
 	Syslog       string   `json:"syslog,omitempty"`       // path of the socket that is /dev/log; "": none
 	Tmpfs        []string `json:"tmpfs,omitempty"`        // directories that are empty at first and the payload's own
+	OpenFiles    uint64   `json:"openFiles,omitempty"`    // how many files each process may have open; 0: the engine's default
+	OOMScore     *int     `json:"oomScore,omitempty"`     // oom_score_adj of the payload (proc_pid_oom_score_adj(5)); nil: the engine's default
 	Template     string   `json:"template,omitempty"`     // of the container, for an engine that prepares images ahead of launches
 
 	// The preparation.

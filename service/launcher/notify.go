@@ -15,15 +15,17 @@ import (
 	"tripleo.io/sidecar/internal/sdnotify"
 )
 
-// A unit's status text (STATUS= of sd_notify(3)) is one of two lines, the first without ", image ID"
+// A unit's status text (STATUS= of sd_notify(3)) is one of three lines, the first without ", image ID"
 // if the image's ID is not known:
 //
 //	Ready: process PID, image ID
 //	Failed in PHASE: REASON
+//	Out of memory: limit of the LIMIT
 const (
 	readyPrefix  = "Ready: process "
 	imageInfix   = ", image "
 	failedPrefix = "Failed in "
+	memoryPrefix = "Out of memory: limit of the "
 )
 
 // maxReason is how much of an error a unit's status text shows, in bytes.
@@ -54,6 +56,16 @@ func FormatStatus(pid int, image string) string {
 		text += imageInfix + image
 	}
 	return text
+}
+
+// ParseOutOfMemory returns the limit in a text of [Launcher.TellOutOfMemory], and "" for any other
+// text.
+func ParseOutOfMemory(text string) interfaces.MemoryLimit {
+	word, ok := strings.CutPrefix(text, memoryPrefix)
+	if limit := interfaces.MemoryLimit(word); ok && slices.Contains(interfaces.MemoryLimits, limit) {
+		return limit
+	}
+	return ""
 }
 
 // imageID is the ID of an image.

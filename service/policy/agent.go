@@ -27,6 +27,7 @@ type Agent struct {
 	Subdirectories    []string // the only parts of the state directories that arguments may name; none: all
 	HostNetwork       bool     // its sidecars may run in the host's network
 	MaxSidecars       int
+	Limits            Limits            // of all its sidecars together
 	StandIns          bool              // it has a pid namespace of its own, where stand-ins represent the sidecars
 	SidecarUser       User              // its sidecars run as this user, unless a profile asks for root
 	SELinuxLevel      string            // of its sidecars: sensitivity and categories
@@ -49,6 +50,7 @@ type rawAgent struct {
 	SELinuxLevel      *string  `toml:"selinux-level"`
 	LinkedNamespaces  *string  `toml:"linked-namespaces"`
 
+	Limits *rawLimits        `toml:"limits"`
 	Images map[string]string `toml:"images"`
 }
 
@@ -73,6 +75,9 @@ func parseAgent(r *report, name string, document []byte) *Agent {
 		SELinuxLevel:      r.level(name, raw.SELinuxLevel),
 		LinkedNamespaces:  r.choice("linked-namespaces", raw.LinkedNamespaces, "warn", "check", "refuse"),
 		Images:            r.images(raw.Images, raw.Profiles),
+	}
+	if raw.Limits != nil {
+		a.Limits = r.limits("limits.", *raw.Limits)
 	}
 	if a.HostNetwork {
 		r.warnf("host-network", "sidecars of this agent may run in the host's own network")

@@ -124,6 +124,7 @@ func plain(message string) string {
 		"bool":              "true or false",
 		"map[string]string": `a table such as { haproxy = "localhost/haproxy:3" }`,
 		"policy.rawReady":   `a table such as { pid-file = "-p", timeout = "30s" }`,
+		"policy.rawLimits":  `a table such as { memory-max = "2G", tasks-max = 1000 }`,
 	}
 	if words[want] != "" {
 		want = words[want]

@@ -40,6 +40,24 @@ func restarted(t *testing.T, h *host) {
 	h.units.Update(here.Unit(), func(u *systemd.Unit) { u.NRestarts, u.StatusText = 3, "" })
 }
 
+// waiting has one that systemd is about to start again.
+func waiting(t *testing.T, h *host) {
+	running(t, h)
+	h.units.Update(here.Unit(), func(u *systemd.Unit) {
+		u.ActiveState, u.SubState, u.Result, u.MainPID = "activating", "auto-restart", "exit-code", 0
+		u.ExecMainCode, u.ExecMainStatus, u.NRestarts, u.RestartUSec = 1, 7, 2, 4711
+	})
+}
+
+// outOfMemory has one that the kernel has killed for want of memory.
+func outOfMemory(t *testing.T, h *host) {
+	running(t, h)
+	h.units.Update(here.Unit(), func(u *systemd.Unit) {
+		u.ActiveState, u.SubState, u.Result = "failed", "failed", "oom-kill"
+		u.ExecMainCode, u.ExecMainStatus, u.StatusText = 1, 137, "Out of memory: limit of the agent"
+	})
+}
+
 // unreadable has a unit that does not say what was asked for: somebody else has
 // started it.
 func unreadable(t *testing.T, h *host) {

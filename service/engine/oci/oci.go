@@ -40,7 +40,7 @@ func (Engine) Preparation(d *document.Document, podman string) *document.Documen
 			Image: d.Image, Environment: d.Environment, User: d.User, Group: d.Group,
 			Capabilities: d.Capabilities, PIDNamespace: d.PIDNamespace, Seccomp: d.Seccomp,
 			AppArmor: d.AppArmor, SELinuxLevel: d.SELinuxLevel, SELinuxType: d.SELinuxType,
-			Syslog: d.Syslog,
+			Syslog: d.Syslog, OpenFiles: d.OpenFiles, OOMScore: d.OOMScore,
 		},
 	}
 	if d.NetworkNamespace() != "" {

@@ -139,6 +139,12 @@ func confinementFlags(d *document.Document) []string {
 			flags = append(flags, "--security-opt="+option.key+option.value)
 		}
 	}
+	if d.OpenFiles != 0 {
+		flags = append(flags, fmt.Sprintf("--ulimit=nofile=%d:%d", d.OpenFiles, d.OpenFiles))
+	}
+	if d.OOMScore != nil { // podman 4.3 does not pass its own on
+		flags = append(flags, fmt.Sprintf("--oom-score-adj=%d", *d.OOMScore))
+	}
 	if d.PIDNamespace == document.Host {
 		flags = append(flags, "--pid=host")
 	}

@@ -40,6 +40,8 @@ func TestPodmanFlags(t *testing.T) {
 		"image ID":  {func(d *document.Document) { d.ImageID = "0a1b" }, []string{"0a1b"}, []string{"localhost/x:1"}},
 		"syslog":    {func(d *document.Document) { d.Syslog = "/s" }, []string{"--mount=type=bind,source=/s,destination=/dev/log,readonly=true"}, nil},
 		"tmpfs":     {func(d *document.Document) { d.Tmpfs = []string{"/run"} }, []string{"--tmpfs=/run:rw,noexec,nosuid,nodev,notmpcopyup,size=1m,mode=1777"}, nil},
+		"files":     {func(d *document.Document) { d.OpenFiles = 99 }, []string{"--ulimit=nofile=99:99"}, nil},
+		"OOM score": {func(d *document.Document) { d.OOMScore = new(0) }, []string{"--oom-score-adj=0"}, nil},
 		"pids":      {func(d *document.Document) { d.PIDNamespace = document.Host }, []string{"--pid=host"}, nil},
 		"namespace": {func(d *document.Document) { d.Context.NetworkNamespace = new("n") }, []string{"--network=ns:/run/sidecar/launch/neutron-dhcp.dnsmasq.0123456789ab/netns"}, []string{"--network=host"}},
 		"tag":       {func(d *document.Document) { d.Context.ProcessTag = new("t") }, []string{"--env=PROCESS_TAG=t"}, nil},
