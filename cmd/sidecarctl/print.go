@@ -63,8 +63,8 @@ func (p *printer) result(value any, table func(w io.Writer)) {
 // write prints text at once.
 func (p *printer) write(text string) { _, p.err = io.WriteString(p.to, text) }
 
-// line prints the value as JSON on one line, at once.
-func (p *printer) line(value any) {
+// jsonLine prints the value as JSON on one line, at once.
+func (p *printer) jsonLine(value any) {
 	var b bytes.Buffer
 	if p.err = encode(&b, value, ""); p.err == nil {
 		p.write(b.String())

@@ -64,7 +64,7 @@ func (p *printer) recycleHeader() {
 // recycled prints one line, at once.
 func (p *printer) recycled(number, total int, one *recycled) {
 	if p.json {
-		p.line(one)
+		p.jsonLine(one)
 		return
 	}
 	p.write(fmt.Sprintf(recycledLine, fmt.Sprintf("%d/%d", number, total), printable(one.ID), one.Result, awayWords(one)))

@@ -122,7 +122,7 @@ func (p *printer) eventHeader() {
 // no time of its own.
 func (p *printer) event(e *interfaces.Event) {
 	if p.json {
-		p.line(e)
+		p.jsonLine(e)
 		return
 	}
 	pid, state := none, none

@@ -65,7 +65,7 @@ the images, profiles and agents' files of now. Each batch waits until its
 sidecars are ready. At the first failure the recycle stops, and what it has not
 tried runs on. Only sidecars that are ready, that every given option matches and
 that were started before --started-before are replaced; a sidecar that is named
-by its ID may have failed.
+by its ID may have failed or be restarting.
 
 replaced  the new process is ready; AWAY is how long there was none
 skipped   its agent has launched or stopped it meanwhile
@@ -138,7 +138,8 @@ func (o *recycleOptions) find(cmd *cobra.Command, s service, ids []string) ([]in
 
 // selects reports whether a sidecar, perhaps named by its ID, is to be replaced.
 func (o *recycleOptions) selects(r *interfaces.Runtime, named bool) bool {
-	return (r.State == interfaces.StateReady || named && r.State == interfaces.StateFailed) && r.InvocationID != nil &&
+	ended := r.State == interfaces.StateFailed || r.State == interfaces.StateRestarting
+	return (r.State == interfaces.StateReady || named && ended) && r.InvocationID != nil &&
 		(!o.outdated || r.ImageOutdated) &&
 		(r.StartedUSec == nil || *r.StartedUSec < o.before.UnixMicro())
 }
