@@ -137,7 +137,7 @@ func (p *printer) event(e *interfaces.Event) {
 // several; in JSON it is one line.
 func (p *printer) logEntry(e *interfaces.LogEntry, several bool) {
 	if p.json {
-		p.line(e)
+		p.jsonLine(e)
 		return
 	}
 	text := time.UnixMicro(e.TimeUSec).In(p.now().Location()).Format("Jan _2 15:04:05 ")
