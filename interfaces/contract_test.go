@@ -31,11 +31,15 @@ func contract(t *testing.T) *idl.IDL {
 var types = map[string]reflect.Type{
 	"LaunchMode":   reflect.TypeFor[interfaces.LaunchMode](),
 	"SidecarState": reflect.TypeFor[interfaces.SidecarState](),
+	"HealthState":  reflect.TypeFor[interfaces.HealthState](),
 	"LaunchPhase":  reflect.TypeFor[interfaces.LaunchPhase](),
+	"MemoryLimit":  reflect.TypeFor[interfaces.MemoryLimit](),
 	"EventKind":    reflect.TypeFor[interfaces.EventKind](),
 	"Event":        reflect.TypeFor[interfaces.Event](),
 	"Context":      reflect.TypeFor[interfaces.Context](),
 	"Runtime":      reflect.TypeFor[interfaces.Runtime](),
+	"Usage":        reflect.TypeFor[interfaces.Usage](),
+	"LogEntry":     reflect.TypeFor[interfaces.LogEntry](),
 	"Sidecar":      reflect.TypeFor[interfaces.Sidecar](),
 	"StandIn":      reflect.TypeFor[interfaces.StandIn](),
 	"Profile":      reflect.TypeFor[interfaces.Profile](),
@@ -45,7 +49,9 @@ var types = map[string]reflect.Type{
 var enums = map[string][]string{
 	"LaunchMode":   texts(interfaces.LaunchModes),
 	"SidecarState": texts(interfaces.SidecarStates),
+	"HealthState":  texts(interfaces.HealthStates),
 	"LaunchPhase":  texts(interfaces.LaunchPhases),
+	"MemoryLimit":  texts(interfaces.MemoryLimits),
 	"EventKind":    texts(interfaces.EventKinds),
 }
 
@@ -58,6 +64,7 @@ var methods = map[string][2]reflect.Type{
 	"Signal":       {reflect.TypeFor[interfaces.SignalParameters](), reflect.TypeFor[interfaces.SignalReply]()},
 	"ListProfiles": {reflect.TypeFor[interfaces.ListProfilesParameters](), reflect.TypeFor[interfaces.ListProfilesReply]()},
 	"Monitor":      {reflect.TypeFor[interfaces.MonitorParameters](), reflect.TypeFor[interfaces.MonitorReply]()},
+	"ReadLog":      {reflect.TypeFor[interfaces.ReadLogParameters](), reflect.TypeFor[interfaces.ReadLogReply]()},
 }
 
 func texts[T ~string](values []T) []string {

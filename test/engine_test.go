@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"tripleo.io/sidecar/interfaces"
 )
@@ -71,6 +72,10 @@ func withEngine(t *testing.T, name string) {
 	writeProfiles(t, own)
 	writeProfiles(t, shippedFiles(t))
 	reload(t)
+	// The reload has images prepared, which takes space and time that a test may measure.
+	eventually(t, slowness*2*time.Minute, "all images are prepared", func() bool {
+		return run(t, "systemctl", "list-units", "--state=activating", "--no-legend", "sidecar-prepare-*") == ""
+	})
 }
 
 func writeProfiles(t *testing.T, files map[string]string) {

@@ -21,6 +21,7 @@ import (
 	"tripleo.io/sidecar/service/imagestore"
 	"tripleo.io/sidecar/service/journal"
 	"tripleo.io/sidecar/service/lsm"
+	"tripleo.io/sidecar/service/ociruntime"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/systemd"
 	"tripleo.io/sidecar/service/varlink"
@@ -99,12 +100,13 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 		Signaller:   service.PIDFDSignaller{},
 		Launcher:    o.launcher,
 		Podman:      o.podman,
-		Runtime:     service.HostRuntime,
+		Runtime:     ociruntime.Find,
 		Images:      imagestore.NewCache(imagestore.Host()).IDs,
 		Seccomp:     o.seccomp,
 		Syslog:      "/run/systemd/journal/dev-log", // systemd-journald-dev-log.socket
 		Confinement: lsm.Host,
 		Frozen:      new(service.Freezer).Frozen,
+		DropIns:     "/run/systemd/system.control",
 		Starts:      o.starts,
 		Logger:      logger,
 	}, set)
@@ -121,6 +123,7 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 		return err
 	}
 	go d.core.Observe(ctx)
+	go d.core.LimitAgents(ctx)
 	go d.core.PrepareImages(ctx)
 	return d.serve(ctx, set)
 }

@@ -23,7 +23,8 @@ type Engine interface {
 	Preparation(d *document.Document, podman string) *document.Document
 	// Make makes what Command needs, after sidecar-launch has made the pins, and returns the
 	// image's ID, "" if it is not known. The error is a [*ProgramError] if the image does not
-	// have the program.
+	// have the program. For an engine with Start, the pins and what Make mounts are in a mount
+	// namespace of the launch's own.
 	Make(ctx context.Context, d *document.Document) (image string, err error)
 	// Command returns the command that makes the container. sidecar-launch runs it after Make.
 	Command(d *document.Document) []string
@@ -34,6 +35,11 @@ type Engine interface {
 	// Start returns the command that starts the payload in the container that Command has made;
 	// nil: Command has started it.
 	Start(d *document.Document) []string
+	// Exec returns the command with which the OCI runtime runs another program in the running
+	// container, confined as the payload is. monitor is the command line of the unit's main
+	// process. group is a control group below the payload's, in which the command is started;
+	// the program must stay in it.
+	Exec(d *document.Document, monitor []string, group string, program []string) ([]string, error)
 	// Delegates reports whether the container has a control group of its own, below the unit's.
 	// If not, the unit restricts the devices.
 	Delegates() bool

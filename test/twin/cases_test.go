@@ -24,7 +24,7 @@ func cases() []twinCase {
 	var all []twinCase
 	for method, some := range map[string][]twinCase{
 		"Launch": launchCases(), "Explain": decisionCases(), "List": listCases(), "Stop": stopCases(),
-		"Signal": signalCases(), "ListProfiles": profileCases(), "Monitor": monitorCases(),
+		"Signal": signalCases(), "ListProfiles": profileCases(), "Monitor": monitorCases(), "ReadLog": readLogCases(),
 	} {
 		for _, c := range some {
 			c.method = method
@@ -81,6 +81,9 @@ func launchCases() []twinCase {
 	mode := func(m interfaces.LaunchMode) func(*interfaces.LaunchParameters) {
 		return func(p *interfaces.LaunchParameters) { p.Mode = &m }
 	}
+	replaces := func(invocation string) func(*interfaces.LaunchParameters) {
+		return func(p *interfaces.LaunchParameters) { p.Replaces = &invocation }
+	}
 	tagged := func(p *interfaces.LaunchParameters) { p.ProcessTag = new("haproxy-1") }
 	soon := func(p *interfaces.LaunchParameters) { p.TimeoutUSec = new(int64(1_000_000)) }
 	rootOnly := []caller{root}
@@ -91,6 +94,8 @@ func launchCases() []twinCase {
 	return append(
 		decisionCases(),
 		launchOf("replaces", "", dnsmasq(tagged), running),
+		launchOf("replaces another run", "NoSuchSidecar", dnsmasq(mode(interfaces.ModeReplace), replaces("0123456789abcdef0123456789abcdef")), running),
+		launchOf("replaces nothing", "NoSuchSidecar", dnsmasq(mode(interfaces.ModeReplace), replaces("0123456789abcdef0123456789abcdef"))),
 		launchOf("replaces what failed", "", dnsmasq(), failed),
 		launchOf("keeps", "", dnsmasq(mode(interfaces.ModeKeep)), running),
 		launchOf("keeps no other", "SidecarExists", dnsmasq(mode(interfaces.ModeKeep), tagged), running),
@@ -98,6 +103,15 @@ func launchCases() []twinCase {
 		launchOf("adopts", "", pocketed("1"), running),
 		launchOf("too many", "TooManySidecars", pocketed("2"), running),
 		launchOf("exits", "LaunchFailed", dnsmasq(), starting(systemd.FailedWith(3))),
+		launchOf("out of memory", "LaunchFailed", dnsmasq(), starting(systemd.Outcome{Change: func(u *systemd.Unit) {
+			u.ActiveState, u.Result, u.ExecMainCode, u.ExecMainStatus = "failed", "oom-kill", 1, 137
+			u.StatusText = "Out of memory: limit of the profile"
+		}})),
+		launchOf("replaces what restarts", "", dnsmasq(), waiting),
+		launchOf("keeps what restarts", "", dnsmasq(mode(interfaces.ModeKeep)), waiting),
+		launchOf("keeps no other that restarts", "SidecarExists", dnsmasq(mode(interfaces.ModeKeep), tagged), waiting),
+		launchOf("adopts nothing that restarts", "", dnsmasq(mode(interfaces.ModeAdopt)), waiting),
+		launchOf("what restarts exists", "SidecarExists", dnsmasq(mode(interfaces.ModeFail)), waiting),
 		launchOf("killed", "LaunchFailed", dnsmasq(), starting(systemd.FailedWith(137))),
 		launchOf("not ready", "NotReady", dnsmasq(soon), starting(systemd.TimedOut())),
 		launchOf("systemd does not start", "HostFailure", dnsmasq(), broken("Start")),
@@ -123,6 +137,7 @@ func decisionCases() []twinCase {
 		launchOf("own namespace", "", pocketed("1", func(p *p) { p.NetworkNamespace = nil })),
 		with("own namespace not allowed", "NamespaceNotAllowed", func(p *p) { p.NetworkNamespace = nil }),
 		launchOf("OCI runtime", "", pocketed("1", func(p *p) { p.Profile = "chosen" })),
+		launchOf("probed", "", pocketed("1", func(p *p) { p.Profile = "probed" })),
 		launchOf("no OCI runtime", "HostFailure", pocketed("1", func(p *p) { p.Profile = "strict" })),
 		with("no agent", "InvalidParameter", func(p *p) { p.Agent = nil }),
 		with("no agent's name", "InvalidParameter", func(p *p) { p.Agent = new("../x") }),
@@ -131,6 +146,7 @@ func decisionCases() []twinCase {
 		with("unknown profile", "NoSuchProfile", func(p *p) { p.Profile = "sshd" }),
 		with("profile not granted", "NoSuchProfile", func(p *p) { p.Profile = "radvd" }),
 		with("no such mode", "InvalidParameter", func(p *p) { p.Mode = new(interfaces.LaunchMode("Replace")) }),
+		with("replaces without the mode", "InvalidParameter", func(p *p) { p.Replaces = new("0123456789abcdef0123456789abcdef") }),
 		with("too short", "InvalidParameter", func(p *p) { p.TimeoutUSec = new(int64(0)) }),
 		with("too long", "InvalidParameter", func(p *p) { p.TimeoutUSec = new(int64(1) << 62) }),
 		with("argument", "ArgumentNotAllowed", func(p *p) { p.Arguments = append(p.Arguments, "--dhcp-script=/bin/sh") }),
@@ -155,6 +171,12 @@ func listCases() []twinCase {
 		list("failed", "", p{ID: new(here.String())}, failed),
 		list("killed", "", p{ID: new(here.String())}, killed),
 		list("restarted", "", p{ID: new(here.String())}, restarted),
+		list("one with its usage", "", p{ID: new(here.String()), Usage: new(true)}, running),
+		list("all with their usage", "", p{Usage: new(true)}, running),
+		list("failed, without usage", "", p{Usage: new(true)}, failed),
+		list("restarting", "", p{ID: new(here.String())}, waiting),
+		list("out of memory", "", p{ID: new(here.String())}, outOfMemory),
+		list("unhealthy", "", p{Agent: new("pocket")}, unhealthy),
 		list("without a record", "", p{ID: new(here.String())}, unreadable),
 		list("without a record, in a namespace", "NoSuchSidecar", p{NetworkNamespace: new("qdhcp-1"), Agent: new("neutron-dhcp")}, unreadable),
 		list("of an agent", "", p{Agent: new("neutron-dhcp")}, running),
@@ -186,6 +208,7 @@ func stopCases() []twinCase {
 		stop("failed", "", p{ID: here.String()}, failed),
 		stop("ends well", "", p{ID: here.String()}, running, ending(systemd.FailedWith(0))),
 		stop("has to be killed", "", p{ID: here.String()}, running, ending(systemd.FailedWith(137))),
+		stop("restarting", "", p{ID: here.String()}, waiting),
 		stop("without a record", "", p{ID: here.String()}, unreadable),
 		stop("another agent's", "", p{ID: other.String()}, running),
 		stop("starting", "", p{ID: here.String()}, stuck),
@@ -208,6 +231,10 @@ func signalCases() []twinCase {
 	refusing := func(_ *testing.T, h *host) { h.signals.err = errors.New("pidfd_send_signal: a scripted failure") }
 	return []twinCase{
 		signal("running", "", here.String(), "SIGHUP", running),
+		signal("ends", "", here.String(), "SIGTERM", running),
+		signal("kills", "", here.String(), "SIGKILL", running),
+		signal("ends what restarts", "", here.String(), "SIGTERM", waiting),
+		signal("reloads what restarts", "NoSuchSidecar", here.String(), "SIGHUP", waiting),
 		signal("another agent's", "", other.String(), "SIGUSR1", running),
 		signal("failed", "NoSuchSidecar", here.String(), "SIGHUP", failed),
 		signal("absent", "NoSuchSidecar", absent.String(), "SIGHUP", running),
@@ -239,8 +266,41 @@ func monitorCases() []twinCase {
 	return []twinCase{
 		monitor("all", "", p{}),
 		monitor("of an agent", "", p{Agent: new("neutron-dhcp")}),
+		{name: "unhealthy", request: request{parameters: p{Agent: new("pocket")}}, prepare: unhealthy},
 		monitor("of a profile", "", p{Profile: new("haproxy")}),
 		monitor("no agent's name", "InvalidParameter", p{Agent: new("A")}),
 		monitor("no profile's name", "InvalidParameter", p{Profile: new("A")}),
+	}
+}
+
+func readLogCases() []twinCase {
+	readLog := func(name, want string, p interfaces.ReadLogParameters, prepare ...func(*testing.T, *host)) twinCase {
+		return twinCase{name: name, request: request{parameters: p}, want: want, prepare: together(prepare)}
+	}
+	type p = interfaces.ReadLogParameters
+	return []twinCase{
+		readLog("all", "", p{}),
+		readLog("one", "", p{ID: new(here.String())}, running),
+		readLog("one that has ended", "", p{ID: new(absent.String())}),
+		readLog("another agent's", "", p{ID: new(other.String())}),
+		readLog("of an agent", "", p{Agent: new("neutron-dhcp")}),
+		readLog("of another agent", "", p{Agent: new("pocket")}),
+		readLog("of a profile", "", p{Profile: new("dnsmasq")}),
+		readLog("everything", "", p{ID: new(here.String()), Agent: new("neutron-dhcp"), Profile: new("dnsmasq"), Lines: new(int64(1000)), SinceUSec: new(int64(0))}),
+		readLog("nothing", "", p{Profile: new("radvd")}),
+		readLog("no lines", "", p{Lines: new(int64(0))}),
+		readLog("one line", "", p{Lines: new(int64(1))}),
+		readLog("since", "", p{SinceUSec: new(int64(2))}),
+		readLog("follows", "HostFailure", p{ID: new(here.String()), Follow: new(true)}),
+		readLog("does not follow", "", p{ID: new(here.String()), Follow: new(false)}),
+		readLog("of an unknown agent", "", p{Agent: new("nobody")}),
+		readLog("of two agents", "NoSuchSidecar", p{ID: new(here.String()), Agent: new("pocket")}),
+		readLog("of two profiles", "NoSuchSidecar", p{ID: new(here.String()), Profile: new("radvd")}),
+		readLog("no ID", "InvalidParameter", p{ID: new("a.b")}),
+		readLog("no agent's name", "InvalidParameter", p{Agent: new("A")}),
+		readLog("no profile's name", "InvalidParameter", p{Profile: new("A")}),
+		readLog("too many lines", "InvalidParameter", p{Lines: new(int64(1001))}),
+		readLog("less than no lines", "InvalidParameter", p{Lines: new(int64(-1))}),
+		readLog("the journal does not answer", "HostFailure", p{Lines: new(int64(13))}),
 	}
 }
