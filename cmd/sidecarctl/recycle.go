@@ -62,7 +62,7 @@ func newRecycle(t *tool) *cobra.Command {
 		Short: "Replace sidecars in place, with the image and the policy of now",
 		Long: `Launch sidecars again with their own requests, batch by batch, so that they run
 the images, profiles and agents' files of now. Each batch waits until its
-sidecars are ready. At the first failure the recycle stops, and what it has not
+sidecars are ready, and healthy if their profile has a probe. At the first failure the recycle stops, and what it has not
 tried runs on. Only sidecars that are ready, that every given option matches and
 that were started before --started-before are replaced; a sidecar that is named
 by its ID may have failed or be restarting.
@@ -210,7 +210,7 @@ func (r *recycling) replace(ctx context.Context, s interfaces.Sidecar) recycled 
 	now, err := r.service.Launch(ctx, p)
 	end := ended()
 	if err == nil {
-		err = r.settle(now)
+		err = r.settle(ctx, now)
 	}
 	switch {
 	case errors.Is(err, interfaces.ErrNoSuchSidecar), errors.Is(err, interfaces.ErrLaunchStopped):
@@ -240,12 +240,49 @@ func again(s *interfaces.Sidecar) (interfaces.LaunchParameters, error) {
 // errStillOutdated is the failure of a recycle that would never end.
 var errStillOutdated = errors.New("the new run has the old image: the service has not prepared the new one")
 
-// settle judges the new run, which is ready.
-func (r *recycling) settle(now *interfaces.Sidecar) error {
+// healthLimit bounds the wait for the first word about a new run's health, and healthPoll is how
+// often the service is asked for it.
+const (
+	healthLimit = 2 * time.Minute
+	healthPoll  = 250 * time.Millisecond
+)
+
+// settle judges the new run, which is ready: it waits until a run with a probe is healthy. A run
+// that its agent ends meanwhile is the agent's business.
+func (r *recycling) settle(ctx context.Context, now *interfaces.Sidecar) error {
 	if r.options.outdated && now.Runtime.ImageOutdated {
 		return errStillOutdated
 	}
+	ctx, cancel := context.WithTimeout(ctx, healthLimit)
+	defer cancel()
+	run := *now
+	for undecided(&run.Runtime) {
+		select {
+		case <-time.After(healthPoll):
+		case <-ctx.Done():
+			return fmt.Errorf("no probe has decided whether it is healthy: %w", ctx.Err())
+		}
+		all, err := r.service.List(ctx, interfaces.ListParameters{ID: &now.ID})
+		if err != nil && !errors.Is(err, interfaces.ErrNoSuchSidecar) {
+			return err
+		}
+		if len(all) == 0 || !sameRun(&all[0], now) {
+			return nil
+		}
+		run = all[0]
+	}
+	if health := run.Runtime.Health; health != nil && *health == interfaces.HealthUnhealthy {
+		return fmt.Errorf("it is not healthy: %s", textOr(run.Runtime.HealthReason, "no reason is known"))
+	}
 	return nil
+}
+
+func undecided(r *interfaces.Runtime) bool {
+	return r.Health != nil && *r.Health == interfaces.HealthUnknown
+}
+
+func sameRun(a, b *interfaces.Sidecar) bool {
+	return textOr(a.Runtime.InvocationID, "") == textOr(b.Runtime.InvocationID, "")
 }
 
 func (one recycled) keeps(err error) recycled {
