@@ -111,6 +111,8 @@ func (s *Server) manager() object {
 				{name: "Stop", in: args("id:s options:a{sv}"), out: args("exit:a{sv}"), handle: s.stop},
 				{name: "Signal", in: args("id:s signal:s"), handle: s.signal},
 				{name: "ListProfiles", in: args("selectors:a{sv}"), out: args("profiles:aa{sv}"), handle: s.listProfiles},
+				{name: "CreateNamespace", in: args("network_namespace:s options:a{sv}"), handle: s.createNamespace},
+				{name: "DeleteNamespace", in: args("network_namespace:s options:a{sv}"), timeout: launchTimeout, handle: s.deleteNamespace},
 			},
 			signals: []signal{
 				{signalStarted, about}, {signalReady, about}, {signalChanged, about}, {signalStopped, about}, {signalFailed, about},

@@ -58,6 +58,9 @@ var methods = map[string][2]reflect.Type{
 	"Signal":       {reflect.TypeFor[interfaces.SignalParameters](), reflect.TypeFor[interfaces.SignalReply]()},
 	"ListProfiles": {reflect.TypeFor[interfaces.ListProfilesParameters](), reflect.TypeFor[interfaces.ListProfilesReply]()},
 	"Monitor":      {reflect.TypeFor[interfaces.MonitorParameters](), reflect.TypeFor[interfaces.MonitorReply]()},
+
+	"CreateNamespace": {reflect.TypeFor[interfaces.CreateNamespaceParameters](), reflect.TypeFor[interfaces.CreateNamespaceReply]()},
+	"DeleteNamespace": {reflect.TypeFor[interfaces.DeleteNamespaceParameters](), reflect.TypeFor[interfaces.DeleteNamespaceReply]()},
 }
 
 func texts[T ~string](values []T) []string {

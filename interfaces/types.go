@@ -24,6 +24,7 @@ const (
 	StateReady    SidecarState = "ready"    // runs and has shown that it is ready
 	StateStopping SidecarState = "stopping" // its unit is being stopped
 	StateFailed   SidecarState = "failed"   // ended by itself or could not be started
+	StateWaiting  SidecarState = "waiting"  // comes back after a boot of the host, and has no unit yet
 )
 
 // LaunchPhase is the part of a launch that failed.
@@ -47,7 +48,7 @@ const (
 )
 
 // SidecarStates lists the states in their usual order.
-var SidecarStates = []SidecarState{StateStarting, StateReady, StateStopping, StateFailed}
+var SidecarStates = []SidecarState{StateStarting, StateReady, StateStopping, StateFailed, StateWaiting}
 
 // EventKind says what an Event is about.
 type EventKind string
@@ -97,6 +98,8 @@ type Runtime struct {
 	ExitCode      *int64       `json:"exitCode,omitempty"`
 	ExitSignal    *string      `json:"exitSignal,omitempty"`
 	Result        *string      `json:"result,omitempty"` // systemd's, of a unit that failed
+
+	WaitsUntilUSec *int64 `json:"waitsUntilUSec,omitempty"` // nil: it does not wait
 }
 
 // Sidecar is one instance of a profile.

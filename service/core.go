@@ -48,6 +48,8 @@ type Units interface {
 	Trigger(ctx context.Context, name string) error
 	// Changes tells which units may have changed.
 	Changes() *systemd.Changes
+	// Announce has Changes tell of a unit.
+	Announce(name string)
 }
 
 // Namespaces looks at network namespaces. Its looks are counted for each caller.
@@ -97,6 +99,8 @@ type Config struct {
 	Frozen      func(invocation string, pid int) bool             // whether the payload of a run is frozen
 	Keep        func(templates []string, more bool) (bool, error) // says which templates of images the policy needs (more: besides those so far), and returns whether others may exist; nil: engine.Keep
 	Forget      func(sidecars []string)                           // removes what is noted of sidecars that have ended; nil: engine.Forget
+	Records     Records                                           // of sidecars that come back after a boot; nil: none does
+	BootID      string                                            // of the host's present boot
 	Starts      int                                               // how many units are started at once
 	Leftovers   launcher.Launcher                                 // has the notes of failed removals; the zero value has the host's
 	Logger      *slog.Logger
@@ -109,14 +113,16 @@ type Core struct {
 	policy      atomic.Pointer[policy.Set]
 	questions   questions
 	locks       *idLocks
-	starts      *quota.Quota[string] // by agent, as the next three
+	starts      *quota.Quota[string] // by agent, as the next four
 	stops       *quota.Quota[string]
 	lists       *quota.Quota[string]
 	outputs     *quota.Quota[string]
+	sandboxes   *quota.Quota[string]
 	limits      *limits
 	images      images
 	prepareWait time.Duration
 	events      *events.Observer
+	returning   returning      // after a boot
 	detached    sync.WaitGroup // launches that have begun to start
 	sweepDue    chan struct{}  // has an entry when a sweep is asked for
 }
@@ -131,6 +137,7 @@ func New(config Config, set *policy.Set) *Core {
 		stops:       quota.Fair[string](2 * config.Starts),
 		lists:       quota.Fair[string](config.Starts),
 		outputs:     quota.Fair[string](config.Starts),
+		sandboxes:   quota.New[string](1, quota.NoLimit),
 		limits:      newLimits(),
 		sweepDue:    make(chan struct{}, 1),
 		prepareWait: prepareWait,
@@ -174,11 +181,11 @@ func (c *Core) Wait(ctx context.Context) error {
 // released, which a watchdog must notice.
 func (c *Core) Alive() {
 	for _, q := range []interface{ InUse() int }{
-		c.questions.quick, c.questions.interactive, c.locks.turns, c.starts, c.stops, c.lists, c.outputs,
+		c.questions.quick, c.questions.interactive, c.locks.turns, c.starts, c.stops, c.lists, c.outputs, c.sandboxes,
 	} {
 		q.InUse()
 	}
-	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.limits.mu, &c.images.mu} {
+	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.limits.mu, &c.images.mu, &c.returning.mu} {
 		mu.Lock()
 		mu.Unlock() //nolint:staticcheck // one at a time: two at once could deadlock with a call
 	}

@@ -45,9 +45,12 @@ type attempt struct {
 	context  interfaces.Context
 	mode     interfaces.LaunchMode
 	timeout  time.Duration // of the unit's start
+	asked    *int64        // the caller's time-out
+	sandbox  bool          // the service made the network namespace
 
 	document   *document.Document // of the unit
 	engine     engine.Engine      // of the document
+	after      []string           // units that are started before it, and stopped afterwards
 	properties []systemd.Property // of the unit
 
 	preparation *document.Document // of the unit that prepares the image; nil: the engine needs none
@@ -57,6 +60,7 @@ type attempt struct {
 	held         []func()     // give back what the launch has taken
 	old          bool         // there is a unit to replace
 	begun        bool         // the start has begun, and may have made a unit
+	err          error        // of the start
 	started      time.Time    // when the start began
 	failed       systemd.Unit // the unit that failed to start
 }
@@ -73,7 +77,7 @@ func (c *Core) decide(ctx context.Context, call *call, p interfaces.LaunchParame
 	}
 	call.netns = p.NetworkNamespace
 	var namespaceErr error // is told only to callers that are authorised
-	if call.netns == nil {
+	if call.netns == nil && !call.restores {
 		call.netns, namespaceErr = c.Namespaces.OfCaller(call.Caller)
 	}
 	if err := c.authorise(ctx, call); err != nil {
@@ -97,6 +101,9 @@ func (c *Core) decide(ctx context.Context, call *call, p interfaces.LaunchParame
 		return nil, err
 	}
 	if err := c.makeDocument(a); err != nil {
+		return nil, err
+	}
+	if a.after, err = c.unitsBefore(ctx, a); err != nil {
 		return nil, err
 	}
 	if a.properties, err = c.properties(a); err != nil {
@@ -141,6 +148,7 @@ func newAttempt(call *call, agent string, p interfaces.LaunchParameters, decisio
 		},
 		mode:    modeOf(p.Mode, decision.Agent),
 		timeout: min(ready, duration(p.TimeoutUSec, ready)),
+		asked:   p.TimeoutUSec,
 
 		interruption: newInterruption(call.netns),
 	}
@@ -222,7 +230,34 @@ func (c *Core) properties(a *attempt) ([]systemd.Property, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.Concat(identity(a, environment), c.lifecycle(a), resources(a.decision.Profile)), nil
+	return slices.Concat(identity(a, environment), order(a), c.lifecycle(a), resources(a.decision.Profile)), nil
+}
+
+// unitsBefore returns the units that the profile comes after: those of the same agent and
+// network namespace that exist.
+func (c *Core) unitsBefore(ctx context.Context, a *attempt) ([]string, error) {
+	var names []string
+	for _, profile := range a.decision.Profile.After {
+		units, err := c.listUnits(ctx, a.id.Agent, interfaces.ID{Agent: a.id.Agent, Profile: profile, Hash: "*"}.Unit())
+		if err != nil {
+			return nil, hostFailure(ctx, "list the units that it comes after", err)
+		}
+		for _, u := range units {
+			if d := documentOf(u); d.ok && orEmpty(d.context.NetworkNamespace) == orEmpty(a.context.NetworkNamespace) {
+				names = append(names, u.Name)
+			}
+		}
+	}
+	return names, nil
+}
+
+// order makes systemd stop the unit before those that it comes after, when the host is shut
+// down. Not Wants=: a transient unit that has ended cannot be started again by its name.
+func order(a *attempt) []systemd.Property {
+	if len(a.after) == 0 {
+		return nil
+	}
+	return []systemd.Property{systemd.Strings("After", a.after...)}
 }
 
 // identity is what people and tools see of the unit.

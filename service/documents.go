@@ -22,6 +22,7 @@ type unitDocument struct {
 	engineName string
 	runtime    string // path of the OCI runtime
 	engine     engine.Engine
+	waitsUntil int64 // microseconds since the epoch, if it waits to come back after a boot; 0 otherwise
 }
 
 // Documents decodes the documents of units. Units with the same document share what it

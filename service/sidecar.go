@@ -20,12 +20,13 @@ func (c *Core) sidecar(u systemd.Unit, images map[string]string) interfaces.Side
 	id, _ := interfaces.ParseUnit(u.Name)
 	d := documentOf(u)
 	s := interfaces.Sidecar{ID: id.String(), Runtime: runtimeOf(u, d.engine)}
+	s.Runtime.WaitsUntilUSec = orNil(d.waitsUntil)
 	s.Runtime.Frozen = s.Runtime.ProcessID != nil && c.Frozen(u.InvocationID, int(*s.Runtime.ProcessID))
 	if d.ok {
 		s.Context = &d.context
 		s.Runtime.Image, s.Runtime.Engine, s.Runtime.OCIRuntime = d.image, d.engineName, orNil(d.runtime)
 		profile, ok := c.policy.Load().Profile(id.Profile)
-		s.Runtime.ImageOutdated = ok && (profile.Image != d.image || replaced(images[profile.Image], s.Runtime.ImageID))
+		s.Runtime.ImageOutdated = ok && d.image != "" && (profile.Image != d.image || replaced(images[profile.Image], s.Runtime.ImageID))
 	}
 	return s
 }
@@ -78,6 +79,8 @@ func stateOf(u systemd.Unit) interfaces.SidecarState {
 		return interfaces.StateStopping
 	case stateActivating, stateInactive:
 		return interfaces.StateStarting
+	case stateWaiting:
+		return interfaces.StateWaiting
 	}
 	return interfaces.StateFailed
 }

@@ -25,13 +25,22 @@ const (
 	limited = "limited"      // may have two sidecars
 	pocket  = "pocket"       // has stand-ins
 	onHost  = "on-host"      // may use the host's own network
+
+	sandboxer = "sandboxer" // may have two network namespaces made
 )
 
 var agentFiles = map[string]string{
 	tester: `profiles = ["dnsmasq", "probe", "phoenix", "mute", "stubborn", "ghost", "looker", "chatty", "gated", "relapsing"]
 network-namespaces = ["t-*"]
+create-namespaces = ["t-sb-*"]
 state-directories = ["/var/lib/tester"]
 max-sidecars = 4000
+`,
+	sandboxer: `profiles = ["probe"]
+network-namespaces = ["t-*"]
+create-namespaces = ["t-sb-*"]
+max-namespaces = 2
+state-directories = ["/var/lib/tester"]
 `,
 	limited: `profiles = ["probe"]
 network-namespaces = ["t-*"]

@@ -120,7 +120,7 @@ func newRoot(t *tool) *cobra.Command {
 	completeWords(root, "output", outputs)
 	root.AddCommand(
 		newList(t), newShow(t), newMonitor(t), newLaunch(t), newExplain(t), newStop(t),
-		newSignal(t), newProfiles(t), newCheck(t), newVersion(t),
+		newSignal(t), newNamespace(t), newProfiles(t), newCheck(t), newVersion(t),
 	)
 	return root
 }

@@ -30,6 +30,9 @@ environment = ["A={uid}:{gid}"]
 ignored-arguments = ["-u {name}"]
 syslog = false
 restart = "on-failure"
+boot = "restore"
+restore-timeout = "90s"
+after = ["y"]
 memory-max = "64M"
 tasks-max = 16
 cpu-weight = 50
@@ -37,7 +40,8 @@ oom-score-adjust = -500
 mounts = ["{state}/run:rw", "-/etc/x:ro"]
 arguments = ["-f {path:ro}", "-p {path:rw}"]
 `)
-	write(t, filepath.Join(dir, "agents.d", "a.toml"), goodAgent+"host-network = true\nmax-sidecars = 7\nsubdirectories = [\"c\", \".\"]\nstand-ins = true\nspool-user = 4294967294\nsidecar-user = 4711\nselinux-level = \"s0:c4\"\nlinked-namespaces = \"refuse\"\n")
+	write(t, filepath.Join(dir, "profiles.d", "y.toml"), goodProfile+"boot = \"restore\"\n")
+	write(t, filepath.Join(dir, "agents.d", "a.toml"), goodAgent+"create-namespaces = [\"x-sb-*\"]\nmax-namespaces = 3\nhost-network = true\nmax-sidecars = 7\nsubdirectories = [\"c\", \".\"]\nstand-ins = true\nspool-user = 4294967294\nsidecar-user = 4711\nselinux-level = \"s0:c4\"\nlinked-namespaces = \"refuse\"\n")
 	set := load(t, dir)
 	profile, _ := set.Profile("x")
 	want := &policy.Profile{
@@ -46,15 +50,19 @@ arguments = ["-f {path:ro}", "-p {path:rw}"]
 		Command: []string{"/bin/x", "--fixed"}, Instance: "-f",
 		Ready:        policy.Ready{PIDFiles: []string{"-p"}, DefaultPIDFile: "{state}/run/{stem}.pid", Timeout: 90 * time.Second},
 		Capabilities: []string{"KILL", "NET_RAW"}, PIDNamespace: "host", User: "root", Environment: []string{"A={uid}:{gid}"}, Restart: "on-failure",
+		RestoreTimeout: 90 * time.Second, After: []string{"y"},
 		MemoryMax: 64 << 20, TasksMax: 16, CPUWeight: 50, OOMScoreAdjust: pointer(-500),
 		Mounts: []policy.ProfileMount{{State: true, Path: "run", Writable: true}, {Path: "/etc/x", Optional: true}},
 	}
 	if diff := cmp.Diff(want, profile, cmpopts.IgnoreUnexported(policy.Profile{})); diff != "" {
 		t.Errorf("profile (-want +got):\n%s", diff)
 	}
+	if other, _ := set.Profile("y"); other.RestoreTimeout != 10*time.Minute {
+		t.Errorf("restore-timeout is %v by default", other.RestoreTimeout)
+	}
 	agent, _ := set.Agent("a")
 	wantAgent := &policy.Agent{
-		Name: "a", Profiles: []string{"x"}, NetworkNamespaces: []string{"x-*"}, StateDirectories: []string{"/srv/x"},
+		Name: "a", Profiles: []string{"x"}, NetworkNamespaces: []string{"x-*"}, CreateNamespaces: []string{"x-sb-*"}, MaxNamespaces: 3, StateDirectories: []string{"/srv/x"},
 		Subdirectories: []string{"c", "."}, HostNetwork: true, MaxSidecars: 7, StandIns: true, SpoolUser: pointer(uint32(4294967294)),
 		SidecarUser: policy.User{UID: 4711, GID: 4711}, SELinuxLevel: "s0:c4", LinkedNamespaces: "refuse",
 	}
@@ -92,7 +100,7 @@ func TestPolicyLoadDefaults(t *testing.T) {
 	if diff := cmp.Diff(want, profile, cmpopts.IgnoreUnexported(policy.Profile{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if agent, _ := set.Agent("a"); agent.MaxSidecars != 1000 || agent.HostNetwork || agent.SidecarUser.String() != "42435:42435" || agent.LinkedNamespaces != "warn" {
+	if agent, _ := set.Agent("a"); agent.MaxSidecars != 1000 || agent.MaxNamespaces != 100 || agent.CreateNamespaces != nil || agent.HostNetwork || agent.SidecarUser.String() != "42435:42435" || agent.LinkedNamespaces != "warn" {
 		t.Errorf("agent: %+v", agent)
 	}
 	if set.Warnings() != nil {

@@ -31,6 +31,8 @@ type Profile struct {
 	Seccomp         string         // "": the service's filter; SeccompNetfilter, SeccompDefault, or the path of a file
 	Daemonizes      bool           // it leaves the foreground
 	Restart         string         // as systemd's Restart=: "no", "on-failure" or "always"
+	RestoreTimeout  time.Duration  // how long a sidecar waits after a boot until it can be started again; 0: it does not come back
+	After           []string       // profiles whose sidecars of the same agent and namespace are started before and stopped afterwards
 	MemoryMax       uint64         // bytes; 0: no limit
 	TasksMax        uint64         // 0: no limit
 	CPUWeight       uint64         // 1 to 10000; 0: systemd's default
@@ -92,6 +94,9 @@ type rawProfile struct {
 	Syslog          *bool             `toml:"syslog"`
 	Daemonizes      bool              `toml:"daemonizes"`
 	Restart         *string           `toml:"restart"`
+	Boot            *string           `toml:"boot"`
+	RestoreTimeout  *string           `toml:"restore-timeout"`
+	After           []string          `toml:"after"`
 	MemoryMax       *string           `toml:"memory-max"`
 	TasksMax        *int64            `toml:"tasks-max"`
 	CPUWeight       *int64            `toml:"cpu-weight"`
@@ -140,6 +145,8 @@ func parseProfile(r *report, name string, document []byte) *Profile {
 		Syslog:          raw.Syslog == nil || *raw.Syslog,
 		Daemonizes:      raw.Daemonizes,
 		Restart:         r.choice("restart", raw.Restart, "no", "on-failure", "always"),
+		RestoreTimeout:  r.restore(raw.Boot, raw.RestoreTimeout),
+		After:           raw.After,
 		MemoryMax:       r.memory(raw.MemoryMax),
 		TasksMax:        uint64(r.number("tasks-max", raw.TasksMax, 1, math.MaxInt32)),
 		CPUWeight:       uint64(r.number("cpu-weight", raw.CPUWeight, 1, 10000)),

@@ -21,6 +21,9 @@ func Sidecars(core *service.Core) Interface {
 			"List":         list(core),
 			"ListProfiles": listProfiles(core),
 			"Monitor":      monitor(core),
+
+			"CreateNamespace": Single(core.CreateNamespace),
+			"DeleteNamespace": Single(core.DeleteNamespace),
 		},
 	}
 }

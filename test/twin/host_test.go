@@ -108,7 +108,7 @@ type effects struct {
 func (h *host) effects(t *testing.T) effects {
 	t.Helper()
 	h.broken.Store(nil)
-	units, err := h.units.List(t.Context(), interfaces.UnitPattern)
+	units, err := h.units.List(t.Context(), "sidecar-*.service")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,13 +182,14 @@ func (a *authority) count() int {
 	return len(a.asked)
 }
 
-// namespaces has every namespace but one. We are in the host's.
-type namespaces struct{}
+// namespaces has every namespace but one, and sandboxes only if made says so. We are in the
+// host's.
+type namespaces struct{ made atomic.Bool }
 
 const missing = "qdhcp-missing"
 
-func (*namespaces) Check(_ service.Caller, name string) error {
-	if name == missing {
+func (n *namespaces) Check(_ service.Caller, name string) error {
+	if name == missing || strings.HasPrefix(name, "sb-") && !n.made.Load() {
 		return errors.New("it does not exist")
 	}
 	return nil

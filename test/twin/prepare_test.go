@@ -40,6 +40,23 @@ func restarted(t *testing.T, h *host) {
 	h.units.Update(here.Unit(), func(u *systemd.Unit) { u.NRestarts, u.StatusText = 3, "" })
 }
 
+// sandboxed has the network namespace sb-1, made for pocket.
+func sandboxed(t *testing.T, h *host) {
+	_, err := h.core.CreateNamespace(t.Context(), service.Caller{PIDFD: -1}, interfaces.CreateNamespaceParameters{
+		NetworkNamespace: "sb-1", Agent: new("pocket"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.netns.made.Store(true)
+}
+
+// populated has a sidecar in it.
+func populated(t *testing.T, h *host) {
+	sandboxed(t, h)
+	h.launched(t, pocketed("1", func(p *interfaces.LaunchParameters) { p.NetworkNamespace = new("sb-1") }))
+}
+
 // unreadable has a unit that does not say what was asked for: somebody else has
 // started it.
 func unreadable(t *testing.T, h *host) {

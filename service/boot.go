@@ -1,0 +1,301 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/engine"
+	"tripleo.io/sidecar/service/records"
+	"tripleo.io/sidecar/service/systemd"
+)
+
+// Sidecars of profiles with boot = "restore" come back after a boot of the host, by their
+// records (package records). A record exists from before the start until
+//
+//   - the launch fails, so that nothing runs,
+//   - a Stop has stopped the sidecar, or
+//   - its unit ends in another way while the host is not being shut down.
+//
+// So what ran when the host went down comes back, however it went down, and what an agent, a
+// signal, an operator or a crash has ended does not. What is not known, as when systemd does
+// not answer, is looked at when systemd answers again.
+
+// Records keeps the requests of sidecars that come back: records.Directory.
+type Records interface {
+	Read(id interfaces.ID) (*records.Record, error)
+	Write(id interfaces.ID, r records.Record) error
+	Remove(id interfaces.ID) error
+	All() (map[interfaces.ID]records.Record, error)
+}
+
+// stateWaiting is the ActiveState of the unit that a sidecar would have that waits to come back.
+const stateWaiting = "waiting"
+
+// returner is a sidecar that is to come back.
+type returner struct {
+	id     interfaces.ID
+	record records.Record
+	unit   systemd.Unit // that List, Monitor and D-Bus show
+	place  int          // among its agent's, from 1
+	until  time.Time    // then it is given up
+	next   time.Time    // of the next attempt; of whoever has made it busy
+	busy   atomic.Bool  // an attempt is under way
+}
+
+// returning knows which sidecars have records, and which of them wait to come back.
+type returning struct {
+	mu       sync.Mutex
+	recorded map[interfaces.ID]bool
+	waiting  map[interfaces.ID]*returner
+}
+
+func (r *returning) has(id interfaces.ID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.recorded[id]
+}
+
+func (r *returning) waits(id interfaces.ID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.waiting[id] != nil
+}
+
+func (r *returning) add(id interfaces.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.recorded == nil {
+		r.recorded = map[interfaces.ID]bool{}
+	}
+	r.recorded[id] = true
+}
+
+func (r *returning) remove(id interfaces.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.recorded, id)
+}
+
+// all returns the sidecars that wait, in the order of their IDs.
+func (r *returning) all() []*returner {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.SortedFunc(maps.Values(r.waiting), func(a, b *returner) int { return a.id.Compare(b.id) })
+}
+
+// started returns the sidecars that have records and do not wait.
+func (r *returning) started() []interfaces.ID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.DeleteFunc(slices.Collect(maps.Keys(r.recorded)), func(id interfaces.ID) bool { return r.waiting[id] != nil })
+}
+
+// endWait ends the wait of a sidecar, if it waits, and has it looked at.
+func (c *Core) endWait(id interfaces.ID) {
+	c.returning.mu.Lock()
+	waited := c.returning.waiting[id] != nil
+	delete(c.returning.waiting, id)
+	c.returning.mu.Unlock()
+	if waited {
+		c.Units.Announce(id.Unit())
+	}
+}
+
+// withWaiting adds the sidecars that wait to the units of a list with this pattern.
+func (c *Core) withWaiting(units []systemd.Unit, pattern string) []systemd.Unit {
+	all := c.returning.all()
+	if len(all) == 0 {
+		return units
+	}
+	names := map[string]bool{}
+	for _, u := range units {
+		names[u.Name] = true
+	}
+	for _, w := range all {
+		if matches, _ := path.Match(pattern, w.unit.Name); matches && !names[w.unit.Name] { // as fnmatch(3), without '/'
+			units = append(units, w.unit)
+		}
+	}
+	return units
+}
+
+// getOrWaiting reads a unit, or returns the one of a sidecar that waits.
+func (c *Core) getOrWaiting(ctx context.Context, id interfaces.ID) (systemd.Unit, error) {
+	unit, err := c.Units.Get(ctx, id.Unit())
+	if errors.Is(err, systemd.ErrNoSuchUnit) {
+		c.returning.mu.Lock()
+		defer c.returning.mu.Unlock()
+		if w := c.returning.waiting[id]; w != nil {
+			return w.unit, nil
+		}
+	}
+	return unit, err
+}
+
+// keepRecord writes the record of a launch that is about to start, under the sidecar's lock
+// and before it takes a slot: a slow disk holds up this sidecar only. Without the record the
+// launch goes on, because a side process that does not come back after a boot is better than
+// none at all.
+func (c *Core) keepRecord(ctx context.Context, a *attempt) {
+	restores := a.decision.Profile.RestoreTimeout > 0
+	if c.Records == nil || !restores && !c.returning.has(a.id) {
+		return
+	}
+	var err error
+	if a.sandbox, err = c.isSandbox(ctx, a.id.Agent, a.context.NetworkNamespace); err != nil {
+		c.Logger.Warn("it is not known who made a network namespace; it will not come back after a boot", "sidecar", a.id.String(), "error", err)
+	}
+	if !restores || a.call.restores { // the present record is right until the launch has ended
+		a.hold(func() { c.settleRecord(a, nil) })
+		return
+	}
+	before, err := c.Records.Read(a.id)
+	if err != nil {
+		c.Logger.Warn("a record cannot be read", "sidecar", a.id.String(), "error", err)
+	}
+	c.returning.add(a.id)
+	if err := c.Records.Write(a.id, a.record(c.BootID)); err != nil {
+		c.Logger.Error("a sidecar will not come back after a boot: its record cannot be written", "sidecar", a.id.String(), "error", err)
+		_ = c.dropRecord(a.id) // it would bring another request back
+		return
+	}
+	a.hold(func() { c.settleRecord(a, before) })
+}
+
+func (a *attempt) record(boot string) records.Record {
+	return records.Record{Boot: boot, Context: a.context, TimeoutUSec: a.asked, Sandbox: a.sandbox}
+}
+
+// settleRecord makes the record right when a launch has ended. before is the record before it.
+func (c *Core) settleRecord(a *attempt, before *records.Record) {
+	restores := a.decision.Profile.RestoreTimeout > 0
+	var err error
+	switch {
+	case !a.begun && restores && !a.call.restores && before != nil:
+		err = c.Records.Write(a.id, *before)
+	case !a.begun && restores && !a.call.restores:
+		err = c.dropRecord(a.id)
+	case !a.begun:
+	case restores && a.call.restores && a.err == nil:
+		err = c.Records.Write(a.id, a.record(c.BootID))
+	case restores && a.err == nil, unknown(a.err):
+	default: // nothing runs, or what runs does not come back
+		err = c.dropRecord(a.id)
+	}
+	if err != nil {
+		c.Logger.Error("a record is not what it should be", "sidecar", a.id.String(), "error", err)
+	}
+	if a.begun && !(a.call.restores && unknown(a.err)) {
+		c.endWait(a.id)
+	}
+}
+
+// unknown reports whether something may run although the launch has failed.
+func unknown(err error) bool {
+	return err != nil && !errors.Is(err, interfaces.ErrLaunchFailed) && !errors.Is(err, interfaces.ErrNotReady) &&
+		!errors.Is(err, interfaces.ErrLaunchStopped)
+}
+
+// dropRecord removes the record of a sidecar, if it has one, and ends its wait. The caller
+// must have the sidecar's lock.
+func (c *Core) dropRecord(id interfaces.ID) error {
+	if c.Records == nil || !c.returning.has(id) {
+		return nil
+	}
+	if err := c.Records.Remove(id); err != nil {
+		c.Logger.Error("a record cannot be removed: the sidecar would come back after a boot", "sidecar", id.String(), "error", err)
+		return &interfaces.HostFailureError{Reason: "remove the record of the sidecar, by which it would come back after a boot: " + err.Error()}
+	}
+	c.returning.remove(id)
+	c.endWait(id)
+	return nil
+}
+
+// forgetEnded removes the records of those sidecars whose units have ended. They can have been
+// launched again meanwhile.
+func (c *Core) forgetEnded(ids []interfaces.ID) {
+	for _, id := range ids {
+		if c.returning.has(id) && !c.returning.waits(id) {
+			go c.forgetIfEnded(id)
+		}
+	}
+}
+
+func (c *Core) forgetIfEnded(id interfaces.ID) {
+	var err error
+	defer c.caught("the end of a sidecar", &err)
+	ctx, cancel := context.WithTimeout(context.Background(), maxTimeout)
+	defer cancel()
+	unlock, _, err := c.locks.lockStop(ctx, id, 0, func(*interruption) bool { return false })
+	if err != nil {
+		return // the next look at all units comes to it again
+	}
+	defer unlock()
+	if c.returning.waits(id) || c.hostStops(ctx) {
+		return
+	}
+	units, err := c.Units.List(ctx, id.Unit())
+	if err == nil && (len(units) == 0 || units[0].ActiveState == stateFailed) {
+		_ = c.dropRecord(id) // it is logged
+	}
+}
+
+// hostStops reports whether the host is being shut down, or may be: systemd has a job for
+// shutdown.target from the moment in which it has the jobs that stop the units
+// (systemd.special(7)).
+func (c *Core) hostStops(ctx context.Context) bool {
+	_, err := c.Units.Get(ctx, "shutdown.target")
+	return !errors.Is(err, systemd.ErrNoSuchUnit)
+}
+
+// HostBootID returns the ID of the host's boot (random(4)).
+func HostBootID() (string, error) {
+	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(text)), err
+}
+
+// LoadRecords reads the records, before the first call. Those of an earlier boot are sidecars
+// that wait from now on.
+func (c *Core) LoadRecords() {
+	if c.Records == nil {
+		return
+	}
+	all, err := c.Records.All()
+	if err != nil {
+		c.Logger.Error("sidecars will not come back: their records cannot be read", "error", err)
+	}
+	places := map[string]int{}
+	for id, r := range all {
+		c.returning.add(id)
+		if r.Boot == c.BootID {
+			continue // it runs, or the first look at the units finds that it has ended
+		}
+		if c.returning.waiting == nil {
+			c.returning.waiting = map[interfaces.ID]*returner{}
+		}
+		places[id.Agent]++
+		c.returning.waiting[id] = c.newReturner(id, r, places[id.Agent])
+	}
+}
+
+func (c *Core) newReturner(id interfaces.ID, r records.Record, place int) *returner {
+	w := &returner{id: id, record: r, place: place, until: time.Now()}
+	if profile, ok := c.policy.Load().Profile(id.Profile); ok {
+		w.until = w.until.Add(profile.RestoreTimeout)
+	}
+	podman, _ := engine.Of(interfaces.EnginePodman)
+	w.unit = systemd.Unit{
+		Name: id.Unit(), ActiveState: stateWaiting,
+		Digest: &unitDocument{ok: true, context: r.Context, engine: podman, waitsUntil: w.until.UnixMicro()},
+	}
+	return w
+}
