@@ -155,7 +155,7 @@ func (c *Core) keepRecord(ctx context.Context, a *attempt) {
 		c.Logger.Warn("it is not known who made a network namespace; it will not come back after a boot", "sidecar", a.id.String(), "error", err)
 	}
 	if !restores || a.call.restores { // the present record is right until the launch has ended
-		a.hold(func() { c.settleRecord(a, nil) })
+		a.hold(func() { c.settleRecord(a, false, nil) })
 		return
 	}
 	before, err := c.Records.Read(a.id)
@@ -168,33 +168,35 @@ func (c *Core) keepRecord(ctx context.Context, a *attempt) {
 		_ = c.dropRecord(a.id) // it would bring another request back
 		return
 	}
-	a.hold(func() { c.settleRecord(a, before) })
+	a.hold(func() { c.settleRecord(a, true, before) })
 }
 
 func (a *attempt) record(boot string) records.Record {
 	return records.Record{Boot: boot, Context: a.context, TimeoutUSec: a.asked, Sandbox: a.sandbox}
 }
 
-// settleRecord makes the record right when a launch has ended. before is the record before it.
-func (c *Core) settleRecord(a *attempt, before *records.Record) {
+// settleRecord makes the record right when a launch has ended. written says that the launch has
+// written its own, over the record before.
+func (c *Core) settleRecord(a *attempt, written bool, before *records.Record) {
 	restores := a.decision.Profile.RestoreTimeout > 0
+	again := a.call.restores && canTryAgain(a.err)
 	var err error
 	switch {
-	case !a.begun && restores && !a.call.restores && before != nil:
+	case !a.begun && written && before != nil:
 		err = c.Records.Write(a.id, *before)
-	case !a.begun && restores && !a.call.restores:
+	case !a.begun && written:
 		err = c.dropRecord(a.id)
-	case !a.begun:
-	case restores && a.call.restores && a.err == nil:
+	case !a.begun, again, unknown(a.err):
+	case a.err == nil && restores && !written: // it has come back
 		err = c.Records.Write(a.id, a.record(c.BootID))
-	case restores && a.err == nil, unknown(a.err):
+	case a.err == nil && restores:
 	default: // nothing runs, or what runs does not come back
 		err = c.dropRecord(a.id)
 	}
 	if err != nil {
 		c.Logger.Error("a record is not what it should be", "sidecar", a.id.String(), "error", err)
 	}
-	if a.begun && !(a.call.restores && unknown(a.err)) {
+	if a.begun && !again {
 		c.endWait(a.id)
 	}
 }
@@ -218,6 +220,25 @@ func (c *Core) dropRecord(id interfaces.ID) error {
 	c.returning.remove(id)
 	c.endWait(id)
 	return nil
+}
+
+// forgetMissing removes the records of all sidecars that have ended.
+func (c *Core) forgetMissing() {
+	started := c.returning.started()
+	if len(started) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	units, err := c.listUnits(ctx, "", interfaces.UnitPattern)
+	if err != nil {
+		return // the next look at all units comes after the failure
+	}
+	runs := map[string]bool{}
+	for _, u := range units {
+		runs[u.Name] = u.ActiveState != stateFailed
+	}
+	c.forgetEnded(slices.DeleteFunc(started, func(id interfaces.ID) bool { return runs[id.Unit()] }))
 }
 
 // forgetEnded removes the records of those sidecars whose units have ended. They can have been

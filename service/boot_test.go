@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/launcher"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/records"
 	"tripleo.io/sidecar/service/systemd"
@@ -435,5 +436,87 @@ func TestLifecycleBootDiskFails(t *testing.T) {
 		if left := disk.arguments("net-0"); left != nil {
 			t.Errorf("a record is left, of another request: %q", left)
 		}
+	})
+}
+
+// sandboxNamespaces have the namespaces whose units exist.
+type sandboxNamespaces struct {
+	fakeNamespaces
+	units *systemd.Fake
+}
+
+func (n *sandboxNamespaces) Check(_ Caller, name string) error {
+	if n.units.Starts(sandboxUnit("neutron-dhcp", name)) == 0 {
+		return errors.New("it does not exist")
+	}
+	return nil
+}
+
+// TestLifecycleBootSandbox: the namespace that the service has made comes back with its
+// sidecars, once, and as far as the policy still allows.
+func TestLifecycleBootSandbox(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		disk := newFakeRecords()
+		granted := func(patterns ...string) func(h *fakeHost) {
+			return func(h *fakeHost) {
+				h.core.Namespaces = &sandboxNamespaces{units: h.units}
+				agent, _ := h.core.policy.Load().Agent("neutron-dhcp")
+				agent.CreateNamespaces = patterns
+			}
+		}
+		first := boots(t, disk, "b1", 0, granted("qdhcp-sb-*"))
+		if _, err := first.core.CreateNamespace(t.Context(), dhcpAgent(), interfaces.CreateNamespaceParameters{NetworkNamespace: "qdhcp-sb-1"}); err != nil {
+			t.Fatal(err)
+		}
+		ready := map[interfaces.ID]interfaces.SidecarState{}
+		for _, network := range []string{"sb-1", "sb-1b"} {
+			p := dnsmasqFor(network)
+			p.NetworkNamespace = new("qdhcp-sb-1")
+			if _, err := first.core.Launch(t.Context(), dhcpAgent(), p); err != nil {
+				t.Fatal(err)
+			}
+			ready[dnsmasqID(network)] = interfaces.StateReady
+		}
+		second := boots(t, disk, "b2", 0, granted("qdhcp-sb-*"))
+		time.Sleep(3 * restorePause)
+		second.wantStates(t, "after the boot", ready)
+		diff(t, "how often the namespace was made", 1, second.units.Starts(sandboxUnit("neutron-dhcp", "qdhcp-sb-1")))
+		third := boots(t, disk, "b3", 0, granted("another-*"))
+		time.Sleep(3 * restorePause)
+		third.wantStates(t, "after the boot with another policy", map[interfaces.ID]interfaces.SidecarState{})
+		if len(disk.all) != 0 {
+			t.Errorf("records: %v", disk.all)
+		}
+	})
+}
+
+// TestLifecycleBootHostIsNotReady: what the host fails soon after a boot is tried again.
+func TestLifecycleBootHostIsNotReady(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		disk := newFakeRecords()
+		boots(t, disk, "b1", 0).launch(t, "net-0")
+		h := boots(t, disk, "b2", 0, func(h *fakeHost) {
+			ready := time.Now().Add(restoreTimeout / 2)
+			h.units.OnStart = func(string, []systemd.Property) systemd.Outcome {
+				if time.Now().After(ready) {
+					return systemd.Outcome{}
+				}
+				o := systemd.FailedWith(125)
+				fail := o.Change
+				o.Change = func(u *systemd.Unit) {
+					fail(u)
+					u.StatusText = launcher.FormatFailure(interfaces.PhasePreparation, errors.New("/var/lib/neutron is not mounted"))
+				}
+				return o
+			}
+		})
+		time.Sleep(restoreAgain)
+		if disk.arguments("net-0") == nil {
+			t.Error("the record is gone after the first attempt")
+		}
+		time.Sleep(restoreTimeout)
+		h.wantStates(t, "in the end", only("net-0", interfaces.StateReady))
 	})
 }

@@ -33,6 +33,9 @@ const (
 	// hundred machines that get their addresses at once, with --log-dhcp.
 	logInterval = 30 * time.Second
 	logBurst    = 1000
+	// maxAfter bounds the units that a unit is ordered after: each has its name in the unit's
+	// file, below /run.
+	maxAfter = 100
 )
 
 // attempt is a launch that policy allows: everything that its unit is made from, and how far
@@ -248,7 +251,7 @@ func (c *Core) unitsBefore(ctx context.Context, a *attempt) ([]string, error) {
 			}
 		}
 	}
-	return names, nil
+	return names[:min(len(names), maxAfter)], nil
 }
 
 // order makes systemd stop the unit before those that it comes after, when the host is shut

@@ -119,10 +119,10 @@ func (u observedUnits) Looked(ended []interfaces.ID, all bool) {
 		names = append(names, id.String())
 	}
 	u.core.Forget(names)
-	if all {
-		ended = append(ended, u.core.returning.started()...)
-	}
 	u.core.forgetEnded(ended)
+	if all {
+		go u.core.forgetMissing()
+	}
 	for _, id := range ended {
 		if u.core.Leftovers.HasLeftover(id.String()) {
 			u.core.Logger.Warn("a container could not be removed yet; sidecar-clean.service tries again until it can", "sidecar", id.String())

@@ -41,10 +41,10 @@ func (c *Core) Restore(ctx context.Context) {
 			if w.busy.Load() || !c.isDue(w, all) {
 				continue
 			}
-			w.busy.Store(attempts.TryGo(func() error {
-				c.restore(ctx, w)
-				return nil
-			}))
+			w.busy.Store(true)
+			if !attempts.TryGo(func() error { c.restore(ctx, w); return nil }) {
+				w.busy.Store(false)
+			}
 		}
 		_ = retry.Pause(ctx, restorePause)
 	}
@@ -96,12 +96,20 @@ func (c *Core) restore(ctx context.Context, w *returner) {
 	switch {
 	case err == nil, errors.Is(err, interfaces.ErrSidecarExists), errors.Is(err, interfaces.ErrLaunchStopped):
 		c.endWait(w.id) // it runs, or its agent has launched or stopped it
-	case ctx.Err() != nil, time.Now().Before(w.until) && (errors.Is(err, interfaces.ErrHostFailure) ||
-		errors.Is(err, interfaces.ErrOverloaded) || errors.Is(err, interfaces.ErrNoSuchNetworkNamespace)):
+	case ctx.Err() != nil, canTryAgain(err) && time.Now().Before(w.until):
 		w.next = time.Now().Add(restoreAgain)
 	default:
 		c.giveUp(ctx, w)
 	}
+}
+
+// canTryAgain reports whether a launch may succeed a little later after a boot: the host was not
+// ready for it.
+func canTryAgain(err error) bool {
+	failed, ok := errors.AsType[*interfaces.LaunchFailedError](err)
+	return errors.Is(err, interfaces.ErrHostFailure) || errors.Is(err, interfaces.ErrOverloaded) ||
+		errors.Is(err, interfaces.ErrNoSuchNetworkNamespace) ||
+		ok && failed.Phase != nil && (*failed.Phase == interfaces.PhasePreparation || *failed.Phase == interfaces.PhaseEngine)
 }
 
 // bringNamespace makes the namespace of a sidecar that waits, if the service has made it before.

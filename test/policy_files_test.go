@@ -30,7 +30,7 @@ const (
 )
 
 var agentFiles = map[string]string{
-	tester: `profiles = ["dnsmasq", "probe", "phoenix", "mute", "stubborn", "ghost", "looker", "chatty", "gated", "relapsing"]
+	tester: `profiles = ["dnsmasq", "probe", "phoenix", "mute", "stubborn", "ghost", "looker", "chatty", "gated", "relapsing", "trailing"]
 network-namespaces = ["t-*"]
 create-namespaces = ["t-sb-*"]
 state-directories = ["/var/lib/tester"]
@@ -119,6 +119,7 @@ func profileFiles() map[string]string {
 		"gated":     profile(image, takePIDFile+untilTerm+gate+writePID+idle, "120s", "no"),
 		"relapsing": profile(image, takePIDFile+untilTerm+relapse+writePID+idle, "30s", "always"),
 		"stubborn":  profile(image, takePIDFile+writePID+idle, "30s", "no"),
+		"trailing":  profile(image, takePIDFile+writePID+idle, "30s", "no") + "after = [\"probe\"]\n",
 		"ghost":     profile("localhost/no-such-image:1", payload, "30s", "no"),
 		"chatty":    profile(image, takePIDFile+untilTerm+chatter+writePID+idle, "30s", "no"),
 		"looker":    profile(image, takePIDFile+refuseEtc+untilTerm+writePID+idle, "30s", "no"),

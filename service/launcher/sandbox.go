@@ -43,19 +43,24 @@ func (l Launcher) CreateNamespace(name, key string) error {
 		return fmt.Errorf("making a network namespace: %w", err)
 	}
 	defer ns.Close()
-	for _, at := range []struct {
-		dir  *os.File
-		name string
-	}{{pins, key}, {dir, name}} {
-		if err = touch(at.dir, at.name); err != nil {
-			break
-		}
-		if err = attach(ns, at.dir, at.name, 0); err != nil {
-			err = errors.Join(err, unpin(at.dir, at.name))
-			break
-		}
+	if err := mountNamespace(ns, pins, key); err != nil {
+		return err
 	}
-	return err
+	if err := mountNamespace(ns, dir, name); err != nil {
+		return errors.Join(err, unpin(pins, key))
+	}
+	return nil
+}
+
+// mountNamespace mounts a namespace on a new file.
+func mountNamespace(ns, dir *os.File, name string) error {
+	if err := touch(dir, name); err != nil {
+		return err
+	}
+	if err := attach(ns, dir, name, 0); err != nil {
+		return errors.Join(err, unpin(dir, name))
+	}
+	return nil
 }
 
 // DeleteNamespace removes the name and the pin of a namespace that CreateNamespace has made,

@@ -2,6 +2,7 @@ package launcher
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -54,7 +55,7 @@ func TestLifecycleSandboxNamespace(t *testing.T) {
 		return
 	}
 	r := newRig(t)
-	r.Namespaces.Host = "" // /proc/self/ns/net can be the one that is made, on the main thread
+	r.Namespaces.Host = fmt.Sprintf("/proc/%d/ns/net", os.Getppid()) // our main thread can be in the one that is made
 	must(t, r.CreateNamespace("sb-1", sandboxKey))
 	if lo, err := r.loopback(t, "sb-1"); err != nil || lo.Flags&net.FlagUp == 0 {
 		t.Errorf("loopback: %+v, %v", lo, err)
@@ -84,7 +85,7 @@ func TestLifecycleSandboxOfSomebodyElse(t *testing.T) {
 		return
 	}
 	r := newRig(t)
-	r.Namespaces.Host = "" // /proc/self/ns/net can be the one that is made, on the main thread
+	r.Namespaces.Host = fmt.Sprintf("/proc/%d/ns/net", os.Getppid()) // our main thread can be in the one that is made
 	path := filepath.Join(r.Namespaces.Path, "sb-1")
 	must(t, r.CreateNamespace("sb-1", sandboxKey))
 	must(t, unix.Unmount(path, unix.MNT_DETACH))
