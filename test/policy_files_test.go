@@ -40,6 +40,7 @@ max-sidecars = 4000
 network-namespaces = ["t-*"]
 create-namespaces = ["t-sb-*"]
 max-namespaces = 2
+max-sidecars = 2
 state-directories = ["/var/lib/tester"]
 `,
 	limited: `profiles = ["probe"]
