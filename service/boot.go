@@ -70,13 +70,17 @@ func (r *returning) waits(id interfaces.ID) bool {
 	return r.waiting[id] != nil
 }
 
-func (r *returning) add(id interfaces.ID) {
+// add notes that a sidecar has a record; w is nil unless it waits.
+func (r *returning) add(id interfaces.ID, w *returner) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.recorded == nil {
-		r.recorded = map[interfaces.ID]bool{}
+		r.recorded, r.waiting = map[interfaces.ID]bool{}, map[interfaces.ID]*returner{}
 	}
 	r.recorded[id] = true
+	if w != nil {
+		r.waiting[id] = w
+	}
 }
 
 func (r *returning) remove(id interfaces.ID) {
@@ -162,7 +166,7 @@ func (c *Core) keepRecord(ctx context.Context, a *attempt) {
 	if err != nil {
 		c.Logger.Warn("a record cannot be read", "sidecar", a.id.String(), "error", err)
 	}
-	c.returning.add(a.id)
+	c.returning.add(a.id, nil)
 	if err := c.Records.Write(a.id, a.record(c.BootID)); err != nil {
 		c.Logger.Error("a sidecar will not come back after a boot: its record cannot be written", "sidecar", a.id.String(), "error", err)
 		_ = c.dropRecord(a.id) // it would bring another request back
@@ -296,15 +300,12 @@ func (c *Core) LoadRecords() {
 	}
 	places := map[string]int{}
 	for id, r := range all {
-		c.returning.add(id)
+		c.returning.add(id, nil)
 		if r.Boot == c.BootID {
 			continue // it runs, or the first look at the units finds that it has ended
 		}
-		if c.returning.waiting == nil {
-			c.returning.waiting = map[interfaces.ID]*returner{}
-		}
 		places[id.Agent]++
-		c.returning.waiting[id] = c.newReturner(id, r, places[id.Agent])
+		c.returning.add(id, c.newReturner(id, r, places[id.Agent]))
 	}
 }
 

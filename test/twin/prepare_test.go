@@ -8,6 +8,7 @@ import (
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service"
+	recordfiles "tripleo.io/sidecar/service/records"
 	"tripleo.io/sidecar/service/systemd"
 )
 
@@ -55,6 +56,29 @@ func sandboxed(t *testing.T, h *host) {
 func populated(t *testing.T, h *host) {
 	sandboxed(t, h)
 	h.launched(t, pocketed("1", func(p *interfaces.LaunchParameters) { p.NetworkNamespace = new("sb-1") }))
+}
+
+// records has the record of one sidecar, of a boot before.
+type records struct{}
+
+func (records) Read(interfaces.ID) (*recordfiles.Record, error) { return nil, nil }
+
+func (records) Write(interfaces.ID, recordfiles.Record) error { return nil }
+
+func (records) Remove(interfaces.ID) error { return nil }
+
+func (records) All() (map[interfaces.ID]recordfiles.Record, error) {
+	p := dnsmasq()
+	return map[interfaces.ID]recordfiles.Record{here: {Boot: "before", Context: interfaces.Context{
+		Profile: p.Profile, Agent: *p.Agent, NetworkNamespace: p.NetworkNamespace, Arguments: p.Arguments,
+	}}}, nil
+}
+
+// waiting has a sidecar that waits to come back after a boot.
+func waiting(_ *testing.T, h *host) {
+	h.core.Records = records{}
+	h.core.LoadRecords()
+	h.units.Announce(here.Unit())
 }
 
 // unreadable has a unit that does not say what was asked for: somebody else has
