@@ -50,6 +50,7 @@ const (
 	emitsConst       emission = "const"       // nothing: the value never changes
 	emitsValue       emission = "true"        // the new value
 	emitsInvalidates emission = "invalidates" // the name, without the new value
+	emitsNothing     emission = "false"       // nothing, although the value changes
 )
 
 type argument struct{ name, signature string }
@@ -113,6 +114,7 @@ func (s *Server) manager() object {
 				{name: "ListProfiles", in: args("selectors:a{sv}"), out: args("profiles:aa{sv}"), handle: s.listProfiles},
 				{name: "CreateNamespace", in: args("network_namespace:s options:a{sv}"), handle: s.createNamespace},
 				{name: "DeleteNamespace", in: args("network_namespace:s options:a{sv}"), timeout: launchTimeout, handle: s.deleteNamespace},
+				{name: "ReadLog", in: args("selectors:a{sv}"), out: args("entries:aa{sv}"), handle: s.readLog},
 			},
 			signals: []signal{
 				{signalStarted, about}, {signalReady, about}, {signalChanged, about}, {signalStopped, about}, {signalFailed, about},
@@ -158,6 +160,8 @@ func sidecarProperties() []property {
 			p.emits = emitsConst
 		case keyState:
 			p.emits = emitsValue
+		case "CpuUSec", "MemoryBytes", "Tasks":
+			p.emits = emitsNothing
 		}
 		all = append(all, p)
 	}

@@ -36,6 +36,8 @@ var types = map[string]reflect.Type{
 	"Event":        reflect.TypeFor[interfaces.Event](),
 	"Context":      reflect.TypeFor[interfaces.Context](),
 	"Runtime":      reflect.TypeFor[interfaces.Runtime](),
+	"Usage":        reflect.TypeFor[interfaces.Usage](),
+	"LogEntry":     reflect.TypeFor[interfaces.LogEntry](),
 	"Sidecar":      reflect.TypeFor[interfaces.Sidecar](),
 	"StandIn":      reflect.TypeFor[interfaces.StandIn](),
 	"Profile":      reflect.TypeFor[interfaces.Profile](),
@@ -61,6 +63,7 @@ var methods = map[string][2]reflect.Type{
 
 	"CreateNamespace": {reflect.TypeFor[interfaces.CreateNamespaceParameters](), reflect.TypeFor[interfaces.CreateNamespaceReply]()},
 	"DeleteNamespace": {reflect.TypeFor[interfaces.DeleteNamespaceParameters](), reflect.TypeFor[interfaces.DeleteNamespaceReply]()},
+	"ReadLog":         {reflect.TypeFor[interfaces.ReadLogParameters](), reflect.TypeFor[interfaces.ReadLogReply]()},
 }
 
 func texts[T ~string](values []T) []string {
