@@ -14,12 +14,6 @@ import (
 	"tripleo.io/sidecar/interfaces"
 )
 
-// stopUnits begins to stop units as a shutdown does.
-func stopUnits(t *testing.T, units ...string) {
-	t.Helper()
-	run(t, append([]string{"systemctl", "stop", "--no-block"}, units...)...)
-}
-
 // TestLifecycleBootOrderOfStops: when all are stopped at once, the one that comes after
 // another is gone before the other is touched.
 func TestLifecycleBootOrderOfStops(t *testing.T) {
@@ -32,15 +26,18 @@ func TestLifecycleBootOrderOfStops(t *testing.T) {
 	if !slices.Contains(order, first.Runtime.Unit) || slices.Contains(order, elsewhere.Runtime.Unit) {
 		t.Errorf("it is ordered after %q", order)
 	}
-	stopUnits(t, first.Runtime.Unit, last.Runtime.Unit)
+	run(t, "systemctl", "stop", "--no-block", last.Runtime.Unit)
+	run(t, "systemctl", "stop", "--no-block", first.Runtime.Unit)
 	eventually(t, 2*time.Second, "the last one is being stopped", func() bool {
 		return show(t, last.Runtime.Unit, "ActiveState") == "deactivating"
 	})
 	if state := show(t, first.Runtime.Unit, "ActiveState"); state != "active" {
 		t.Errorf("the first is %s already", state)
 	}
-	gone(t, tester, last.ID)
 	gone(t, tester, first.ID)
+	if state := get(t, tester, last.ID).Runtime.State; state != interfaces.StateFailed { // it was killed
+		t.Errorf("the last one is %s when the first is gone", state)
+	}
 }
 
 // namespaceWith makes a network namespace with a sidecar in it.
