@@ -1,8 +1,10 @@
 package service
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -168,10 +170,24 @@ func (c *Core) hostStops(ctx context.Context) bool {
 	return !errors.Is(err, systemd.ErrNoSuchUnit)
 }
 
-// HostBootID returns the ID of the host's boot (random(4)).
+// HostBootID tells the host's boots apart: the kernel's ID (random(4)), and when process 1 was
+// started (proc_pid_stat(5)). In a container, the kernel's stays; systemd-nspawn(1) mounts
+// another one over it, which ProtectKernelTunables= of systemd 252 hides.
 func HostBootID() (string, error) {
-	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return strings.TrimSpace(string(text)), err
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", err
+	}
+	stat, err := os.ReadFile("/proc/1/stat")
+	if err != nil {
+		return "", err
+	}
+	const starttime = 22 - 3 // the first field after the name is the third
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) <= starttime {
+		return "", fmt.Errorf("/proc/1/stat has no start time: %q", stat)
+	}
+	return strings.TrimSpace(string(id)) + "/" + fields[starttime], nil
 }
 
 // LoadRecords reads the records, before the first call. Those of an earlier boot are sidecars

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"regexp"
 	"slices"
 	"sync"
 	"testing"
@@ -519,4 +520,16 @@ func TestLifecycleBootHostIsNotReady(t *testing.T) {
 		time.Sleep(restoreTimeout)
 		h.wantStates(t, "in the end", only("net-0", interfaces.StateReady))
 	})
+}
+
+// TestLifecycleBootIDStays: the boot is the same one as long as the host runs.
+func TestLifecycleBootIDStays(t *testing.T) {
+	t.Parallel()
+	first, err := HostBootID()
+	if err != nil || !regexp.MustCompile(`^[0-9a-f-]{36}/[0-9]+$`).MatchString(first) {
+		t.Fatalf("%q, %v", first, err)
+	}
+	if second, err := HostBootID(); err != nil || second != first {
+		t.Errorf("%q, then %q (%v)", first, second, err)
+	}
 }

@@ -46,6 +46,10 @@ type Units interface {
 	List(ctx context.Context, pattern string) ([]systemd.Unit, error)
 	// Trigger starts a unit that is installed, and does not wait for it.
 	Trigger(ctx context.Context, name string) error
+	// QueueStop has a unit stopped, and does not wait for it.
+	QueueStop(ctx context.Context, name string) error
+	// SetProperties changes properties of a unit until the next boot.
+	SetProperties(ctx context.Context, name string, properties []systemd.Property) error
 	// Changes tells which units may have changed.
 	Changes() *systemd.Changes
 	// Announce has Changes tell of a unit.
@@ -107,6 +111,7 @@ type Config struct {
 	Forget      func(sidecars []string)                           // removes what is noted of sidecars that have ended; nil: engine.Forget
 	Records     Records                                           // of sidecars that come back after a boot; nil: none does
 	BootID      string                                            // of the host's present boot
+	DropIns     string                                            // directory in which systemd keeps properties that were set at run time
 	Starts      int                                               // how many units are started at once
 	Leftovers   launcher.Launcher                                 // has the notes of failed removals; the zero value has the host's
 	Logger      *slog.Logger
@@ -127,6 +132,7 @@ type Core struct {
 	agentLogs    logQuotas
 	operatorLogs logQuotas
 	limits       *limits
+	slices       *agentSlices
 	images       images
 	prepareWait  time.Duration
 	events       *events.Observer
@@ -149,6 +155,7 @@ func New(config Config, set *policy.Set) *Core {
 		agentLogs:    newLogQuotas(),
 		operatorLogs: newLogQuotas(),
 		limits:       newLimits(),
+		slices:       newAgentSlices(),
 		sweepDue:     make(chan struct{}, 1),
 		prepareWait:  prepareWait,
 	}
@@ -199,7 +206,7 @@ func (c *Core) Alive() {
 	} {
 		q.InUse()
 	}
-	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.limits.mu, &c.images.mu, &c.returning.mu} {
+	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.limits.mu, &c.slices.mu, &c.images.mu, &c.returning.mu} {
 		mu.Lock()
 		mu.Unlock() //nolint:staticcheck // one at a time: two at once could deadlock with a call
 	}

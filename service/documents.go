@@ -23,6 +23,7 @@ type unitDocument struct {
 	runtime    string // path of the OCI runtime
 	engine     engine.Engine
 	waitsUntil int64 // microseconds since the epoch, if it waits to come back after a boot; 0 otherwise
+	probed     bool  // its health is known
 }
 
 // Documents decodes the documents of units. Units with the same document share what it
@@ -92,6 +93,7 @@ func readDocument(environment []string) *unitDocument {
 		return read
 	}
 	read.ok, read.context, read.image = true, d.Context, unique.Make(d.Image).Value()
+	read.probed = d.Health != nil
 	read.engineName, read.runtime = unique.Make(d.Engine).Value(), unique.Make(d.Runtime).Value()
 	return read
 }

@@ -21,6 +21,7 @@ import (
 	"tripleo.io/sidecar/service/imagestore"
 	"tripleo.io/sidecar/service/journal"
 	"tripleo.io/sidecar/service/lsm"
+	"tripleo.io/sidecar/service/ociruntime"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/records"
 	"tripleo.io/sidecar/service/systemd"
@@ -104,7 +105,7 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 		Signaller:   service.PIDFDSignaller{},
 		Launcher:    o.launcher,
 		Podman:      o.podman,
-		Runtime:     service.HostRuntime,
+		Runtime:     ociruntime.Find,
 		Images:      imagestore.NewCache(imagestore.Host()).IDs,
 		Seccomp:     o.seccomp,
 		Syslog:      "/run/systemd/journal/dev-log", // systemd-journald-dev-log.socket
@@ -112,6 +113,7 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 		Frozen:      new(service.Freezer).Frozen,
 		Records:     records.New(o.stateDirectory),
 		BootID:      boot,
+		DropIns:     "/run/systemd/system.control",
 		Starts:      o.starts,
 		Logger:      logger,
 	}, set)
@@ -128,6 +130,7 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 		return err
 	}
 	go d.core.Observe(ctx)
+	go d.core.LimitAgents(ctx)
 	go d.core.PrepareImages(ctx)
 	go d.core.Restore(ctx)
 	return d.serve(ctx, set)

@@ -33,15 +33,19 @@ restart = "on-failure"
 boot = "restore"
 restore-timeout = "90s"
 after = ["y"]
+restart-delay = "2500ms"
+restart-limit = "7/1h"
 memory-max = "64M"
 tasks-max = 16
 cpu-weight = 50
+cpu-max = "150%"
+files-max = 256
 oom-score-adjust = -500
 mounts = ["{state}/run:rw", "-/etc/x:ro"]
 arguments = ["-f {path:ro}", "-p {path:rw}"]
 `)
 	write(t, filepath.Join(dir, "profiles.d", "y.toml"), goodProfile+"boot = \"restore\"\n")
-	write(t, filepath.Join(dir, "agents.d", "a.toml"), goodAgent+"create-namespaces = [\"x-sb-*\"]\nmax-namespaces = 3\nhost-network = true\nmax-sidecars = 7\nsubdirectories = [\"c\", \".\"]\nstand-ins = true\nspool-user = 4294967294\nsidecar-user = 4711\nselinux-level = \"s0:c4\"\nlinked-namespaces = \"refuse\"\n")
+	write(t, filepath.Join(dir, "agents.d", "a.toml"), goodAgent+"create-namespaces = [\"x-sb-*\"]\nmax-namespaces = 3\nhost-network = true\nmax-sidecars = 7\nsubdirectories = [\"c\", \".\"]\nstand-ins = true\nspool-user = 4294967294\nsidecar-user = 4711\nselinux-level = \"s0:c4\"\nlinked-namespaces = \"refuse\"\n[images]\nx = \"localhost/other:2\"\n[limits]\nmemory-max = \"2G\"\ntasks-max = 9\ncpu-weight = 1\ncpu-max = \"1%\"\n")
 	set := load(t, dir)
 	profile, _ := set.Profile("x")
 	want := &policy.Profile{
@@ -49,9 +53,11 @@ arguments = ["-f {path:ro}", "-p {path:rw}"]
 		Engine: "runtime", Runtimes: []string{"crun", "/opt/x/runsc"}, RuntimeRequired: true,
 		Command: []string{"/bin/x", "--fixed"}, Instance: "-f",
 		Ready:        policy.Ready{PIDFiles: []string{"-p"}, DefaultPIDFile: "{state}/run/{stem}.pid", Timeout: 90 * time.Second},
-		Capabilities: []string{"KILL", "NET_RAW"}, PIDNamespace: "host", User: "root", Environment: []string{"A={uid}:{gid}"}, Restart: "on-failure",
+		Capabilities: []string{"KILL", "NET_RAW"}, PIDNamespace: "host", User: "root", Environment: []string{"A={uid}:{gid}"},
+		Restart:  policy.Restart{When: "on-failure", Delay: 2500 * time.Millisecond, Limit: 7, Interval: time.Hour},
+		Limits:   policy.Limits{MemoryMax: 64 << 20, TasksMax: 16, CPUWeight: 50, CPUMax: 150},
+		FilesMax: 256, OOMScoreAdjust: pointer(-500),
 		RestoreTimeout: 90 * time.Second, After: []string{"y"},
-		MemoryMax: 64 << 20, TasksMax: 16, CPUWeight: 50, OOMScoreAdjust: pointer(-500),
 		Mounts: []policy.ProfileMount{{State: true, Path: "run", Writable: true}, {Path: "/etc/x", Optional: true}},
 	}
 	if diff := cmp.Diff(want, profile, cmpopts.IgnoreUnexported(policy.Profile{})); diff != "" {
@@ -65,6 +71,8 @@ arguments = ["-f {path:ro}", "-p {path:rw}"]
 		Name: "a", Profiles: []string{"x"}, NetworkNamespaces: []string{"x-*"}, CreateNamespaces: []string{"x-sb-*"}, MaxNamespaces: 3, StateDirectories: []string{"/srv/x"},
 		Subdirectories: []string{"c", "."}, HostNetwork: true, MaxSidecars: 7, StandIns: true, SpoolUser: pointer(uint32(4294967294)),
 		SidecarUser: policy.User{UID: 4711, GID: 4711}, SELinuxLevel: "s0:c4", LinkedNamespaces: "refuse",
+		Limits: policy.Limits{MemoryMax: 2 << 30, TasksMax: 9, CPUWeight: 1, CPUMax: 1},
+		Images: map[string]string{"x": "localhost/other:2"},
 	}
 	if diff := cmp.Diff(wantAgent, agent); diff != "" {
 		t.Errorf("agent (-want +got):\n%s", diff)
@@ -95,7 +103,8 @@ func TestPolicyLoadDefaults(t *testing.T) {
 	profile, _ := set.Profile("x")
 	want := &policy.Profile{
 		Name: "x", Description: "a test", Image: "localhost/x:1", Engine: "podman", Command: []string{"/bin/x"}, Instance: "-f",
-		Ready: policy.Ready{Process: true, Timeout: 30 * time.Second}, PIDNamespace: "private", Syslog: true, Restart: "no",
+		Ready: policy.Ready{Process: true, Timeout: 30 * time.Second}, PIDNamespace: "private", Syslog: true,
+		Restart: policy.Restart{When: "no", Delay: time.Second, Limit: 5, Interval: 10 * time.Minute},
 	}
 	if diff := cmp.Diff(want, profile, cmpopts.IgnoreUnexported(policy.Profile{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

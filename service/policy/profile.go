@@ -1,13 +1,13 @@
 package policy
 
 import (
-	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/document"
 )
 
 // Profile is one kind of side process.
@@ -21,23 +21,23 @@ type Profile struct {
 	Command         []string // program and fixed arguments, before the caller's
 	Instance        string   // option whose value tells two instances apart
 	Ready           Ready
-	Capabilities    []string       // without "CAP_", sorted
-	User            string         // "root", or "": the agent's
-	Environment     []string       // "NAME=value" as written, with {uid} and {gid}
-	PIDNamespace    string         // "private" or "host"
-	Configuration   *Configuration // nil: its configuration file is not checked before a start
-	Tmpfs           []string       // directories of the container that are empty and writable at each start
-	Syslog          bool           // whether syslog(3) reaches the journal
-	Seccomp         string         // "": the service's filter; SeccompNetfilter, SeccompDefault, or the path of a file
-	Daemonizes      bool           // it leaves the foreground
-	Restart         string         // as systemd's Restart=: "no", "on-failure" or "always"
-	RestoreTimeout  time.Duration  // how long a sidecar waits after a boot until it can be started again; 0: it does not come back
-	After           []string       // profiles whose sidecars of the same agent and namespace are started before and stopped afterwards
-	MemoryMax       uint64         // bytes; 0: no limit
-	TasksMax        uint64         // 0: no limit
-	CPUWeight       uint64         // 1 to 10000; 0: systemd's default
-	OOMScoreAdjust  *int           // -1000 to 1000; nil: systemd's default
-	Mounts          []ProfileMount // besides the directories of path holes
+	Capabilities    []string         // without "CAP_", sorted
+	User            string           // "root", or "": the agent's
+	Environment     []string         // "NAME=value" as written, with {uid} and {gid}
+	PIDNamespace    string           // "private" or "host"
+	Configuration   *Configuration   // nil: its configuration file is not checked before a start
+	Tmpfs           []string         // directories of the container that are empty and writable at each start
+	Syslog          bool             // whether syslog(3) reaches the journal
+	Seccomp         string           // "": the service's filter; SeccompNetfilter, SeccompDefault, or the path of a file
+	Daemonizes      bool             // it leaves the foreground
+	Restart         Restart          // which ends systemd repairs
+	RestoreTimeout  time.Duration    // how long a sidecar waits after a boot until it can be started again; 0: it does not come back
+	After           []string         // profiles whose sidecars of the same agent and namespace are started before and stopped afterwards
+	Limits                           // of each sidecar
+	FilesMax        uint64           // open files of each process; 0: the engine's default
+	OOMScoreAdjust  *int             // -1000 to 1000; nil: systemd's default
+	Mounts          []ProfileMount   // besides the directories of path holes
+	Health          *document.Health // nil: the process is not probed while it runs; its texts may be templates
 
 	arguments []string // the rules as written
 	rules     []*rule  // rules without holes first
@@ -97,15 +97,20 @@ type rawProfile struct {
 	Boot            *string           `toml:"boot"`
 	RestoreTimeout  *string           `toml:"restore-timeout"`
 	After           []string          `toml:"after"`
+	RestartDelay    *string           `toml:"restart-delay"`
+	RestartLimit    *string           `toml:"restart-limit"`
 	MemoryMax       *string           `toml:"memory-max"`
 	TasksMax        *int64            `toml:"tasks-max"`
 	CPUWeight       *int64            `toml:"cpu-weight"`
+	CPUMax          *string           `toml:"cpu-max"`
+	FilesMax        *int64            `toml:"files-max"`
 	OOMScoreAdjust  *int64            `toml:"oom-score-adjust"`
 	Mounts          []string          `toml:"mounts"`
 	Tmpfs           []string          `toml:"tmpfs"`
 	Arguments       []string          `toml:"arguments"`
 	Configuration   *rawConfiguration `toml:"configuration"`
 	Ignored         []string          `toml:"ignored-arguments"`
+	Health          *rawHealth        `toml:"health"`
 }
 
 type rawReady struct {
@@ -132,7 +137,7 @@ func parseProfile(r *report, name string, document []byte) *Profile {
 	p := &Profile{
 		Name:            name,
 		Description:     r.text("description", raw.Description),
-		Image:           r.image(raw.Image),
+		Image:           r.image("image", raw.Image),
 		Engine:          r.choice("engine", raw.Engine, interfaces.EnginePodman, interfaces.EngineRuntime),
 		Runtimes:        r.runtimes(raw.Runtime, raw.RuntimeRequired, raw.Engine),
 		RuntimeRequired: raw.RuntimeRequired,
@@ -144,12 +149,11 @@ func parseProfile(r *report, name string, document []byte) *Profile {
 		Seccomp:         r.seccomp(raw.Seccomp),
 		Syslog:          raw.Syslog == nil || *raw.Syslog,
 		Daemonizes:      raw.Daemonizes,
-		Restart:         r.choice("restart", raw.Restart, "no", "on-failure", "always"),
+		Restart:         r.restart(raw.Restart, raw.RestartDelay, raw.RestartLimit),
+		Limits:          r.limits("", rawLimits{raw.MemoryMax, raw.TasksMax, raw.CPUWeight, raw.CPUMax}),
+		FilesMax:        uint64(r.number("files-max", raw.FilesMax, 16, maxFiles)),
 		RestoreTimeout:  r.restore(raw.Boot, raw.RestoreTimeout),
 		After:           raw.After,
-		MemoryMax:       r.memory(raw.MemoryMax),
-		TasksMax:        uint64(r.number("tasks-max", raw.TasksMax, 1, math.MaxInt32)),
-		CPUWeight:       uint64(r.number("cpu-weight", raw.CPUWeight, 1, 10000)),
 		Mounts:          r.mounts(raw.Mounts),
 		Tmpfs:           r.tmpfs(raw.Tmpfs, raw.Command),
 	}
@@ -168,6 +172,7 @@ func parseProfile(r *report, name string, document []byte) *Profile {
 		r.instance(p, raw.Instance)
 		r.ready(p, raw.Ready)
 		r.configuration(p, raw.Configuration)
+		r.health(p, raw.Health)
 	}
 	return p
 }

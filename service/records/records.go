@@ -40,7 +40,7 @@ const (
 
 // Record is the request of a sidecar.
 type Record struct {
-	Boot        string             `json:"boot"` // boot ID of the host when it was started (random(4))
+	Boot        string             `json:"boot"` // tells the boot of the host in which it was started from others
 	Context     interfaces.Context `json:"context"`
 	TimeoutUSec *int64             `json:"timeoutUSec,omitempty"` // of the launch; nil: the profile's
 	Sandbox     bool               `json:"sandbox,omitempty"`     // the service made its network namespace
