@@ -137,6 +137,20 @@ func (c *Client) ListProfiles(ctx context.Context, agent *string) ([]interfaces.
 	return all, err
 }
 
+// CreateNamespace makes a network namespace for an agent.
+func (c *Client) CreateNamespace(ctx context.Context, p interfaces.CreateNamespaceParameters) error {
+	p.AllowInteractiveAuthentication = c.allow(p.AllowInteractiveAuthentication)
+	_, err := one[interfaces.CreateNamespaceReply](ctx, c, ours+"CreateNamespace", nil, p)
+	return err
+}
+
+// DeleteNamespace deletes a network namespace that CreateNamespace has made for the agent.
+func (c *Client) DeleteNamespace(ctx context.Context, p interfaces.DeleteNamespaceParameters) error {
+	p.AllowInteractiveAuthentication = c.allow(p.AllowInteractiveAuthentication)
+	_, err := one[interfaces.DeleteNamespaceReply](ctx, c, ours+"DeleteNamespace", nil, p)
+	return err
+}
+
 // Info is what a service says about itself.
 type Info struct {
 	Vendor     string   `json:"vendor"`

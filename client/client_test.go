@@ -115,6 +115,20 @@ func TestCalls(t *testing.T) {
 				return nil, c.Signal(ctx, interfaces.SignalParameters{ID: id, Signal: "SIGHUP"})
 			},
 		},
+		"create a namespace": {
+			request: `{"method":"io.tripleo.Sidecar.CreateNamespace","parameters":{"networkNamespace":"sb-1","agent":"a"}}`,
+			replies: []string{`{}`},
+			call: func(ctx context.Context, c *Client) (any, error) {
+				return nil, c.CreateNamespace(ctx, interfaces.CreateNamespaceParameters{NetworkNamespace: "sb-1", Agent: new("a")})
+			},
+		},
+		"delete a namespace": {
+			request: `{"method":"io.tripleo.Sidecar.DeleteNamespace","parameters":{"networkNamespace":"sb-1","force":true}}`,
+			replies: []string{`{}`},
+			call: func(ctx context.Context, c *Client) (any, error) {
+				return nil, c.DeleteNamespace(ctx, interfaces.DeleteNamespaceParameters{NetworkNamespace: "sb-1", Force: new(true)})
+			},
+		},
 		"profiles": {
 			request: `{"method":"io.tripleo.Sidecar.ListProfiles","parameters":{"agent":"a"},"more":true}`,
 			replies: []string{`{"parameters": {"profile": {"name": "p"}, "newField": 1}}`},

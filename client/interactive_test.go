@@ -39,6 +39,12 @@ func TestInteractiveAuthentication(t *testing.T) {
 		},
 		"Get":          func(ctx context.Context, c *Client, _ *bool) { _, _ = c.Get(ctx, "x") },
 		"ListProfiles": func(ctx context.Context, c *Client, _ *bool) { _, _ = c.ListProfiles(ctx, nil) },
+		"CreateNamespace": func(ctx context.Context, c *Client, interactive *bool) {
+			_ = c.CreateNamespace(ctx, interfaces.CreateNamespaceParameters{AllowInteractiveAuthentication: interactive})
+		},
+		"DeleteNamespace": func(ctx context.Context, c *Client, interactive *bool) {
+			_ = c.DeleteNamespace(ctx, interfaces.DeleteNamespaceParameters{AllowInteractiveAuthentication: interactive})
+		},
 	}
 	for name, call := range calls {
 		for _, interactive := range []bool{false, true} {

@@ -16,6 +16,8 @@ type fakeCore struct {
 	log      func(p interfaces.ReadLogParameters, send func(*interfaces.LogEntry) error) error
 	stop     func(ctx context.Context, caller service.Caller, p interfaces.StopParameters) (interfaces.StopReply, error)
 	signal   func(caller service.Caller, p interfaces.SignalParameters) error
+	create   func(p interfaces.CreateNamespaceParameters) error
+	remove   func(p interfaces.DeleteNamespaceParameters) error
 }
 
 func (f *fakeCore) Launch(ctx context.Context, caller service.Caller, p interfaces.LaunchParameters) (interfaces.LaunchReply, error) {
@@ -44,6 +46,14 @@ func (f *fakeCore) Stop(ctx context.Context, caller service.Caller, p interfaces
 
 func (f *fakeCore) Signal(_ context.Context, caller service.Caller, p interfaces.SignalParameters) (interfaces.SignalReply, error) {
 	return interfaces.SignalReply{}, f.signal(caller, p)
+}
+
+func (f *fakeCore) CreateNamespace(_ context.Context, _ service.Caller, p interfaces.CreateNamespaceParameters) (interfaces.CreateNamespaceReply, error) {
+	return interfaces.CreateNamespaceReply{}, f.create(p)
+}
+
+func (f *fakeCore) DeleteNamespace(_ context.Context, _ service.Caller, p interfaces.DeleteNamespaceParameters) (interfaces.DeleteNamespaceReply, error) {
+	return interfaces.DeleteNamespaceReply{}, f.remove(p)
 }
 
 // script is a subscription that gives these events and then waits.

@@ -153,6 +153,24 @@ func (s *Server) signal(ctx context.Context, c *call) ([]any, error) {
 	return nil, err
 }
 
+func (s *Server) createNamespace(ctx context.Context, c *call) ([]any, error) {
+	p := interfaces.CreateNamespaceParameters{NetworkNamespace: c.text(0), AllowInteractiveAuthentication: c.interactive}
+	if err := c.options(1, &p); err != nil {
+		return nil, err
+	}
+	_, err := s.config.Core.CreateNamespace(ctx, c.caller, p)
+	return nil, err
+}
+
+func (s *Server) deleteNamespace(ctx context.Context, c *call) ([]any, error) {
+	p := interfaces.DeleteNamespaceParameters{NetworkNamespace: c.text(0), AllowInteractiveAuthentication: c.interactive}
+	if err := c.options(1, &p); err != nil {
+		return nil, err
+	}
+	_, err := s.config.Core.DeleteNamespace(ctx, c.caller, p)
+	return nil, err
+}
+
 // pathOf is the object path of the sidecar with a valid ID.
 func pathOf(id string) godbus.ObjectPath {
 	parsed, _ := interfaces.ParseID(id)

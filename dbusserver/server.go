@@ -21,6 +21,8 @@ type Core interface {
 	ReadLog(ctx context.Context, caller service.Caller, p interfaces.ReadLogParameters, send func(*interfaces.LogEntry) error) error
 	Stop(ctx context.Context, caller service.Caller, p interfaces.StopParameters) (interfaces.StopReply, error)
 	Signal(ctx context.Context, caller service.Caller, p interfaces.SignalParameters) (interfaces.SignalReply, error)
+	CreateNamespace(ctx context.Context, caller service.Caller, p interfaces.CreateNamespaceParameters) (interfaces.CreateNamespaceReply, error)
+	DeleteNamespace(ctx context.Context, caller service.Caller, p interfaces.DeleteNamespaceParameters) (interfaces.DeleteNamespaceReply, error)
 }
 
 // Events is a subscription to the events of all sidecars: *events.Subscription.

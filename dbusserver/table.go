@@ -114,6 +114,8 @@ func (s *Server) manager() object {
 				{name: "Stop", in: args("id:s options:a{sv}"), out: args("exit:a{sv}"), handle: s.stop},
 				{name: "Signal", in: args("id:s signal:s"), handle: s.signal},
 				{name: "ListProfiles", in: args("selectors:a{sv}"), out: args("profiles:aa{sv}"), handle: s.listProfiles},
+				{name: "CreateNamespace", in: args("network_namespace:s options:a{sv}"), handle: s.createNamespace},
+				{name: "DeleteNamespace", in: args("network_namespace:s options:a{sv}"), timeout: launchTimeout, handle: s.deleteNamespace},
 				{name: "ReadLog", in: args("selectors:a{sv}"), out: args("entries:aa{sv}"), handle: s.readLog},
 			},
 			signals: []signal{

@@ -64,7 +64,10 @@ var methods = map[string][2]reflect.Type{
 	"Signal":       {reflect.TypeFor[interfaces.SignalParameters](), reflect.TypeFor[interfaces.SignalReply]()},
 	"ListProfiles": {reflect.TypeFor[interfaces.ListProfilesParameters](), reflect.TypeFor[interfaces.ListProfilesReply]()},
 	"Monitor":      {reflect.TypeFor[interfaces.MonitorParameters](), reflect.TypeFor[interfaces.MonitorReply]()},
-	"ReadLog":      {reflect.TypeFor[interfaces.ReadLogParameters](), reflect.TypeFor[interfaces.ReadLogReply]()},
+
+	"CreateNamespace": {reflect.TypeFor[interfaces.CreateNamespaceParameters](), reflect.TypeFor[interfaces.CreateNamespaceReply]()},
+	"DeleteNamespace": {reflect.TypeFor[interfaces.DeleteNamespaceParameters](), reflect.TypeFor[interfaces.DeleteNamespaceReply]()},
+	"ReadLog":         {reflect.TypeFor[interfaces.ReadLogParameters](), reflect.TypeFor[interfaces.ReadLogReply]()},
 }
 
 func texts[T ~string](values []T) []string {

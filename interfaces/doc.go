@@ -9,6 +9,8 @@
 //   - Explain: a caller understands a refusal without trial and error, and a
 //     reviewer sees a unit before it runs.
 //   - List, ListProfiles: an operator sees what runs, and what could run.
+//   - CreateNamespace, DeleteNamespace: an agent without privilege has a network for a group of
+//     sidecars, without a process that keeps it.
 //   - Monitor: a program that acts on a sidecar's end or readiness would otherwise
 //     poll List, and miss sidecars that start and end in between.
 //   - ReadLog: an agent, and an operator whom polkit allows to inspect sidecars, cannot read

@@ -1,6 +1,7 @@
 package interfaces
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -14,6 +15,9 @@ var (
 	ErrNoSuchProfile          = errors.New("no such profile")
 	ErrNoSuchNetworkNamespace = errors.New("no such network namespace")
 	ErrNamespaceNotAllowed    = errors.New("network namespace not allowed")
+	ErrNamespaceExists        = errors.New("the network namespace already exists")
+	ErrNamespaceInUse         = errors.New("the network namespace is in use")
+	ErrTooManyNamespaces      = errors.New("too many network namespaces")
 	ErrArgumentNotAllowed     = errors.New("argument not allowed")
 	ErrSidecarExists          = errors.New("the sidecar already exists")
 	ErrTooManySidecars        = errors.New("too many sidecars")
@@ -88,6 +92,37 @@ type NamespaceNotAllowedError struct {
 func (e *NamespaceNotAllowedError) Unwrap() error { return ErrNamespaceNotAllowed }
 func (e *NamespaceNotAllowedError) Error() string {
 	return fmt.Sprintf("network namespace %s not allowed: %s", orOwn(e.NetworkNamespace, "of the host"), e.Reason)
+}
+
+// NamespaceExistsError names a network namespace that exists already.
+type NamespaceExistsError struct {
+	NetworkNamespace string `json:"networkNamespace"`
+}
+
+func (e *NamespaceExistsError) Unwrap() error { return ErrNamespaceExists }
+func (e *NamespaceExistsError) Error() string {
+	return fmt.Sprintf("network namespace %q already exists", e.NetworkNamespace)
+}
+
+// NamespaceInUseError names the sidecars in a network namespace that the caller may see.
+type NamespaceInUseError struct {
+	NetworkNamespace string   `json:"networkNamespace"`
+	Sidecars         []string `json:"sidecars"`
+}
+
+func (e *NamespaceInUseError) Unwrap() error { return ErrNamespaceInUse }
+func (e *NamespaceInUseError) Error() string {
+	return fmt.Sprintf("network namespace %q is in use by sidecars: %s", e.NetworkNamespace, cmp.Or(strings.Join(e.Sidecars, ", "), "of other agents"))
+}
+
+// TooManyNamespacesError says how many network namespaces the agent may have made for it.
+type TooManyNamespacesError struct {
+	Limit int64 `json:"limit"`
+}
+
+func (e *TooManyNamespacesError) Unwrap() error { return ErrTooManyNamespaces }
+func (e *TooManyNamespacesError) Error() string {
+	return fmt.Sprintf("too many network namespaces: the agent may have %d made", e.Limit)
 }
 
 // ArgumentNotAllowedError says which argument no rule accepts, and why.

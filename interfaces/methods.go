@@ -103,6 +103,27 @@ type MonitorReply struct {
 	Event Event `json:"event"`
 }
 
+// CreateNamespaceParameters are the parameters of CreateNamespace.
+type CreateNamespaceParameters struct {
+	NetworkNamespace               string  `json:"networkNamespace"`
+	Agent                          *string `json:"agent,omitempty"`
+	AllowInteractiveAuthentication *bool   `json:"allowInteractiveAuthentication,omitempty"`
+}
+
+// CreateNamespaceReply is the empty answer to CreateNamespace.
+type CreateNamespaceReply struct{}
+
+// DeleteNamespaceParameters are the parameters of DeleteNamespace.
+type DeleteNamespaceParameters struct {
+	NetworkNamespace               string  `json:"networkNamespace"`
+	Agent                          *string `json:"agent,omitempty"`
+	Force                          *bool   `json:"force,omitempty"` // nil: false
+	AllowInteractiveAuthentication *bool   `json:"allowInteractiveAuthentication,omitempty"`
+}
+
+// DeleteNamespaceReply is the empty answer to DeleteNamespace.
+type DeleteNamespaceReply struct{}
+
 // The bounds of ReadLog's parameter lines, and its default.
 const (
 	MaxLogLines     = 1000

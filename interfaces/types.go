@@ -26,6 +26,7 @@ const (
 	StateFailed   SidecarState = "failed"   // ended by itself or could not be started
 
 	StateRestarting SidecarState = "restarting" // ended, and systemd starts it again
+	StateWaiting    SidecarState = "waiting"    // comes back after a boot of the host, and has no unit yet
 )
 
 // MemoryLimit is whose limit a process has reached that ran out of memory.
@@ -78,7 +79,7 @@ const (
 )
 
 // SidecarStates lists the states in their usual order.
-var SidecarStates = []SidecarState{StateStarting, StateReady, StateStopping, StateRestarting, StateFailed}
+var SidecarStates = []SidecarState{StateStarting, StateReady, StateStopping, StateRestarting, StateFailed, StateWaiting}
 
 // EventKind says what an Event is about.
 type EventKind string
@@ -132,9 +133,10 @@ type Runtime struct {
 	RestartUSec     *int64       `json:"restartUSec,omitempty"` // of a sidecar that is restarting
 	ExitCode        *int64       `json:"exitCode,omitempty"`
 	ExitSignal      *string      `json:"exitSignal,omitempty"`
-	Result          *string      `json:"result,omitempty"`      // systemd's, of a unit that failed or is restarting
-	MemoryLimit     *MemoryLimit `json:"memoryLimit,omitempty"` // nil: not out of memory, or not known
-	Usage           *Usage       `json:"usage,omitempty"`       // nil unless List was asked for it
+	Result          *string      `json:"result,omitempty"`         // systemd's, of a unit that failed or is restarting
+	MemoryLimit     *MemoryLimit `json:"memoryLimit,omitempty"`    // nil: not out of memory, or not known
+	WaitsUntilUSec  *int64       `json:"waitsUntilUSec,omitempty"` // nil: it does not wait
+	Usage           *Usage       `json:"usage,omitempty"`          // nil unless List was asked for it
 }
 
 // Usage is what the processes of a sidecar's unit use. A figure is nil if the host does not

@@ -45,5 +45,5 @@ func TestPolkitFileHasTheActions(t *testing.T) {
 		}
 	}
 	slices.Sort(ids)
-	diff(t, "actions", []string{actionInspect, actionLaunch, actionSignal, actionStop}, ids)
+	diff(t, "actions", []string{actionInspect, actionLaunch, actionNamespace, actionSignal, actionStop}, ids)
 }

@@ -20,6 +20,8 @@ const (
 	actionStop    = "io.tripleo.sidecar.stop"
 	actionSignal  = "io.tripleo.sidecar.signal"
 	actionInspect = "io.tripleo.sidecar.inspect"
+
+	actionNamespace = "io.tripleo.sidecar.namespace"
 )
 
 // Values of Authorisation.By.
@@ -136,7 +138,7 @@ const lookupTime = 10 * time.Millisecond
 func (c *Core) namespaceOfSidecar(ctx context.Context, id interfaces.ID) *string {
 	over := time.After(lookupTime)
 	defer func() { <-over }()
-	unit, err := c.Units.Get(ctx, id.Unit())
+	unit, err := c.getOrWaiting(ctx, id)
 	if err == nil {
 		return documentOf(unit).context.NetworkNamespace
 	}

@@ -14,6 +14,7 @@ func TestPolkitIsAskedTheSameForEveryMethod(t *testing.T) {
 	t.Parallel()
 	all := map[string]string{"agent": "neutron-dhcp", "profile": "dnsmasq", "network-namespace": "qdhcp-net-1"}
 	one := map[string]string{"id": "ID", "agent": "neutron-dhcp", "profile": "dnsmasq", "network-namespace": "qdhcp-net-1"}
+	sandbox := map[string]string{"agent": "neutron-dhcp", "network-namespace": "qdhcp-sb"}
 	want := map[string]polkit.Request{
 		"Launch":         {Action: "io.tripleo.sidecar.launch", Details: all},
 		"Explain":        {Action: "io.tripleo.sidecar.inspect", Details: all},
@@ -25,6 +26,9 @@ func TestPolkitIsAskedTheSameForEveryMethod(t *testing.T) {
 		"ListProfiles":   {Action: "io.tripleo.sidecar.inspect", Details: map[string]string{"agent": "neutron-dhcp"}},
 		"Signal":         {Action: "io.tripleo.sidecar.signal", Details: one},
 		"Stop":           {Action: "io.tripleo.sidecar.stop", Details: one},
+
+		"CreateNamespace": {Action: "io.tripleo.sidecar.namespace", Details: sandbox},
+		"DeleteNamespace": {Action: "io.tripleo.sidecar.namespace", Details: sandbox},
 	}
 	bus := Caller{PID: 4713, UID: 1000, PIDFD: -1, Sender: ":1.42"}
 	for who, caller := range map[string]Caller{"varlink": somebody(), "bus": bus} {
@@ -162,7 +166,7 @@ func TestPolkitRefusalsTellNothing(t *testing.T) {
 			if _, err := h.core.List(t.Context(), dhcpAgent(), interfaces.ListParameters{ID: &there}); err != nil {
 				t.Errorf("the sidecar has gone: %v", err)
 			}
-			for _, method := range []string{"Launch", "Explain", "List", "ListProfiles", "Monitor", "ReadLog", "Signal", "Stop"} {
+			for _, method := range []string{"Launch", "Explain", "List", "ListProfiles", "Monitor", "ReadLog", "Signal", "Stop", "CreateNamespace", "DeleteNamespace"} {
 				noted := h.journal.recorded(method)
 				d := noted[len(noted)-1]
 				if d.Authorisation.By != ByPolkit || d.Authorisation.Verdict != c.noted || d.Verdict() != "refused" {

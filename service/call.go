@@ -82,6 +82,7 @@ type call struct {
 	interactive bool           // polkit may ask a person
 	sidecar     *interfaces.ID // that the call is about; nil if not known
 	netns       *string        // the network namespace that polkit is told
+	restores    bool           // no caller: the service brings a sidecar back after a boot
 }
 
 // newCall returns a call before its authorisation. A name of another agent is left out if an

@@ -52,6 +52,8 @@ type Units interface {
 	SetProperties(ctx context.Context, name string, properties []systemd.Property) error
 	// Changes tells which units may have changed.
 	Changes() *systemd.Changes
+	// Announce has Changes tell of a unit.
+	Announce(name string)
 }
 
 // Namespaces looks at network namespaces. Its looks are counted for each caller.
@@ -107,6 +109,8 @@ type Config struct {
 	Usage       func(unit string, pid int) *interfaces.Usage      // what a unit with this process uses; nil: HostUsage
 	Keep        func(templates []string, more bool) (bool, error) // says which templates of images the policy needs (more: besides those so far), and returns whether others may exist; nil: engine.Keep
 	Forget      func(sidecars []string)                           // removes what is noted of sidecars that have ended; nil: engine.Forget
+	Records     Records                                           // of sidecars that come back after a boot; nil: none does
+	BootID      string                                            // of the host's present boot
 	DropIns     string                                            // directory in which systemd keeps properties that were set at run time
 	Starts      int                                               // how many units are started at once
 	Leftovers   launcher.Launcher                                 // has the notes of failed removals; the zero value has the host's
@@ -120,10 +124,11 @@ type Core struct {
 	policy       atomic.Pointer[policy.Set]
 	questions    questions
 	locks        *idLocks
-	starts       *quota.Quota[string] // by agent, as the next three
+	starts       *quota.Quota[string] // by agent, as the next four
 	stops        *quota.Quota[string]
 	lists        *quota.Quota[string]
 	outputs      *quota.Quota[string]
+	sandboxes    *quota.Quota[string]
 	agentLogs    logQuotas
 	operatorLogs logQuotas
 	limits       *limits
@@ -131,6 +136,7 @@ type Core struct {
 	images       images
 	prepareWait  time.Duration
 	events       *events.Observer
+	returning    returning      // after a boot
 	detached     sync.WaitGroup // launches that have begun to start
 	sweepDue     chan struct{}  // has an entry when a sweep is asked for
 }
@@ -145,6 +151,7 @@ func New(config Config, set *policy.Set) *Core {
 		stops:        quota.Fair[string](2 * config.Starts),
 		lists:        quota.Fair[string](config.Starts),
 		outputs:      quota.Fair[string](config.Starts),
+		sandboxes:    quota.New[string](1, quota.NoLimit),
 		agentLogs:    newLogQuotas(),
 		operatorLogs: newLogQuotas(),
 		limits:       newLimits(),
@@ -194,12 +201,12 @@ func (c *Core) Wait(ctx context.Context) error {
 // released, which a watchdog must notice.
 func (c *Core) Alive() {
 	for _, q := range []interface{ InUse() int }{
-		c.questions.quick, c.questions.interactive, c.locks.turns, c.starts, c.stops, c.lists, c.outputs,
+		c.questions.quick, c.questions.interactive, c.locks.turns, c.starts, c.stops, c.lists, c.outputs, c.sandboxes,
 		c.agentLogs.readers, c.agentLogs.followers, c.operatorLogs.readers, c.operatorLogs.followers,
 	} {
 		q.InUse()
 	}
-	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.limits.mu, &c.slices.mu, &c.images.mu} {
+	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.limits.mu, &c.slices.mu, &c.images.mu, &c.returning.mu} {
 		mu.Lock()
 		mu.Unlock() //nolint:staticcheck // one at a time: two at once could deadlock with a call
 	}

@@ -32,6 +32,9 @@ const (
 	// hundred machines that get their addresses at once, with --log-dhcp.
 	logInterval = 30 * time.Second
 	logBurst    = 1000
+	// maxAfter bounds the units that a unit is ordered after: each has its name in the unit's
+	// file, below /run.
+	maxAfter = 100
 )
 
 // attempt is a launch that policy allows: everything that its unit is made from, and how far
@@ -45,9 +48,12 @@ type attempt struct {
 	mode     interfaces.LaunchMode
 	replaces *string       // invocation ID of the run that it replaces; nil: any or none
 	timeout  time.Duration // of the unit's start
+	asked    *int64        // the caller's time-out
+	sandbox  bool          // the service made the network namespace
 
 	document   *document.Document // of the unit
 	engine     engine.Engine      // of the document
+	after      []string           // units that are started before it, and stopped afterwards
 	properties []systemd.Property // of the unit
 
 	preparation *document.Document // of the unit that prepares the image; nil: the engine needs none
@@ -57,6 +63,7 @@ type attempt struct {
 	held         []func()     // give back what the launch has taken
 	old          bool         // there is a unit to replace
 	begun        bool         // the start has begun, and may have made a unit
+	err          error        // of the start
 	started      time.Time    // when the start began
 	failed       systemd.Unit // the unit that failed to start
 }
@@ -73,7 +80,7 @@ func (c *Core) decide(ctx context.Context, call *call, p interfaces.LaunchParame
 	}
 	call.netns = p.NetworkNamespace
 	var namespaceErr error // is told only to callers that are authorised
-	if call.netns == nil {
+	if call.netns == nil && !call.restores {
 		call.netns, namespaceErr = c.Namespaces.OfCaller(call.Caller)
 	}
 	if err := c.authorise(ctx, call); err != nil {
@@ -97,6 +104,9 @@ func (c *Core) decide(ctx context.Context, call *call, p interfaces.LaunchParame
 		return nil, err
 	}
 	if err := c.makeDocument(a); err != nil {
+		return nil, err
+	}
+	if a.after, err = c.unitsBefore(ctx, a); err != nil {
 		return nil, err
 	}
 	if a.properties, err = c.properties(a); err != nil {
@@ -145,6 +155,7 @@ func newAttempt(call *call, agent string, p interfaces.LaunchParameters, decisio
 		mode:     modeOf(p.Mode, decision.Agent),
 		replaces: p.Replaces,
 		timeout:  min(ready, duration(p.TimeoutUSec, ready)),
+		asked:    p.TimeoutUSec,
 
 		interruption: newInterruption(call.netns),
 	}
@@ -228,7 +239,34 @@ func (c *Core) properties(a *attempt) ([]systemd.Property, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.Concat(identity(a, environment), c.lifecycle(a), restarts(a.decision), resources(a.decision.Profile), probing(a)), nil
+	return slices.Concat(identity(a, environment), order(a), c.lifecycle(a), restarts(a.decision), resources(a.decision.Profile), probing(a)), nil
+}
+
+// unitsBefore returns the units that the profile comes after: those of the same agent and
+// network namespace that exist.
+func (c *Core) unitsBefore(ctx context.Context, a *attempt) ([]string, error) {
+	var names []string
+	for _, profile := range a.decision.Profile.After {
+		units, err := c.listUnits(ctx, a.id.Agent, interfaces.ID{Agent: a.id.Agent, Profile: profile, Hash: "*"}.Unit())
+		if err != nil {
+			return nil, hostFailure(ctx, "list the units that it comes after", err)
+		}
+		for _, u := range units {
+			if d := documentOf(u); d.ok && orEmpty(d.context.NetworkNamespace) == orEmpty(a.context.NetworkNamespace) {
+				names = append(names, u.Name)
+			}
+		}
+	}
+	return names[:min(len(names), maxAfter)], nil
+}
+
+// order makes systemd stop the unit before those that it comes after, when the host is shut
+// down. Not Wants=: a transient unit that has ended cannot be started again by its name.
+func order(a *attempt) []systemd.Property {
+	if len(a.after) == 0 {
+		return nil
+	}
+	return []systemd.Property{systemd.Strings("After", a.after...)}
 }
 
 // identity is what people and tools see of the unit.

@@ -22,7 +22,8 @@ type unitDocument struct {
 	engineName string
 	runtime    string // path of the OCI runtime
 	engine     engine.Engine
-	probed     bool // its health is known
+	waitsUntil int64 // microseconds since the epoch, if it waits to come back after a boot; 0 otherwise
+	probed     bool  // its health is known
 }
 
 // Documents decodes the documents of units. Units with the same document share what it

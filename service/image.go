@@ -175,7 +175,11 @@ func (c *Core) prepareImage(ctx context.Context, a *attempt) error {
 	if a.preparation == nil {
 		return nil
 	}
-	waiting, cancel := context.WithTimeout(ctx, c.prepareWait)
+	patience := c.prepareWait
+	if a.call.restores { // after a boot everything is prepared at once
+		patience = prepareTimeout
+	}
+	waiting, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if _, a.unprepared = c.prepare(waiting, a.preparation); a.unprepared != nil && ctx.Err() == nil {
 		c.Logger.Warn("an image could not be prepared", "sidecar", a.id.String(), "error", a.unprepared)

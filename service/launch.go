@@ -30,7 +30,10 @@ const (
 // for its turn, nothing is touched. A start that has begun is completed even if the caller
 // leaves. Only a Stop ends it: then the error is ErrLaunchStopped, and nothing is left.
 func (c *Core) Launch(ctx context.Context, caller Caller, p interfaces.LaunchParameters) (interfaces.LaunchReply, error) {
-	call := newCall(caller, "Launch", actionLaunch, p.Agent, p.Profile, p.AllowInteractiveAuthentication)
+	return c.launch(ctx, newCall(caller, "Launch", actionLaunch, p.Agent, p.Profile, p.AllowInteractiveAuthentication), p)
+}
+
+func (c *Core) launch(ctx context.Context, call *call, p interfaces.LaunchParameters) (interfaces.LaunchReply, error) {
 	a, err := c.decide(ctx, call, p)
 	if err != nil {
 		c.record(call, err)
@@ -81,6 +84,9 @@ func (c *Core) line(ctx context.Context, a *attempt) (*interfaces.Sidecar, error
 		return nil, err
 	}
 	a.hold(unlock)
+	if a.call.restores && !c.returning.waits(a.id) {
+		return nil, &interfaces.LaunchStoppedError{ID: a.id.String()} // somebody was first
+	}
 	old, err := c.existingUnit(ctx, a)
 	if err != nil {
 		return nil, err
@@ -107,6 +113,7 @@ func (c *Core) line(ctx context.Context, a *attempt) (*interfaces.Sidecar, error
 	if err := c.takePlace(ctx, a); err != nil {
 		return nil, err
 	}
+	c.keepRecord(ctx, a)
 	if err := c.starts.Acquire(ctx, a.id.Agent); err != nil {
 		return nil, err
 	}

@@ -62,13 +62,15 @@ func (c *Core) listAuthorised(ctx context.Context, caller Caller, p interfaces.L
 		return nil, err
 	}
 	if p.ID == nil {
-		return c.listUnitsOf(ctx, caller.Agent)
+		units, err := c.listUnitsOf(ctx, caller.Agent)
+		return c.withWaiting(units, unitsOf(caller.Agent)), err
 	}
 	// Not Get, which would read all properties of the unit: each stand-in asks every 5 s.
 	units, err := c.Units.List(ctx, id.Unit())
 	if err != nil {
 		return nil, hostFailure(ctx, "read the unit", err)
 	}
+	units = c.withWaiting(units, id.Unit())
 	if len(units) == 0 {
 		return nil, nil
 	}

@@ -28,9 +28,10 @@ type observedUnits struct{ core *Core }
 // Changes announces units that may have changed.
 func (u observedUnits) Changes() *systemd.Changes { return u.core.Units.Changes() }
 
-// List reads all units whose names match the pattern.
+// List reads all units whose names match the pattern, and adds sidecars that wait.
 func (u observedUnits) List(ctx context.Context, pattern string) ([]systemd.Unit, error) {
-	return u.core.listUnits(ctx, "", pattern)
+	units, err := u.core.listUnits(ctx, "", pattern)
+	return u.core.withWaiting(units, pattern), err
 }
 
 // Sidecar describes the unit of a sidecar.
@@ -118,6 +119,10 @@ func (u observedUnits) Looked(ended []interfaces.ID, all bool) {
 		names = append(names, id.String())
 	}
 	u.core.Forget(names)
+	u.core.forgetEnded(ended)
+	if all {
+		go u.core.forgetMissing()
+	}
 	for _, id := range ended {
 		if u.core.Leftovers.HasLeftover(id.String()) {
 			u.core.Logger.Warn("a container could not be removed yet; sidecar-clean.service tries again until it can", "sidecar", id.String())

@@ -20,6 +20,7 @@ func (c *Core) sidecar(u systemd.Unit, images map[string]string) interfaces.Side
 	id, _ := interfaces.ParseUnit(u.Name)
 	d := documentOf(u)
 	s := interfaces.Sidecar{ID: id.String(), Runtime: runtimeOf(u, d.engine)}
+	s.Runtime.WaitsUntilUSec = orNil(d.waitsUntil)
 	s.Runtime.Frozen = s.Runtime.ProcessID != nil && c.Frozen(u.InvocationID, int(*s.Runtime.ProcessID))
 	if d.ok {
 		s.Context = &d.context
@@ -30,7 +31,7 @@ func (c *Core) sidecar(u systemd.Unit, images map[string]string) interfaces.Side
 			s.Runtime.HealthSinceUSec = orNil(health.SinceUSec)
 		}
 		image, ok := c.policy.Load().Image(id.Agent, id.Profile)
-		s.Runtime.ImageOutdated = ok && (image != d.image || replaced(images[image], s.Runtime.ImageID))
+		s.Runtime.ImageOutdated = ok && d.image != "" && (image != d.image || replaced(images[image], s.Runtime.ImageID))
 	}
 	return s
 }
@@ -98,6 +99,8 @@ func stateOf(u systemd.Unit) interfaces.SidecarState {
 		return interfaces.StateStopping
 	case stateActivating, stateInactive:
 		return interfaces.StateStarting
+	case stateWaiting:
+		return interfaces.StateWaiting
 	}
 	return interfaces.StateFailed
 }

@@ -53,12 +53,12 @@ func (c *Core) startAndRelease(ctx context.Context, a *attempt) (s *interfaces.S
 	// Even a start that systemd did not answer may have made a unit. A recount corrects a
 	// count that is too high, but not one that is too low.
 	a.begun = true
-	s, err = c.replace(ctx, a)
+	s, a.err = c.replace(ctx, a)
 	// Also if systemd has just answered that it is ready: the stop came before.
 	if a.interruption.happened() {
-		return nil, c.undo(ctx, a)
+		s, a.err = nil, c.undo(ctx, a)
 	}
-	return s, err
+	return s, a.err
 }
 
 // replace stops the old unit, if it exists, and starts the new one. A Stop of the sidecar

@@ -102,7 +102,17 @@ func (c *Core) stopLocked(ctx context.Context, call *call, killAfter time.Durati
 	// If the caller leaves, the unit is stopped all the same, and the lock is held until then.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout+2*grace)
 	defer cancel()
+	waits := c.returning.waits(*call.sidecar)
 	unit, err := c.stopUnit(ctx, *call.sidecar, killAfter)
+	if err == nil || errors.Is(err, systemd.ErrNoSuchUnit) {
+		if err := c.dropRecord(*call.sidecar); err != nil {
+			return interfaces.StopReply{}, err
+		}
+	}
+	if waits && errors.Is(err, systemd.ErrNoSuchUnit) {
+		call.Kept = true // it does not come back
+		return interfaces.StopReply{}, nil
+	}
 	if err != nil {
 		return interfaces.StopReply{}, missing(ctx, *call.sidecar, "stop the unit", err)
 	}
@@ -113,7 +123,7 @@ func (c *Core) stopLocked(ctx context.Context, call *call, killAfter time.Durati
 
 // unitOf reads the unit of the call's sidecar, and checks that it is where polkit was told.
 func (c *Core) unitOf(ctx context.Context, call *call) (systemd.Unit, error) {
-	unit, err := c.Units.Get(ctx, call.sidecar.Unit())
+	unit, err := c.getOrWaiting(ctx, *call.sidecar)
 	if err != nil {
 		return unit, missing(ctx, *call.sidecar, "read the unit", err)
 	}

@@ -25,13 +25,23 @@ const (
 	limited = "limited"      // may have two sidecars
 	pocket  = "pocket"       // has stand-ins
 	onHost  = "on-host"      // may use the host's own network
+
+	sandboxer = "sandboxer" // may have two network namespaces made
 )
 
 var agentFiles = map[string]string{
-	tester: `profiles = ["dnsmasq", "probe", "phoenix", "mute", "stubborn", "ghost", "looker", "chatty", "gated", "relapsing", "mended", "undying", "patient", "hostly", "tardy"]
+	tester: `profiles = ["dnsmasq", "probe", "phoenix", "mute", "stubborn", "ghost", "looker", "chatty", "gated", "relapsing", "mended", "undying", "patient", "hostly", "tardy", "trailing"]
 network-namespaces = ["t-*"]
+create-namespaces = ["t-sb-*"]
 state-directories = ["/var/lib/tester"]
 max-sidecars = 4000
+`,
+	sandboxer: `profiles = ["probe"]
+network-namespaces = ["t-*"]
+create-namespaces = ["t-sb-*"]
+max-namespaces = 2
+max-sidecars = 2
+state-directories = ["/var/lib/tester"]
 `,
 	limited: `profiles = ["probe"]
 network-namespaces = ["t-*"]
@@ -121,6 +131,7 @@ func profileFiles() map[string]string {
 		"gated":     profile(image, takePIDFile+untilTerm+gate+writePID+idle, "120s", "no"),
 		"relapsing": profile(image, takePIDFile+untilTerm+relapse+writePID+idle, "30s", "always"),
 		"stubborn":  profile(image, takePIDFile+writePID+idle, "30s", "no"),
+		"trailing":  profile(image, takePIDFile+writePID+idle, "30s", "no") + "after = [\"probe\"]\n",
 		"ghost":     profile("localhost/no-such-image:1", payload, "30s", "no"),
 		"chatty":    profile(image, takePIDFile+untilTerm+chatter+writePID+idle, "30s", "no"),
 		"looker":    profile(image, takePIDFile+refuseEtc+untilTerm+writePID+idle, "30s", "no"),

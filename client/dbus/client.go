@@ -215,6 +215,28 @@ func dictionaries[T any](body []any) ([]T, error) {
 	return all, err
 }
 
+// CreateNamespace makes a network namespace for an agent.
+func (c *Client) CreateNamespace(ctx context.Context, p interfaces.CreateNamespaceParameters) error {
+	ctx, cancel := client.WithDeadline(ctx, nil)
+	defer cancel()
+	_, err := c.call(ctx, call{
+		method: "CreateNamespace", parameters: p, interactive: p.AllowInteractiveAuthentication,
+		body: []any{dict.Text(p.NetworkNamespace), options(p)},
+	})
+	return err
+}
+
+// DeleteNamespace deletes a network namespace that CreateNamespace has made for the agent.
+func (c *Client) DeleteNamespace(ctx context.Context, p interfaces.DeleteNamespaceParameters) error {
+	ctx, cancel := client.WithDeadline(ctx, nil)
+	defer cancel()
+	_, err := c.call(ctx, call{
+		method: "DeleteNamespace", parameters: p, interactive: p.AllowInteractiveAuthentication,
+		body: []any{dict.Text(p.NetworkNamespace), options(p)},
+	})
+	return err
+}
+
 // Info asks for the service's description: see client.Client. D-Bus has only the version.
 func (c *Client) Info(ctx context.Context) (*client.Info, error) {
 	ctx, cancel := client.WithDeadline(ctx, nil)

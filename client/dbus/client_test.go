@@ -117,6 +117,20 @@ func methodCases() map[string]methodCase {
 			[]any{id, "SIGHUP"},
 			nil, nil,
 		},
+		"CreateNamespace": {
+			func(ctx context.Context, c *dbus.Client) (any, error) {
+				return nil, c.CreateNamespace(ctx, interfaces.CreateNamespaceParameters{NetworkNamespace: "sb-1", Agent: new("a")})
+			},
+			[]any{"sb-1", map[string]godbus.Variant{"agent": godbus.MakeVariant("a")}},
+			nil, nil,
+		},
+		"DeleteNamespace": {
+			func(ctx context.Context, c *dbus.Client) (any, error) {
+				return nil, c.DeleteNamespace(ctx, interfaces.DeleteNamespaceParameters{NetworkNamespace: "sb-1", Force: new(true)})
+			},
+			[]any{"sb-1", map[string]godbus.Variant{"force": godbus.MakeVariant(true)}},
+			nil, nil,
+		},
 		"GetAll": {
 			func(ctx context.Context, c *dbus.Client) (any, error) { return c.Info(ctx) },
 			[]any{interfaces.ManagerInterface},

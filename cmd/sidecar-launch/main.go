@@ -6,6 +6,8 @@
 //	sidecar-launch clean    ExecStopPost
 //	sidecar-launch prepare  ExecStart of the units that prepare images (sidecar-prepare-*.service)
 //	sidecar-launch sweep    sidecar-clean.service
+//	sidecar-launch create-namespace, delete-namespace
+//	                        ExecStart and ExecStopPost of sidecar-namespace:*.service
 //	sidecar-launch version
 //
 // exec, clean and prepare read the unit's document from the environment (package document). When
@@ -77,6 +79,14 @@ func run(args []string) error {
 		return launcher.Launcher{}.Sweep(ctx)
 	case "exec":
 		return execute(ctx)
+	case "create-namespace":
+		err := launcher.Launcher{}.CreateNamespace(os.Getenv(launcher.SandboxVariable), os.Getenv(launcher.SandboxKeyVariable))
+		if err != nil {
+			err = errors.Join(err, launcher.NotifyFailure(os.Getenv("NOTIFY_SOCKET"), interfaces.PhasePreparation, err))
+		}
+		return err
+	case "delete-namespace":
+		return launcher.Launcher{}.DeleteNamespace(os.Getenv(launcher.SandboxVariable), os.Getenv(launcher.SandboxKeyVariable))
 	case "prepare":
 		d, _, err := ownDocument()
 		if err != nil {
@@ -114,7 +124,7 @@ func probe(arguments []string) error {
 	}.Run(context.Background())
 }
 
-var errUsage = errors.New("usage: sidecar-launch exec | clean | prepare | sweep | version")
+var errUsage = errors.New("usage: sidecar-launch exec | clean | prepare | sweep | create-namespace | delete-namespace | version")
 
 // ownDocument reads the unit's document.
 func ownDocument() (*document.Document, engine.Engine, error) {

@@ -50,6 +50,8 @@ func TestShimErrorsAllHaveAdvice(t *testing.T) {
 			continue
 		case interfaces.ErrExpectedMore: // the client never leaves the flag out where it is needed
 			continue
+		case interfaces.ErrNamespaceExists, interfaces.ErrNamespaceInUse, interfaces.ErrTooManyNamespaces: // of calls that the shim never makes
+			continue
 		}
 		if text := say(row.Err); text == row.Err.Error() {
 			t.Errorf("%v: no advice", row.Err)

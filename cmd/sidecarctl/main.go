@@ -121,7 +121,7 @@ func newRoot(t *tool) *cobra.Command {
 	completeWords(root, "output", outputs)
 	root.AddCommand(
 		newList(t), newShow(t), newMonitor(t), newLaunch(t), newExplain(t), newStop(t),
-		newSignal(t), newLogs(t), newTop(t), newProfiles(t), newImages(t), newPull(t), newRecycle(t), newCheck(t), newVersion(t),
+		newSignal(t), newLogs(t), newTop(t), newNamespace(t), newProfiles(t), newImages(t), newPull(t), newRecycle(t), newCheck(t), newVersion(t),
 	)
 	return root
 }

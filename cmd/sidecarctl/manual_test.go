@@ -59,7 +59,11 @@ func TestManualNamesNothingElse(t *testing.T) {
 	}
 	known := map[string]bool{"help": true}
 	root := newRoot(&tool{out: &printer{}})
-	for _, cmd := range append(root.Commands(), root) {
+	commands := append(root.Commands(), root)
+	for _, cmd := range root.Commands() {
+		commands = append(commands, cmd.Commands()...)
+	}
+	for _, cmd := range commands {
 		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) { known[f.Name] = true })
 	}
 	manual, _, _ := strings.Cut(strings.ReplaceAll(string(page), `\-`, "-"), ".SH EXAMPLES")

@@ -53,6 +53,7 @@ func (p *printer) sidecar(s *interfaces.Sidecar) {
 		}
 		field(w, "Started", moment(r.StartedUSec, now))
 		field(w, "Ready", moment(r.ReadyUSec, now))
+		field(w, "Waits until", moment(r.WaitsUntilUSec, now))
 		field(w, "Ended", moment(r.ExitedUSec, now))
 		field(w, "End", endWords(r.ExitCode, r.ExitSignal))
 		field(w, "Result", textOr(r.Result, ""))

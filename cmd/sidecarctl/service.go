@@ -32,6 +32,8 @@ type service interface {
 	Stop(ctx context.Context, p interfaces.StopParameters) (*interfaces.StopReply, error)
 	Signal(ctx context.Context, p interfaces.SignalParameters) error
 	ListProfiles(ctx context.Context, agent *string) ([]interfaces.Profile, error)
+	CreateNamespace(ctx context.Context, p interfaces.CreateNamespaceParameters) error
+	DeleteNamespace(ctx context.Context, p interfaces.DeleteNamespaceParameters) error
 	Info(ctx context.Context) (*client.Info, error)
 }
 

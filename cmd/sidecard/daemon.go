@@ -23,6 +23,7 @@ import (
 	"tripleo.io/sidecar/service/lsm"
 	"tripleo.io/sidecar/service/ociruntime"
 	"tripleo.io/sidecar/service/policy"
+	"tripleo.io/sidecar/service/records"
 	"tripleo.io/sidecar/service/systemd"
 	"tripleo.io/sidecar/service/varlink"
 )
@@ -91,6 +92,10 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 	decisions := journal.New(logger)
 	defer decisions.Flush(flushTimeout)
 
+	boot, err := service.HostBootID()
+	if err != nil {
+		return err
+	}
 	d := &daemon{options: o, logger: logger, agents: len(set.Agents()), profiles: len(set.Profiles())}
 	d.core = service.New(service.Config{
 		Authority:   authority,
@@ -106,11 +111,13 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 		Syslog:      "/run/systemd/journal/dev-log", // systemd-journald-dev-log.socket
 		Confinement: lsm.Host,
 		Frozen:      new(service.Freezer).Frozen,
+		Records:     records.New(o.stateDirectory),
+		BootID:      boot,
 		DropIns:     "/run/systemd/system.control",
 		Starts:      o.starts,
 		Logger:      logger,
 	}, set)
-	var err error
+	d.core.LoadRecords()
 	d.server, err = varlink.NewServer(varlink.Config{
 		Vendor:    "TripleO",
 		Product:   "sidecar",
@@ -125,6 +132,7 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 	go d.core.Observe(ctx)
 	go d.core.LimitAgents(ctx)
 	go d.core.PrepareImages(ctx)
+	go d.core.Restore(ctx)
 	return d.serve(ctx, set)
 }
 

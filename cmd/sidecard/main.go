@@ -24,6 +24,7 @@ var version = "unknown"
 // options are the daemon's settings. The policy files say what it allows.
 type options struct {
 	runtimeDirectory string
+	stateDirectory   string
 	vendorDirectory  string
 	hostDirectory    string
 	launcher         string
@@ -38,6 +39,7 @@ func parseOptions(args []string) (options, error) {
 	var showVersion bool
 	flags := flag.NewFlagSet("sidecard", flag.ContinueOnError)
 	flags.StringVar(&o.runtimeDirectory, "runtime-directory", "/run/sidecar", "directory of the sockets")
+	flags.StringVar(&o.stateDirectory, "state-directory", "/var/lib/sidecar", "directory of the records of sidecars that come back after a boot")
 	flags.StringVar(&o.vendorDirectory, "vendor-directory", policy.VendorDirectory, "policy files of the distribution")
 	flags.StringVar(&o.hostDirectory, "host-directory", policy.HostDirectory, "policy files of this host; they replace files of the same name")
 	flags.StringVar(&o.launcher, "launcher", "/usr/libexec/sidecar/sidecar-launch", "path of sidecar-launch, which runs in every unit")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -139,6 +140,38 @@ func (h *Host) spawn(ctx context.Context) (err error) {
 	}
 	h.leader, err = awaitReady(ctx, conn, h.nspawn.done)
 	return err
+}
+
+// Exit codes by which a program asks for a boot of its host, after which it is run again.
+const (
+	ExitReboot    = 98 // the host is shut down in order
+	ExitPowerLoss = 99 // nothing is shut down
+)
+
+// BootsEnv tells a program how often its host has booted since the program was run first.
+const BootsEnv = "SIDECAR_TESTHOST_BOOTS"
+
+// Reboot boots the host again, with the same disk. It shuts it down before, unless the
+// power is lost.
+func (h *Host) Reboot(ctx context.Context, powerLoss bool) error {
+	stopping, cancel := context.WithTimeout(ctx, h.config.StopTimeout)
+	if powerLoss {
+		cancel()
+	}
+	err := h.nspawn.stop(stopping, h.leader)
+	cancel()
+	if err != nil && !powerLoss {
+		return err
+	}
+	if h.cgroup != "" {
+		if err := removeCgroup(h.cgroup); err != nil {
+			return err
+		}
+	}
+	if err := os.Remove(h.run.notify()); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	return h.spawn(ctx)
 }
 
 // Close shuts the host down and removes all that it left on the machine. It

@@ -158,3 +158,22 @@ func TestHostReportsInstalledUnitThatFails(t *testing.T) {
 		t.Errorf("the journal does not name the unit: %q", journal.String())
 	}
 }
+
+// TestHostReboots shows that the disk survives both ways of a boot, and nothing else.
+func TestHostReboots(t *testing.T) {
+	host := bootForTest(t)
+	look := "cat /var/lib/kept; cat /run/lost; cat /proc/sys/kernel/random/boot_id"
+	if code, text, err := output(t.Context(), host, "echo kept >/var/lib/kept; echo lost >/run/lost"); code != 0 || err != nil {
+		t.Fatalf("code %d, %q, %v", code, text, err)
+	}
+	_, before, _ := output(t.Context(), host, "cat /proc/sys/kernel/random/boot_id")
+	for _, powerLoss := range []bool{false, true} {
+		if err := host.Reboot(t.Context(), powerLoss); err != nil {
+			t.Fatal(err)
+		}
+		_, text, err := output(t.Context(), host, look)
+		if err != nil || !strings.HasPrefix(text, "kept\n") || strings.Contains(text, "lost\n") || strings.Contains(text, before) {
+			t.Errorf("power loss %v: %q, %v", powerLoss, text, err)
+		}
+	}
+}

@@ -50,6 +50,9 @@ var machineScript string
 // machineEnd is how the machine says the program's exit code; machineScript prints it.
 const machineEnd = "testhost: exit code "
 
+// machineAgain is how the machine says that it wants to be booted again. QEMU ends then.
+const machineAgain = "testhost: boots again"
+
 // Machine is a whole virtual machine (qemu-system-x86_64(1)) to run one program in: what
 // a [Host] shares with the machine that boots it, this one has for itself: the kernel
 // with its security modules, all control group controllers, and a podman that is set up
@@ -97,7 +100,11 @@ func RunMachine(ctx context.Context, machine Machine) (code int, err error) {
 	if err := machine.furnish(ctx, run, spec, tree, store); err != nil {
 		return 0, err
 	}
-	return machine.boot(ctx, run, spec)
+	for {
+		if code, again, err := machine.boot(ctx, run, spec); !again || err != nil {
+			return code, err
+		}
+	}
 }
 
 // tree returns the tree of the machine: the host's, with its packages and what its
@@ -178,11 +185,12 @@ func (m Machine) furnish(ctx context.Context, run runDir, spec MachineSpec, tree
 	return runOuter(ctx, io.Discard, "mke2fs", "-q", "-t", "ext4", "-d", root, run.disk(), machineSize)
 }
 
-// boot boots the machine and passes on what its program prints.
-func (m Machine) boot(ctx context.Context, run runDir, spec MachineSpec) (code int, err error) {
+// boot boots the machine and passes on what its program prints. again says that the program
+// wants another boot.
+func (m Machine) boot(ctx context.Context, run runDir, spec MachineSpec) (code int, again bool, err error) {
 	kernel, initrd, err := kernelOf(run.root())
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -195,10 +203,10 @@ func (m Machine) boot(ctx context.Context, run runDir, spec MachineSpec) (code i
 	cmd.WaitDelay = killDelay
 	output, err := cmd.StdoutPipe()
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	if err := cmd.Start(); err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	code = -1
 	lines := bufio.NewScanner(output)
@@ -206,7 +214,8 @@ func (m Machine) boot(ctx context.Context, run runDir, spec MachineSpec) (code i
 	for lines.Scan() {
 		boot.Stop()
 		text, found := strings.CutPrefix(lines.Text(), machineEnd)
-		if found {
+		if found || lines.Text() == machineAgain {
+			again = !found
 			if code, err = strconv.Atoi(text); err != nil {
 				code = -1
 			}
@@ -217,12 +226,12 @@ func (m Machine) boot(ctx context.Context, run runDir, spec MachineSpec) (code i
 	}
 	waitErr := cmd.Wait()
 	switch {
-	case code >= 0:
-		return code, nil
+	case code >= 0 || again && context.Cause(ctx) == nil:
+		return code, again, nil
 	case context.Cause(ctx) != nil:
-		return 0, fmt.Errorf("%w\n%s", context.Cause(ctx), run.consoleTail())
+		return 0, false, fmt.Errorf("%w\n%s", context.Cause(ctx), run.consoleTail())
 	}
-	return 0, fmt.Errorf("the machine ended before its program: %w\n%s", errors.Join(waitErr, lines.Err()), run.consoleTail())
+	return 0, false, fmt.Errorf("the machine ended before its program: %w\n%s", errors.Join(waitErr, lines.Err()), run.consoleTail())
 }
 
 // kernelOf returns the kernel and the initrd of a tree.

@@ -113,10 +113,13 @@ func startLocked(cmd *exec.Cmd) (*nspawn, error) {
 	return &nspawn{process: cmd.Process, done: done}, nil
 }
 
-// stop shuts the host down in order, and kills it when that takes too long.
+// stop shuts the host down in order, and kills it when that takes too long, or at once if ctx
+// has ended.
 // Killing its init first lets nspawn tidy up after itself.
 func (n *nspawn) stop(ctx context.Context, leader int) error {
-	_ = n.process.Signal(syscall.SIGTERM)
+	if ctx.Err() == nil {
+		_ = n.process.Signal(syscall.SIGTERM)
+	}
 	select {
 	case <-n.done:
 		return nil

@@ -13,7 +13,9 @@ func transition(before, after *interfaces.Sidecar) []interfaces.EventKind {
 	switch {
 	case before == nil && after == nil:
 		return nil
-	case before == nil:
+	case before == nil && after.Runtime.State == interfaces.StateWaiting:
+		return []interfaces.EventKind{interfaces.EventChanged}
+	case before == nil, after != nil && begins(&before.Runtime, &after.Runtime):
 		return begun(after)
 	case after == nil:
 		return []interfaces.EventKind{interfaces.EventStopped}
@@ -27,6 +29,11 @@ func transition(before, after *interfaces.Sidecar) []interfaces.EventKind {
 		return []interfaces.EventKind{interfaces.EventChanged}
 	}
 	return nil
+}
+
+// begins reports whether a sidecar that has waited is started.
+func begins(before, after *interfaces.Runtime) bool {
+	return before.State == interfaces.StateWaiting && after.State != interfaces.StateWaiting
 }
 
 // begun is the begin of an invocation, and its state by now.

@@ -78,12 +78,13 @@ func newJournal(send send, logger *slog.Logger, now func() time.Time) *Journal {
 // a caller's limit are counted, not written: otherwise one caller could make the journal
 // rotate entries about other agents away. journald's own limit does not know callers, and
 // sidecard.service raises it out of reach. Stops, and launches that start something, are
-// always written, because each costs its caller a process.
+// always written, because each costs its caller a process; and so is what becomes of a sidecar
+// after a boot, because nobody is told.
 //
 // While journald does not read, entries wait in a queue. A full queue drops and counts
 // them, launches and stops last.
 func (j *Journal) Record(d service.Decision) {
-	shown := d.Outcome || d.Verdict() == "allowed" && !d.Kept && (d.Method == "Launch" || d.Method == "Stop")
+	shown := d.Outcome || d.Method == "Restore" || d.Verdict() == "allowed" && !d.Kept && (d.Method == "Launch" || d.Method == "Stop")
 	if !shown {
 		pass, suppressed := j.callers.pass(origin(d))
 		if suppressed > 0 {

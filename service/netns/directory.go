@@ -83,6 +83,12 @@ func (d Directory) Check(name string) error {
 // OpenHost opens the host's own network namespace.
 func (d Directory) OpenHost() (*os.File, error) { return os.Open(d.host()) }
 
+// OpenDirectory opens the directory itself, with O_PATH.
+func (d Directory) OpenDirectory() (*os.File, error) { return d.open() }
+
+// Directory returns the directory's path.
+func (d Directory) Directory() string { return d.path() }
+
 func (d Directory) path() string { return cmp.Or(d.Path, DefaultPath) }
 
 func (d Directory) host() string { return cmp.Or(d.Host, DefaultHost) }

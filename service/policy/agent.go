@@ -16,6 +16,9 @@ import (
 const (
 	defaultMaxSidecars = 1000
 	mostSidecars       = 100_000
+
+	defaultMaxNamespaces = 100
+	mostNamespaces       = 10_000
 )
 
 // Agent is a containerised service that may start sidecars.
@@ -25,6 +28,8 @@ type Agent struct {
 	NetworkNamespaces []string // patterns with '*'
 	StateDirectories  []string // absolute
 	Subdirectories    []string // the only parts of the state directories that arguments may name; none: all
+	CreateNamespaces  []string // patterns of the network namespaces that the agent may have made and deleted
+	MaxNamespaces     int      // how many of them
 	HostNetwork       bool     // its sidecars may run in the host's network
 	MaxSidecars       int
 	Limits            Limits            // of all its sidecars together
@@ -40,6 +45,8 @@ type Agent struct {
 type rawAgent struct {
 	Profiles          []string `toml:"profiles"`
 	NetworkNamespaces []string `toml:"network-namespaces"`
+	CreateNamespaces  []string `toml:"create-namespaces"`
+	MaxNamespaces     *int64   `toml:"max-namespaces"`
 	HostNetwork       bool     `toml:"host-network"`
 	StateDirectories  []string `toml:"state-directories"`
 	Subdirectories    []string `toml:"subdirectories"`
@@ -64,7 +71,9 @@ func parseAgent(r *report, name string, document []byte) *Agent {
 	a := &Agent{
 		Name:              name,
 		Profiles:          r.granted(raw.Profiles),
-		NetworkNamespaces: r.patterns(raw.NetworkNamespaces),
+		NetworkNamespaces: r.patterns("network-namespaces", raw.NetworkNamespaces),
+		CreateNamespaces:  r.patterns("create-namespaces", raw.CreateNamespaces),
+		MaxNamespaces:     int(cmp.Or(r.number("max-namespaces", raw.MaxNamespaces, 1, mostNamespaces), defaultMaxNamespaces)),
 		HostNetwork:       raw.HostNetwork,
 		StateDirectories:  r.stateDirectories(raw.StateDirectories),
 		Subdirectories:    r.subdirectories(raw.Subdirectories, raw.StateDirectories),

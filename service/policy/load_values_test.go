@@ -30,6 +30,9 @@ environment = ["A={uid}:{gid}"]
 ignored-arguments = ["-u {name}"]
 syslog = false
 restart = "on-failure"
+boot = "restore"
+restore-timeout = "90s"
+after = ["y"]
 restart-delay = "2500ms"
 restart-limit = "7/1h"
 memory-max = "64M"
@@ -41,7 +44,8 @@ oom-score-adjust = -500
 mounts = ["{state}/run:rw", "-/etc/x:ro"]
 arguments = ["-f {path:ro}", "-p {path:rw}"]
 `)
-	write(t, filepath.Join(dir, "agents.d", "a.toml"), goodAgent+"host-network = true\nmax-sidecars = 7\nsubdirectories = [\"c\", \".\"]\nstand-ins = true\nspool-user = 4294967294\nsidecar-user = 4711\nselinux-level = \"s0:c4\"\nlinked-namespaces = \"refuse\"\n[images]\nx = \"localhost/other:2\"\n[limits]\nmemory-max = \"2G\"\ntasks-max = 9\ncpu-weight = 1\ncpu-max = \"1%\"\n")
+	write(t, filepath.Join(dir, "profiles.d", "y.toml"), goodProfile+"boot = \"restore\"\n")
+	write(t, filepath.Join(dir, "agents.d", "a.toml"), goodAgent+"create-namespaces = [\"x-sb-*\"]\nmax-namespaces = 3\nhost-network = true\nmax-sidecars = 7\nsubdirectories = [\"c\", \".\"]\nstand-ins = true\nspool-user = 4294967294\nsidecar-user = 4711\nselinux-level = \"s0:c4\"\nlinked-namespaces = \"refuse\"\n[images]\nx = \"localhost/other:2\"\n[limits]\nmemory-max = \"2G\"\ntasks-max = 9\ncpu-weight = 1\ncpu-max = \"1%\"\n")
 	set := load(t, dir)
 	profile, _ := set.Profile("x")
 	want := &policy.Profile{
@@ -53,14 +57,18 @@ arguments = ["-f {path:ro}", "-p {path:rw}"]
 		Restart:  policy.Restart{When: "on-failure", Delay: 2500 * time.Millisecond, Limit: 7, Interval: time.Hour},
 		Limits:   policy.Limits{MemoryMax: 64 << 20, TasksMax: 16, CPUWeight: 50, CPUMax: 150},
 		FilesMax: 256, OOMScoreAdjust: pointer(-500),
+		RestoreTimeout: 90 * time.Second, After: []string{"y"},
 		Mounts: []policy.ProfileMount{{State: true, Path: "run", Writable: true}, {Path: "/etc/x", Optional: true}},
 	}
 	if diff := cmp.Diff(want, profile, cmpopts.IgnoreUnexported(policy.Profile{})); diff != "" {
 		t.Errorf("profile (-want +got):\n%s", diff)
 	}
+	if other, _ := set.Profile("y"); other.RestoreTimeout != 10*time.Minute {
+		t.Errorf("restore-timeout is %v by default", other.RestoreTimeout)
+	}
 	agent, _ := set.Agent("a")
 	wantAgent := &policy.Agent{
-		Name: "a", Profiles: []string{"x"}, NetworkNamespaces: []string{"x-*"}, StateDirectories: []string{"/srv/x"},
+		Name: "a", Profiles: []string{"x"}, NetworkNamespaces: []string{"x-*"}, CreateNamespaces: []string{"x-sb-*"}, MaxNamespaces: 3, StateDirectories: []string{"/srv/x"},
 		Subdirectories: []string{"c", "."}, HostNetwork: true, MaxSidecars: 7, StandIns: true, SpoolUser: pointer(uint32(4294967294)),
 		SidecarUser: policy.User{UID: 4711, GID: 4711}, SELinuxLevel: "s0:c4", LinkedNamespaces: "refuse",
 		Limits: policy.Limits{MemoryMax: 2 << 30, TasksMax: 9, CPUWeight: 1, CPUMax: 1},
@@ -101,7 +109,7 @@ func TestPolicyLoadDefaults(t *testing.T) {
 	if diff := cmp.Diff(want, profile, cmpopts.IgnoreUnexported(policy.Profile{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if agent, _ := set.Agent("a"); agent.MaxSidecars != 1000 || agent.HostNetwork || agent.SidecarUser.String() != "42435:42435" || agent.LinkedNamespaces != "warn" {
+	if agent, _ := set.Agent("a"); agent.MaxSidecars != 1000 || agent.MaxNamespaces != 100 || agent.CreateNamespaces != nil || agent.HostNetwork || agent.SidecarUser.String() != "42435:42435" || agent.LinkedNamespaces != "warn" {
 		t.Errorf("agent: %+v", agent)
 	}
 	if set.Warnings() != nil {

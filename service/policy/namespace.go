@@ -56,9 +56,9 @@ func match(pattern, name string) bool {
 	return ok && err == nil
 }
 
-func (r *report) patterns(patterns []string) []string {
+func (r *report) patterns(list string, patterns []string) []string {
 	for i, pattern := range patterns {
-		key := element("network-namespaces", i)
+		key := element(list, i)
 		if reason := checkPattern(pattern); reason != "" {
 			r.errorf(key, "%q: %s; '*' stands for any number of characters", pattern, reason)
 		} else if strings.Trim(pattern, "*") == "" {
@@ -84,6 +84,26 @@ func (a *Agent) allowsNamespace(name *string) error {
 		return nil
 	}
 	return &interfaces.NamespaceNotAllowedError{NetworkNamespace: name, Reason: "it is not the agent's; " + accepted}
+}
+
+// DecideSandbox accepts a network namespace, by its good name, that an agent wants to have made
+// or deleted. Its errors are NoSuchAgentError and NamespaceNotAllowedError.
+func (s *Set) DecideSandbox(agent, name string) (*Agent, error) {
+	a, ok := s.agents[agent]
+	if !ok {
+		return nil, &interfaces.NoSuchAgentError{Agent: agent}
+	}
+	if err := a.allowsNamespace(&name); err != nil { // its sidecars could not run there
+		return nil, err
+	}
+	if slices.ContainsFunc(a.CreateNamespaces, func(pattern string) bool { return match(pattern, name) }) {
+		return a, nil
+	}
+	reason := "the agent may not have namespaces made"
+	if len(a.CreateNamespaces) > 0 {
+		reason = "the agent may have only these made and deleted: " + strings.Join(a.CreateNamespaces, ", ")
+	}
+	return nil, &interfaces.NamespaceNotAllowedError{NetworkNamespace: &name, Reason: reason}
 }
 
 // checkTag says what is wrong with a process tag. Neutron makes it of a service and

@@ -31,6 +31,8 @@ type Profile struct {
 	Seccomp         string           // "": the service's filter; SeccompNetfilter, SeccompDefault, or the path of a file
 	Daemonizes      bool             // it leaves the foreground
 	Restart         Restart          // which ends systemd repairs
+	RestoreTimeout  time.Duration    // how long a sidecar waits after a boot until it can be started again; 0: it does not come back
+	After           []string         // profiles whose sidecars of the same agent and namespace are started before and stopped afterwards
 	Limits                           // of each sidecar
 	FilesMax        uint64           // open files of each process; 0: the engine's default
 	OOMScoreAdjust  *int             // -1000 to 1000; nil: systemd's default
@@ -92,6 +94,9 @@ type rawProfile struct {
 	Syslog          *bool             `toml:"syslog"`
 	Daemonizes      bool              `toml:"daemonizes"`
 	Restart         *string           `toml:"restart"`
+	Boot            *string           `toml:"boot"`
+	RestoreTimeout  *string           `toml:"restore-timeout"`
+	After           []string          `toml:"after"`
 	RestartDelay    *string           `toml:"restart-delay"`
 	RestartLimit    *string           `toml:"restart-limit"`
 	MemoryMax       *string           `toml:"memory-max"`
@@ -147,6 +152,8 @@ func parseProfile(r *report, name string, document []byte) *Profile {
 		Restart:         r.restart(raw.Restart, raw.RestartDelay, raw.RestartLimit),
 		Limits:          r.limits("", rawLimits{raw.MemoryMax, raw.TasksMax, raw.CPUWeight, raw.CPUMax}),
 		FilesMax:        uint64(r.number("files-max", raw.FilesMax, 16, maxFiles)),
+		RestoreTimeout:  r.restore(raw.Boot, raw.RestoreTimeout),
+		After:           raw.After,
 		Mounts:          r.mounts(raw.Mounts),
 		Tmpfs:           r.tmpfs(raw.Tmpfs, raw.Command),
 	}

@@ -68,9 +68,11 @@ func (s *Set) Granted(agent string) []*Profile {
 	return granted
 }
 
+func names[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }
+
 func sorted[T any](m map[string]T) []T {
 	values := make([]T, 0, len(m))
-	for _, name := range slices.Sorted(maps.Keys(m)) {
+	for _, name := range names(m) {
 		values = append(values, m[name])
 	}
 	return values
@@ -83,10 +85,16 @@ func sorted[T any](m map[string]T) []T {
 func Load(dirs ...string) (*Set, error) {
 	s := &Set{agents: map[string]*Agent{}, profiles: map[string]*Profile{}}
 	var l loader
+	profiles := map[string]*report{}
 	for _, f := range l.read(dirs, "profiles.d") {
 		r := &report{file: f.file}
-		s.profiles[f.name] = parseProfile(r, f.name, f.document)
-		l.add(r)
+		s.profiles[f.name], profiles[f.name] = parseProfile(r, f.name, f.document), r
+	}
+	for _, name := range names(s.profiles) {
+		if p := s.profiles[name]; p != nil {
+			profiles[name].order(p, s.profiles)
+		}
+		l.add(profiles[name])
 	}
 	reports := map[string]*report{}
 	for _, f := range l.read(dirs, "agents.d") {
@@ -112,8 +120,7 @@ func (r *report) grants(a *Agent, profiles map[string]*Profile) {
 	for _, name := range a.Profiles {
 		p, ok := profiles[name]
 		if !ok {
-			names := slices.Sorted(maps.Keys(profiles))
-			r.errorf("profiles", "profile %q does not exist%s", name, didYouMean(name, names))
+			r.errorf("profiles", "profile %q does not exist%s", name, didYouMean(name, names(profiles)))
 		} else if p != nil {
 			r.replaceable(a, p)
 		}

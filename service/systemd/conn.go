@@ -95,6 +95,9 @@ func (c *Conn) Close() error {
 // Changes subscribes to changes of units. The caller must close it.
 func (c *Conn) Changes() *Changes { return c.changes.subscribe() }
 
+// Announce tells the subscribers of changes that a unit may have changed.
+func (c *Conn) Announce(name string) { c.changes.add(name) }
+
 // keep holds a link, l at first, until the Conn is closed.
 func (c *Conn) keep(l *link) {
 	defer close(c.done)

@@ -228,6 +228,9 @@ func (f *Fake) ResetFailed(ctx context.Context, name string) error {
 // Changes is Conn.Changes.
 func (f *Fake) Changes() *Changes { return f.changes.subscribe() }
 
+// Announce is Conn.Announce.
+func (f *Fake) Announce(name string) { f.changes.add(name) }
+
 // Close is Conn.Close. It does nothing.
 func (f *Fake) Close() error { return nil }
 

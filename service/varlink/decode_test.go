@@ -84,6 +84,8 @@ func TestVarlinkDecodeKnowsTheContract(t *testing.T) {
 		interfaces.SignalParameters{},
 		interfaces.ListProfilesParameters{},
 		interfaces.MonitorParameters{},
+		interfaces.CreateNamespaceParameters{},
+		interfaces.DeleteNamespaceParameters{},
 	} {
 		of := reflect.TypeOf(parameters)
 		for i := range of.NumField() {

@@ -21,7 +21,10 @@ func Sidecars(core *service.Core) Interface {
 			"List":         list(core),
 			"ListProfiles": listProfiles(core),
 			"Monitor":      monitor(core),
-			"ReadLog":      readLog(core),
+
+			"CreateNamespace": Single(core.CreateNamespace),
+			"DeleteNamespace": Single(core.DeleteNamespace),
+			"ReadLog":         readLog(core),
 		},
 	}
 }

@@ -121,6 +121,7 @@ func fromBus(failed godbus.Error) error {
 var positional = map[string][]string{
 	"Launch": {"profile", "arguments"}, "Explain": {"profile", "arguments"},
 	"Stop": {"id"}, "Signal": {"id", "signal"},
+	"CreateNamespace": {"networkNamespace"}, "DeleteNamespace": {"networkNamespace"},
 }
 
 // asBody writes parameters as the body of a call of the manager.
@@ -168,6 +169,10 @@ func fromBody(method string, body []any) (any, error) {
 		return decoded[interfaces.StopReply](body[0])
 	case "Signal":
 		return interfaces.SignalReply{}, nil
+	case "CreateNamespace":
+		return interfaces.CreateNamespaceReply{}, nil
+	case "DeleteNamespace":
+		return interfaces.DeleteNamespaceReply{}, nil
 	case "List":
 		rows, _ := body[0].([][]any)
 		return collect(rows, func(row []any) (interfaces.Sidecar, error) {

@@ -25,6 +25,7 @@ func cases() []twinCase {
 	for method, some := range map[string][]twinCase{
 		"Launch": launchCases(), "Explain": decisionCases(), "List": listCases(), "Stop": stopCases(),
 		"Signal": signalCases(), "ListProfiles": profileCases(), "Monitor": monitorCases(), "ReadLog": readLogCases(),
+		"CreateNamespace": createCases(), "DeleteNamespace": deleteCases(),
 	} {
 		for _, c := range some {
 			c.method = method
@@ -171,6 +172,7 @@ func listCases() []twinCase {
 		list("failed", "", p{ID: new(here.String())}, failed),
 		list("killed", "", p{ID: new(here.String())}, killed),
 		list("restarted", "", p{ID: new(here.String())}, restarted),
+		list("waiting after a boot", "", p{ID: new(here.String())}, returning),
 		list("one with its usage", "", p{ID: new(here.String()), Usage: new(true)}, running),
 		list("all with their usage", "", p{Usage: new(true)}, running),
 		list("failed, without usage", "", p{Usage: new(true)}, failed),
@@ -212,6 +214,7 @@ func stopCases() []twinCase {
 		stop("without a record", "", p{ID: here.String()}, unreadable),
 		stop("another agent's", "", p{ID: other.String()}, running),
 		stop("starting", "", p{ID: here.String()}, stuck),
+		stop("waiting after a boot", "", p{ID: here.String()}, returning),
 		stop("absent", "NoSuchSidecar", p{ID: absent.String()}, running),
 		stop("no ID", "InvalidParameter", p{ID: "neutron-dhcp.dnsmasq.XYZ"}, running),
 		stop("no time", "InvalidParameter", p{ID: here.String(), TimeoutUSec: new(int64(0))}, running),
@@ -237,6 +240,7 @@ func signalCases() []twinCase {
 		signal("reloads what restarts", "NoSuchSidecar", here.String(), "SIGHUP", waiting),
 		signal("another agent's", "", other.String(), "SIGUSR1", running),
 		signal("failed", "NoSuchSidecar", here.String(), "SIGHUP", failed),
+		signal("waiting after a boot", "NoSuchSidecar", here.String(), "SIGHUP", returning),
 		signal("absent", "NoSuchSidecar", absent.String(), "SIGHUP", running),
 		signal("no ID", "InvalidParameter", "", "SIGHUP", running),
 		signal("no such signal", "InvalidParameter", here.String(), "HUP", running),
@@ -270,6 +274,49 @@ func monitorCases() []twinCase {
 		monitor("of a profile", "", p{Profile: new("haproxy")}),
 		monitor("no agent's name", "InvalidParameter", p{Agent: new("A")}),
 		monitor("no profile's name", "InvalidParameter", p{Profile: new("A")}),
+	}
+}
+
+func createCases() []twinCase {
+	create := func(name, want, namespace string, agent *string, prepare ...func(*testing.T, *host)) twinCase {
+		return twinCase{name: name, want: want, prepare: together(prepare), request: request{
+			parameters: interfaces.CreateNamespaceParameters{NetworkNamespace: namespace, Agent: agent},
+		}}
+	}
+	pocket := new("pocket")
+	return []twinCase{
+		create("new", "", "sb-1", pocket),
+		create("exists", "NamespaceExists", "sb-1", pocket, sandboxed),
+		create("somebody else's", "NamespaceExists", "sb-2", pocket, func(_ *testing.T, h *host) { h.netns.made.Store(true) }),
+		create("too many", "TooManyNamespaces", "sb-2", pocket, sandboxed, func(_ *testing.T, h *host) { h.netns.made.Store(false) }),
+		create("not to be made", "NamespaceNotAllowed", "qdhcp-1", pocket),
+		create("another's", "NamespaceNotAllowed", "qrouter-1", pocket),
+		create("by an agent without the right", "NamespaceNotAllowed", "qdhcp-1", new("neutron-dhcp")),
+		create("no name", "InvalidParameter", "../etc", pocket),
+		create("empty", "InvalidParameter", "", pocket),
+		create("no agent", "InvalidParameter", "sb-1", nil),
+		create("no agent's name", "InvalidParameter", "sb-1", new("A")),
+		create("unknown agent", "NoSuchAgent", "sb-1", new("nobody")),
+		create("cannot be made", "HostFailure", "sb-1", pocket, starting(systemd.FailedWith(125))),
+		create("systemd does not answer", "HostFailure", "sb-1", pocket, broken("List")),
+	}
+}
+
+func deleteCases() []twinCase {
+	remove := func(name, want string, p interfaces.DeleteNamespaceParameters, prepare ...func(*testing.T, *host)) twinCase {
+		p.Agent = new("pocket")
+		return twinCase{name: name, want: want, prepare: together(prepare), request: request{parameters: p}}
+	}
+	type p = interfaces.DeleteNamespaceParameters
+	return []twinCase{
+		remove("unused", "", p{NetworkNamespace: "sb-1"}, sandboxed),
+		remove("in use", "NamespaceInUse", p{NetworkNamespace: "sb-1"}, populated),
+		remove("not forced", "NamespaceInUse", p{NetworkNamespace: "sb-1", Force: new(false)}, populated),
+		remove("forced", "", p{NetworkNamespace: "sb-1", Force: new(true)}, populated),
+		remove("somebody else's", "NoSuchNetworkNamespace", p{NetworkNamespace: "sb-2", Force: new(true)}, sandboxed),
+		remove("not to be made", "NamespaceNotAllowed", p{NetworkNamespace: "qdhcp-1"}, running),
+		remove("no name", "InvalidParameter", p{NetworkNamespace: "a/b"}),
+		remove("systemd does not stop", "HostFailure", p{NetworkNamespace: "sb-1"}, sandboxed, broken("Stop")),
 	}
 }
 

@@ -23,6 +23,8 @@ type goClient interface {
 	Stop(ctx context.Context, p interfaces.StopParameters) (*interfaces.StopReply, error)
 	Signal(ctx context.Context, p interfaces.SignalParameters) error
 	ListProfiles(ctx context.Context, agent *string) ([]interfaces.Profile, error)
+	CreateNamespace(ctx context.Context, p interfaces.CreateNamespaceParameters) error
+	DeleteNamespace(ctx context.Context, p interfaces.DeleteNamespaceParameters) error
 	Monitor(ctx context.Context, p interfaces.MonitorParameters) iter.Seq2[interfaces.Event, error]
 	ReadLog(ctx context.Context, p interfaces.ReadLogParameters) iter.Seq2[interfaces.LogEntry, error]
 }
@@ -87,6 +89,10 @@ func callOf(ctx context.Context, c goClient, r request) (any, error) {
 		return pointed(c.Stop(ctx, p))
 	case interfaces.SignalParameters:
 		return answered(interfaces.SignalReply{}, c.Signal(ctx, p))
+	case interfaces.CreateNamespaceParameters:
+		return answered(interfaces.CreateNamespaceReply{}, c.CreateNamespace(ctx, p))
+	case interfaces.DeleteNamespaceParameters:
+		return answered(interfaces.DeleteNamespaceReply{}, c.DeleteNamespace(ctx, p))
 	case interfaces.ListProfilesParameters:
 		found, err := c.ListProfiles(ctx, p.Agent)
 		if err == nil && len(found) == 0 {

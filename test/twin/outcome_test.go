@@ -123,9 +123,9 @@ func differences(want, got outcome) string {
 	return cmp.Diff(want, got, cmpopts.EquateEmpty(), cmp.Transformer("drawn", func(r interfaces.Runtime) drawn {
 		known := map[string]bool{
 			"invocation": r.InvocationID != nil, "started": r.StartedUSec != nil,
-			"ready": r.ReadyUSec != nil, "exited": r.ExitedUSec != nil,
+			"ready": r.ReadyUSec != nil, "exited": r.ExitedUSec != nil, "waits": r.WaitsUntilUSec != nil,
 		}
-		r.InvocationID, r.StartedUSec, r.ReadyUSec, r.ExitedUSec = nil, nil, nil, nil
+		r.InvocationID, r.StartedUSec, r.ReadyUSec, r.ExitedUSec, r.WaitsUntilUSec = nil, nil, nil, nil, nil
 		return drawn{fixed(r), known}
 	}))
 }

@@ -9,6 +9,7 @@ import (
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service"
 	"tripleo.io/sidecar/service/launcher"
+	recordfiles "tripleo.io/sidecar/service/records"
 	"tripleo.io/sidecar/service/systemd"
 )
 
@@ -39,6 +40,46 @@ func killed(t *testing.T, h *host) {
 func restarted(t *testing.T, h *host) {
 	running(t, h)
 	h.units.Update(here.Unit(), func(u *systemd.Unit) { u.NRestarts, u.StatusText = 3, "" })
+}
+
+// sandboxed has the network namespace sb-1, made for pocket.
+func sandboxed(t *testing.T, h *host) {
+	_, err := h.core.CreateNamespace(t.Context(), service.Caller{PIDFD: -1}, interfaces.CreateNamespaceParameters{
+		NetworkNamespace: "sb-1", Agent: new("pocket"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.netns.made.Store(true)
+}
+
+// populated has a sidecar in it.
+func populated(t *testing.T, h *host) {
+	sandboxed(t, h)
+	h.launched(t, pocketed("1", func(p *interfaces.LaunchParameters) { p.NetworkNamespace = new("sb-1") }))
+}
+
+// records has the record of one sidecar, of a boot before.
+type records struct{}
+
+func (records) Read(interfaces.ID) (*recordfiles.Record, error) { return nil, nil }
+
+func (records) Write(interfaces.ID, recordfiles.Record) error { return nil }
+
+func (records) Remove(interfaces.ID) error { return nil }
+
+func (records) All() (map[interfaces.ID]recordfiles.Record, error) {
+	p := dnsmasq()
+	return map[interfaces.ID]recordfiles.Record{here: {Boot: "before", Context: interfaces.Context{
+		Profile: p.Profile, Agent: *p.Agent, NetworkNamespace: p.NetworkNamespace, Arguments: p.Arguments,
+	}}}, nil
+}
+
+// returning has a sidecar that waits to come back after a boot.
+func returning(_ *testing.T, h *host) {
+	h.core.Records = records{}
+	h.core.LoadRecords()
+	h.units.Announce(here.Unit())
 }
 
 // waiting has one that systemd is about to start again.

@@ -22,7 +22,9 @@ type suite struct {
 // pocket is an agent with stand-ins, which may have one sidecar.
 const pocket = `
 profiles           = ["dnsmasq", "chosen", "strict", "probed"]
-network-namespaces = ["qdhcp-*"]
+network-namespaces = ["qdhcp-*", "sb-*"]
+create-namespaces  = ["sb-*"]
+max-namespaces     = 1
 state-directories  = ["/var/lib/pocket"]
 host-network       = true
 stand-ins          = true

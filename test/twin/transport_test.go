@@ -89,6 +89,10 @@ func direct(t *testing.T, _ *suite, h *host, who caller) call {
 			return answered(h.core.Signal(ctx, c, p))
 		case interfaces.ListProfilesParameters:
 			return answered(h.core.ListProfiles(ctx, c, p))
+		case interfaces.CreateNamespaceParameters:
+			return answered(h.core.CreateNamespace(ctx, c, p))
+		case interfaces.DeleteNamespaceParameters:
+			return answered(h.core.DeleteNamespace(ctx, c, p))
 		case interfaces.MonitorParameters:
 			return stateOf(func(take func(interfaces.Event) error) error { return h.core.Watch(ctx, c, p, take) })
 		case interfaces.ReadLogParameters:

@@ -98,6 +98,10 @@ func exchange(conn net.Conn, r request) (any, error) {
 		return one[interfaces.StopReply](receive)
 	case "Signal":
 		return one[interfaces.SignalReply](receive)
+	case "CreateNamespace":
+		return one[interfaces.CreateNamespaceReply](receive)
+	case "DeleteNamespace":
+		return one[interfaces.DeleteNamespaceReply](receive)
 	case "List":
 		return each(receive, func(r interfaces.ListReply) interfaces.Sidecar { return r.Sidecar })
 	case "ListProfiles":

@@ -21,6 +21,9 @@ const (
 	collectDir = programDir + "/collect"
 )
 
+// maxBoots bounds how often a program may have its host booted again.
+const maxBoots = 10
+
 // afterRun bounds what is done after the program has ended: reading the
 // journal and copying results out.
 const afterRun = time.Minute
@@ -43,6 +46,8 @@ func runCommand() *cobra.Command {
 		Short: "Boot a host, run a program of this machine in it, and clean up",
 		Long: `Boots a fresh host, copies PROGRAM into it, runs it there as root and streams
 its output. The exit code is that of the program, or 125 if the host failed.
+A program that exits with 98 has the host rebooted, with 99 without a shutdown, and is
+run again; SIDECAR_TESTHOST_BOOTS tells it how often that was.
 
 In the program's environment SIDECAR_TESTHOST is 1, and
 SIDECAR_TESTHOST_COLLECT names a directory that --collect copies out.`,
@@ -74,11 +79,7 @@ func (f *runFlags) run(ctx context.Context, host *testhost.Host, args []string) 
 	if err := f.copyIn(ctx, host, args[0]); err != nil {
 		return err
 	}
-	code, runErr := host.Run(ctx, testhost.Command{
-		Args: append([]string{path.Join(programDir, filepath.Base(args[0]))}, args[1:]...),
-		Env:  f.environment(os.LookupEnv),
-		Dir:  programDir, Stdout: os.Stdout, Stderr: os.Stderr,
-	})
+	code, runErr := f.runOverBoots(ctx, host, args)
 	// The caller may have given up by now; there is still something to tell.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterRun)
 	defer cancel()
@@ -90,6 +91,23 @@ func (f *runFlags) run(ctx context.Context, host *testhost.Host, args []string) 
 		return exitError(code)
 	}
 	return err
+}
+
+// runOverBoots runs the program, and again after each boot that it asks for.
+func (f *runFlags) runOverBoots(ctx context.Context, host *testhost.Host, args []string) (int, error) {
+	for boots := 0; ; boots++ {
+		code, err := host.Run(ctx, testhost.Command{
+			Args: append([]string{path.Join(programDir, filepath.Base(args[0]))}, args[1:]...),
+			Env:  append(f.environment(os.LookupEnv), fmt.Sprintf("%s=%d", testhost.BootsEnv, boots)),
+			Dir:  programDir, Stdout: os.Stdout, Stderr: os.Stderr,
+		})
+		if err != nil || code != testhost.ExitReboot && code != testhost.ExitPowerLoss || boots == maxBoots {
+			return code, err
+		}
+		if err := host.Reboot(ctx, code == testhost.ExitPowerLoss); err != nil {
+			return code, err
+		}
+	}
 }
 
 // copyIn brings the program and its test data into the host.
