@@ -176,7 +176,7 @@ func TestLifecycleHealthCommand(t *testing.T) {
 		becomes(t, tester, s.ID, interfaces.HealthHealthy)
 		dir, pid := filepath.Dir(pidFileOf(p.Arguments)), int(*s.Runtime.ProcessID)
 		fields := readFile(t, dir+"/status")
-		for _, field := range []string{"Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters"} {
+		for _, field := range []string{"Uid", "Gid", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters"} {
 			want := field + ":" + strings.Join(strings.Fields(status(t, pid, field)), " ")
 			if !slices.ContainsFunc(strings.Split(fields, "\n"), func(line string) bool {
 				name, value, _ := strings.Cut(line, ":")

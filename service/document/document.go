@@ -169,6 +169,17 @@ func (d *Document) Process() (argv, environment []string) {
 	return argv, environment
 }
 
+// ExecOptions are the options of an OCI runtime's exec for a program that is confined as the payload
+// is: crun 1.8 takes capabilities and filter from the container by itself, but neither the user nor
+// the AppArmor profile.
+func (p Plan) ExecOptions() []string {
+	options := []string{"--no-new-privs", fmt.Sprintf("--user=%d:%d", p.User, p.Group)}
+	if p.AppArmor != "" {
+		options = append(options, "--apparmor="+p.AppArmor)
+	}
+	return options
+}
+
 // TooLongError means that a part of a document does not fit into a variable.
 type TooLongError struct {
 	Bytes int // of the variable

@@ -12,6 +12,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"path/filepath"
+	"slices"
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/document"
@@ -85,7 +86,7 @@ func (Engine) Rename(*document.Document) []string { return nil }
 // Exec runs the program where the runtime itself is started: the container has no control group
 // that the runtime knows.
 func (Engine) Exec(d *document.Document, _ []string, _ string, program []string) ([]string, error) {
-	return append(runtime(d, "exec", "--no-new-privs", d.ID), program...), nil
+	return slices.Concat(runtime(d, "exec"), d.ExecOptions(), []string{d.ID}, program), nil
 }
 
 // Delegates returns false: the payload stays in the unit's own control group.

@@ -78,7 +78,7 @@ func (Engine) Start(*document.Document) []string { return nil }
 
 // Exec takes the OCI runtime and the container's ID from the command line of conmon, the unit's
 // main process. By itself the runtime would move the program into the payload's control group.
-func (Engine) Exec(_ *document.Document, monitor []string, group string, program []string) ([]string, error) {
+func (Engine) Exec(d *document.Document, monitor []string, group string, program []string) ([]string, error) {
 	value := func(option string) string {
 		i := slices.Index(monitor, option) + 1
 		if i == 0 || i == len(monitor) {
@@ -90,7 +90,7 @@ func (Engine) Exec(_ *document.Document, monitor []string, group string, program
 	if runtime == "" || container == "" {
 		return nil, errors.New("the unit's main process is not conmon")
 	}
-	return append([]string{runtime, "exec", "--no-new-privs", "--cgroup=" + group, container}, program...), nil
+	return slices.Concat([]string{runtime, "exec", "--cgroup=" + group}, d.ExecOptions(), []string{container}, program), nil
 }
 
 // Delegates returns true: the payload is in a group below the unit's (--cgroups=split).

@@ -116,7 +116,7 @@ func TestPodmanExec(t *testing.T) {
 	d := documentOf(func(*document.Document) {})
 	conmon := []string{"/usr/bin/conmon", "--api-version", "1", "-c", "0123", "-u", "4567", "-r", "/usr/bin/runc", "-b", "/x", ""}
 	got, err := podman.Engine{}.Exec(d, conmon, "g", []string{"/bin/a", "-b"})
-	if want := []string{"/usr/bin/runc", "exec", "--no-new-privs", "--cgroup=g", "0123", "/bin/a", "-b"}; !slices.Equal(got, want) || err != nil {
+	if want := slices.Concat([]string{"/usr/bin/runc", "exec", "--cgroup=g"}, d.ExecOptions(), []string{"0123", "/bin/a", "-b"}); !slices.Equal(got, want) || err != nil {
 		t.Errorf("%q, %v", got, err)
 	}
 	for _, other := range [][]string{nil, {""}, {"/usr/sbin/dnsmasq", "-k"}, {"conmon", "-c", "0123", "-r"}} {
