@@ -98,6 +98,7 @@ type Config struct {
 	Keep        func(templates []string, more bool) (bool, error) // says which templates of images the policy needs (more: besides those so far), and returns whether others may exist; nil: engine.Keep
 	Forget      func(sidecars []string)                           // removes what is noted of sidecars that have ended; nil: engine.Forget
 	Starts      int                                               // how many units are started at once
+	KeepFailed  time.Duration                                     // how long failed sidecars are kept, see Tidy
 	Leftovers   launcher.Launcher                                 // has the notes of failed removals; the zero value has the host's
 	Logger      *slog.Logger
 }

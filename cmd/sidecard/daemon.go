@@ -106,6 +106,7 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 		Confinement: lsm.Host,
 		Frozen:      new(service.Freezer).Frozen,
 		Starts:      o.starts,
+		KeepFailed:  o.keepFailed,
 		Logger:      logger,
 	}, set)
 	var err error
@@ -121,6 +122,7 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 		return err
 	}
 	go d.core.Observe(ctx)
+	go d.core.Tidy(ctx)
 	go d.core.PrepareImages(ctx)
 	return d.serve(ctx, set)
 }
