@@ -45,7 +45,7 @@ func TestManualNamesEverything(t *testing.T) {
 	for _, signal := range interfaces.Signals {
 		want(signal)
 	}
-	for _, code := range []string{"0", "1", "2", "3", "4", "5", "6"} {
+	for _, code := range []string{"0", "1", "2", "3", "4", "5", "6", "7", "8"} {
 		want("\n.TP\n.B " + code + "\n")
 	}
 }
