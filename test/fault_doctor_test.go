@@ -89,13 +89,15 @@ func (c doctorCase) check(t *testing.T) {
 	})
 }
 
+// current is called when an advice has restarted the daemon.
+func current() {
+	if pid, err := daemonPID(); err == nil {
+		expectedDaemon = pid
+	}
+}
+
 func TestFaultDoctorService(t *testing.T) {
 	begin(t)
-	current := func() { // advice has restarted the daemon
-		if pid, err := daemonPID(); err == nil {
-			expectedDaemon = pid
-		}
-	}
 	t.Cleanup(current)
 	t.Run("stopped", func(t *testing.T) {
 		run(t, "systemctl", "stop", "sidecard")
@@ -194,9 +196,27 @@ func TestFaultDoctorHost(t *testing.T) {
 	begin(t)
 	namespace(t, "t-doctor")
 	t.Run("unshared", func(t *testing.T) {
-		t.Cleanup(func() { run(t, "mount", "--make-shared", "/run/netns") })
-		run(t, "mount", "--make-private", "/run/netns")
+		t.Cleanup(func() { // with the mount gone, the daemon needs the one below
+			run(t, "systemctl", "restart", "sidecard")
+			current()
+		})
+		unshareNetns(t)
 		doctorCase{"namespaces", "/run/netns", "not shared", nil}.check(t)
+		current()
+		if f := finds(t, "namespaces", "sidecard.service", ""); f != nil {
+			t.Errorf("%+v", f)
+		}
+		start(t, tester, probe(t, "t-doctor"))
+	})
+	t.Run("shared again", func(t *testing.T) {
+		t.Cleanup(func() {
+			run(t, "systemctl", "restart", "sidecard")
+			current()
+		})
+		unshareNetns(t)
+		run(t, "mount", "--make-shared", "/run/netns")
+		doctorCase{"namespaces", "sidecard.service", "new names", nil}.check(t)
+		current()
 	})
 	t.Run("no namespace", func(t *testing.T) {
 		if err := os.WriteFile(netnsDirectory+"t-plain", nil, 0o600); err != nil {

@@ -50,15 +50,20 @@ func TestFaultNamespaceRemoved(t *testing.T) {
 func TestFaultNetnsUnshared(t *testing.T) {
 	begin(t)
 	namespace(t, "t-shared") // ip makes /run/netns a mount
-	run(t, "mount", "--make-private", "/run/netns")
-	t.Cleanup(func() {
-		run(t, "mount", "--make-shared", "/run/netns")
-		_ = os.Remove(netnsDirectory + "t-unshared")
-	})
+	unshareNetns(t)
+	t.Cleanup(func() { _ = os.Remove(netnsDirectory + "t-unshared") })
 	run(t, "unshare", "--mount", "--propagation=unchanged", "ip", "netns", "add", "t-unshared")
 	err := refused(t, tester, probe(t, "t-unshared"), interfaces.ErrNoSuchNetworkNamespace)
 	if !strings.Contains(err.Error(), "rshared") {
 		t.Errorf("it says %v", err)
 	}
 	start(t, tester, probe(t, "t-shared"))
+}
+
+// unshareNetns makes /run/netns private until the test ends. Below the mount there is /run's own
+// directory, with the same namespaces: ip has bound it onto itself, and so in the same group.
+func unshareNetns(t *testing.T) {
+	t.Helper()
+	run(t, "mount", "--make-private", "/run/netns")
+	t.Cleanup(func() { run(t, "umount", "--lazy", "/run/netns") })
 }

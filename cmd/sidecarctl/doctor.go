@@ -133,8 +133,11 @@ func (t *tool) apart(ctx context.Context, look doctor.Look) []doctor.Finding {
 	if err := cmd.Start(); err != nil {
 		return []doctor.Finding{look.Unseen(err.Error())}
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // the exit code says nothing that the findings do not
+	}()
 	select {
 	case <-ended:
 	case <-ctx.Done():

@@ -113,21 +113,36 @@ func TestDoctorJournal(t *testing.T) {
 func TestDoctorMountOfNamespaces(t *testing.T) {
 	t.Parallel()
 	const root, run = "1 1 0:1 / / rw shared:1 - ext4 /dev/a rw\n", "2 1 0:2 / /run rw shared:2 - tmpfs tmpfs rw\n"
+	const netns = "3 2 0:2 /netns /run/netns rw "
 	for name, test := range map[string]struct {
-		mounts, point string
-		shared        bool
+		mounts string
+		want   mount
 	}{
-		"below /run":      {root + run, "/run", true},
-		"shared":          {root + run + "3 2 0:2 /netns /run/netns rw shared:2 - tmpfs tmpfs rw\n", "/run/netns", true},
-		"private":         {root + run + "3 2 0:2 /netns /run/netns rw - tmpfs tmpfs rw\n", "/run/netns", false},
-		"slave":           {root + run + "3 2 0:2 /netns /run/netns rw master:2 - tmpfs tmpfs rw\n", "/run/netns", false},
-		"the last counts": {root + "3 2 0:2 /n /run/netns rw shared:2 - tmpfs t rw\n4 3 0:2 /n /run/netns rw - tmpfs t rw\n", "/run/netns", false},
-		"a namespace":     {root + run + "5 2 0:4 net:[1] /run/netns/a rw - nsfs nsfs rw\n", "/run", true},
-		"a similar name":  {root + "3 2 0:2 / /run/net rw - tmpfs t rw\n", "/", true},
+		"below /run":      {root + run, mount{"/run", "2", ""}},
+		"shared":          {root + run + netns + "shared:3 - tmpfs tmpfs rw\n", mount{"/run/netns", "3", ""}},
+		"private":         {root + run + netns + "- tmpfs shared:3 rw\n", mount{"/run/netns", "", ""}},
+		"slave":           {root + run + netns + "master:2 - tmpfs tmpfs rw\n", mount{"/run/netns", "", "2"}},
+		"both":            {root + run + netns + "shared:4 master:2 - tmpfs tmpfs rw\n", mount{"/run/netns", "4", "2"}},
+		"the last counts": {root + netns + "shared:2 - tmpfs t rw\n" + netns + "- tmpfs t rw\n", mount{"/run/netns", "", ""}},
+		"a namespace":     {root + run + "5 2 0:4 net:[1] /run/netns/a rw - nsfs nsfs rw\n", mount{"/run", "2", ""}},
+		"a similar name":  {root + "3 2 0:2 / /run/net rw - tmpfs t rw\n", mount{"/", "1", ""}},
 	} {
-		if point, shared := holder(test.mounts, "/run/netns"); point != test.point || shared != test.shared {
-			t.Errorf("%s: %s, shared %v; want %s, %v", name, point, shared, test.point, test.shared)
+		if got := holder(test.mounts, "/run/netns"); got != test.want {
+			t.Errorf("%s: %+v, want %+v", name, got, test.want)
 		}
+	}
+	for name, test := range map[string]struct {
+		host, daemon string
+		want         []string
+	}{
+		"well":      {"shared:3", "master:3", nil},
+		"one of it": {"shared:3", "shared:3", nil},
+		"private":   {"", "master:3", []string{"error /run/netns: it is not shared: the host does not see the namespaces that agents make"}},
+		"remounted": {"shared:4", "master:3", []string{"error sidecard.service: it does not see new names in /run/netns, which was mounted again since its start"}},
+	} {
+		h := hostOf(t, map[string]string{"proc/self/mountinfo": root + netns + test.host + " - tmpfs t rw\n", "proc/9/mountinfo": root + netns + test.daemon + " - tmpfs t rw\n"},
+			map[string]string{"systemctl": "9\n"})
+		wantFound(t, name, h.lookAtNamespaces(t.Context()), test.want...)
 	}
 }
 

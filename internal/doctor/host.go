@@ -22,20 +22,25 @@ import (
 
 const namespaces = "/run/netns"
 
-func (h *Host) lookAtNamespaces(context.Context) []Finding {
+func (h *Host) lookAtNamespaces(ctx context.Context) []Finding {
 	mounts, err := os.ReadFile(h.path("proc/self/mountinfo"))
 	if err != nil {
 		return blind(namespaces, err, "look at 'findmnt -o TARGET,PROPAGATION'")
 	}
 	var found []Finding
-	if point, shared := holder(string(mounts), namespaces); !shared {
+	if at := holder(string(mounts), namespaces); at.shared == "" {
 		advice := "'mount --make-shared " + namespaces + "'"
-		if point != namespaces {
+		if at.point != namespaces {
 			advice = "'mount --bind " + namespaces + " " + namespaces + "', " + advice
 		}
 		found = append(found, Finding{
 			Level: Error, Subject: namespaces, Problem: "it is not shared: the host does not see the namespaces that agents make",
-			Advice: advice + ", and start the agents' containers again",
+			Advice: advice + ", 'systemctl restart sidecard', and start the agents' containers again",
+		})
+	} else if daemon := h.daemonsMounts(ctx); daemon != "" && !holder(daemon, namespaces).follows(at) {
+		found = append(found, Finding{
+			Level: Error, Subject: "sidecard.service", Problem: "it does not see new names in " + namespaces + ", which was mounted again since its start",
+			Advice: "'systemctl restart sidecard', and start the agents' containers again",
 		})
 	}
 	entries, err := os.ReadDir(h.path(namespaces))
@@ -55,9 +60,27 @@ func (h *Host) lookAtNamespaces(context.Context) []Finding {
 	return found
 }
 
-// holder returns the mount point on which a path lies, and whether it is shared with other mount
-// namespaces (proc_pid_mountinfo(5)).
-func holder(mountinfo, path string) (point string, shared bool) {
+// daemonsMounts returns the mounts that sidecard sees, "" if they cannot be read.
+func (h *Host) daemonsMounts(ctx context.Context) string {
+	pid, err := h.Run(ctx, "systemctl", "show", "-P", "MainPID", "sidecard.service")
+	if err != nil {
+		return ""
+	}
+	text, _ := os.ReadFile(h.path("proc", strings.TrimSpace(pid), "mountinfo"))
+	return string(text)
+}
+
+// mount is a mount point, with the groups of mounts to which it passes changes on, and from which
+// it gets them (proc_pid_mountinfo(5), mount_namespaces(7)).
+type mount struct{ point, shared, master string }
+
+// follows reports whether a mount sees what is mounted in another one.
+func (m mount) follows(other mount) bool {
+	return m.shared == other.shared || m.master == other.shared
+}
+
+// holder returns the mount on which a path lies.
+func holder(mountinfo, path string) (found mount) {
 	for line := range strings.Lines(mountinfo) {
 		fields := strings.Fields(line)
 		if len(fields) < 7 {
@@ -65,18 +88,23 @@ func holder(mountinfo, path string) (point string, shared bool) {
 		}
 		at := fields[4]
 		beneath := at == "/" || path == at || strings.HasPrefix(path, at+"/")
-		if !beneath || len(at) < len(point) {
+		if !beneath || len(at) < len(found.point) {
 			continue
 		}
-		point, shared = at, false
+		found = mount{point: at}
 		for _, option := range fields[6:] {
 			if option == "-" {
 				break
 			}
-			shared = shared || strings.HasPrefix(option, "shared:")
+			switch name, group, _ := strings.Cut(option, ":"); name {
+			case "shared":
+				found.shared = group
+			case "master":
+				found.master = group
+			}
 		}
 	}
-	return point, shared
+	return found
 }
 
 // granted returns the profiles that agents may launch, each once.
