@@ -67,38 +67,35 @@ func TestFaultStorageReadOnly(t *testing.T) {
 func TestFaultStorageFull(t *testing.T) {
 	forEachEngine(t, func(t *testing.T) {
 		begin(t)
-		checkWithoutStorage(t, func(t *testing.T) func() { return fullDirectory(t, podmanStorage+"/overlay-containers") }, "no space left on device")
+		directory := podmanStorage + "/overlay-containers"
+		ownFileSystem(t, directory)
+		checkWithoutStorage(t, func(t *testing.T) (mend func()) {
+			filler := filepath.Join(directory, "filler")
+			if err := os.WriteFile(filler, make([]byte, 8<<20), 0o600); err == nil {
+				t.Fatal("the disk is not full")
+			}
+			return func() { _ = os.Remove(filler) }
+		}, "no space left on device")
 	})
 }
 
-// fullDirectory puts a directory on a file system of its own, which is full until mend is called
-// or the test ends.
-func fullDirectory(t *testing.T, directory string) (mend func()) {
+// ownFileSystem puts a directory on a small file system of its own, until the test ends. Nothing
+// may be mounted in it before and after.
+func ownFileSystem(t *testing.T, directory string) {
 	t.Helper()
 	copied := t.TempDir()
 	run(t, "cp", "-a", directory+"/.", copied)
 	if err := unix.Mount("tmpfs", directory, "tmpfs", 0, "size=4m,mode=700"); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = unix.Unmount(directory, unix.MNT_DETACH) })
 	run(t, "cp", "-a", copied+"/.", directory)
-	filler := filepath.Join(directory, "filler")
-	if err := os.WriteFile(filler, make([]byte, 8<<20), 0o600); err == nil {
-		t.Fatal("the disk is not full")
-	}
-	return func() {
-		if err := os.Remove(filler); err != nil {
+	t.Cleanup(func() {
+		run(t, "sh", "-c", `rm -rf "$0"/* "$0"/.[!.]*; cp -a "$1"/. "$0"`, copied, directory)
+		if err := unix.Unmount(directory, unix.MNT_DETACH); err != nil {
 			t.Error(err)
 		}
-		// What podman has changed meanwhile must not be lost.
-		run(t, "rm", "-rf", copied)
-		run(t, "cp", "-a", directory+"/.", copied)
-		if err := unix.Unmount(directory, unix.MNT_DETACH); err != nil {
-			t.Fatal(err)
-		}
-		run(t, "find", directory, "-mindepth", "1", "-delete")
-		run(t, "cp", "-a", copied+"/.", directory)
-	}
+		run(t, "sh", "-c", `rm -rf "$0"/* "$0"/.[!.]*; cp -a "$1"/. "$0"`, directory, copied)
+	})
 }
 
 // TestFaultJournalDiskFull: decisions are made without a journal, and written again when there is
