@@ -103,20 +103,26 @@ func ownFileSystem(t *testing.T, directory string) {
 func TestFaultJournalDiskFull(t *testing.T) {
 	begin(t)
 	namespace(t, "t-journal")
-	for _, directory := range []string{"/var/log/journal", "/run/log/journal"} {
-		if err := errors.Join(os.MkdirAll(directory, 0o755), unix.Mount("tmpfs", directory, "tmpfs", 0, "size=64k")); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = unix.Unmount(directory, unix.MNT_DETACH) })
-	}
-	run(t, "systemctl", "restart", "systemd-journald")
+	directories := []string{"/var/log/journal", "/run/log/journal"}
 	again := func() {
-		for _, directory := range []string{"/var/log/journal", "/run/log/journal"} {
+		for _, directory := range directories {
 			_ = unix.Unmount(directory, unix.MNT_DETACH)
 		}
 		run(t, "systemctl", "restart", "systemd-journald")
 	}
 	t.Cleanup(again)
+	for _, directory := range directories {
+		if err := errors.Join(os.MkdirAll(directory, 0o755), unix.Mount("tmpfs", directory, "tmpfs", 0, "size=24m")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(t, "systemctl", "restart", "systemd-journald") // it would not start on a full disk
+	for _, directory := range directories {
+		if err := os.WriteFile(directory+"/filler", make([]byte, 32<<20), 0o600); err == nil {
+			t.Fatal("the disk is not full")
+		}
+	}
+	_, _ = output("journalctl", "--rotate") // makes new files, for which there is no space
 	p := probe(t, "t-journal")
 	s := start(t, tester, p)
 	bad := p

@@ -64,6 +64,7 @@ func TestFaultNetnsUnshared(t *testing.T) {
 // directory, with the same namespaces: ip has bound it onto itself, and so in the same group.
 func unshareNetns(t *testing.T) {
 	t.Helper()
+	run(t, "sh", "-c", "mountpoint -q /run/netns || { mount --bind /run/netns /run/netns && mount --make-shared /run/netns; }")
 	run(t, "mount", "--make-private", "/run/netns")
 	t.Cleanup(func() { run(t, "umount", "--lazy", "/run/netns") })
 }
