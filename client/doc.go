@@ -32,7 +32,7 @@
 //     may still be carried through; List tells.
 //   - Every call ends. Without a deadline in its context it ends after
 //     [DefaultTimeout], plus the time-out that it asks the service for. Only
-//     [Client.Monitor] goes on once it has begun.
+//     [Client.Monitor], and [Client.ReadLog] that follows, go on once they have begun.
 //   - No call is repeated without the caller's knowledge. Only a connection that
 //     the kernel refuses because the service's queue is full is tried again.
 //   - A reply of more than 16 MiB is an error, and costs no more memory than that.
@@ -50,6 +50,5 @@
 //
 // # Out of scope
 //
-// Reading logs, other transports than unix sockets, passing of file
-// descriptors. Package client/dbus calls the service on the system bus.
+// Other transports than unix sockets, passing of file descriptors. Package client/dbus calls the service on the system bus.
 package client

@@ -10,7 +10,7 @@ import (
 	"tripleo.io/sidecar/interfaces"
 )
 
-// errNoState is the cause of the end of a monitor that got no event in time.
+// errNoState is the cause of the end of a stream that got no reply in time.
 var errNoState = errors.New("no state")
 
 // Monitor returns the events of the sidecars that every given selector matches:
@@ -36,35 +36,64 @@ var errNoState = errors.New("no state")
 // wait in the service.
 func (c *Client) Monitor(ctx context.Context, p interfaces.MonitorParameters) iter.Seq2[interfaces.Event, error] {
 	return func(yield func(interfaces.Event, error) bool) {
-		left, err := c.monitor(ctx, p, func(e interfaces.Event) bool { return yield(e, nil) })
+		p.AllowInteractiveAuthentication = c.allow(p.AllowInteractiveAuthentication)
+		left, err := stream(ctx, c, "Monitor", p, func(r interfaces.MonitorReply) bool { return yield(r.Event, nil) })
+		if err == nil {
+			err = ErrInterrupted // the service said that no more events follow
+		}
 		if !left {
 			yield(interfaces.Event{}, err)
 		}
 	}
 }
 
-// monitor hands events on until take says that it was the last, or returns why
-// there are no more.
-func (c *Client) monitor(ctx context.Context, p interfaces.MonitorParameters, take func(interfaces.Event) bool) (left bool, err error) {
+// stream hands replies on until take says that it was the last, or returns why there are no
+// more; nil if the service said that no more follow. Only the first one has to come within
+// DefaultTimeout.
+func stream[R any](ctx context.Context, c *Client, method string, p any, take func(R) bool) (left bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	silence := time.AfterFunc(DefaultTimeout, func() { cancel(errNoState) })
 	defer silence.Stop()
-	decode := into(func(r interfaces.MonitorReply) {
+	decode := into(func(r R) {
 		silence.Stop()
-		left = !take(r.Event)
+		left = !take(r)
 	})
-	p.AllowInteractiveAuthentication = c.allow(p.AllowInteractiveAuthentication)
-	r := request{Method: ours + "Monitor", Parameters: p, More: true}
-	err = c.converse(ctx, r, func(frame []byte) (bool, error) {
+	err = c.converse(ctx, request{Method: ours + method, Parameters: p, More: true}, func(frame []byte) (bool, error) {
 		continues, err := decode(frame)
 		return continues && !left, err
 	})
-	switch {
-	case errors.Is(context.Cause(ctx), errNoState):
+	if errors.Is(context.Cause(ctx), errNoState) {
 		err = fmt.Errorf("no answer from the service in time: %w", context.DeadlineExceeded)
-	case err == nil:
-		err = ErrInterrupted // the service said that no more events follow
 	}
 	return left, err
+}
+
+// ReadLog returns the newest log entries of the sidecars that every given selector matches, the
+// oldest of them first, also of sidecars that have ended. With Follow, new ones follow until
+// ctx ends or the loop is left.
+//
+// An error is the last element; the loop ends without one only without Follow. As Monitor, it
+// has a connection of its own, and does not count as one of the 32 calls at once. The service
+// refuses a caller's fifth follower with interfaces.ErrOverloaded. A journal that cannot be
+// read is interfaces.ErrHostFailure, which comes after the entries that could be read.
+func (c *Client) ReadLog(ctx context.Context, p interfaces.ReadLogParameters) iter.Seq2[interfaces.LogEntry, error] {
+	return func(yield func(interfaces.LogEntry, error) bool) {
+		p.AllowInteractiveAuthentication = c.allow(p.AllowInteractiveAuthentication)
+		follow := p.Follow != nil && *p.Follow
+		if !follow {
+			var cancel context.CancelFunc
+			ctx, cancel = WithDeadline(ctx, nil)
+			defer cancel()
+		}
+		left, err := stream(ctx, c, "ReadLog", p, func(r interfaces.ReadLogReply) bool {
+			return r.Entry == nil || yield(*r.Entry, nil)
+		})
+		if err == nil && follow {
+			err = ErrInterrupted
+		}
+		if !left && err != nil {
+			yield(interfaces.LogEntry{}, err)
+		}
+	}
 }

@@ -73,10 +73,10 @@ func (c *call) text(at int) string {
 }
 
 // options sets fields of the struct that out points to from an argument that is a
-// dictionary.
-func (c *call) options(at int, out any) error {
+// dictionary; without has names of varlink parameters that are not options.
+func (c *call) options(at int, out any, without ...string) error {
 	entries, _ := c.arguments[at].(map[string]godbus.Variant)
-	return dict.Options(entries, out, flagName)
+	return dict.Options(entries, out, append(without, flagName)...)
 }
 
 // sidecar returns the ID of the sidecar whose object is called, or else the first argument,

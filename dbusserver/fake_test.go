@@ -13,6 +13,7 @@ type fakeCore struct {
 	explain  func(p interfaces.LaunchParameters) (interfaces.ExplainReply, error)
 	list     func(caller service.Caller, p interfaces.ListParameters) ([]interfaces.Sidecar, error)
 	profiles func(p interfaces.ListProfilesParameters) ([]interfaces.Profile, error)
+	log      func(p interfaces.ReadLogParameters, send func(*interfaces.LogEntry) error) error
 	stop     func(ctx context.Context, caller service.Caller, p interfaces.StopParameters) (interfaces.StopReply, error)
 	signal   func(caller service.Caller, p interfaces.SignalParameters) error
 }
@@ -31,6 +32,10 @@ func (f *fakeCore) List(_ context.Context, caller service.Caller, p interfaces.L
 
 func (f *fakeCore) ListProfiles(_ context.Context, _ service.Caller, p interfaces.ListProfilesParameters) ([]interfaces.Profile, error) {
 	return f.profiles(p)
+}
+
+func (f *fakeCore) ReadLog(_ context.Context, _ service.Caller, p interfaces.ReadLogParameters, send func(*interfaces.LogEntry) error) error {
+	return f.log(p, send)
 }
 
 func (f *fakeCore) Stop(ctx context.Context, caller service.Caller, p interfaces.StopParameters) (interfaces.StopReply, error) {

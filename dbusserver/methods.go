@@ -103,6 +103,33 @@ func (s *Server) listProfiles(ctx context.Context, c *call) ([]any, error) {
 	return []any{all}, nil
 }
 
+// follow is a parameter of ReadLog that D-Bus does not have: its answers are one message.
+const follow = "follow"
+
+// readLog answers with the entries that exist.
+func (s *Server) readLog(ctx context.Context, c *call) ([]any, error) {
+	p := interfaces.ReadLogParameters{AllowInteractiveAuthentication: c.interactive}
+	if err := c.options(0, &p, follow); err != nil {
+		return nil, err
+	}
+	entries := []map[string]godbus.Variant{}
+	err := s.config.Core.ReadLog(ctx, c.caller, p, func(e *interfaces.LogEntry) error {
+		if e == nil {
+			return nil
+		}
+		var err error
+		if len(entries) == 0 { // here the call still counts as one that reads, which bounds the waiting ones
+			err = s.large(ctx, c)
+		}
+		entries = append(entries, dict.Encode(e))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return []any{entries}, nil
+}
+
 // stop is Stop of the manager and of a sidecar.
 func (s *Server) stop(ctx context.Context, c *call) ([]any, error) {
 	id, next := c.sidecar()

@@ -132,6 +132,28 @@ func TestDBusListProfiles(t *testing.T) {
 	diff(t, "profile", want, decoded[interfaces.Profile](t, body[0].([]map[string]godbus.Variant)[0]))
 }
 
+// TestDBusReadLog: entries come together, and D-Bus cannot follow.
+func TestDBusReadLog(t *testing.T) {
+	t.Parallel()
+	want := []interfaces.LogEntry{{ID: anID, TimeUSec: 7, Priority: 3, Message: "one"}, {ID: anID, Systemd: true, ProcessID: pointer(int64(1))}}
+	b := startBus(t, &fakeCore{log: func(p interfaces.ReadLogParameters, send func(*interfaces.LogEntry) error) error {
+		if p.Lines == nil || *p.Lines != 2 {
+			return &interfaces.OverloadedError{}
+		}
+		return errors.Join(send(&want[0]), send(&want[1]), send(nil))
+	}}, nil)
+	body, failure := b.call(message{sender: ":1.0", member: "ReadLog", body: []any{options{"lines": godbus.MakeVariant(int32(2))}}})
+	if failure != "" {
+		t.Fatal(failure, body)
+	}
+	for i, row := range body[0].([]map[string]godbus.Variant) {
+		diff(t, "entry", want[i], decoded[interfaces.LogEntry](t, row))
+	}
+	if _, failure = b.call(message{sender: ":1.0", member: "ReadLog", body: []any{options{"follow": godbus.MakeVariant(true)}}}); failure != "org.freedesktop.DBus.Error.InvalidArgs" {
+		t.Errorf("follow: %s", failure)
+	}
+}
+
 // TestDBusStopAndSignal has both through the manager and through the sidecar's own
 // object.
 func TestDBusStopAndSignal(t *testing.T) {

@@ -18,6 +18,7 @@ type Core interface {
 	Explain(ctx context.Context, caller service.Caller, p interfaces.LaunchParameters) (interfaces.ExplainReply, error)
 	List(ctx context.Context, caller service.Caller, p interfaces.ListParameters) ([]interfaces.Sidecar, error)
 	ListProfiles(ctx context.Context, caller service.Caller, p interfaces.ListProfilesParameters) ([]interfaces.Profile, error)
+	ReadLog(ctx context.Context, caller service.Caller, p interfaces.ReadLogParameters, send func(*interfaces.LogEntry) error) error
 	Stop(ctx context.Context, caller service.Caller, p interfaces.StopParameters) (interfaces.StopReply, error)
 	Signal(ctx context.Context, caller service.Caller, p interfaces.SignalParameters) (interfaces.SignalReply, error)
 }

@@ -77,7 +77,7 @@ func (s *Server) propertiesOf(ctx context.Context, c *call) (map[string]godbus.V
 		return map[string]godbus.Variant{}, nil
 	}
 	found, err := s.config.Core.List(ctx, c.caller, interfaces.ListParameters{
-		ID: new(parsed.String()), AllowInteractiveAuthentication: c.interactive,
+		ID: new(parsed.String()), Usage: new(true), AllowInteractiveAuthentication: c.interactive,
 	})
 	if err != nil {
 		return nil, err

@@ -50,6 +50,7 @@ const (
 	emitsConst       emission = "const"       // nothing: the value never changes
 	emitsValue       emission = "true"        // the new value
 	emitsInvalidates emission = "invalidates" // the name, without the new value
+	emitsNothing     emission = "false"       // nothing, although the value changes
 )
 
 type argument struct{ name, signature string }
@@ -111,6 +112,7 @@ func (s *Server) manager() object {
 				{name: "Stop", in: args("id:s options:a{sv}"), out: args("exit:a{sv}"), handle: s.stop},
 				{name: "Signal", in: args("id:s signal:s"), handle: s.signal},
 				{name: "ListProfiles", in: args("selectors:a{sv}"), out: args("profiles:aa{sv}"), handle: s.listProfiles},
+				{name: "ReadLog", in: args("selectors:a{sv}"), out: args("entries:aa{sv}"), handle: s.readLog},
 			},
 			signals: []signal{
 				{signalStarted, about}, {signalReady, about}, {signalChanged, about}, {signalStopped, about}, {signalFailed, about},
@@ -156,6 +158,8 @@ func sidecarProperties() []property {
 			p.emits = emitsConst
 		case keyState:
 			p.emits = emitsValue
+		case "CpuUSec", "MemoryBytes", "Tasks":
+			p.emits = emitsNothing
 		}
 		all = append(all, p)
 	}

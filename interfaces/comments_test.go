@@ -46,6 +46,7 @@ func TestContractSaysMore(t *testing.T) {
 	t.Parallel()
 	flags := map[string]string{
 		"List": "[Supports 'more' flag]", "ListProfiles": "[Supports 'more' flag]", "Monitor": "[Requires 'more' flag]",
+		"ReadLog": "[Requires 'more' flag]",
 	}
 	for _, method := range contract(t).Methods {
 		want := flags[method.Name]

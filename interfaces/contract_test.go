@@ -36,6 +36,8 @@ var types = map[string]reflect.Type{
 	"Event":        reflect.TypeFor[interfaces.Event](),
 	"Context":      reflect.TypeFor[interfaces.Context](),
 	"Runtime":      reflect.TypeFor[interfaces.Runtime](),
+	"Usage":        reflect.TypeFor[interfaces.Usage](),
+	"LogEntry":     reflect.TypeFor[interfaces.LogEntry](),
 	"Sidecar":      reflect.TypeFor[interfaces.Sidecar](),
 	"StandIn":      reflect.TypeFor[interfaces.StandIn](),
 	"Profile":      reflect.TypeFor[interfaces.Profile](),
@@ -58,6 +60,7 @@ var methods = map[string][2]reflect.Type{
 	"Signal":       {reflect.TypeFor[interfaces.SignalParameters](), reflect.TypeFor[interfaces.SignalReply]()},
 	"ListProfiles": {reflect.TypeFor[interfaces.ListProfilesParameters](), reflect.TypeFor[interfaces.ListProfilesReply]()},
 	"Monitor":      {reflect.TypeFor[interfaces.MonitorParameters](), reflect.TypeFor[interfaces.MonitorReply]()},
+	"ReadLog":      {reflect.TypeFor[interfaces.ReadLogParameters](), reflect.TypeFor[interfaces.ReadLogReply]()},
 }
 
 func texts[T ~string](values []T) []string {

@@ -11,6 +11,12 @@
 //   - List, ListProfiles: an operator sees what runs, and what could run.
 //   - Monitor: a program that acts on a sidecar's end or readiness would otherwise
 //     poll List, and miss sidecars that start and end in between.
+//   - ReadLog: an agent, and an operator whom polkit allows to inspect sidecars, cannot read
+//     the host's journal, and must not see what others log there.
+//
+// usage is a parameter of List and not a method, because it needs the same selectors, the same
+// authorisation and the same answer. It must be asked for, because each stand-in lists every 5 s,
+// and a List reads no other files.
 //
 // The .varlink file documents the fields; a test compares the Go types with it.
 package interfaces

@@ -37,12 +37,13 @@ type ListParameters struct {
 	Agent                          *string `json:"agent,omitempty"`
 	Profile                        *string `json:"profile,omitempty"`
 	NetworkNamespace               *string `json:"networkNamespace,omitempty"`
+	Usage                          *bool   `json:"usage,omitempty"`
 	AllowInteractiveAuthentication *bool   `json:"allowInteractiveAuthentication,omitempty"`
 }
 
 // Selects reports whether any selector is set.
 func (p ListParameters) Selects() bool {
-	p.AllowInteractiveAuthentication = nil
+	p.Usage, p.AllowInteractiveAuthentication = nil, nil
 	return p != ListParameters{}
 }
 
@@ -99,4 +100,29 @@ type MonitorParameters struct {
 // MonitorReply is one answer to Monitor.
 type MonitorReply struct {
 	Event Event `json:"event"`
+}
+
+// The bounds of ReadLog's parameter lines, and its default.
+const (
+	MaxLogLines     = 1000
+	DefaultLogLines = 100
+)
+
+// MaxLogMessage is how many bytes a message of ReadLog has at most.
+const MaxLogMessage = 4096
+
+// ReadLogParameters are the selectors and bounds of ReadLog; nil selects everything.
+type ReadLogParameters struct {
+	ID                             *string `json:"id,omitempty"`
+	Agent                          *string `json:"agent,omitempty"`
+	Profile                        *string `json:"profile,omitempty"`
+	Lines                          *int64  `json:"lines,omitempty"`
+	SinceUSec                      *int64  `json:"sinceUSec,omitempty"`
+	Follow                         *bool   `json:"follow,omitempty"`
+	AllowInteractiveAuthentication *bool   `json:"allowInteractiveAuthentication,omitempty"`
+}
+
+// ReadLogReply is one answer to ReadLog; without an entry, all that existed have come.
+type ReadLogReply struct {
+	Entry *LogEntry `json:"entry,omitempty"`
 }

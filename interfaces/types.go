@@ -97,6 +97,15 @@ type Runtime struct {
 	ExitCode      *int64       `json:"exitCode,omitempty"`
 	ExitSignal    *string      `json:"exitSignal,omitempty"`
 	Result        *string      `json:"result,omitempty"` // systemd's, of a unit that failed
+	Usage         *Usage       `json:"usage,omitempty"`  // nil unless List was asked for it
+}
+
+// Usage is what the processes of a sidecar's unit use. A figure is nil if the host does not
+// have the controller for it.
+type Usage struct {
+	CPUUSec     *int64 `json:"cpuUSec,omitempty"` // since the start
+	MemoryBytes *int64 `json:"memoryBytes,omitempty"`
+	Tasks       *int64 `json:"tasks,omitempty"`
 }
 
 // Sidecar is one instance of a profile.
@@ -111,6 +120,18 @@ type Event struct {
 	Kind    EventKind `json:"kind"`
 	ID      *string   `json:"id,omitempty"`      // nil in synchronized and overrun
 	Sidecar *Sidecar  `json:"sidecar,omitempty"` // nil in stopped, synchronized and overrun
+}
+
+// LogEntry is one entry of the journal about a sidecar.
+type LogEntry struct {
+	ID           string  `json:"id"`
+	TimeUSec     int64   `json:"timeUSec"`
+	Priority     int64   `json:"priority"` // as in syslog(3)
+	Identifier   string  `json:"identifier"`
+	ProcessID    *int64  `json:"processId,omitempty"`
+	InvocationID *string `json:"invocationId,omitempty"`
+	Systemd      bool    `json:"systemd"` // systemd says it about the unit
+	Message      string  `json:"message"` // can have control characters
 }
 
 // StandIn has the facts for a stand-in: a process of an agent in a pid namespace of

@@ -15,14 +15,16 @@ func TestPolkitIsAskedTheSameForEveryMethod(t *testing.T) {
 	all := map[string]string{"agent": "neutron-dhcp", "profile": "dnsmasq", "network-namespace": "qdhcp-net-1"}
 	one := map[string]string{"id": "ID", "agent": "neutron-dhcp", "profile": "dnsmasq", "network-namespace": "qdhcp-net-1"}
 	want := map[string]polkit.Request{
-		"Launch":       {Action: "io.tripleo.sidecar.launch", Details: all},
-		"Explain":      {Action: "io.tripleo.sidecar.inspect", Details: all},
-		"List":         {Action: "io.tripleo.sidecar.inspect", Details: all},
-		"List of one":  {Action: "io.tripleo.sidecar.inspect", Details: one},
-		"Monitor":      {Action: "io.tripleo.sidecar.inspect", Details: map[string]string{"agent": "neutron-dhcp", "profile": "dnsmasq"}},
-		"ListProfiles": {Action: "io.tripleo.sidecar.inspect", Details: map[string]string{"agent": "neutron-dhcp"}},
-		"Signal":       {Action: "io.tripleo.sidecar.signal", Details: one},
-		"Stop":         {Action: "io.tripleo.sidecar.stop", Details: one},
+		"Launch":         {Action: "io.tripleo.sidecar.launch", Details: all},
+		"Explain":        {Action: "io.tripleo.sidecar.inspect", Details: all},
+		"List":           {Action: "io.tripleo.sidecar.inspect", Details: all},
+		"List of one":    {Action: "io.tripleo.sidecar.inspect", Details: one},
+		"Monitor":        {Action: "io.tripleo.sidecar.inspect", Details: map[string]string{"agent": "neutron-dhcp", "profile": "dnsmasq"}},
+		"ReadLog":        {Action: "io.tripleo.sidecar.inspect", Details: map[string]string{"agent": "neutron-dhcp", "profile": "dnsmasq"}},
+		"ReadLog of one": {Action: "io.tripleo.sidecar.inspect", Details: one},
+		"ListProfiles":   {Action: "io.tripleo.sidecar.inspect", Details: map[string]string{"agent": "neutron-dhcp"}},
+		"Signal":         {Action: "io.tripleo.sidecar.signal", Details: one},
+		"Stop":           {Action: "io.tripleo.sidecar.stop", Details: one},
 	}
 	bus := Caller{PID: 4713, UID: 1000, PIDFD: -1, Sender: ":1.42"}
 	for who, caller := range map[string]Caller{"varlink": somebody(), "bus": bus} {
@@ -160,7 +162,7 @@ func TestPolkitRefusalsTellNothing(t *testing.T) {
 			if _, err := h.core.List(t.Context(), dhcpAgent(), interfaces.ListParameters{ID: &there}); err != nil {
 				t.Errorf("the sidecar has gone: %v", err)
 			}
-			for _, method := range []string{"Launch", "Explain", "List", "ListProfiles", "Monitor", "Signal", "Stop"} {
+			for _, method := range []string{"Launch", "Explain", "List", "ListProfiles", "Monitor", "ReadLog", "Signal", "Stop"} {
 				noted := h.journal.recorded(method)
 				d := noted[len(noted)-1]
 				if d.Authorisation.By != ByPolkit || d.Authorisation.Verdict != c.noted || d.Verdict() != "refused" {

@@ -71,6 +71,11 @@ type Journal interface {
 	// Denials returns the kernel's lines about everything that its security modules have
 	// denied since then.
 	Denials(ctx context.Context, since time.Time) []string
+	// Entries returns the newest entries of sidecars, the oldest first; with an error, those
+	// that could be read.
+	Entries(ctx context.Context, q LogQuery) ([]interfaces.LogEntry, LogEnd, error)
+	// Follow sends newer entries until ctx ends or send fails.
+	Follow(ctx context.Context, q LogQuery, end LogEnd, send func(interfaces.LogEntry) error) error
 }
 
 // Signaller sends a signal to a process of a unit.
@@ -95,6 +100,7 @@ type Config struct {
 	Syslog      string                                            // path of journald's socket for syslog(3); "" leaves containers without
 	Confinement func() lsm.State                                  // which security modules the kernel has
 	Frozen      func(invocation string, pid int) bool             // whether the payload of a run is frozen
+	Usage       func(unit string, pid int) *interfaces.Usage      // what a unit with this process uses; nil: HostUsage
 	Keep        func(templates []string, more bool) (bool, error) // says which templates of images the policy needs (more: besides those so far), and returns whether others may exist; nil: engine.Keep
 	Forget      func(sidecars []string)                           // removes what is noted of sidecars that have ended; nil: engine.Forget
 	Starts      int                                               // how many units are started at once
@@ -107,34 +113,41 @@ type Config struct {
 // same time.
 type Core struct {
 	Config
-	policy      atomic.Pointer[policy.Set]
-	questions   questions
-	locks       *idLocks
-	starts      *quota.Quota[string] // by agent, as the next three
-	stops       *quota.Quota[string]
-	lists       *quota.Quota[string]
-	outputs     *quota.Quota[string]
-	limits      *limits
-	images      images
-	prepareWait time.Duration
-	events      *events.Observer
-	detached    sync.WaitGroup // launches that have begun to start
-	sweepDue    chan struct{}  // has an entry when a sweep is asked for
+	policy       atomic.Pointer[policy.Set]
+	questions    questions
+	locks        *idLocks
+	starts       *quota.Quota[string] // by agent, as the next three
+	stops        *quota.Quota[string]
+	lists        *quota.Quota[string]
+	outputs      *quota.Quota[string]
+	agentLogs    logQuotas
+	operatorLogs logQuotas
+	limits       *limits
+	images       images
+	prepareWait  time.Duration
+	events       *events.Observer
+	detached     sync.WaitGroup // launches that have begun to start
+	sweepDue     chan struct{}  // has an entry when a sweep is asked for
 }
 
 // New returns a core that decides by set.
 func New(config Config, set *policy.Set) *Core {
 	c := &Core{
-		Config:      config,
-		questions:   newQuestions(),
-		locks:       newIDLocks(),
-		starts:      quota.Fair[string](config.Starts),
-		stops:       quota.Fair[string](2 * config.Starts),
-		lists:       quota.Fair[string](config.Starts),
-		outputs:     quota.Fair[string](config.Starts),
-		limits:      newLimits(),
-		sweepDue:    make(chan struct{}, 1),
-		prepareWait: prepareWait,
+		Config:       config,
+		questions:    newQuestions(),
+		locks:        newIDLocks(),
+		starts:       quota.Fair[string](config.Starts),
+		stops:        quota.Fair[string](2 * config.Starts),
+		lists:        quota.Fair[string](config.Starts),
+		outputs:      quota.Fair[string](config.Starts),
+		agentLogs:    newLogQuotas(),
+		operatorLogs: newLogQuotas(),
+		limits:       newLimits(),
+		sweepDue:     make(chan struct{}, 1),
+		prepareWait:  prepareWait,
+	}
+	if c.Usage == nil {
+		c.Usage = HostUsage
 	}
 	if c.Keep == nil {
 		c.Keep = engine.Keep
@@ -176,6 +189,7 @@ func (c *Core) Wait(ctx context.Context) error {
 func (c *Core) Alive() {
 	for _, q := range []interface{ InUse() int }{
 		c.questions.quick, c.questions.interactive, c.locks.turns, c.starts, c.stops, c.lists, c.outputs,
+		c.agentLogs.readers, c.agentLogs.followers, c.operatorLogs.readers, c.operatorLogs.followers,
 	} {
 		q.InUse()
 	}

@@ -229,7 +229,7 @@ func (c *Core) properties(a *attempt) ([]systemd.Property, error) {
 func identity(a *attempt, environment []string) []systemd.Property {
 	return []systemd.Property{
 		systemd.String("Description", fmt.Sprintf("%s for %s: %s", a.context.Profile, a.context.Agent, printable(a.decision.Key))),
-		systemd.String("Slice", "sidecar-"+a.id.Agent+".slice"),
+		systemd.String("Slice", SliceOf(a.id.Agent)),
 		systemd.Strings("Environment", environment...),
 		systemd.String("SyslogIdentifier", a.context.Profile),
 		// A "<0>" on standard output would be an emergency, which journald shows on every
@@ -242,6 +242,9 @@ func identity(a *attempt, environment []string) []systemd.Property {
 		systemd.LogExtraFields("AGENT="+a.id.Agent, "PROFILE="+a.id.Profile, "SIDECAR_ID="+a.id.String()),
 	}
 }
+
+// SliceOf is the slice of an agent's sidecars, which nothing else is in.
+func SliceOf(agent string) string { return "sidecar-" + agent + ".slice" }
 
 // lifecycle is how the unit starts, becomes ready, ends and is cleaned up.
 // sidecar-launch says READY=1 when the sidecar is ready, so the start job ends then,

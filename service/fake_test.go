@@ -132,6 +132,8 @@ func (h *fakeHost) starts() int { return int(h.started.Load()) }
 type fakeJournal struct {
 	output  []string
 	denials []string
+	entries []interfaces.LogEntry
+	stuck   error // of Entries
 
 	mu        sync.Mutex
 	decisions []Decision
@@ -146,6 +148,20 @@ func (j *fakeJournal) Record(d Decision) {
 func (j *fakeJournal) Output(context.Context, string) []string { return j.output }
 
 func (j *fakeJournal) Denials(context.Context, time.Time) []string { return j.denials }
+
+func (j *fakeJournal) Entries(_ context.Context, q LogQuery) (found []interfaces.LogEntry, _ LogEnd, _ error) {
+	for _, e := range j.entries {
+		if id, _ := interfaces.ParseID(e.ID); q.Selects(id) {
+			found = append(found, e)
+		}
+	}
+	return found, LogEnd{}, j.stuck
+}
+
+func (j *fakeJournal) Follow(ctx context.Context, _ LogQuery, _ LogEnd, _ func(interfaces.LogEntry) error) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
 
 // recorded returns the decisions of a method.
 func (j *fakeJournal) recorded(method string) []Decision {

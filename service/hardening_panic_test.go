@@ -101,6 +101,11 @@ func (j trappedJournal) Output(ctx context.Context, invocation string) []string 
 	return j.fakeJournal.Output(ctx, invocation)
 }
 
+func (j trappedJournal) Entries(ctx context.Context, q LogQuery) ([]interfaces.LogEntry, LogEnd, error) {
+	j.pass("Entries")
+	return j.fakeJournal.Entries(ctx, q)
+}
+
 type trappedSignals struct {
 	*fakeSignals
 	*trap
@@ -168,7 +173,7 @@ func (h *fakeHost) everything(ctx context.Context) {
 func TestHardeningPanic(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{
-		"Start", "Start, late", "Stop", "Stop, late", "Get", "List", "Check", "Has", "OfCaller", "Record", "Output", "Signal", "Authority",
+		"Start", "Start, late", "Stop", "Stop, late", "Get", "List", "Check", "Has", "OfCaller", "Record", "Output", "Entries", "Signal", "Authority",
 	} {
 		t.Run(method, func(t *testing.T) {
 			t.Parallel()
@@ -225,6 +230,7 @@ func (h *fakeHost) nothingHeld(ctx context.Context, t *testing.T) {
 	held := map[string]string{}
 	for name, q := range map[string]interface{ InUse() int }{
 		"starts": c.starts, "stops": c.stops, "lists": c.lists, "outputs": c.outputs, "locks": c.locks.turns,
+		"readers": c.agentLogs.readers, "followers": c.agentLogs.followers, "operators' readers": c.operatorLogs.readers, "operators' followers": c.operatorLogs.followers,
 		"questions": c.questions.quick, "interactive questions": c.questions.interactive,
 	} {
 		if q.InUse() > 0 {

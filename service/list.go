@@ -31,9 +31,14 @@ func (c *Core) List(ctx context.Context, caller Caller, p interfaces.ListParamet
 		if !ok || !caller.sees(id.Agent) {
 			continue
 		}
-		if s := c.sidecar(u, images); matches(id, s, p) {
-			found = append(found, s)
+		s := c.sidecar(u, images)
+		if !matches(id, s, p) {
+			continue
 		}
+		if p.Usage != nil && *p.Usage && s.Runtime.ProcessID != nil {
+			s.Runtime.Usage = c.Usage(u.Name, int(*s.Runtime.ProcessID))
+		}
+		found = append(found, s)
 	}
 	if len(found) == 0 {
 		return nil, &interfaces.NoSuchSidecarError{ID: p.ID}

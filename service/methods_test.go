@@ -52,6 +52,12 @@ func methods(h *fakeHost, caller Caller, id string, interactive *bool) map[strin
 			}
 			return err
 		},
+		"ReadLog": func(ctx context.Context) error {
+			return h.core.ReadLog(ctx, caller, interfaces.ReadLogParameters{Agent: agent, Profile: profile, AllowInteractiveAuthentication: interactive}, func(*interfaces.LogEntry) error { return nil })
+		},
+		"ReadLog of one": func(ctx context.Context) error {
+			return h.core.ReadLog(ctx, caller, interfaces.ReadLogParameters{ID: &id, AllowInteractiveAuthentication: interactive}, func(*interfaces.LogEntry) error { return nil })
+		},
 		"ListProfiles": func(ctx context.Context) error {
 			_, err := h.core.ListProfiles(ctx, caller, interfaces.ListProfilesParameters{Agent: agent, AllowInteractiveAuthentication: interactive})
 			return err

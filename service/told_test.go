@@ -14,7 +14,7 @@ import (
 // another namespace while polkit thinks: what polkit allows is not done to that one.
 func TestPolkitHostileReplacementWhileItIsAsked(t *testing.T) {
 	t.Parallel()
-	for _, method := range []string{"Stop", "Signal", "List of one"} {
+	for _, method := range []string{"Stop", "Signal", "List of one", "ReadLog of one"} {
 		for _, from := range []string{"nothing", "qdhcp-net-1"} {
 			h := newFakeHost(t)
 			id := h.launched(t)
@@ -51,7 +51,7 @@ func TestPolkitHostileReplacementWhileItIsAsked(t *testing.T) {
 // stays is given up.
 func TestPolkitIsAskedAboutWhereItIsNow(t *testing.T) {
 	t.Parallel()
-	for _, method := range []string{"Stop", "Signal", "List of one"} {
+	for _, method := range []string{"Stop", "Signal", "List of one", "ReadLog of one"} {
 		for moves, want := range map[int]error{1: nil, 1000: interfaces.ErrPermissionDenied} {
 			h := newFakeHost(t)
 			id := dnsmasqID("net-1").String()

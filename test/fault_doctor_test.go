@@ -53,8 +53,8 @@ func finds(t *testing.T, look, subject, problem string) *finding {
 
 var quoted = regexp.MustCompile(`'([^']+)'`)
 
-// follow runs the commands that an advice names.
-func follow(t *testing.T, advice string) {
+// followAdvice runs the commands that an advice names.
+func followAdvice(t *testing.T, advice string) {
 	t.Helper()
 	for _, command := range quoted.FindAllStringSubmatch(advice, -1) {
 		if strings.HasPrefix(command[1], "journalctl -u") || command[1] == "sidecarctl check" {
@@ -83,7 +83,7 @@ func (c doctorCase) check(t *testing.T) {
 	if c.mend != nil {
 		c.mend()
 	}
-	follow(t, found.Advice)
+	followAdvice(t, found.Advice)
 	eventually(t, 10*time.Second, "the advice "+found.Advice+" has mended it", func() bool {
 		return finds(t, c.look, c.subject, c.problem) == nil
 	})

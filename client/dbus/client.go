@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 
 	godbus "github.com/godbus/dbus/v5"
@@ -170,14 +171,48 @@ func (c *Client) ListProfiles(ctx context.Context, agent *string) ([]interfaces.
 	if err != nil {
 		return nil, err
 	}
+	return dictionaries[interfaces.Profile](body)
+}
+
+// ReadLog returns the newest log entries of sidecars: see client.Client. D-Bus has no Follow.
+func (c *Client) ReadLog(ctx context.Context, p interfaces.ReadLogParameters) iter.Seq2[interfaces.LogEntry, error] {
+	return func(yield func(interfaces.LogEntry, error) bool) {
+		entries, err := c.readLog(ctx, p)
+		for _, e := range entries {
+			if !yield(e, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(interfaces.LogEntry{}, err)
+		}
+	}
+}
+
+func (c *Client) readLog(ctx context.Context, p interfaces.ReadLogParameters) ([]interfaces.LogEntry, error) {
+	if p.Follow != nil && *p.Follow {
+		return nil, &interfaces.InvalidParameterError{Parameter: "follow", Reason: "D-Bus does not have it; call the service over varlink"}
+	}
+	p.Follow = nil
+	ctx, cancel := client.WithDeadline(ctx, nil)
+	defer cancel()
+	body, err := c.call(ctx, call{method: "ReadLog", parameters: p, interactive: p.AllowInteractiveAuthentication, body: []any{options(p)}})
+	if err != nil {
+		return nil, err
+	}
+	return dictionaries[interfaces.LogEntry](body)
+}
+
+// dictionaries reads a body that is an array of dictionaries.
+func dictionaries[T any](body []any) ([]T, error) {
 	rows, err := value[[]map[string]godbus.Variant](body, 0)
-	profiles := make([]interfaces.Profile, len(rows))
+	all := make([]T, len(rows))
 	for i, row := range rows {
-		if err := read([]any{row}, 0, &profiles[i]); err != nil {
+		if err := read([]any{row}, 0, &all[i]); err != nil {
 			return nil, err
 		}
 	}
-	return profiles, err
+	return all, err
 }
 
 // Info asks for the service's description: see client.Client. D-Bus has only the version.

@@ -54,6 +54,7 @@ func methodCases() map[string]methodCase {
 	sidecar := sidecarWith(id, interfaces.StateReady, 42)
 	explained := interfaces.ExplainReply{ID: id, Unit: "u", Image: "i", Command: []string{"c"}, Rules: []string{}, Properties: []interfaces.UnitProperty{{Name: "Type", Value: "notify"}}, EngineCommand: []string{"e", "c"}, Document: []interfaces.UnitProperty{{Name: "user", Value: "1"}}}
 	profile := interfaces.Profile{Name: "dnsmasq", Command: []string{}, Arguments: []string{"--x"}}
+	entry := interfaces.LogEntry{ID: id, TimeUSec: 7, Priority: 6, Identifier: "dnsmasq", ProcessID: new(int64(42)), Message: "m"}
 	ended := interfaces.StopReply{ExitCode: new(int64(143)), ExitSignal: new("SIGTERM")}
 	launch := interfaces.LaunchParameters{Profile: "dnsmasq", Arguments: []string{"--a", "\xff"}, Agent: new("neutron-dhcp"), TimeoutUSec: new(int64(7))}
 	options := map[string]godbus.Variant{"agent": godbus.MakeVariant("neutron-dhcp"), "timeout-usec": godbus.MakeVariant(uint64(7))}
@@ -93,6 +94,21 @@ func methodCases() map[string]methodCase {
 			[]any{id, map[string]godbus.Variant{"timeout-usec": godbus.MakeVariant(uint64(9))}},
 			[]any{dict.Encode(ended)},
 			&ended,
+		},
+		"ReadLog": {
+			func(ctx context.Context, c *dbus.Client) (any, error) {
+				var all []interfaces.LogEntry
+				for e, err := range c.ReadLog(ctx, interfaces.ReadLogParameters{Lines: new(int64(9)), SinceUSec: new(int64(8)), Follow: new(false)}) {
+					if err != nil {
+						return nil, err
+					}
+					all = append(all, e)
+				}
+				return all, nil
+			},
+			[]any{map[string]godbus.Variant{"lines": godbus.MakeVariant(int32(9)), "since-usec": godbus.MakeVariant(uint64(8))}},
+			[]any{[]map[string]godbus.Variant{dict.Encode(entry)}},
+			[]interfaces.LogEntry{entry},
 		},
 		"Signal": {
 			func(ctx context.Context, c *dbus.Client) (any, error) {
@@ -139,6 +155,17 @@ func (c methodCase) run(t *testing.T, member string, interactive bool) {
 	call := <-seen
 	if d := cmp.Diff(c.body, call.Body, cmp.AllowUnexported(godbus.Variant{}, godbus.Signature{})); d != "" || call.Member != member || flagged(call) != interactive {
 		t.Errorf("%s: asked %s, flags %v (-want +got):\n%s", member, call.Member, call.Flags, d)
+	}
+}
+
+// TestDBusClientDoesNotFollow says so without a call.
+func TestDBusClientDoesNotFollow(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, func(c *bustest.Call) { t.Errorf("asked for %s", c.Member) })
+	for _, err := range f.client.ReadLog(soon(t), interfaces.ReadLogParameters{Follow: new(true)}) {
+		if !errors.Is(err, interfaces.ErrInvalidParameter) {
+			t.Errorf("got %v", err)
+		}
 	}
 }
 

@@ -16,7 +16,7 @@
 // # Differences
 //
 // [Client.Monitor] gets signals, which carry only the state of a sidecar, and asks for the
-// rest. So an event has the sidecar as it is a moment later.
+// rest. So an event has the sidecar as it is a moment later. [Client.ReadLog] cannot follow.
 //
 // # Out of scope
 //

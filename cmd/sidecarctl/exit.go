@@ -30,8 +30,11 @@ type outcome struct {
 	hint string
 }
 
-// errMonitorEnded ends a stream of events.
-var errMonitorEnded = errors.New("the service has ended, or restarts")
+// errMonitorEnded ends a stream of events, errLogEnded one of log entries.
+var (
+	errMonitorEnded = errors.New("the service has ended, or restarts")
+	errLogEnded     = errors.New("the service has ended, or restarts: no more entries follow")
+)
 
 const (
 	hintAuthenticate = "polkit wants authentication: use a terminal (without --no-ask-password), be root," +
@@ -61,6 +64,7 @@ var outcomes = []outcome{
 	{interfaces.ErrMethodNotFound, exitFailure, "the service is older than this tool: 'sidecarctl version' shows both"},
 	{client.ErrProtocol, exitFailure, "is another service at this address? 'sidecarctl version' asks it"},
 	{errMonitorEnded, exitUnreachable, "sidecars go on; start the monitor again: the state shows what was missed"},
+	{errLogEnded, exitUnreachable, "sidecars go on; follow the log again, with --since to see what was missed"},
 	{client.ErrInterrupted, exitUnreachable, hintUnknown},
 	{context.DeadlineExceeded, exitUnreachable, hintUnknown},
 }

@@ -15,7 +15,8 @@ package main
 //   - With -o json the result is one array or object of the interface's own types; a list is
 //     never null. Failures are the same lines.
 //   - monitor prints one line for each event when it comes, in columns of fixed width; with
-//     -o json one object on each line.
+//     -o json one object on each line. So do logs -f, in the form of journalctl.
+//   - top fits into the terminal: it may cut IDs and lines, and only it moves the cursor.
 //   - A success that has nothing to tell (signal) prints nothing.
 
 import (
@@ -39,6 +40,8 @@ type printer struct {
 	now  func() time.Time // its location is the zone in which times are shown
 	json bool
 	err  error
+
+	screen bool // top draws on a terminal
 }
 
 // result prints the value as JSON, or lets table print it.

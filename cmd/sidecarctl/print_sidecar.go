@@ -132,3 +132,25 @@ func (p *printer) event(e *interfaces.Event) {
 	}
 	_, p.err = p.to.Write(b.Bytes())
 }
+
+// logEntry prints an entry in journalctl's short form, with the sidecar's ID if it can be of
+// several; in JSON it is one line.
+func (p *printer) logEntry(e *interfaces.LogEntry, several bool) {
+	var b bytes.Buffer
+	if p.json {
+		if p.err = encode(&b, e, ""); p.err != nil {
+			return
+		}
+	} else {
+		b.WriteString(time.UnixMicro(e.TimeUSec).In(p.now().Location()).Format("Jan _2 15:04:05 "))
+		if several {
+			b.WriteString(printable(e.ID) + " ")
+		}
+		b.WriteString(printable(cmp.Or(e.Identifier, "unknown"))) // as journalctl says
+		if e.ProcessID != nil {
+			fmt.Fprintf(&b, "[%d]", *e.ProcessID)
+		}
+		b.WriteString(": " + printable(e.Message) + "\n")
+	}
+	_, p.err = p.to.Write(b.Bytes())
+}

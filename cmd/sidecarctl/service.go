@@ -28,6 +28,7 @@ type service interface {
 	List(ctx context.Context, p interfaces.ListParameters) ([]interfaces.Sidecar, error)
 	Get(ctx context.Context, id string) (*interfaces.Sidecar, error)
 	Monitor(ctx context.Context, p interfaces.MonitorParameters) iter.Seq2[interfaces.Event, error]
+	ReadLog(ctx context.Context, p interfaces.ReadLogParameters) iter.Seq2[interfaces.LogEntry, error]
 	Stop(ctx context.Context, p interfaces.StopParameters) (*interfaces.StopReply, error)
 	Signal(ctx context.Context, p interfaces.SignalParameters) error
 	ListProfiles(ctx context.Context, agent *string) ([]interfaces.Profile, error)

@@ -87,9 +87,9 @@ func signatureOf(name string, t reflect.Type) string {
 
 func integerOf(name string) string {
 	switch {
-	case strings.HasSuffix(name, "USec"):
+	case strings.HasSuffix(name, "USec") || strings.HasSuffix(name, "Bytes"):
 		return "t"
-	case name == "processId" || name == "restarts" || name == "limit":
+	case name == "processId" || name == "restarts" || name == "limit" || name == "tasks":
 		return "u"
 	}
 	return "i" // exit codes, positions of arguments

@@ -25,7 +25,8 @@ type Engine interface {
 	Preparation(d *document.Document, podman string) *document.Document
 	// Make makes what Command needs, after sidecar-launch has made the pins, and returns the
 	// image's ID, "" if it is not known. The error is a [*ProgramError] if the image does not
-	// have the program.
+	// have the program. For an engine with Start, the pins and what Make mounts are in a mount
+	// namespace of the launch's own.
 	Make(ctx context.Context, d *document.Document) (image string, err error)
 	// Command returns the command that makes the container. sidecar-launch runs it after Make.
 	Command(d *document.Document) []string

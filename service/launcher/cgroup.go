@@ -16,7 +16,7 @@ import (
 // it, without ourselves. podman moves the processes that it finds in a unit's group, us as well,
 // into a group below it. proc is where procfs is mounted.
 func ownCgroup(proc string) (ProcessTable, error) {
-	text, err := os.ReadFile(proc + "/self/cgroup")
+	text, err := os.ReadFile(proc + "/thread-self/cgroup")
 	if err != nil {
 		return nil, err
 	}
@@ -24,7 +24,8 @@ func ownCgroup(proc string) (ProcessTable, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err = os.ReadFile(proc + "/self/mountinfo")
+	// Of the thread, whose mounts may be fewer (ownMounts).
+	text, err = os.ReadFile(proc + "/thread-self/mountinfo")
 	if err != nil {
 		return nil, err
 	}

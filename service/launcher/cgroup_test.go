@@ -100,9 +100,9 @@ func TestLaunchListsTheWholeSubtreeOfTheUnit(t *testing.T) {
 		"s.slice/x.service/payload/inner": "1000001\n1000003\n",
 		"s.slice/y.service":               "1000002\n",
 	}, conmon, inside, foreign, self)
-	must(t, os.MkdirAll(proc+"/self", 0o755))
-	must(t, os.WriteFile(proc+"/self/cgroup", []byte("0::/s.slice/x.service/.control\n"), 0o644))
-	must(t, os.WriteFile(proc+"/self/mountinfo", []byte("1 2 0:1 / "+cgroups+" rw - cgroup2 none rw\n"), 0o644))
+	must(t, os.MkdirAll(proc+"/thread-self", 0o755))
+	must(t, os.WriteFile(proc+"/thread-self/cgroup", []byte("0::/s.slice/x.service/.control\n"), 0o644))
+	must(t, os.WriteFile(proc+"/thread-self/mountinfo", []byte("1 2 0:1 / "+cgroups+" rw - cgroup2 none rw\n"), 0o644))
 	table, err := ownCgroup(proc)
 	must(t, err)
 	got, err := table()

@@ -73,12 +73,9 @@ func (c Container) startsLater() bool { return c.PIDFile != "" }
 func (l Launcher) Run(ctx context.Context, d *document.Document, container Container, environment []string, warn func(error)) error {
 	ctx, cancel := context.WithTimeout(ctx, limit(d))
 	defer cancel()
-	if err := l.prepareAll(ctx, d, warn); err != nil {
-		return &Failure{interfaces.PhasePreparation, err}
-	}
-	image, err := container.Make(ctx)
+	image, err := l.makeContainer(ctx, d, container, warn)
 	if err != nil {
-		return errors.Join(engineFailure(err), l.Clean(d.ID))
+		return err
 	}
 	socket, environment := split(environment)
 	c, err := l.startEngine(d, container, environment, warn)
@@ -101,6 +98,27 @@ func (l Launcher) Run(ctx context.Context, d *document.Document, container Conta
 		return &Failure{interfaces.PhaseReadiness, err}
 	}
 	return nil
+}
+
+// makeContainer makes the pins, and what the engine's command needs.
+func (l Launcher) makeContainer(ctx context.Context, d *document.Document, container Container, warn func(error)) (image string, err error) {
+	if container.startsLater() { // otherwise the engine looks for its mounts on the host later
+		if err := ownMounts(); err != nil {
+			return "", &Failure{interfaces.PhasePreparation, err}
+		}
+	}
+	if err := l.prepareAll(ctx, d, warn); err != nil {
+		return "", &Failure{interfaces.PhasePreparation, err}
+	}
+	if image, err = container.Make(ctx); err != nil {
+		return "", errors.Join(engineFailure(err), l.Clean(d.ID))
+	}
+	if container.startsLater() {
+		if err := l.dropMounts(d); err != nil {
+			return "", errors.Join(&Failure{interfaces.PhasePreparation, err}, l.Clean(d.ID))
+		}
+	}
+	return image, nil
 }
 
 // engineFailure is a failure of the engine, unless it is an [*ExitError].

@@ -70,12 +70,12 @@ func Many[P, T, R any](f func(ctx context.Context, caller service.Caller, p P, m
 	})
 }
 
-// Stream makes the handler of a method that answers without end: every reply is
-// sent at once, and says that more follow. Its context also ends when the server
+// Stream makes the handler of a method that can answer without end: every reply is
+// sent at once, and says whether more follow. Its context also ends when the server
 // is told to end, which does not wait for streams; the peer sees the connection end, as
 // it would if the server were killed. A caller that did not ask for more gets
 // ExpectedMore.
-func Stream[P, R any](f func(ctx context.Context, caller service.Caller, p P, send func(R) error) error) Handler {
+func Stream[P, R any](f func(ctx context.Context, caller service.Caller, p P, send func(r R, continues bool) error) error) Handler {
 	return handler(func(ctx context.Context, caller service.Caller, call *Call, p P) error {
 		if !call.More {
 			return interfaces.ErrExpectedMore
@@ -87,7 +87,7 @@ func Stream[P, R any](f func(ctx context.Context, caller service.Caller, p P, se
 			_ = call.conn.net.Close() // ends a reply that the peer does not take
 		})
 		defer stop()
-		err := f(ctx, caller, p, func(r R) error { return call.reply(r, true) })
+		err := f(ctx, caller, p, func(r R, continues bool) error { return call.reply(r, continues) })
 		if context.Cause(ctx) == errEnding {
 			return fmt.Errorf("%w: %w", errWrite, errEnding)
 		}

@@ -21,6 +21,7 @@ func Sidecars(core *service.Core) Interface {
 			"List":         list(core),
 			"ListProfiles": listProfiles(core),
 			"Monitor":      monitor(core),
+			"ReadLog":      readLog(core),
 		},
 	}
 }
@@ -44,7 +45,16 @@ func listProfiles(core *service.Core) Handler {
 }
 
 func monitor(core *service.Core) Handler {
-	return Stream(func(ctx context.Context, caller service.Caller, p interfaces.MonitorParameters, send func(interfaces.MonitorReply) error) error {
-		return core.Watch(ctx, caller, p, func(e interfaces.Event) error { return send(interfaces.MonitorReply{Event: e}) })
+	return Stream(func(ctx context.Context, caller service.Caller, p interfaces.MonitorParameters, send func(r interfaces.MonitorReply, continues bool) error) error {
+		return core.Watch(ctx, caller, p, func(e interfaces.Event) error { return send(interfaces.MonitorReply{Event: e}, true) })
+	})
+}
+
+func readLog(core *service.Core) Handler {
+	return Stream(func(ctx context.Context, caller service.Caller, p interfaces.ReadLogParameters, send func(r interfaces.ReadLogReply, continues bool) error) error {
+		follow := p.Follow != nil && *p.Follow
+		return core.ReadLog(ctx, caller, p, func(e *interfaces.LogEntry) error {
+			return send(interfaces.ReadLogReply{Entry: e}, e != nil || follow)
+		})
 	})
 }

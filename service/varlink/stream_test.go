@@ -12,9 +12,9 @@ import (
 // endlessly is a method that sends as many replies as it is asked for, all the same
 // and large, and then waits to be ended.
 func endlessly(waits chan<- error) Handler {
-	return Stream(func(ctx context.Context, _ service.Caller, p counted, send func(echo) error) error {
+	return Stream(func(ctx context.Context, _ service.Caller, p counted, send func(r echo, continues bool) error) error {
 		for range p.Number {
-			if err := send(echo{Text: "a"}); err != nil {
+			if err := send(echo{Text: "a"}, true); err != nil {
 				waits <- err
 				return err
 			}

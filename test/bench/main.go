@@ -27,6 +27,7 @@ type settings struct {
 	starts     int
 	only       string
 	trace      bool
+	among      int
 }
 
 // bench is what every measurement needs.
@@ -46,6 +47,7 @@ func main() {
 	flag.IntVar(&s.starts, "starts", 0, "how many units the service starts at once; 0: as it is shipped")
 	flag.StringVar(&s.only, "only", "", "measure only this part: launch, shim, burst, overhead or many")
 	flag.BoolVar(&s.trace, "trace", false, `only trace launches, and print lines "trace PART MS"`)
+	flag.IntVar(&s.among, "among", 0, "trace launches while so many other sidecars run")
 	flag.Parse()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()

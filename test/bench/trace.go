@@ -41,9 +41,13 @@ func (b *bench) benchTrace(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	profiles := []string{profile}
+	profiles, others := []string{profile}, filling{bench: b, podman: b.among}
 	if b.runtime {
 		profiles = append(profiles, runtimeProfile)
+		others.podman = 0
+	}
+	if err := others.upTo(ctx, b.among); err != nil {
+		return err
 	}
 	for _, profile := range profiles {
 		if err := b.traceProfile(ctx, t, n, profile); err != nil {

@@ -144,7 +144,7 @@ func overBus(t *testing.T, s *suite, h *host, who caller) call {
 	conn := connect(t, s, who.uid)
 	h.sender = conn.Names()[0]
 	return func(ctx context.Context, r request) (any, error) {
-		if r.method == "Monitor" {
+		if r.method == "Monitor" || follows(r) {
 			return nil, errNotOffered // its signals go to everybody: see TestTwinEvents
 		}
 		body, err := send(ctx, conn, message{
@@ -177,6 +177,17 @@ func fromBody(method string, body []any) (any, error) {
 	case "ListProfiles":
 		rows, _ := body[0].([]options)
 		return collect(rows, func(row options) (interfaces.Profile, error) { return decoded[interfaces.Profile](row) })
+	case "ReadLog":
+		rows, _ := body[0].([]options)
+		entries := []interfaces.LogEntry{}
+		for _, row := range rows {
+			e, err := decoded[interfaces.LogEntry](row)
+			if err != nil {
+				return nil, err
+			}
+			entries = append(entries, e)
+		}
+		return &entries, nil
 	}
 	return nil, errNotOffered
 }

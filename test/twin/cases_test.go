@@ -24,7 +24,7 @@ func cases() []twinCase {
 	var all []twinCase
 	for method, some := range map[string][]twinCase{
 		"Launch": launchCases(), "Explain": decisionCases(), "List": listCases(), "Stop": stopCases(),
-		"Signal": signalCases(), "ListProfiles": profileCases(), "Monitor": monitorCases(),
+		"Signal": signalCases(), "ListProfiles": profileCases(), "Monitor": monitorCases(), "ReadLog": readLogCases(),
 	} {
 		for _, c := range some {
 			c.method = method
@@ -155,6 +155,9 @@ func listCases() []twinCase {
 		list("failed", "", p{ID: new(here.String())}, failed),
 		list("killed", "", p{ID: new(here.String())}, killed),
 		list("restarted", "", p{ID: new(here.String())}, restarted),
+		list("one with its usage", "", p{ID: new(here.String()), Usage: new(true)}, running),
+		list("all with their usage", "", p{Usage: new(true)}, running),
+		list("failed, without usage", "", p{Usage: new(true)}, failed),
 		list("without a record", "", p{ID: new(here.String())}, unreadable),
 		list("without a record, in a namespace", "NoSuchSidecar", p{NetworkNamespace: new("qdhcp-1"), Agent: new("neutron-dhcp")}, unreadable),
 		list("of an agent", "", p{Agent: new("neutron-dhcp")}, running),
@@ -242,5 +245,37 @@ func monitorCases() []twinCase {
 		monitor("of a profile", "", p{Profile: new("haproxy")}),
 		monitor("no agent's name", "InvalidParameter", p{Agent: new("A")}),
 		monitor("no profile's name", "InvalidParameter", p{Profile: new("A")}),
+	}
+}
+
+func readLogCases() []twinCase {
+	readLog := func(name, want string, p interfaces.ReadLogParameters, prepare ...func(*testing.T, *host)) twinCase {
+		return twinCase{name: name, request: request{parameters: p}, want: want, prepare: together(prepare)}
+	}
+	type p = interfaces.ReadLogParameters
+	return []twinCase{
+		readLog("all", "", p{}),
+		readLog("one", "", p{ID: new(here.String())}, running),
+		readLog("one that has ended", "", p{ID: new(absent.String())}),
+		readLog("another agent's", "", p{ID: new(other.String())}),
+		readLog("of an agent", "", p{Agent: new("neutron-dhcp")}),
+		readLog("of another agent", "", p{Agent: new("pocket")}),
+		readLog("of a profile", "", p{Profile: new("dnsmasq")}),
+		readLog("everything", "", p{ID: new(here.String()), Agent: new("neutron-dhcp"), Profile: new("dnsmasq"), Lines: new(int64(1000)), SinceUSec: new(int64(0))}),
+		readLog("nothing", "", p{Profile: new("radvd")}),
+		readLog("no lines", "", p{Lines: new(int64(0))}),
+		readLog("one line", "", p{Lines: new(int64(1))}),
+		readLog("since", "", p{SinceUSec: new(int64(2))}),
+		readLog("follows", "HostFailure", p{ID: new(here.String()), Follow: new(true)}),
+		readLog("does not follow", "", p{ID: new(here.String()), Follow: new(false)}),
+		readLog("of an unknown agent", "", p{Agent: new("nobody")}),
+		readLog("of two agents", "NoSuchSidecar", p{ID: new(here.String()), Agent: new("pocket")}),
+		readLog("of two profiles", "NoSuchSidecar", p{ID: new(here.String()), Profile: new("radvd")}),
+		readLog("no ID", "InvalidParameter", p{ID: new("a.b")}),
+		readLog("no agent's name", "InvalidParameter", p{Agent: new("A")}),
+		readLog("no profile's name", "InvalidParameter", p{Profile: new("A")}),
+		readLog("too many lines", "InvalidParameter", p{Lines: new(int64(1001))}),
+		readLog("less than no lines", "InvalidParameter", p{Lines: new(int64(-1))}),
+		readLog("the journal does not answer", "HostFailure", p{Lines: new(int64(13))}),
 	}
 }

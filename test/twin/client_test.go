@@ -24,6 +24,7 @@ type goClient interface {
 	Signal(ctx context.Context, p interfaces.SignalParameters) error
 	ListProfiles(ctx context.Context, agent *string) ([]interfaces.Profile, error)
 	Monitor(ctx context.Context, p interfaces.MonitorParameters) iter.Seq2[interfaces.Event, error]
+	ReadLog(ctx context.Context, p interfaces.ReadLogParameters) iter.Seq2[interfaces.LogEntry, error]
 }
 
 // byClient uses package client.
@@ -58,7 +59,7 @@ func byBusClient(t *testing.T, s *suite, h *host, who caller) call {
 	return func(ctx context.Context, r request) (any, error) {
 		p, launch := r.parameters.(interfaces.LaunchParameters)
 		switch {
-		case r.method == "Monitor", r.method == "Launch" && p.Agent != nil && *p.Agent == "pocket":
+		case r.method == "Monitor", follows(r), r.method == "Launch" && p.Agent != nil && *p.Agent == "pocket":
 			return nil, errNotOffered
 		case launch && r.method == "Launch":
 			sidecar, err := c.Launch(ctx, p)
@@ -92,6 +93,8 @@ func callOf(ctx context.Context, c goClient, r request) (any, error) {
 			err = &interfaces.NoSuchProfileError{Profile: "*"} // likewise
 		}
 		return answered(found, err)
+	case interfaces.ReadLogParameters:
+		return entriesIn(c.ReadLog(ctx, p))
 	case interfaces.MonitorParameters:
 		return stateOf(func(take func(interfaces.Event) error) error {
 			for event, err := range c.Monitor(ctx, p) {

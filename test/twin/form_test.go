@@ -31,6 +31,7 @@ func TestTwinForm(t *testing.T) {
 		"unknown selector":   {"List", nil, map[string]any{"state": "ready"}, "state"},
 		"selector of a type": {"List", nil, map[string]any{"networkNamespace": int64(7)}, "network-namespace"},
 		"for how long":       {"Stop", []any{here.String()}, map[string]any{"timeoutUSec": 1.5}, "timeout-usec"},
+		"how many lines":     {"ReadLog", nil, map[string]any{"lines": "all"}, "lines"},
 		"of nobody":          {"ListProfiles", nil, map[string]any{"agent": []string{"a"}}, "agent"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,6 +30,11 @@ var imageID = strings.Repeat("0a", 32)
 // images says that the image's name stands for another one by now.
 func images() map[string]string {
 	return map[string]string{"localhost/neutron-sidecars:1": strings.Repeat("1b", 32)}
+}
+
+// usage is what every sidecar uses, on a host without a controller of processes.
+func usage(string, int) *interfaces.Usage {
+	return &interfaces.Usage{CPUUSec: new(int64(5_000_000)), MemoryBytes: new(int64(6 << 30))}
 }
 
 // runtimeOf says that the host has krun.
@@ -71,7 +77,7 @@ func newHost(t *testing.T, set *policy.Set) *host {
 	}
 	h.core = service.New(service.Config{
 		Authority: h.polkit, Units: h.units, Namespaces: h.netns, Journal: h.journal, Signaller: h.signals,
-		Launcher: "/usr/libexec/sidecar/sidecar-launch", Podman: "/usr/bin/podman", Runtime: runtimeOf, Images: images, Seccomp: "/usr/share/sidecar/seccomp.json", Confinement: func() lsm.State { return lsm.State{} }, Frozen: func(string, int) bool { return false }, Starts: 4,
+		Launcher: "/usr/libexec/sidecar/sidecar-launch", Podman: "/usr/bin/podman", Runtime: runtimeOf, Images: images, Seccomp: "/usr/share/sidecar/seccomp.json", Confinement: func() lsm.State { return lsm.State{} }, Frozen: func(string, int) bool { return false }, Usage: usage, Starts: 4,
 		Leftovers: launcher.Launcher{Base: t.TempDir() + "/launch"},
 		Logger:    slog.New(slog.DiscardHandler),
 	}, set)
@@ -140,6 +146,38 @@ func (j *journal) Denials(context.Context, time.Time) []string { return nil }
 
 func (j *journal) Output(context.Context, string) []string {
 	return []string{"dnsmasq: cannot read /etc/resolv.conf", "dnsmasq: \xff is not UTF-8"}
+}
+
+// logged are the entries of the sidecar here, and of one that has ended.
+var logged = []interfaces.LogEntry{
+	{ID: here.String(), TimeUSec: 1, Priority: 6, Identifier: "systemd", ProcessID: new(int64(1)), InvocationID: &imageID, Systemd: true, Message: "Started dnsmasq"},
+	{ID: absent.String(), TimeUSec: 2, Priority: 3, Message: "\x1b[2J two\nlines"},
+	{ID: other.String(), TimeUSec: 3, Priority: 0, Identifier: "\u202edaemon", Message: ""},
+}
+
+// Entries has what is logged, and fails for 13 lines after the first.
+func (j *journal) Entries(_ context.Context, q service.LogQuery) ([]interfaces.LogEntry, service.LogEnd, error) {
+	var entries []interfaces.LogEntry
+	for _, e := range logged {
+		id, _ := interfaces.ParseID(e.ID)
+		if q.Selects(id) && len(entries) < q.Lines && (q.SinceUSec == nil || e.TimeUSec >= *q.SinceUSec) {
+			entries = append(entries, e)
+		}
+	}
+	if q.Lines == 13 {
+		return entries, service.LogEnd{}, errors.New("journald does not answer")
+	}
+	return entries, service.LogEnd{}, nil
+}
+
+// Follow repeats the last entry that is selected, and fails then.
+func (j *journal) Follow(_ context.Context, q service.LogQuery, _ service.LogEnd, send func(interfaces.LogEntry) error) error {
+	for _, e := range slices.Backward(logged) {
+		if id, _ := interfaces.ParseID(e.ID); q.Selects(id) {
+			return errors.Join(send(e), errors.New("journald does not answer"))
+		}
+	}
+	return errors.New("nothing is logged")
 }
 
 func (j *journal) take() []service.Decision {

@@ -3,6 +3,7 @@ package twin
 import (
 	"context"
 	"errors"
+	"iter"
 	"os"
 	"testing"
 
@@ -90,6 +91,14 @@ func direct(t *testing.T, _ *suite, h *host, who caller) call {
 			return answered(h.core.ListProfiles(ctx, c, p))
 		case interfaces.MonitorParameters:
 			return stateOf(func(take func(interfaces.Event) error) error { return h.core.Watch(ctx, c, p, take) })
+		case interfaces.ReadLogParameters:
+			var entries []interfaces.LogEntry
+			return answered(&entries, h.core.ReadLog(ctx, c, p, func(e *interfaces.LogEntry) error {
+				if e != nil {
+					entries = append(entries, *e)
+				}
+				return nil
+			}))
 		}
 		return nil, errNotOffered
 	}
@@ -101,6 +110,24 @@ func answered[T any](answer T, err error) (any, error) {
 		return nil, err
 	}
 	return answer, nil
+}
+
+// entriesIn are the entries of a log up to its end.
+func entriesIn(log iter.Seq2[interfaces.LogEntry, error]) (any, error) {
+	entries := []interfaces.LogEntry{}
+	for e, err := range log {
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, e)
+	}
+	return &entries, nil
+}
+
+// follows reports whether a request is to follow a log, which D-Bus does not have.
+func follows(r request) bool {
+	p, ok := r.parameters.(interfaces.ReadLogParameters)
+	return ok && p.Follow != nil
 }
 
 // stateOf takes the events of a stream up to the first that closes a state.

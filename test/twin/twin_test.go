@@ -64,6 +64,8 @@ func TestTwinAuthorisation(t *testing.T) {
 				{"List", interfaces.ListParameters{Agent: new("neutron-dhcp"), Profile: new("dnsmasq"), NetworkNamespace: new("qdhcp-1")}},
 				{"ListProfiles", interfaces.ListProfilesParameters{Agent: new("neutron-dhcp")}},
 				{"Monitor", interfaces.MonitorParameters{Agent: new("neutron-dhcp"), Profile: new("dnsmasq")}},
+				{"ReadLog", interfaces.ReadLogParameters{}},
+				{"ReadLog", interfaces.ReadLogParameters{ID: new(here.String())}},
 				{"Signal", interfaces.SignalParameters{ID: here.String(), Signal: "SIGHUP"}},
 				{"Stop", interfaces.StopParameters{ID: here.String()}},
 			} {
@@ -87,6 +89,7 @@ func TestTwinUnconfigured(t *testing.T) {
 		{request{"List", interfaces.ListParameters{}}, "NoSuchSidecar"},
 		{request{"ListProfiles", interfaces.ListProfilesParameters{}}, "NoSuchProfile"},
 		{request{"Monitor", interfaces.MonitorParameters{}}, ""},
+		{request{"ReadLog", interfaces.ReadLogParameters{}}, ""},
 	} {
 		compare(t, s, twinCase{request: c.request}, root, c.want)
 	}

@@ -71,7 +71,7 @@ func overVarlink(t *testing.T, _ *suite, h *host, who caller) call {
 }
 
 // many are the methods with more than one reply.
-var many = []string{"List", "ListProfiles", "Monitor"}
+var many = []string{"List", "ListProfiles", "Monitor", "ReadLog"}
 
 func exchange(conn net.Conn, r request) (any, error) {
 	parameters, err := json.Marshal(r.parameters)
@@ -104,6 +104,8 @@ func exchange(conn net.Conn, r request) (any, error) {
 		return each(receive, func(r interfaces.ListProfilesReply) interfaces.Profile { return r.Profile })
 	case "Monitor":
 		return stateOf(func(take func(interfaces.Event) error) error { return stream(receive, take) })
+	case "ReadLog":
+		return readLog(receive)
 	}
 	f, err := receive()
 	return f, err
@@ -167,6 +169,28 @@ func stream(receive func() (frame, error), take func(interfaces.Event) error) er
 		}
 		if err != nil {
 			return err
+		}
+	}
+}
+
+// readLog reads a log: entries, and nothing at their end.
+func readLog(receive func() (frame, error)) (any, error) {
+	entries := []interfaces.LogEntry{}
+	for {
+		var reply interfaces.ReadLogReply
+		f, err := receive()
+		if err == nil {
+			err = json.Unmarshal(f.Parameters, &reply)
+		}
+		switch {
+		case err != nil:
+			return nil, err
+		case reply.Entry != nil && f.Continues:
+			entries = append(entries, *reply.Entry)
+		case reply.Entry != nil:
+			return nil, fmt.Errorf("the last reply has an entry")
+		case !f.Continues:
+			return &entries, nil
 		}
 	}
 }

@@ -32,7 +32,8 @@ func (e *ProgramError) Error() string { return e.Err.Error() }
 func (e *ProgramError) Unwrap() error { return e.Err }
 
 // Make mounts the container's root and writes the bundle: the runtime's configuration, and the
-// files that it mounts. It returns the image's ID.
+// files that it mounts. It returns the image's ID. Its thread must be in a mount namespace of its
+// own.
 func (Engine) Make(ctx context.Context, d *document.Document) (string, error) {
 	t, err := hostStore.take(ctx, d)
 	if err != nil {
@@ -45,11 +46,35 @@ func (Engine) Make(ctx context.Context, d *document.Document) (string, error) {
 		return "", err
 	}
 	if !isMountPoint(t.Root) { // an operator, for example, has had podman unmount all images
-		if t.Root, err = (preparation{t.Podman, hostStore}).podman(ctx, "image", "mount", t.Image); err != nil {
+		if t.Root, err = mountAgain(ctx, t); err != nil {
 			return "", fmt.Errorf("%s: %w", Unprepared, err)
 		}
 	}
 	return t.Image, t.make(d)
+}
+
+// mountAgain has podman mount the template's image on the host, and mounts it here as well: a
+// launch has a mount namespace of its own.
+func mountAgain(ctx context.Context, t *template) (root string, err error) {
+	type result struct {
+		root string
+		tree int
+		err  error
+	}
+	mounted := make(chan result)
+	go func() { // no thread but the launch's has left the host's mount namespace
+		var r result
+		if r.root, r.err = (preparation{t.Podman, hostStore}).podman(ctx, "image", "mount", t.Image); r.err == nil {
+			r.tree, r.err = unix.OpenTree(unix.AT_FDCWD, r.root, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+		}
+		mounted <- r
+	}()
+	r := <-mounted
+	if r.err != nil {
+		return "", r.err
+	}
+	defer unix.Close(r.tree)
+	return r.root, unix.MoveMount(r.tree, "", unix.AT_FDCWD, r.root, unix.MOVE_MOUNT_F_EMPTY_PATH)
 }
 
 // take reads the template of a launch, and notes that it is used.
