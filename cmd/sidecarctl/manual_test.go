@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/internal/doctor"
 )
 
 // TestManualNamesEverything shows that no command, option, signal or exit
@@ -41,6 +42,9 @@ func TestManualNamesEverything(t *testing.T) {
 				t.Errorf("the manual of %s does not have --%s", name, f.Name)
 			}
 		})
+	}
+	for _, look := range doctor.Looks {
+		want("\n.TP\n.B " + look.Name + "\n")
 	}
 	for _, signal := range interfaces.Signals {
 		want(signal)
