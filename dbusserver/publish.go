@@ -129,6 +129,8 @@ var members = map[interfaces.EventKind]string{
 	interfaces.EventReady:   signalReady,
 	interfaces.EventChanged: signalChanged,
 	interfaces.EventFailed:  signalFailed,
+
+	interfaces.EventRestarting: signalRestarting,
 }
 
 // remove announces that a sidecar does not exist any more.

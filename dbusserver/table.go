@@ -89,6 +89,8 @@ const (
 	signalChanged = "Changed"
 	signalStopped = "Stopped"
 	signalFailed  = "Failed"
+
+	signalRestarting = "Restarting"
 )
 
 // tables are the kinds of objects.
@@ -115,7 +117,7 @@ func (s *Server) manager() object {
 				{name: "ReadLog", in: args("selectors:a{sv}"), out: args("entries:aa{sv}"), handle: s.readLog},
 			},
 			signals: []signal{
-				{signalStarted, about}, {signalReady, about}, {signalChanged, about}, {signalStopped, about}, {signalFailed, about},
+				{signalStarted, about}, {signalReady, about}, {signalChanged, about}, {signalStopped, about}, {signalFailed, about}, {signalRestarting, about},
 			},
 			properties: []property{{keyVersion, "s", emitsConst}},
 		},

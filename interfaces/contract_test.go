@@ -31,7 +31,9 @@ func contract(t *testing.T) *idl.IDL {
 var types = map[string]reflect.Type{
 	"LaunchMode":   reflect.TypeFor[interfaces.LaunchMode](),
 	"SidecarState": reflect.TypeFor[interfaces.SidecarState](),
+	"HealthState":  reflect.TypeFor[interfaces.HealthState](),
 	"LaunchPhase":  reflect.TypeFor[interfaces.LaunchPhase](),
+	"MemoryLimit":  reflect.TypeFor[interfaces.MemoryLimit](),
 	"EventKind":    reflect.TypeFor[interfaces.EventKind](),
 	"Event":        reflect.TypeFor[interfaces.Event](),
 	"Context":      reflect.TypeFor[interfaces.Context](),
@@ -47,7 +49,9 @@ var types = map[string]reflect.Type{
 var enums = map[string][]string{
 	"LaunchMode":   texts(interfaces.LaunchModes),
 	"SidecarState": texts(interfaces.SidecarStates),
+	"HealthState":  texts(interfaces.HealthStates),
 	"LaunchPhase":  texts(interfaces.LaunchPhases),
+	"MemoryLimit":  texts(interfaces.MemoryLimits),
 	"EventKind":    texts(interfaces.EventKinds),
 }
 

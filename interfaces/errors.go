@@ -127,17 +127,24 @@ func (e *TooManySidecarsError) Error() string {
 // LaunchFailedError says which part of the launch failed, how the process ended, and what it
 // wrote last.
 type LaunchFailedError struct {
-	Phase      *LaunchPhase `json:"phase,omitempty"`  // nil: not known
-	Reason     *string      `json:"reason,omitempty"` // in words, if sidecar-launch knows it
-	ExitCode   *int64       `json:"exitCode,omitempty"`
-	ExitSignal *string      `json:"exitSignal,omitempty"`
-	Output     []string     `json:"output"`
+	Phase       *LaunchPhase `json:"phase,omitempty"`  // nil: not known
+	Reason      *string      `json:"reason,omitempty"` // in words, if sidecar-launch knows it
+	ExitCode    *int64       `json:"exitCode,omitempty"`
+	ExitSignal  *string      `json:"exitSignal,omitempty"`
+	Result      *string      `json:"result,omitempty"` // systemd's
+	MemoryLimit *MemoryLimit `json:"memoryLimit,omitempty"`
+	Output      []string     `json:"output"`
 }
 
 func (e *LaunchFailedError) Unwrap() error { return ErrLaunchFailed }
 func (e *LaunchFailedError) Error() string {
 	how := "could not be started"
 	switch {
+	case e.Result != nil && *e.Result == ResultOutOfMemory:
+		how = "out of memory"
+		if e.MemoryLimit != nil {
+			how += ", at the limit of the " + string(*e.MemoryLimit)
+		}
 	case e.Phase != nil && *e.Phase != PhasePayload && e.Reason != nil:
 		how = "in " + string(*e.Phase) + ": " + *e.Reason
 	case e.ExitSignal != nil:

@@ -24,7 +24,38 @@ const (
 	StateReady    SidecarState = "ready"    // runs and has shown that it is ready
 	StateStopping SidecarState = "stopping" // its unit is being stopped
 	StateFailed   SidecarState = "failed"   // ended by itself or could not be started
+
+	StateRestarting SidecarState = "restarting" // ended, and systemd starts it again
 )
+
+// MemoryLimit is whose limit a process has reached that ran out of memory.
+type MemoryLimit string
+
+// The memory limits.
+const (
+	MemoryLimitProfile MemoryLimit = "profile" // the profile's memory-max
+	MemoryLimitAgent   MemoryLimit = "agent"   // of all sidecars of the agent
+	MemoryLimitHost    MemoryLimit = "host"    // the host's, or another one outside of the agent's slice
+)
+
+// MemoryLimits lists the memory limits, the narrowest first.
+var MemoryLimits = []MemoryLimit{MemoryLimitProfile, MemoryLimitAgent, MemoryLimitHost}
+
+// ResultOutOfMemory is systemd's Result of a unit whose process ran out of memory.
+const ResultOutOfMemory = "oom-kill"
+
+// HealthState is the health of a side process, by its profile's probe.
+type HealthState string
+
+// The states of health.
+const (
+	HealthUnknown   HealthState = "unknown"   // no probe has decided yet
+	HealthHealthy   HealthState = "healthy"   // the last probe that decided was a success
+	HealthUnhealthy HealthState = "unhealthy" // as many probes in a row have failed as the profile allows
+)
+
+// HealthStates lists the states of health.
+var HealthStates = []HealthState{HealthUnknown, HealthHealthy, HealthUnhealthy}
 
 // LaunchPhase is the part of a launch that failed.
 type LaunchPhase string
@@ -47,7 +78,7 @@ const (
 )
 
 // SidecarStates lists the states in their usual order.
-var SidecarStates = []SidecarState{StateStarting, StateReady, StateStopping, StateFailed}
+var SidecarStates = []SidecarState{StateStarting, StateReady, StateStopping, StateRestarting, StateFailed}
 
 // EventKind says what an Event is about.
 type EventKind string
@@ -61,12 +92,13 @@ const (
 	EventChanged      EventKind = "changed"      // another field of it has changed
 	EventStopped      EventKind = "stopped"      // it no longer exists
 	EventFailed       EventKind = "failed"       // ended by itself or could not be started
+	EventRestarting   EventKind = "restarting"   // ended, and systemd starts it again
 	EventOverrun      EventKind = "overrun"      // events were dropped, the state follows again
 )
 
 // EventKinds lists the kinds of events.
 var EventKinds = []EventKind{
-	EventPresent, EventSynchronized, EventStarted, EventReady, EventChanged, EventStopped, EventFailed, EventOverrun,
+	EventPresent, EventSynchronized, EventStarted, EventReady, EventChanged, EventStopped, EventFailed, EventRestarting, EventOverrun,
 }
 
 // Context is the request of a launch; the same values launch the same sidecar again.
@@ -80,24 +112,29 @@ type Context struct {
 
 // Runtime is the present state of a sidecar. Times are microseconds since the epoch.
 type Runtime struct {
-	State         SidecarState `json:"state"`
-	Unit          string       `json:"unit"`
-	InvocationID  *string      `json:"invocationId,omitempty"`
-	Engine        string       `json:"engine"`
-	OCIRuntime    *string      `json:"ociRuntime,omitempty"` // its path; nil: the engine's own
-	Image         string       `json:"image"`
-	ImageID       *string      `json:"imageId,omitempty"` // 64 hexadecimal digits; nil: not known
-	ImageOutdated bool         `json:"imageOutdated"`
-	ProcessID     *int64       `json:"processId,omitempty"`
-	Frozen        bool         `json:"frozen"`
-	StartedUSec   *int64       `json:"startedUSec,omitempty"`
-	ReadyUSec     *int64       `json:"readyUSec,omitempty"`
-	ExitedUSec    *int64       `json:"exitedUSec,omitempty"`
-	Restarts      int64        `json:"restarts"`
-	ExitCode      *int64       `json:"exitCode,omitempty"`
-	ExitSignal    *string      `json:"exitSignal,omitempty"`
-	Result        *string      `json:"result,omitempty"` // systemd's, of a unit that failed
-	Usage         *Usage       `json:"usage,omitempty"`  // nil unless List was asked for it
+	State           SidecarState `json:"state"`
+	Unit            string       `json:"unit"`
+	InvocationID    *string      `json:"invocationId,omitempty"`
+	Engine          string       `json:"engine"`
+	OCIRuntime      *string      `json:"ociRuntime,omitempty"` // its path; nil: the engine's own
+	Image           string       `json:"image"`
+	ImageID         *string      `json:"imageId,omitempty"` // 64 hexadecimal digits; nil: not known
+	ImageOutdated   bool         `json:"imageOutdated"`
+	ProcessID       *int64       `json:"processId,omitempty"`
+	Frozen          bool         `json:"frozen"`
+	Health          *HealthState `json:"health,omitempty"` // nil: not ready, or not probed
+	HealthSinceUSec *int64       `json:"healthSinceUSec,omitempty"`
+	HealthReason    *string      `json:"healthReason,omitempty"` // why it became unhealthy
+	StartedUSec     *int64       `json:"startedUSec,omitempty"`
+	ReadyUSec       *int64       `json:"readyUSec,omitempty"`
+	ExitedUSec      *int64       `json:"exitedUSec,omitempty"`
+	Restarts        int64        `json:"restarts"`
+	RestartUSec     *int64       `json:"restartUSec,omitempty"` // of a sidecar that is restarting
+	ExitCode        *int64       `json:"exitCode,omitempty"`
+	ExitSignal      *string      `json:"exitSignal,omitempty"`
+	Result          *string      `json:"result,omitempty"`      // systemd's, of a unit that failed or is restarting
+	MemoryLimit     *MemoryLimit `json:"memoryLimit,omitempty"` // nil: not out of memory, or not known
+	Usage           *Usage       `json:"usage,omitempty"`       // nil unless List was asked for it
 }
 
 // Usage is what the processes of a sidecar's unit use. A figure is nil if the host does not

@@ -46,6 +46,10 @@ type Units interface {
 	List(ctx context.Context, pattern string) ([]systemd.Unit, error)
 	// Trigger starts a unit that is installed, and does not wait for it.
 	Trigger(ctx context.Context, name string) error
+	// QueueStop has a unit stopped, and does not wait for it.
+	QueueStop(ctx context.Context, name string) error
+	// SetProperties changes properties of a unit until the next boot.
+	SetProperties(ctx context.Context, name string, properties []systemd.Property) error
 	// Changes tells which units may have changed.
 	Changes() *systemd.Changes
 }
@@ -103,6 +107,7 @@ type Config struct {
 	Usage       func(unit string, pid int) *interfaces.Usage      // what a unit with this process uses; nil: HostUsage
 	Keep        func(templates []string, more bool) (bool, error) // says which templates of images the policy needs (more: besides those so far), and returns whether others may exist; nil: engine.Keep
 	Forget      func(sidecars []string)                           // removes what is noted of sidecars that have ended; nil: engine.Forget
+	DropIns     string                                            // directory in which systemd keeps properties that were set at run time
 	Starts      int                                               // how many units are started at once
 	KeepFailed  time.Duration                                     // how long failed sidecars are kept, see Tidy
 	Leftovers   launcher.Launcher                                 // has the notes of failed removals; the zero value has the host's
@@ -123,6 +128,7 @@ type Core struct {
 	agentLogs    logQuotas
 	operatorLogs logQuotas
 	limits       *limits
+	slices       *agentSlices
 	images       images
 	prepareWait  time.Duration
 	events       *events.Observer
@@ -143,6 +149,7 @@ func New(config Config, set *policy.Set) *Core {
 		agentLogs:    newLogQuotas(),
 		operatorLogs: newLogQuotas(),
 		limits:       newLimits(),
+		slices:       newAgentSlices(),
 		sweepDue:     make(chan struct{}, 1),
 		prepareWait:  prepareWait,
 	}
@@ -193,7 +200,7 @@ func (c *Core) Alive() {
 	} {
 		q.InUse()
 	}
-	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.limits.mu, &c.images.mu} {
+	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.limits.mu, &c.slices.mu, &c.images.mu} {
 		mu.Lock()
 		mu.Unlock() //nolint:staticcheck // one at a time: two at once could deadlock with a call
 	}

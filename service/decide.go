@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/engine"
@@ -24,9 +26,6 @@ const (
 	// stop what runs and never see the new sidecar ready.
 	minTimeout = time.Second
 	maxTimeout = 10 * time.Minute
-	// restartDelay is how long systemd waits before a restart, for profiles that
-	// ask for restarts.
-	restartDelay = time.Second
 	// A payload's entries in the journal beyond logBurst in logInterval are counted
 	// instead of kept. journald raises that by the free disk space, some three times on
 	// common disks (RateLimitIntervalSec= in journald.conf(5)). It is enough for a
@@ -168,7 +167,9 @@ func (c *Core) newDocument(a *attempt) *document.Document {
 		Capabilities: profile.Capabilities, PIDNamespace: profile.PIDNamespace,
 		Seccomp: c.filter(profile.Seccomp), Tmpfs: decision.Tmpfs(),
 		Mounts: decision.Mounts, Configuration: decision.Configuration,
+		OpenFiles: profile.FilesMax, OOMScore: profile.OOMScoreAdjust,
 		PIDFiles: decision.PIDFiles, Socket: decision.Socket, TimeoutUSec: a.timeout.Microseconds(),
+		Health: decision.Health,
 	}
 	if profile.Engine == interfaces.EngineRuntime {
 		plan.Program = plan.Runtime
@@ -222,7 +223,7 @@ func (c *Core) properties(a *attempt) ([]systemd.Property, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.Concat(identity(a, environment), c.lifecycle(a), resources(a.decision.Profile)), nil
+	return slices.Concat(identity(a, environment), c.lifecycle(a), restarts(a.decision), resources(a.decision.Profile), probing(a)), nil
 }
 
 // identity is what people and tools see of the unit.
@@ -243,9 +244,6 @@ func identity(a *attempt, environment []string) []systemd.Property {
 	}
 }
 
-// SliceOf is the slice of an agent's sidecars, which nothing else is in.
-func SliceOf(agent string) string { return "sidecar-" + agent + ".slice" }
-
 // lifecycle is how the unit starts, becomes ready, ends and is cleaned up.
 // sidecar-launch says READY=1 when the sidecar is ready, so the start job ends then,
 // and a restart by systemd waits for the same.
@@ -263,9 +261,31 @@ func (c *Core) lifecycle(a *attempt) []systemd.Property {
 		systemd.String("OOMPolicy", "stop"),
 		systemd.Duration("TimeoutStartUSec", a.timeout),
 		systemd.Duration("TimeoutStopUSec", stopTimeout),
-		systemd.String("Restart", a.decision.Profile.Restart),
-		systemd.Duration("RestartUSec", restartDelay),
 	}
+}
+
+// restarts says which ends systemd repairs: what it counts as failures, which a kill from outside
+// is not (SuccessExitStatus=). "always" adds exit code 0, and is not systemd's own "always",
+// which would start again what was killed. The number of starts in an interval is the number of
+// restarts and the launch's own.
+//
+// Sidecars of an agent that has stand-ins are not restarted: the agent's stand-in ends with the
+// sidecar, and the pid file would have the host's number, which may be another process there.
+func restarts(d *policy.Decision) []systemd.Property {
+	r := d.Profile.Restart
+	if r.When == policy.RestartNo || d.Agent.StandIns {
+		return []systemd.Property{systemd.String("Restart", policy.RestartNo)}
+	}
+	properties := []systemd.Property{
+		systemd.String("Restart", policy.RestartOnFailure),
+		systemd.Duration("RestartUSec", r.Delay),
+		systemd.Duration("StartLimitIntervalUSec", r.Interval),
+		systemd.Uint32("StartLimitBurst", uint32(r.Limit+1)),
+	}
+	if r.When == policy.RestartAlways {
+		properties = append(properties, systemd.RestartForceExitStatus([]int32{0}, nil))
+	}
+	return properties
 }
 
 // group is the property for the payload's control group. In one of its own, below the unit's,
@@ -278,16 +298,27 @@ func group(e engine.Engine) systemd.Property {
 	return systemd.String("DevicePolicy", "closed")
 }
 
+// probing are the properties of a unit whose payload is probed. The command of a probe has a
+// control group of its own below the unit's. The prober asks for a restart as a watchdog would,
+// but instead of SIGABRT the payload gets the signal of a stop, and 5 s (TimeoutStopUSec).
+func probing(a *attempt) (properties []systemd.Property) {
+	health := a.document.Health
+	if health != nil && health.Command != nil && !a.engine.Delegates() {
+		properties = append(properties, systemd.Bool("Delegate", true))
+	}
+	if health != nil && health.Restart {
+		properties = append(properties, systemd.Int32("WatchdogSignal", int32(unix.SIGTERM)))
+	}
+	return properties
+}
+
 // resources are the limits of the profile. The payload's control
 // group lies below the unit's, so they hold for it.
 func resources(p *policy.Profile) []systemd.Property {
 	var properties []systemd.Property
-	for _, limit := range []struct {
-		name  string
-		value uint64
-	}{{"MemoryMax", p.MemoryMax}, {"TasksMax", p.TasksMax}, {"CPUWeight", p.CPUWeight}} {
-		if limit.value != 0 {
-			properties = append(properties, systemd.Uint64(limit.name, limit.value))
+	for _, limit := range limitsOf(p.Limits) {
+		if limit.set {
+			properties = append(properties, limit.property)
 		}
 	}
 	if p.OOMScoreAdjust != nil {

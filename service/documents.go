@@ -22,6 +22,7 @@ type unitDocument struct {
 	engineName string
 	runtime    string // path of the OCI runtime
 	engine     engine.Engine
+	probed     bool // its health is known
 }
 
 // Documents decodes the documents of units. Units with the same document share what it
@@ -91,6 +92,7 @@ func readDocument(environment []string) *unitDocument {
 		return read
 	}
 	read.ok, read.context, read.image = true, d.Context, unique.Make(d.Image).Value()
+	read.probed = d.Health != nil
 	read.engineName, read.runtime = unique.Make(d.Engine).Value(), unique.Make(d.Runtime).Value()
 	return read
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -35,6 +36,13 @@ state-directories  = ["/var/lib/pocket"]
 stand-ins          = true
 `
 
+// clinic is an agent whose dnsmasq is probed.
+const clinic = `
+profiles           = ["probed"]
+network-namespaces = ["qdhcp-*"]
+state-directories  = ["/var/lib/clinic"]
+`
+
 // fakeHost is a core on a systemd in memory, with the shipped profiles and
 // example agents.
 type fakeHost struct {
@@ -52,12 +60,21 @@ type fakeHost struct {
 func newFakeHost(t *testing.T) *fakeHost {
 	t.Helper()
 	agents := installed(t, "policy/examples/agents.d")
-	for name, text := range map[string]string{"laboratory": laboratory, "pocket": pocket} {
+	for name, text := range map[string]string{"laboratory": laboratory, "pocket": pocket, "clinic": clinic} {
 		if err := os.WriteFile(filepath.Join(agents, "agents.d", name+".toml"), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	set, err := policy.Load(installed(t, "policy/profiles.d"), agents)
+	profiles := installed(t, "policy/profiles.d")
+	dnsmasq, err := os.ReadFile("policy/profiles.d/dnsmasq.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	probed := strings.Replace(string(dnsmasq), "restart = \"on-failure\"", "restart = \"on-failure\"\nhealth = { command = [\"/bin/probe\", \"{dir}\"], action = \"restart\" }", 1)
+	if err := os.WriteFile(filepath.Join(profiles, "profiles.d", "probed.toml"), []byte(probed), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	set, err := policy.Load(profiles, agents)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"strings"
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
@@ -94,6 +93,9 @@ func (c *Core) line(ctx context.Context, a *attempt) (*interfaces.Sidecar, error
 			return nil, err
 		}
 	}
+	if err := c.limitAgent(ctx, a.id.Agent); err != nil {
+		return nil, err
+	}
 	if err := c.prepareImage(ctx, a); err != nil {
 		return nil, err
 	}
@@ -161,14 +163,7 @@ func (c *Core) existingUnit(ctx context.Context, a *attempt) (*systemd.Unit, err
 }
 
 // isStarting reports whether the unit is being started, and does not wait for a restart.
-func isStarting(u systemd.Unit) bool { return u.ActiveState == stateActivating && !waitsForRestart(u) }
-
-// waitsForRestart reports whether the unit's process has ended and systemd is about to
-// start it again (Restart=). The SubState is auto-restart, and auto-restart-queued
-// from systemd 254 on.
-func waitsForRestart(u systemd.Unit) bool {
-	return u.ActiveState == stateActivating && strings.HasPrefix(u.SubState, "auto-restart")
-}
+func isStarting(u systemd.Unit) bool { return u.ActiveState == stateActivating && !u.WaitsForRestart() }
 
 // modeOf returns the mode of a launch. The default is adopt for an agent that has stand-ins:
 // when its container is replaced, it launches everything again, and running sidecars shall go on.
@@ -194,7 +189,7 @@ func (c *Core) answerFrom(old systemd.Unit, a *attempt) (*interfaces.Sidecar, er
 	switch {
 	case a.mode == interfaces.ModeFail && old.ActiveState != stateFailed:
 		return nil, exists
-	case a.mode == interfaces.ModeKeep && waitsForRestart(old) && !c.sameLaunch(old, a):
+	case a.mode == interfaces.ModeKeep && old.WaitsForRestart() && !c.sameLaunch(old, a):
 		return nil, exists // systemd starts it again
 	case !a.mayKeep() || old.ActiveState != stateActive:
 		return nil, nil

@@ -24,6 +24,11 @@ func (c *Core) sidecar(u systemd.Unit, images map[string]string) interfaces.Side
 	if d.ok {
 		s.Context = &d.context
 		s.Runtime.Image, s.Runtime.Engine, s.Runtime.OCIRuntime = d.image, d.engineName, orNil(d.runtime)
+		if d.probed && s.Runtime.State == interfaces.StateReady {
+			health := launcher.ParseHealth(u.StatusText)
+			s.Runtime.Health, s.Runtime.HealthReason = &health.State, orNil(health.Reason)
+			s.Runtime.HealthSinceUSec = orNil(health.SinceUSec)
+		}
 		profile, ok := c.policy.Load().Profile(id.Profile)
 		s.Runtime.ImageOutdated = ok && (profile.Image != d.image || replaced(images[profile.Image], s.Runtime.ImageID))
 	}
@@ -50,10 +55,13 @@ func runtimeOf(u systemd.Unit, e engine.Engine) interfaces.Runtime {
 			r.ProcessID = orNil(int64(pid))
 		}
 	}
-	if r.State == interfaces.StateFailed {
+	if r.State == interfaces.StateRestarting {
+		r.StartedUSec, r.RestartUSec = nil, orNil(int64(u.RestartUSec))
+	}
+	if r.State == interfaces.StateFailed || r.State == interfaces.StateRestarting {
 		r.ExitedUSec = orNil(int64(u.ExitedUSec))
 		r.ExitCode, r.ExitSignal = exitOf(u, e)
-		r.Result = orNil(u.Result)
+		r.Result, r.MemoryLimit = orNil(u.Result), memoryLimitOf(u)
 	}
 	return r
 }
@@ -68,9 +76,21 @@ const (
 	stateFailed       = "failed"
 )
 
-// stateOf maps systemd's ActiveState. A unit that waits for its restart is starting, and so
-// is an inactive one: systemd keeps it only because it has a job.
+// memoryLimitOf returns whose limit a unit has reached, nil unless it ran out of memory. Its
+// clean-up has told systemd.
+func memoryLimitOf(u systemd.Unit) *interfaces.MemoryLimit {
+	if u.Result != interfaces.ResultOutOfMemory {
+		return nil
+	}
+	return orNil(launcher.ParseOutOfMemory(u.StatusText))
+}
+
+// stateOf maps systemd's ActiveState. An inactive unit is starting: systemd keeps it only because
+// it has a job.
 func stateOf(u systemd.Unit) interfaces.SidecarState {
+	if u.WaitsForRestart() {
+		return interfaces.StateRestarting
+	}
 	switch u.ActiveState {
 	case stateActive, stateReloading:
 		return interfaces.StateReady

@@ -153,7 +153,21 @@ func (c *Core) startOnce(ctx context.Context, a *attempt) (systemd.Unit, error) 
 	if err == nil && unit.ActiveState == stateActive {
 		return unit, nil
 	}
+	unit = c.settled(ctx, unit)
 	return unit, c.failure(ctx, a, unit)
+}
+
+// settled waits until a unit has stopped: one that systemd would restart is stopped by its own
+// clean-up (sidecar-launch clean), which ends the start job before the unit has ended.
+func (c *Core) settled(ctx context.Context, unit systemd.Unit) systemd.Unit {
+	for unit.ActiveState == stateDeactivating && retry.Pause(ctx, settlePoll) == nil {
+		now, err := c.Units.Get(ctx, unit.Name)
+		if err != nil {
+			break
+		}
+		unit = now
+	}
+	return unit
 }
 
 // startedUnit waits for the result of a start whose answer was lost with the bus
@@ -175,7 +189,8 @@ func (c *Core) startedUnit(ctx context.Context, a *attempt) (systemd.Unit, error
 
 // failure says why a unit that was started is not ready, without its output: see
 // withOutput. A failed unit stays, so that operators can look at it. A unit that
-// systemd would start again is stopped: the caller is told that nothing runs.
+// systemd would start again, because its clean-up was killed, is stopped: the caller is told that
+// nothing runs.
 func (c *Core) failure(ctx context.Context, a *attempt, unit systemd.Unit) error {
 	a.failed = unit
 	if unit.LoadState == "loaded" && unit.ActiveState != stateFailed {
@@ -188,6 +203,7 @@ func (c *Core) failure(ctx context.Context, a *attempt, unit systemd.Unit) error
 	}
 	failed := &interfaces.LaunchFailedError{}
 	failed.ExitCode, failed.ExitSignal = exitOf(unit, a.engine)
+	failed.Result, failed.MemoryLimit = orNil(unit.Result), memoryLimitOf(unit)
 	phase, reason := launcher.ParseFailure(unit.StatusText)
 	if phase == "" && (failed.ExitCode != nil || failed.ExitSignal != nil) {
 		phase = interfaces.PhasePayload
@@ -217,6 +233,13 @@ func (c *Core) withOutput(ctx context.Context, a *attempt, err error) error {
 	return err
 }
 
+// outOfMemory says what to change for a launch that ran out of memory.
+var outOfMemory = map[interfaces.MemoryLimit]string{
+	interfaces.MemoryLimitProfile: "it was out of memory: memory-max in its profile is the limit",
+	interfaces.MemoryLimitAgent:   "it was out of memory: memory-max of [limits] in its agent's file, for all of the agent's sidecars, is the limit",
+	interfaces.MemoryLimitHost:    "it was out of memory: the host had no more",
+}
+
 func (c *Core) outputOf(ctx context.Context, a *attempt) []string {
 	waiting, cancel := context.WithTimeout(ctx, outputWait)
 	defer cancel()
@@ -226,8 +249,8 @@ func (c *Core) outputOf(ctx context.Context, a *attempt) []string {
 	}
 	defer c.outputs.Release(a.id.Agent, 1)
 	output := c.Journal.Output(ctx, a.failed.InvocationID)
-	if a.failed.Result == "oom-kill" {
-		output = append(output, "it was out of memory: its profile's memory-max is the limit")
+	if limit := memoryLimitOf(a.failed); limit != nil {
+		output = append(output, outOfMemory[*limit])
 	}
 	if host := c.Confinement(); host.AppArmor.On || host.SELinux.Enforcing {
 		output = append(output, lsm.Denials(c.Journal.Denials(ctx, a.started), lsm.Launch{

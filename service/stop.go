@@ -138,11 +138,52 @@ func (c *Core) stopUnit(ctx context.Context, id interfaces.ID, killAfter time.Du
 	return c.Units.Stop(ctx, id.Unit(), killAfter)
 }
 
+// endingSignals ask a process to end.
+var endingSignals = []string{"SIGTERM", "SIGINT", "SIGQUIT", "SIGKILL"}
+
+// signal sends a signal. A process that a signal ends must not be started again; the way in which
+// it ends does not tell systemd so if it handles the signal.
 func (c *Core) signal(ctx context.Context, call *call, signal string) error {
 	unit, err := c.unitOf(ctx, call)
 	if err != nil {
 		return err
 	}
+	if unit.Restarts && slices.Contains(endingSignals, signal) {
+		// Whoever holds the lock stops or replaces the unit.
+		if unlock, ok := c.locks.tryLock(*call.sidecar); ok {
+			defer unlock()
+			return c.endBySignal(ctx, call, signal)
+		}
+	}
+	return c.signalProcess(ctx, call, unit, signal)
+}
+
+// endBySignal sends a signal and has systemd stop the unit, which is then not started again. It
+// must be called under the sidecar's lock. The stop sends SIGTERM itself, and SIGKILL if that does
+// not help.
+func (c *Core) endBySignal(ctx context.Context, call *call, signal string) error {
+	unit, err := c.unitOf(ctx, call) // it may have been replaced before the lock was taken
+	if err != nil {
+		return err
+	}
+	switch state := stateOf(unit); {
+	case state == interfaces.StateRestarting, state == interfaces.StateReady && signal == "SIGTERM":
+	default:
+		if err := c.signalProcess(ctx, call, unit, signal); err != nil {
+			return err
+		}
+	}
+	err = c.Units.QueueStop(ctx, unit.Name)
+	if errors.Is(err, systemd.ErrNoSuchUnit) {
+		return nil // the signal has ended it already
+	}
+	if err != nil {
+		return hostFailure(ctx, "stop the unit, so that it is not started again", err)
+	}
+	return nil
+}
+
+func (c *Core) signalProcess(ctx context.Context, call *call, unit systemd.Unit, signal string) error {
 	pid := runtimeOf(unit, documentOf(unit).engine).ProcessID
 	if pid == nil {
 		return noSuchSidecar(*call.sidecar) // it has no process that could get a signal

@@ -74,10 +74,13 @@ func TestLimitsOutOfMemory(t *testing.T) {
 			return false
 		}
 		r = listed[0].Runtime
-		return r.State == interfaces.StateFailed
+		return r.State == interfaces.StateRestarting || r.State == interfaces.StateFailed
 	})
 	if r.Result == nil || *r.Result != "oom-kill" || r.ExitSignal == nil || *r.ExitSignal != "SIGKILL" {
 		t.Errorf("%+v, want that it was killed for want of memory", r)
+	}
+	if r.MemoryLimit == nil || *r.MemoryLimit != interfaces.MemoryLimitProfile {
+		t.Errorf("the limit of %v was reached, want the profile's", r.MemoryLimit)
 	}
 	for _, path := range []string{"/oom", "/run/sidecar/launch/oom"} { // conmon's
 		if _, err := os.Lstat(path); err == nil {

@@ -151,9 +151,7 @@ func TestFaultClockJumps(t *testing.T) {
 		if now := get(t, tester, s.ID); *now.Runtime.ProcessID != *s.Runtime.ProcessID {
 			t.Errorf("after a jump of %d hours the sidecar is another one", hours)
 		}
-		if err := syscall.Kill(int(*s.Runtime.ProcessID), syscall.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
+		crash(t, s)
 		s = awaitRestart(t, s.ID, int64(i+1))
 		checkRunning(t, s, p)
 	}

@@ -3,7 +3,6 @@
 package test
 
 import (
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -38,14 +37,8 @@ func TestLaunchOddArgumentsSurvive(t *testing.T) {
 	if diff := cmp.Diff(first, again); diff != "" {
 		t.Errorf("after daemon-reload (-before +after):\n%s", diff)
 	}
-	for i, kill := range []func() int{
-		func() int { return int(*again.Runtime.ProcessID) },
-		func() int { pid, _ := strconv.Atoi(show(t, first.Runtime.Unit, "MainPID")); return pid },
-	} {
-		killed := kill()
-		if err := syscall.Kill(killed, syscall.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
+	for i, end := range []func(*testing.T, *interfaces.Sidecar){crash, crashMain} {
+		end(t, again)
 		again = awaitRestart(t, first.ID, int64(i+1))
 		checkRunning(t, again, p)
 		if diff := cmp.Diff(first.Context, again.Context); diff != "" {

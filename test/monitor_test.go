@@ -78,11 +78,12 @@ func TestMonitorTellsRestartsBySystemd(t *testing.T) {
 	s := start(t, tester, shaped(t, "phoenix", "t-watch"))
 	m.until(t, s.ID, interfaces.EventReady)
 	for n := range int64(2) {
-		killMain(t, s.Runtime.Unit)
+		crashMain(t, s)
 		kinds, ready := m.until(t, s.ID, interfaces.EventReady)
-		wantKinds(t, "a restart", kinds, interfaces.EventStarted, interfaces.EventReady)
-		if ready.Sidecar.Runtime.Restarts != n+1 {
-			t.Errorf("%d restarts, want %d", ready.Sidecar.Runtime.Restarts, n+1)
+		wantKinds(t, "a restart", kinds, interfaces.EventRestarting, interfaces.EventStarted, interfaces.EventReady)
+		s = ready.Sidecar
+		if s.Runtime.Restarts != n+1 {
+			t.Errorf("%d restarts, want %d", s.Runtime.Restarts, n+1)
 		}
 	}
 }

@@ -28,7 +28,7 @@ const (
 )
 
 var agentFiles = map[string]string{
-	tester: `profiles = ["dnsmasq", "probe", "phoenix", "mute", "stubborn", "ghost", "looker", "chatty", "gated", "relapsing"]
+	tester: `profiles = ["dnsmasq", "probe", "phoenix", "mute", "stubborn", "ghost", "looker", "chatty", "gated", "relapsing", "mended", "undying", "patient", "hostly"]
 network-namespaces = ["t-*"]
 state-directories = ["/var/lib/tester"]
 max-sidecars = 4000
@@ -57,7 +57,11 @@ const (
 	takePIDFile = `for a; do case $a in --pid-file=*) f=${a#*=};; --exit=*) echo "told to exit" >&2; exit ${a#*=};; esac; done; `
 	idle        = `while :; do sleep 3600 & wait; done`
 	untilTerm   = `trap "exit 0" TERM; `
-	writePID    = `echo $$ >$f; `
+	// A test has one exit by itself: see crash. One that is killed is never restarted.
+	untilCrash = `trap "exit 9" USR1; `
+	// Some programs handle signals and exit with another code than 0.
+	untilTold = `trap "exit 143" TERM; trap "exit 3" INT; `
+	writePID  = `echo $$ >$f; `
 	// A test says when it may become ready: see openGate.
 	gate = `until [ -e ${f%/*}/` + gateFile + ` ]; do sleep 0.1; done; `
 	// The first start finds the gate open. When a test has shut it, each restart fails,
@@ -103,9 +107,15 @@ arguments = ["", "--pid-file={path:rw}", "--file={path:ro}", "--exit={int}", "--
 
 func profileFiles() map[string]string {
 	payload := takePIDFile + untilTerm + writePID + idle
+	payloadTold := takePIDFile + writePID + idle
+	const mendedTwice = "restart-delay = \"2s\"\nrestart-limit = \"2/10m\"\n"
 	return map[string]string{
 		"probe":     profile(image, payload, "30s", "no"),
-		"phoenix":   profile(image, payload, "30s", "always"),
+		"phoenix":   profile(image, untilCrash+payload, "30s", "always"),
+		"mended":    profile(image, untilCrash+untilTold+payloadTold, "30s", "on-failure") + mendedTwice,
+		"undying":   profile(image, untilCrash+untilTold+payloadTold, "30s", "always") + mendedTwice,
+		"patient":   profile(image, untilCrash+payload, "30s", "on-failure") + "restart-delay = \"1h\"\n",
+		"hostly":    profile(image, payload, "30s", "on-failure") + "pid-namespace = \"host\"\n",
 		"mute":      profile(image, untilTerm+idle, "4s", "no"),
 		"gated":     profile(image, takePIDFile+untilTerm+gate+writePID+idle, "120s", "no"),
 		"relapsing": profile(image, takePIDFile+untilTerm+relapse+writePID+idle, "30s", "always"),

@@ -2,6 +2,7 @@
 // call it; units do:
 //
 //	sidecar-launch exec     ExecStart
+//	sidecar-launch probe    what exec becomes if the profile has a probe: it stays beside the payload
 //	sidecar-launch clean    ExecStopPost
 //	sidecar-launch prepare  ExecStart of the units that prepare images (sidecar-prepare-*.service)
 //	sidecar-launch sweep    sidecar-clean.service
@@ -57,6 +58,9 @@ func complain(err error) {
 }
 
 func run(args []string) error {
+	if len(args) > 0 && args[0] == "probe" {
+		return probe(args[1:])
+	}
 	if len(args) != 1 {
 		return errUsage
 	}
@@ -92,6 +96,27 @@ func run(args []string) error {
 	return errUsage
 }
 
+// probe probes the payload until it ends. A signal ends it.
+func probe(arguments []string) error {
+	payload, err := launcher.PayloadOf(arguments)
+	if err != nil {
+		return err
+	}
+	d, e, err := ownDocument()
+	if err != nil {
+		return err
+	}
+	if d.Health == nil {
+		return errors.New("the unit's document has no probe")
+	}
+	return launcher.Prober{
+		Document: d, Payload: payload, Socket: os.Getenv("NOTIFY_SOCKET"), Say: complain,
+		Exec: func(monitor []string, group string, program []string) ([]string, error) {
+			return e.Exec(d, monitor, group, program)
+		},
+	}.Run(context.Background())
+}
+
 var errUsage = errors.New("usage: sidecar-launch exec | clean | prepare | sweep | version")
 
 // ownDocument reads the unit's document.
@@ -109,8 +134,12 @@ func ownDocument() (*document.Document, engine.Engine, error) {
 func execute(ctx context.Context) error {
 	d, e, err := ownDocument()
 	phase := interfaces.PhasePreparation
+	var payload launcher.Payload
 	if err == nil {
-		phase, err = start(ctx, d, e)
+		payload, phase, err = start(ctx, d, e)
+	}
+	if err == nil && d.Health != nil {
+		return launcher.StartProber(d, payload, os.Environ())
 	}
 	if err == nil || phase == "" {
 		return err
@@ -130,11 +159,19 @@ func prepare(ctx context.Context, d *document.Document) error {
 	return err
 }
 
-// clean removes the pins, which takes a moment and always works, and then the container: an
+// clean removes the pid files and the pins, which takes a moment, and then the container: an
 // engine can hang until systemd kills us. If the removal fails, sidecar-clean.service tries
 // again until it works.
 func clean(ctx context.Context, d *document.Document, e engine.Engine) error {
-	err := errors.Join(launcher.Launcher{}.Clean(d.ID), launcher.ExtendTimeout(os.Getenv("NOTIFY_SOCKET"), cleanLimit))
+	l, socket := launcher.Launcher{}, os.Getenv("NOTIFY_SOCKET")
+	err := errors.Join(launcher.ExtendTimeout(socket, cleanLimit), l.RemovePIDFiles(d), l.Clean(d.ID))
+	switch os.Getenv("SERVICE_RESULT") { // systemd.exec(5)
+	case "", "success":
+	case interfaces.ResultOutOfMemory:
+		err = errors.Join(err, l.TellOutOfMemory(socket), keepFailed(d))
+	default:
+		err = errors.Join(err, keepFailed(d))
+	}
 	removeErr := launcher.Launcher{}.Remove(ctx, d.ID, e.Removal(d), e.Rename(d))
 	if removeErr != nil {
 		removeErr = errors.Join(removeErr, startSweep())
@@ -157,21 +194,42 @@ func noteOrphans(ctx context.Context) error {
 }
 
 const (
-	// startLimit bounds the start of sidecar-clean.service.
+	// startLimit bounds the start of sidecar-clean.service, and keepFailed.
 	startLimit = 2 * time.Second
 	// cleanLimit is the time until systemd kills clean. Everything but the removal and the
-	// start of sidecar-clean.service takes a moment.
-	cleanLimit = launcher.RemoveLimit + startLimit + time.Second
+	// start of sidecar-clean.service takes a moment, or a second each at most.
+	cleanLimit = launcher.RemoveLimit + 2*startLimit + 3*time.Second
 )
 
 func startSweep() error {
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "/usr/bin/systemctl", "start", "--no-block", "sidecar-clean.service").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("starting sidecar-clean.service: %v: %s", err, strings.TrimSpace(string(out)))
+	_, err := systemctl(ctx, "start", "--no-block", "sidecar-clean.service")
+	return err
+}
+
+// keepFailed has systemd stop the unit if it is to be restarted, but has never been ready: a launch
+// that fails is not repeated, and its unit stays as failed. systemd itself cannot tell a launch
+// from a restart.
+func keepFailed(d *document.Document) error {
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	defer cancel()
+	id, _ := interfaces.ParseID(d.ID) // the document is valid
+	text, err := systemctl(ctx, "show", "--property=ActiveEnterTimestampMonotonic,Restart", id.Unit())
+	if err != nil || !strings.Contains(text, "ActiveEnterTimestampMonotonic=0\n") || strings.Contains(text, "Restart=no\n") {
+		return err
 	}
-	return nil
+	_, err = systemctl(ctx, "stop", "--no-block", id.Unit())
+	return err
+}
+
+// systemctl returns the output of systemctl.
+func systemctl(ctx context.Context, words ...string) (string, error) {
+	out, err := exec.CommandContext(ctx, "/usr/bin/systemctl", words...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("systemctl %s: %v: %s", strings.Join(words, " "), err, strings.TrimSpace(string(out)))
+	}
+	return string(out), nil
 }
 
 // makeContainer has the engine make what its command needs. An image without the payload's
@@ -188,21 +246,21 @@ func makeContainer(ctx context.Context, d *document.Document, e engine.Engine) (
 // start runs the unit's document. SIGTERM comes from systemd, at the time-out of a start that
 // has no main process yet or at a Stop: neither is a failure of the engine, whatever its client
 // makes of the signal, and neither must be tried again.
-func start(ctx context.Context, d *document.Document, e engine.Engine) (interfaces.LaunchPhase, error) {
-	err := launcher.Launcher{}.Run(ctx, d, launcher.Container{
+func start(ctx context.Context, d *document.Document, e engine.Engine) (launcher.Payload, interfaces.LaunchPhase, error) {
+	payload, err := launcher.Launcher{}.Run(ctx, d, launcher.Container{
 		Make: func(ctx context.Context) (string, error) { return makeContainer(ctx, d, e) }, Command: func() []string { return e.Command(d) },
 		PIDFile: e.PIDFile(d), Start: e.Start(d),
 	}, os.Environ(), complain)
 	if err != nil && ctx.Err() != nil {
-		return "", &launcher.ExitError{Code: 128 + int(syscall.SIGTERM)}
+		return payload, "", &launcher.ExitError{Code: 128 + int(syscall.SIGTERM)}
 	}
 	if exit, ok := errors.AsType[*launcher.ExitError](err); ok && e.Failed(exit.Code) {
-		return interfaces.PhaseEngine, err
+		return payload, interfaces.PhaseEngine, err
 	} else if ok {
-		return interfaces.PhasePayload, err
+		return payload, interfaces.PhasePayload, err
 	}
 	if failure, ok := errors.AsType[*launcher.Failure](err); ok {
-		return failure.Phase, err
+		return payload, failure.Phase, err
 	}
-	return "", err
+	return payload, "", err
 }

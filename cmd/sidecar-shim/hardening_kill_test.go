@@ -37,8 +37,10 @@ func TestHardeningShimKillDoesNotSendHUPDirectlyToAStartingSidecar(t *testing.T)
 // kills.
 func TestHardeningShimKillStopsASidecarThatIsStarting(t *testing.T) {
 	t.Parallel()
-	starting := `{"parameters": {"sidecar": ` + sidecarIs(testID, "starting", "i1") + `}}`
-	answers := by(map[string]string{"Signal": gone, "List": starting, "Stop": empty})
+	listed := func(state string) func(string) string {
+		return by(map[string]string{"Signal": gone, "List": `{"parameters": {"sidecar": ` + sidecarIs(testID, state, "i1") + `}}`, "Stop": empty})
+	}
+	answers := listed("starting")
 	standIn := []string{"environ", standInVariable + "=" + testID + " i1\x00"}
 	for signal, want := range map[string]string{
 		"SIGTERM": fmt.Sprintf(`Stop {"id":%q}`, testID),
@@ -47,6 +49,10 @@ func TestHardeningShimKillStopsASidecarThatIsStarting(t *testing.T) {
 		v, f := newVictim(t, answers, "cgroup", testGroup)
 		if err := v.kill(t.Context(), signal, v.pid); err != nil || f.asked(want) != 1 || f.asked("Stop") != 1 || !v.lives() {
 			t.Errorf("%s: %v, asked %q", signal, err, f.calls)
+		}
+		v, f = newVictim(t, listed("restarting"), "cgroup", testGroup) // its last process is still there
+		if err := v.kill(t.Context(), signal, v.pid); err != nil || f.asked(want) != 1 {
+			t.Errorf("%s while it waits for its restart: %v, asked %q", signal, err, f.calls)
 		}
 		v, f = newVictim(t, answers, standIn...)
 		if err := v.kill(t.Context(), signal, v.pid); err != nil || f.asked(want) != 1 {

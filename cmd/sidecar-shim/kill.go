@@ -215,7 +215,7 @@ func deliver(ctx context.Context, svc service, id, name string, ours func(interf
 	switch state := all[0].Runtime.State; {
 	case state == interfaces.StateReady: // by now
 		return errStarting
-	case state != interfaces.StateStarting:
+	case state != interfaces.StateStarting && state != interfaces.StateRestarting:
 		return unknown
 	case !ends(name):
 		return errStarting

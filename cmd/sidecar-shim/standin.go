@@ -30,6 +30,9 @@ import (
 // invocation, separated by a blank. The command line has to be the agent's.
 const standInVariable = "SIDECAR_STAND_IN"
 
+// pidFilesVariable has the pid files that name a stand-in, one a line.
+const pidFilesVariable = "SIDECAR_PID_FILES"
+
 // readyFD is the file descriptor on which a stand-in says that it takes signals.
 const readyFD = 3
 
@@ -72,7 +75,7 @@ func leaveStandIn(ctx context.Context, svc service, p program, parameters interf
 	if err := endStandIns(reply.Sidecar.ID); err != nil {
 		return err
 	}
-	pid, err := startStandIn(ctx, identityOf(reply.Sidecar))
+	pid, err := startStandIn(ctx, identityOf(reply.Sidecar), reply.StandIn.PIDFiles)
 	if err != nil {
 		return fmt.Errorf("stand-in for %s: %w", reply.Sidecar.ID, err)
 	}
@@ -129,7 +132,7 @@ func isStandInOf(pid int, id string) func() bool {
 
 // startStandIn starts this program again, with its own command line, away from the
 // caller's session, directory and pipes, and returns when it takes signals.
-func startStandIn(ctx context.Context, who identity) (int, error) {
+func startStandIn(ctx context.Context, who identity, pidFiles []string) (int, error) {
 	ready, theirs, err := os.Pipe()
 	if err != nil {
 		return 0, err
@@ -140,7 +143,7 @@ func startStandIn(ctx context.Context, who identity) (int, error) {
 	cmd := exec.Cmd{ // not CommandContext: it outlives this process
 		Path:        "/proc/self/exe",
 		Args:        os.Args,
-		Env:         append(os.Environ(), standInVariable+"="+who.String()),
+		Env:         append(os.Environ(), standInVariable+"="+who.String(), pidFilesVariable+"="+strings.Join(pidFiles, "\n")),
 		Dir:         "/",
 		ExtraFiles:  []*os.File{theirs},
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
@@ -158,6 +161,15 @@ func startStandIn(ctx context.Context, who identity) (int, error) {
 		return 0, errors.Join(errors.New("it did not start"), err)
 	}
 	return cmd.Process.Pid, nil
+}
+
+// removePIDFiles removes the pid files that name a process: its number is free when it has ended.
+func removePIDFiles(files []string, pid int) {
+	for _, file := range files {
+		if text, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(text)) == strconv.Itoa(pid) {
+			_ = os.Remove(file) // the agent looks at the command line, too
+		}
+	}
 }
 
 // writePIDFile replaces a pid file by rename, so that a reader finds the old content or

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -73,6 +74,7 @@ func beStandIn(name, text string) error {
 	_ = unix.Close(readyFD)
 	debug.FreeOSMemory()
 	s.serve(signals)
+	removePIDFiles(strings.Split(os.Getenv(pidFilesVariable), "\n"), os.Getpid())
 	return nil
 }
 

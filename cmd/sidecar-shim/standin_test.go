@@ -298,3 +298,26 @@ func TestShimStandInWithoutAPlaceForItsNumberIsAFailure(t *testing.T) {
 	}
 	eventually(t, "the stand-in is gone", func() bool { return len(ownProcesses.standInsOf(s.id)) == 0 })
 }
+
+// TestShimStandInRemovesItsPIDFiles: its number is free when it has ended, and is not removed from
+// a file that names another process by then.
+func TestShimStandInRemovesItsPIDFiles(t *testing.T) {
+	t.Parallel()
+	s := newStandInTest(t)
+	s.set(by(map[string]string{"Launch": s.launched("i1", false), "List": s.listed("ready", "i1"), "Signal": empty}))
+	pid := s.start(t)
+	if err := os.WriteFile(s.second, []byte("1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s.set(by(map[string]string{"List": s.listed("failed", "i1"), "Signal": gone}))
+	if err := unix.Kill(pid, unix.SIGALRM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it has ended", func() bool { return !ownProcesses.process(pid).exists() })
+	if _, err := os.Lstat(s.main); !os.IsNotExist(err) {
+		t.Errorf("its pid file: %v", err)
+	}
+	if text, err := os.ReadFile(s.second); err != nil || string(text) != "1\n" {
+		t.Errorf("another's pid file: %q, %v", text, err)
+	}
+}

@@ -35,6 +35,7 @@ func (p *printer) sidecar(s *interfaces.Sidecar) {
 	p.result(s, func(w io.Writer) {
 		field(w, "ID", s.ID)
 		field(w, "State", stateWords(r))
+		field(w, "Health", healthWords(r, now))
 		if c := s.Context; c != nil {
 			field(w, "Agent", c.Agent)
 			field(w, "Profile", c.Profile)
@@ -56,7 +57,11 @@ func (p *printer) sidecar(s *interfaces.Sidecar) {
 		field(w, "Ended", moment(r.ExitedUSec, now))
 		field(w, "End", endWords(r.ExitCode, r.ExitSignal))
 		field(w, "Result", textOr(r.Result, ""))
+		if r.MemoryLimit != nil {
+			field(w, "Memory limit of", string(*r.MemoryLimit))
+		}
 		field(w, "Restarts", numberOr(&r.Restarts))
+		field(w, "Next restart", moment(r.RestartUSec, now))
 		field(w, "Unit", r.Unit)
 		field(w, "Invocation ID", textOr(r.InvocationID, ""))
 		field(w, "Journal", "journalctl -u "+r.Unit)

@@ -13,24 +13,41 @@ import (
 // none stands for a value that is not known or does not apply.
 const none = "-"
 
-// outOfMemory is systemd's result of a unit that needed more memory than it may have
-// (systemd.service(5), OOMPolicy=).
-const outOfMemory = "oom-kill"
-
 // stateWords describes a sidecar's state.
 func stateWords(r *interfaces.Runtime) string {
 	s := string(r.State)
-	if how := endWords(r.ExitCode, r.ExitSignal); how != "" && r.State == interfaces.StateFailed {
+	if how := endWords(r.ExitCode, r.ExitSignal); how != "" && (r.State == interfaces.StateFailed || r.State == interfaces.StateRestarting) {
 		s += ", " + how
-		if r.Result != nil && *r.Result == outOfMemory {
-			s += ", out of memory"
+	}
+	if r.Result != nil && *r.Result == interfaces.ResultOutOfMemory {
+		s += ", out of memory"
+		if r.MemoryLimit != nil && *r.MemoryLimit != interfaces.MemoryLimitProfile {
+			s += " of the " + string(*r.MemoryLimit)
 		}
+	}
+	if r.Health != nil && *r.Health == interfaces.HealthUnhealthy {
+		s += ", unhealthy"
 	}
 	if r.Frozen {
 		s += ", frozen"
 	}
 	if r.ImageOutdated {
 		s += ", image outdated"
+	}
+	return s
+}
+
+// healthWords describes a sidecar's health, if its profile has a probe.
+func healthWords(r *interfaces.Runtime, now time.Time) string {
+	if r.Health == nil {
+		return ""
+	}
+	s := string(*r.Health)
+	if r.HealthSinceUSec != nil {
+		s += " since " + moment(r.HealthSinceUSec, now)
+	}
+	if r.HealthReason != nil {
+		s += "; " + *r.HealthReason
 	}
 	return s
 }
@@ -51,7 +68,7 @@ func since(r *interfaces.Runtime) *int64 {
 	switch r.State {
 	case interfaces.StateReady:
 		return r.ReadyUSec
-	case interfaces.StateFailed:
+	case interfaces.StateFailed, interfaces.StateRestarting:
 		return r.ExitedUSec
 	case interfaces.StateStarting:
 		return r.StartedUSec

@@ -57,6 +57,7 @@ func TestStatesAreWords(t *testing.T) {
 		"ready":                     {State: interfaces.StateReady, ExitCode: new(int64(1))}, // of the run before
 		"ready, image outdated":     {State: interfaces.StateReady, ImageOutdated: true},
 		"ready, frozen":             {State: interfaces.StateReady, Frozen: true},
+		"ready, unhealthy":          {State: interfaces.StateReady, Health: new(interfaces.HealthUnhealthy)},
 		"failed":                    {State: interfaces.StateFailed},
 		"failed, exit code 7":       {State: interfaces.StateFailed, ExitCode: new(int64(7))},
 		"failed, killed by SIGTERM": {State: interfaces.StateFailed, ExitCode: new(int64(143)), ExitSignal: new("SIGTERM")},
@@ -76,6 +77,8 @@ func TestSinceIsTheLastChange(t *testing.T) {
 		interfaces.StateReady:    r.ReadyUSec,
 		interfaces.StateFailed:   r.ExitedUSec,
 		interfaces.StateStopping: nil,
+
+		interfaces.StateRestarting: r.ExitedUSec,
 	}
 	for _, r.State = range interfaces.SidecarStates {
 		if got := since(&r); got != want[r.State] {

@@ -105,6 +105,7 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 		Syslog:      "/run/systemd/journal/dev-log", // systemd-journald-dev-log.socket
 		Confinement: lsm.Host,
 		Frozen:      new(service.Freezer).Frozen,
+		DropIns:     "/run/systemd/system.control",
 		Starts:      o.starts,
 		KeepFailed:  o.keepFailed,
 		Logger:      logger,
@@ -123,6 +124,7 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 	}
 	go d.core.Observe(ctx)
 	go d.core.Tidy(ctx)
+	go d.core.LimitAgents(ctx)
 	go d.core.PrepareImages(ctx)
 	return d.serve(ctx, set)
 }

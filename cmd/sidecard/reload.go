@@ -153,6 +153,7 @@ func (d *daemon) takePolicy(ctx context.Context) error {
 		return fmt.Errorf("the previous policy stays in force:\n%w", err)
 	}
 	d.core.SetPolicy(set)
+	go d.core.LimitAgents(ctx)
 	go d.core.PrepareImages(ctx)
 	d.agents, d.profiles = len(set.Agents()), len(set.Profiles())
 	if err := d.listeners.set(ctx, set.Agents()); err != nil {

@@ -66,6 +66,8 @@ type Plan struct {
 	SELinuxType  string   `json:"selinuxType,omitempty"`  // "": the engine's own
 	Syslog       string   `json:"syslog,omitempty"`       // path of the socket that is /dev/log; "": none
 	Tmpfs        []string `json:"tmpfs,omitempty"`        // directories that are empty at first and the payload's own
+	OpenFiles    uint64   `json:"openFiles,omitempty"`    // how many files each process may have open; 0: the engine's default
+	OOMScore     *int     `json:"oomScore,omitempty"`     // oom_score_adj of the payload (proc_pid_oom_score_adj(5)); nil: the engine's default
 	Template     string   `json:"template,omitempty"`     // of the container, for an engine that prepares images ahead of launches
 
 	// The preparation.
@@ -77,6 +79,21 @@ type Plan struct {
 	PIDFiles    []File `json:"pidFiles,omitempty"`    // ready when each holds a process; the first is the main one
 	Socket      *File  `json:"socket,omitempty"`      // ready when it accepts connections
 	TimeoutUSec int64  `json:"timeoutUSec,omitempty"` // the unit's TimeoutStartUSec; 0 is none
+
+	Health *Health `json:"health,omitempty"` // nil: the payload is not probed while it runs
+}
+
+// Health says how the payload is probed while it runs: by exactly one of Command, TCP, UDP and
+// Unix.
+type Health struct {
+	Command      []string `json:"command,omitempty"` // program in the container, and its arguments
+	TCP          string   `json:"tcp,omitempty"`     // ADDRESS:PORT in the payload's network namespace
+	UDP          string   `json:"udp,omitempty"`     // the same, of a DNS server
+	Unix         string   `json:"unix,omitempty"`    // path of a stream socket in the container
+	IntervalUSec int64    `json:"intervalUSec"`      // between two probes
+	TimeoutUSec  int64    `json:"timeoutUSec"`       // of one probe
+	Failures     int      `json:"failures"`          // in a row, until the payload counts as unhealthy
+	Restart      bool     `json:"restart,omitempty"` // whether systemd restarts it then
 }
 
 // Configuration is a configuration file of the payload, and what it must and must not hold.

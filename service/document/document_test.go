@@ -34,6 +34,7 @@ func full() *Document {
 		PIDFiles:      []File{{"/var/lib/neutron", "dhcp/<1>/pid"}},
 		Socket:        &File{"/var/lib/neutron", "ctl"},
 		TimeoutUSec:   30_000_000,
+		Health:        &Health{Command: []string{"/bin/x", "<y>"}, IntervalUSec: 1, TimeoutUSec: 2, Failures: 3, Restart: true},
 	})
 }
 
@@ -144,6 +145,11 @@ func TestDocumentRefusesWhatIsNotClean(t *testing.T) {
 		"program not clean":   {func(p *Document) { p.Program = "/usr/../podman" }, "program"},
 		"init relative":       {func(p *Document) { p.Init = "init" }, "init"},
 		"init, host's pids":   {func(p *Document) { p.PIDNamespace = Host }, "pid namespace of its own"},
+		"health twice":        {func(p *Document) { p.Health.TCP = "127.0.0.1:1" }, "2 of command, tcp, udp and unix"},
+		"health none":         {func(p *Document) { p.Health.Command = nil }, "0 of command, tcp, udp and unix"},
+		"health never":        {func(p *Document) { p.Health.IntervalUSec = 0 }, "must be positive"},
+		"health relative":     {func(p *Document) { p.Health.Command[0] = "x" }, "absolute"},
+		"health of a name":    {func(p *Document) { p.Health = &Health{UDP: "x:1", IntervalUSec: 1, TimeoutUSec: 2, Failures: 3} }, "ADDRESS:PORT"},
 		"links":               {func(p *Document) { p.Links.Action = "" }, "links"},
 		"no pid file":         {func(p *Document) { p.PIDFiles = nil }, "none is waited for"},
 		"pid namespace":       {func(p *Document) { p.PIDNamespace = "" }, "pidNamespace"},

@@ -1,8 +1,10 @@
 package document
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"path"
 	"slices"
 	"strings"
@@ -58,7 +60,35 @@ func (p Plan) validate() error {
 	if l := p.Links; l != nil && !slices.Contains([]string{LinksCheck, LinksWarn, LinksRefuse}, l.Action) {
 		return fmt.Errorf("document: links: action %.40q is none of %s, %s, %s", l.Action, LinksCheck, LinksWarn, LinksRefuse)
 	}
-	return errors.Join(p.validateMounts(), p.validateFiles())
+	return errors.Join(p.validateMounts(), p.validateFiles(), p.Health.validate())
+}
+
+// validate accepts nil.
+func (h *Health) validate() error {
+	if h == nil {
+		return nil
+	}
+	ways := 0
+	for _, given := range []bool{len(h.Command) > 0, h.TCP != "", h.UDP != "", h.Unix != ""} {
+		if given {
+			ways++
+		}
+	}
+	if ways != 1 {
+		return fmt.Errorf("document: health has %d of command, tcp, udp and unix, one is allowed", ways)
+	}
+	if h.IntervalUSec <= 0 || h.TimeoutUSec <= 0 || h.Failures <= 0 {
+		return errors.New("document: health: intervalUSec, timeoutUSec and failures must be positive")
+	}
+	for name, address := range map[string]string{"tcp": h.TCP, "udp": h.UDP} {
+		if _, err := netip.ParseAddrPort(address); address != "" && err != nil {
+			return fmt.Errorf("document: health: %s %.100q is not ADDRESS:PORT", name, address)
+		}
+	}
+	if h.Unix != "" && !absolute(h.Unix) || len(h.Command) > 0 && !absolute(h.Command[0]) {
+		return fmt.Errorf("document: health: %.200q is not an absolute, clean path", cmp.Or(h.Unix, strings.Join(h.Command, " ")))
+	}
+	return nil
 }
 
 func (p Plan) validateMounts() error {

@@ -37,6 +37,11 @@ type Engine interface {
 	// Start returns the command that starts the payload in the container that Command has made;
 	// nil: Command has started it.
 	Start(d *document.Document) []string
+	// Exec returns the command with which the OCI runtime runs another program in the running
+	// container, confined as the payload is. monitor is the command line of the unit's main
+	// process. group is a control group below the payload's, in which the command is started;
+	// the program must stay in it.
+	Exec(d *document.Document, monitor []string, group string, program []string) ([]string, error)
 	// Delegates reports whether the container has a control group of its own, below the unit's.
 	// If not, the unit restricts the devices.
 	Delegates() bool

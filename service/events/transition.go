@@ -37,14 +37,15 @@ func begun(s *interfaces.Sidecar) []interfaces.EventKind {
 	return []interfaces.EventKind{interfaces.EventStarted, arrival(s.Runtime.State)}
 }
 
-// arrival is the event of a new state within one invocation. A sidecar that waits for
-// systemd to restart it is starting, but its start has not begun.
+// arrival is the event of a new state within one invocation.
 func arrival(s interfaces.SidecarState) interfaces.EventKind {
 	switch s {
 	case interfaces.StateReady:
 		return interfaces.EventReady
 	case interfaces.StateFailed:
 		return interfaces.EventFailed
+	case interfaces.StateRestarting:
+		return interfaces.EventRestarting
 	}
 	return interfaces.EventChanged
 }

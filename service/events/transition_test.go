@@ -26,6 +26,8 @@ func TestMonitorTransition(t *testing.T) {
 		eChanged         = interfaces.EventChanged
 		eStopped         = interfaces.EventStopped
 		eFailed          = interfaces.EventFailed
+		restarting       = interfaces.StateRestarting
+		eRestarting      = interfaces.EventRestarting
 	)
 	other := at(ready, "a", 0)
 	other.Runtime.ImageOutdated = true
@@ -47,8 +49,14 @@ func TestMonitorTransition(t *testing.T) {
 		"failure removed":       {at(failed, "a", 0), nil, kinds(eStopped)},
 		"the same":              {at(ready, "a", 0), at(ready, "a", 0), nil},
 		"another detail":        {at(ready, "a", 0), other, kinds(eChanged)},
-		"waits for a restart":   {at(ready, "a", 0), at(starting, "a", 1), kinds(eChanged)},
-		"restart begun":         {at(starting, "a", 1), at(starting, "b", 2), kinds(eStarted)},
+		"waits for a restart":   {at(stopping, "a", 0), at(restarting, "a", 0), kinds(eRestarting)},
+		"waits at the first":    {nil, at(restarting, "a", 0), kinds(eStarted, eRestarting)},
+		"restart begun":         {at(restarting, "a", 0), at(starting, "b", 1), kinds(eStarted)},
+		"restart queued":        {at(restarting, "a", 0), at(restarting, "a", 1), kinds(eChanged)},
+		"restart failed":        {at(restarting, "a", 0), at(restarting, "b", 1), kinds(eStarted, eRestarting)},
+		"restarts used up":      {at(restarting, "a", 5), at(failed, "a", 6), kinds(eFailed)},
+		"stopped meanwhile":     {at(restarting, "a", 1), nil, kinds(eStopped)},
+		"replaced meanwhile":    {at(restarting, "a", 1), at(starting, "b", 0), kinds(eStopped, eStarted)},
 		"restarted at once":     {at(ready, "a", 0), at(ready, "b", 1), kinds(eStarted, eReady)},
 		"replaced at once":      {at(ready, "a", 0), at(ready, "b", 0), kinds(eStopped, eStarted, eReady)},
 		"replaced, queued":      {at(failed, "a", 3), at(starting, "", 0), kinds(eStopped, eStarted)},

@@ -16,24 +16,29 @@ import (
 // it, without ourselves. podman moves the processes that it finds in a unit's group, us as well,
 // into a group below it. proc is where procfs is mounted.
 func ownCgroup(proc string) (ProcessTable, error) {
-	text, err := os.ReadFile(proc + "/thread-self/cgroup")
-	if err != nil {
-		return nil, err
-	}
-	group, err := unitGroup(string(text))
-	if err != nil {
-		return nil, err
-	}
-	// Of the thread, whose mounts may be fewer (ownMounts).
-	text, err = os.ReadFile(proc + "/thread-self/mountinfo")
-	if err != nil {
-		return nil, err
-	}
-	directory, err := cgroupDirectory(string(text), group)
+	directory, err := ownDirectory(proc)
 	if err != nil {
 		return nil, err
 	}
 	return func() ([]Process, error) { return processesIn(directory, proc) }, nil
+}
+
+// ownDirectory returns the directory of our own unit's control group.
+func ownDirectory(proc string) (string, error) {
+	text, err := os.ReadFile(proc + "/thread-self/cgroup")
+	if err != nil {
+		return "", err
+	}
+	group, err := unitGroup(string(text))
+	if err != nil {
+		return "", err
+	}
+	// Of the thread, whose mounts may be fewer (withOwnMounts).
+	text, err = os.ReadFile(proc + "/thread-self/mountinfo")
+	if err != nil {
+		return "", err
+	}
+	return cgroupDirectory(string(text), group)
 }
 
 // unitGroup returns the control group of the service in the text of /proc/self/cgroup

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/document"
 )
 
@@ -14,24 +15,36 @@ import (
 // /run/netns on itself, and both copies get every mount.
 const runDirectory = "/run"
 
-// ownMounts moves the calling goroutine for good, and the programs that it executes, to a mount
-// namespace of their own. What they mount goes away with the last of them, and systemd does not
-// see it: it reads the table of all mounts whenever the host's changes. Other goroutines stay in
-// the host's.
-func ownMounts() error {
-	runtime.LockOSThread() // never unlocked: no other goroutine may get this thread
+// withOwnMounts calls f in a mount namespace of its own: what f and the programs that it executes
+// mount goes away with the last of them, and systemd does not see it, which reads the table of all
+// mounts whenever the host's changes. Goroutines that f starts are in the host's.
+func withOwnMounts(f func() error) error {
+	result := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		err := leaveMounts()
+		if err == nil {
+			err = f()
+		}
+		result <- err
+	}()
+	return <-result
+}
+
+// leaveMounts moves the calling thread to a mount namespace of its own.
+func leaveMounts() error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		return fmt.Errorf("making a mount namespace: %w", err)
+		return &Failure{interfaces.PhasePreparation, fmt.Errorf("making a mount namespace: %w", err)}
 	}
 	// Before anything is unmounted here, which would be unmounted on the host, too.
 	private := unix.MountAttr{Propagation: unix.MS_PRIVATE}
 	if err := unix.MountSetattr(unix.AT_FDCWD, "/", unix.AT_RECURSIVE, &private); err != nil {
-		return fmt.Errorf("making the mounts private: %w", err)
+		return &Failure{interfaces.PhasePreparation, fmt.Errorf("making the mounts private: %w", err)}
 	}
 	return nil
 }
 
-// dropMounts unmounts everything below /run but the pins, in a mount namespace of [ownMounts]:
+// dropMounts unmounts everything below /run but the pins, in the mount namespace of [withOwnMounts]:
 // the runtime copies all mounts and unmounts them again, which takes 15 ms with 1,000 network
 // namespaces. It leaves them if a file that is still to be read lies there on another mount.
 func (l Launcher) dropMounts(d *document.Document) error {

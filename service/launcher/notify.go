@@ -15,15 +15,19 @@ import (
 	"tripleo.io/sidecar/internal/sdnotify"
 )
 
-// A unit's status text (STATUS= of sd_notify(3)) is one of two lines, the first without ", image ID"
-// if the image's ID is not known:
+// A unit's status text (STATUS= of sd_notify(3)) is one of these lines, without ", image ID" if the
+// image's ID is not known. The prober sends the second and the third.
 //
 //	Ready: process PID, image ID
+//	Ready: process PID, image ID; healthy since TIME
+//	Ready: process PID, image ID; unhealthy since TIME: REASON
 //	Failed in PHASE: REASON
+//	Out of memory: limit of the LIMIT
 const (
 	readyPrefix  = "Ready: process "
 	imageInfix   = ", image "
 	failedPrefix = "Failed in "
+	memoryPrefix = "Out of memory: limit of the "
 )
 
 // maxReason is how much of an error a unit's status text shows, in bytes.
@@ -56,12 +60,23 @@ func FormatStatus(pid int, image string) string {
 	return text
 }
 
+// ParseOutOfMemory returns the limit in a text of [Launcher.TellOutOfMemory], and "" for any other
+// text.
+func ParseOutOfMemory(text string) interfaces.MemoryLimit {
+	word, ok := strings.CutPrefix(text, memoryPrefix)
+	if limit := interfaces.MemoryLimit(word); ok && slices.Contains(interfaces.MemoryLimits, limit) {
+		return limit
+	}
+	return ""
+}
+
 // imageID is the ID of an image.
 var imageID = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// ParseStatus returns the process and the image's ID of a text of [FormatStatus], and false for
-// any other text.
+// ParseStatus returns the process and the image's ID of a text of [FormatStatus], with or without
+// a [Health], and false for any other text.
 func ParseStatus(text string) (pid int, image string, ok bool) {
+	text, _, _ = strings.Cut(text, healthInfix)
 	number, _ := strings.CutPrefix(text, readyPrefix)
 	number, image, _ = strings.Cut(number, imageInfix)
 	n, err := strconv.ParseUint(number, 10, 31)

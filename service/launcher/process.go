@@ -262,6 +262,19 @@ func (m *mainProcess) wait(limit time.Duration) error {
 	return nil
 }
 
+// ended reports whether the process has ended.
+func (m *mainProcess) ended() bool { return m.wait(0) != nil }
+
+// endsWithin waits for the process to end, and reports whether it has ended within limit.
+func (m *mainProcess) endsWithin(limit time.Duration) bool {
+	for deadline := time.Now().Add(limit); time.Now().Before(deadline); { // a signal ends wait early
+		if m.wait(time.Until(deadline)) != nil {
+			return true
+		}
+	}
+	return false
+}
+
 // end ends the main process, and with it the unit's start, by the signals, each when the one
 // before has not helped.
 func (m *mainProcess) end(signals ...unix.Signal) error {

@@ -57,7 +57,7 @@ func (c Container) startsLater() bool { return c.PIDFile != "" }
 // Run prepares what the document says, starts the payload in the container, with environment
 // for the engine, and waits until it is ready. Then it removes the pins, which nobody needs any
 // more, and notifies the service manager of READY=1, the payload's process and its image
-// ([FormatStatus]). It must be called in the unit's control group, by its first process.
+// ([FormatStatus]). It returns the payload. It must be called in the unit's control group, by its first process.
 //
 // The service manager learns the unit's main process as soon as it exists; from then on that
 // process's exit status is the unit's. Errors:
@@ -67,46 +67,53 @@ func (c Container) startsLater() bool { return c.PIDFile != "" }
 //   - [*Failure]: any other error before the main process was known, or when READY=1 could not
 //     be sent.
 //
-// After that, an error is passed to warn and to the service manager (phase readiness), and
-// Run ends the main process, so that the unit's start fails at once. On every error it
-// removes the pins.
-func (l Launcher) Run(ctx context.Context, d *document.Document, container Container, environment []string, warn func(error)) error {
+// After that, an error is passed to warn and to the service manager (phase readiness), and Run
+// ends the main process, so that the unit's start fails at once. On every error it removes the
+// pins.
+func (l Launcher) Run(ctx context.Context, d *document.Document, container Container, environment []string, warn func(error)) (payload Payload, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit(d))
 	defer cancel()
+	if !container.startsLater() { // the engine looks for its mounts on the host later
+		return l.run(ctx, d, container, environment, warn)
+	}
+	err = withOwnMounts(func() error {
+		payload, err = l.run(ctx, d, container, environment, warn)
+		return err
+	})
+	return payload, err
+}
+
+func (l Launcher) run(ctx context.Context, d *document.Document, container Container, environment []string, warn func(error)) (Payload, error) {
 	image, err := l.makeContainer(ctx, d, container, warn)
 	if err != nil {
-		return err
+		return Payload{}, err
 	}
 	socket, environment := split(environment)
 	c, err := l.startEngine(d, container, environment, warn)
 	if err != nil {
-		return errors.Join(&Failure{interfaces.PhasePreparation, err}, l.Clean(d.ID))
+		return Payload{}, errors.Join(&Failure{interfaces.PhasePreparation, err}, l.Clean(d.ID))
 	}
 	defer c.close()
-	pid, err := l.await(ctx, d, c, socket, warn)
+	payload, err := l.await(ctx, d, c, socket, warn)
 	if err != nil {
 		if hint := unwritable(d); hint != nil {
 			warn(hint)
 		}
 		c.end()
-		return errors.Join(err, l.Clean(d.ID))
+		return Payload{}, errors.Join(err, l.Clean(d.ID))
 	}
 	if err := l.Clean(d.ID); err != nil {
 		warn(err) // the sidecar works, and ExecStopPost cleans again
 	}
-	if err := Notify(socket, "READY=1\nSTATUS="+FormatStatus(pid, image), notifyLimit); err != nil {
-		return &Failure{interfaces.PhaseReadiness, err}
+	if err := Notify(socket, "READY=1\nSTATUS="+FormatStatus(payload.PID, image), notifyLimit); err != nil {
+		return Payload{}, &Failure{interfaces.PhaseReadiness, err}
 	}
-	return nil
+	payload.Image = image
+	return payload, nil
 }
 
 // makeContainer makes the pins, and what the engine's command needs.
 func (l Launcher) makeContainer(ctx context.Context, d *document.Document, container Container, warn func(error)) (image string, err error) {
-	if container.startsLater() { // otherwise the engine looks for its mounts on the host later
-		if err := ownMounts(); err != nil {
-			return "", &Failure{interfaces.PhasePreparation, err}
-		}
-	}
 	if err := l.prepareAll(ctx, d, warn); err != nil {
 		return "", &Failure{interfaces.PhasePreparation, err}
 	}
@@ -164,27 +171,26 @@ func (l Launcher) startEngine(d *document.Document, container Container, environ
 }
 
 // await waits for the engine to start the payload, sends the main process to the service
-// manager, and waits until the payload is ready and the engine's client has exited. It
-// returns the payload's process.
-func (l Launcher) await(ctx context.Context, d *document.Document, c *client, socket string, warn func(error)) (int, error) {
+// manager, and waits until the payload is ready and the engine's client has exited.
+func (l Launcher) await(ctx context.Context, d *document.Document, c *client, socket string, warn func(error)) (Payload, error) {
 	mainPID, err := c.started(ctx)
 	if err != nil {
-		return 0, engineFailure(err)
+		return Payload{}, engineFailure(err)
 	}
 	table, err := ownCgroup("/proc")
 	if err != nil {
-		return 0, &Failure{interfaces.PhasePreparation, err}
+		return Payload{}, &Failure{interfaces.PhasePreparation, err}
 	}
 	// From here on our own exit does not end the unit's start.
 	if err := c.announce(socket, mainPID); err != nil {
-		return 0, &Failure{interfaces.PhasePreparation, err}
+		return Payload{}, &Failure{interfaces.PhasePreparation, err}
 	}
 	main, err := watchMain(mainPID, table)
 	if err != nil && !errors.Is(err, ErrMainEnded) {
 		err = &Failure{interfaces.PhasePreparation, err}
 	}
 	if err != nil {
-		return 0, err
+		return Payload{}, err
 	}
 	defer main.Close()
 	phase := interfaces.PhaseEngine
@@ -205,7 +211,7 @@ func (l Launcher) await(ctx context.Context, d *document.Document, c *client, so
 		}
 		err = errors.Join(ErrMainEnded, main.end(signals...))
 	}
-	return pid, err
+	return Payload{PID: pid, MainPID: mainPID}, err
 }
 
 // split takes NOTIFY_SOCKET out of the environment, and the unit's document (SIDECAR_…),

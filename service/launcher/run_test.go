@@ -74,7 +74,7 @@ func TestLaunchRun(t *testing.T) {
 		test.plan.ID, test.plan.PIDNamespace = testID, document.Host
 		script := fmt.Sprintf("%s=MAINPID=%d\nREADY=1%s", engineScript, main.Process.Pid, test.more)
 		var said error
-		err := Launcher{Base: base, Journal: journalOf(t).path}.Run(deadline(t, time.Minute), test.plan, containerOf("/proc/self/exe"), []string{script, "NOTIFY_SOCKET=" + address, "SIDECAR_X=1"}, func(err error) { said = err })
+		_, err := Launcher{Base: base, Journal: journalOf(t).path}.Run(deadline(t, time.Minute), test.plan, containerOf("/proc/self/exe"), []string{script, "NOTIFY_SOCKET=" + address, "SIDECAR_X=1"}, func(err error) { said = err })
 		if said != nil {
 			if !errors.Is(err, ErrMainEnded) {
 				t.Errorf("%s: %v after it was said", name, err)

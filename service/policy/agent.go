@@ -26,6 +26,7 @@ type Agent struct {
 	Subdirectories    []string // the only parts of the state directories that arguments may name; none: all
 	HostNetwork       bool     // its sidecars may run in the host's network
 	MaxSidecars       int
+	Limits            Limits  // of all its sidecars together
 	StandIns          bool    // it has a pid namespace of its own, where stand-ins represent the sidecars
 	SidecarUser       User    // its sidecars run as this user, unless a profile asks for root
 	SELinuxLevel      string  // of its sidecars: sensitivity and categories
@@ -46,6 +47,8 @@ type rawAgent struct {
 	SidecarUser       any      `toml:"sidecar-user"` // a number or a name
 	SELinuxLevel      *string  `toml:"selinux-level"`
 	LinkedNamespaces  *string  `toml:"linked-namespaces"`
+
+	Limits *rawLimits `toml:"limits"`
 }
 
 // parseAgent reads an agent's file. If the report has a problem afterwards, the agent
@@ -68,6 +71,9 @@ func parseAgent(r *report, name string, document []byte) *Agent {
 		SidecarUser:       r.sidecarUser(raw.SidecarUser),
 		SELinuxLevel:      r.level(name, raw.SELinuxLevel),
 		LinkedNamespaces:  r.choice("linked-namespaces", raw.LinkedNamespaces, "warn", "check", "refuse"),
+	}
+	if raw.Limits != nil {
+		a.Limits = r.limits("limits.", *raw.Limits)
 	}
 	if a.HostNetwork {
 		r.warnf("host-network", "sidecars of this agent may run in the host's own network")

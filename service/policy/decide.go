@@ -30,6 +30,7 @@ type Decision struct {
 	Mounts        []document.Mount        // by target, each directory before the directories in it
 	PIDFiles      []document.File         // readiness waits for them; the main process first
 	Socket        *document.File          // readiness connects to it
+	Health        *document.Health        // nil: the process is not probed while it runs
 }
 
 // Decide accepts a request or says why not. Its errors are the interface's:
@@ -108,6 +109,9 @@ func decide(a *Agent, p *Profile, arguments []string) (*Decision, *refusal) {
 			return nil, refusal
 		}
 		d.Socket = &file
+	}
+	if d.Health, refusal = c.health(); refusal != nil {
+		return nil, refusal
 	}
 	return d, nil
 }

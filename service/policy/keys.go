@@ -85,7 +85,7 @@ func (r *report) number(key string, n *int64, least, most int64) int64 {
 	return *n
 }
 
-func (r *report) memory(s *string) uint64 {
+func (r *report) memory(key string, s *string) uint64 {
 	const least = 1 << 20
 	if s == nil {
 		return 0
@@ -93,9 +93,9 @@ func (r *report) memory(s *string) uint64 {
 	size, ok := parseSize(*s)
 	switch {
 	case !ok:
-		r.errorf("memory-max", `%q is not a size such as "64M" (K, M, G, T)`, *s)
+		r.errorf(key, `%q is not a size such as "64M" (K, M, G, T)`, *s)
 	case size < least:
-		r.errorf("memory-max", "%q is less than 1M", *s)
+		r.errorf(key, "%q is less than 1M", *s)
 	}
 	return size
 }

@@ -94,6 +94,20 @@ func TestPolicyLoadProfileProblems(t *testing.T) {
 		{`memory-max = ""`, `7: memory-max: "" is not a size`},
 		{`tasks-max = 0`, `7: tasks-max: 0 is not between 1 and`},
 		{`cpu-weight = 10001`, `7: cpu-weight: 10001 is not between 1 and 10000`},
+		{`cpu-max = "50"`, `7: cpu-max: "50" is not a share of one CPU between "1%" and "100000%", such as "50%"`},
+		{`cpu-max = "0%"`, `7: cpu-max: "0%" is not a share`},
+		{`cpu-max = "1.5%"`, `7: cpu-max: "1.5%" is not a share`},
+		{`cpu-max = "100001%"`, `7: cpu-max: "100001%" is not a share`},
+		{`files-max = 15`, `7: files-max: 15 is not between 16 and 1048576`},
+		{`restart-delay = "1s"`, `7: restart-delay: needs restart = "on-failure" or "always"`},
+		{`restart-limit = "5/10m"`, `7: restart-limit: needs restart = "on-failure" or "always"`},
+		{"restart = \"always\"\nrestart-delay = \"-1s\"", `8: restart-delay: "-1s" is not a time between 0s and 1h, such as "5s"`},
+		{"restart = \"always\"\nrestart-delay = \"2h\"", `8: restart-delay: "2h" is not a time`},
+		{"restart = \"always\"\nrestart-delay = \"999ms\"\nrestart-limit = \"none\"", `9: restart-limit: "none" needs a restart-delay of at least 1s`},
+		{"restart = \"always\"\nrestart-limit = \"5\"", `8: restart-limit: "5" is neither a number of restarts (1 to 1000) and an interval (1s to 24h), such as "5/10m", nor "none"`},
+		{"restart = \"always\"\nrestart-limit = \"0/10m\"", `8: restart-limit: "0/10m" is neither`},
+		{"restart = \"always\"\nrestart-limit = \"1001/10m\"", `8: restart-limit: "1001/10m" is neither`},
+		{"restart = \"always\"\nrestart-limit = \"5/25h\"", `8: restart-limit: "5/25h" is neither`},
 		{`oom-score-adjust = -1001`, `7: oom-score-adjust: -1001 is not between`},
 		{`mounts = ["{state}"]`, `7: mounts[0]: "{state}" must end in :ro, :rw or :private`},
 		{`mounts = ["{state}:ro", "{state}/..:ro"]`, `7: mounts[1]: "{state}/..:ro": what follows {state}: it must be written without`},
@@ -187,6 +201,11 @@ func TestPolicyLoadAgentProblems(t *testing.T) {
 		{`spool-user = 4294967295`, `4: spool-user: 4294967295 is not between 0 and 4294967294`},
 		{`spool-user = "neutron"`, `4: spool-user: is of type string, should be a whole number`},
 		{`spool_user = 1`, `4: spool_user: unknown key (did you mean spool-user?)`},
+		{"limits = 7", `4: limits: is of type integer, should be a table such as { memory-max = "2G", tasks-max = 1000 }`},
+		{`limits = { memory-max = "1K" }`, `4: limits.memory-max: "1K" is less than 1M`},
+		{`limits = { tasks-max = 0 }`, `4: limits.tasks-max: 0 is not between 1 and`},
+		{`limits = { cpu-max = "x" }`, `4: limits.cpu-max: "x" is not a share`},
+		{`limits = { files-max = 16 }`, `4: limits.files-max: unknown key`},
 		{`host-network = 1`, `4: host-network: is of type integer, should be true or false`},
 	} {
 		t.Run(test.line, func(t *testing.T) {
@@ -239,6 +258,42 @@ func TestPolicyLoadWarnings(t *testing.T) {
 		agent + ":1: host-network: sidecars of this agent may run in the host's own network",
 	}
 	if diff := cmp.Diff(want, load(t, dir).Warnings()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestPolicyLoadWarnsOfRestarts: nobody can tell a handled SIGTERM from exit code 0.
+func TestPolicyLoadWarnsOfRestarts(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]int{"no": 0, "on-failure": 0, "always": 1} {
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "profiles.d", "x.toml"), edit(goodProfile, `restart = "`+value+`"`))
+		write(t, filepath.Join(dir, "agents.d", "a.toml"), goodAgent)
+		got := load(t, dir).Warnings()
+		if len(got) != want || want > 0 && !strings.Contains(got[0], `x.toml:7: restart: with "always", a program that handles SIGTERM`) {
+			t.Errorf("%s: warnings %q", value, got)
+		}
+	}
+}
+
+// TestPolicyLoadWarnsOfSharedLimits: systemd nests slices by the dashes in their names.
+func TestPolicyLoadWarnsOfSharedLimits(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "profiles.d", "x.toml"), goodProfile)
+	limits := goodAgent + "[limits]\ntasks-max = 9\n"
+	for name, text := range map[string]string{"a": limits, "a-b": limits, "ab": limits, "a-b-c": goodAgent} {
+		write(t, filepath.Join(dir, "agents.d", name+".toml"), strings.ReplaceAll(text, "/srv/x", "/srv/"+name))
+	}
+	var got []string
+	for _, warning := range load(t, dir).Warnings() {
+		if text, ok := strings.CutPrefix(warning, filepath.Join(dir, "agents.d")+"/"); ok && strings.Contains(text, "limits") {
+			got = append(got, text)
+		}
+	}
+	const text = ".toml:4: limits: they also hold for "
+	const why = ", whose slice lies in this agent's because of its name"
+	if diff := cmp.Diff([]string{"a" + text + "a-b, a-b-c" + why, "a-b" + text + "a-b-c" + why}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -30,14 +30,18 @@ environment = ["A={uid}:{gid}"]
 ignored-arguments = ["-u {name}"]
 syslog = false
 restart = "on-failure"
+restart-delay = "2500ms"
+restart-limit = "7/1h"
 memory-max = "64M"
 tasks-max = 16
 cpu-weight = 50
+cpu-max = "150%"
+files-max = 256
 oom-score-adjust = -500
 mounts = ["{state}/run:rw", "-/etc/x:ro"]
 arguments = ["-f {path:ro}", "-p {path:rw}"]
 `)
-	write(t, filepath.Join(dir, "agents.d", "a.toml"), goodAgent+"host-network = true\nmax-sidecars = 7\nsubdirectories = [\"c\", \".\"]\nstand-ins = true\nspool-user = 4294967294\nsidecar-user = 4711\nselinux-level = \"s0:c4\"\nlinked-namespaces = \"refuse\"\n")
+	write(t, filepath.Join(dir, "agents.d", "a.toml"), goodAgent+"host-network = true\nmax-sidecars = 7\nsubdirectories = [\"c\", \".\"]\nstand-ins = true\nspool-user = 4294967294\nsidecar-user = 4711\nselinux-level = \"s0:c4\"\nlinked-namespaces = \"refuse\"\n[limits]\nmemory-max = \"2G\"\ntasks-max = 9\ncpu-weight = 1\ncpu-max = \"1%\"\n")
 	set := load(t, dir)
 	profile, _ := set.Profile("x")
 	want := &policy.Profile{
@@ -45,8 +49,10 @@ arguments = ["-f {path:ro}", "-p {path:rw}"]
 		Engine: "runtime", Runtimes: []string{"crun", "/opt/x/runsc"}, RuntimeRequired: true,
 		Command: []string{"/bin/x", "--fixed"}, Instance: "-f",
 		Ready:        policy.Ready{PIDFiles: []string{"-p"}, DefaultPIDFile: "{state}/run/{stem}.pid", Timeout: 90 * time.Second},
-		Capabilities: []string{"KILL", "NET_RAW"}, PIDNamespace: "host", User: "root", Environment: []string{"A={uid}:{gid}"}, Restart: "on-failure",
-		MemoryMax: 64 << 20, TasksMax: 16, CPUWeight: 50, OOMScoreAdjust: pointer(-500),
+		Capabilities: []string{"KILL", "NET_RAW"}, PIDNamespace: "host", User: "root", Environment: []string{"A={uid}:{gid}"},
+		Restart:  policy.Restart{When: "on-failure", Delay: 2500 * time.Millisecond, Limit: 7, Interval: time.Hour},
+		Limits:   policy.Limits{MemoryMax: 64 << 20, TasksMax: 16, CPUWeight: 50, CPUMax: 150},
+		FilesMax: 256, OOMScoreAdjust: pointer(-500),
 		Mounts: []policy.ProfileMount{{State: true, Path: "run", Writable: true}, {Path: "/etc/x", Optional: true}},
 	}
 	if diff := cmp.Diff(want, profile, cmpopts.IgnoreUnexported(policy.Profile{})); diff != "" {
@@ -57,6 +63,7 @@ arguments = ["-f {path:ro}", "-p {path:rw}"]
 		Name: "a", Profiles: []string{"x"}, NetworkNamespaces: []string{"x-*"}, StateDirectories: []string{"/srv/x"},
 		Subdirectories: []string{"c", "."}, HostNetwork: true, MaxSidecars: 7, StandIns: true, SpoolUser: pointer(uint32(4294967294)),
 		SidecarUser: policy.User{UID: 4711, GID: 4711}, SELinuxLevel: "s0:c4", LinkedNamespaces: "refuse",
+		Limits: policy.Limits{MemoryMax: 2 << 30, TasksMax: 9, CPUWeight: 1, CPUMax: 1},
 	}
 	if diff := cmp.Diff(wantAgent, agent); diff != "" {
 		t.Errorf("agent (-want +got):\n%s", diff)
@@ -87,7 +94,8 @@ func TestPolicyLoadDefaults(t *testing.T) {
 	profile, _ := set.Profile("x")
 	want := &policy.Profile{
 		Name: "x", Description: "a test", Image: "localhost/x:1", Engine: "podman", Command: []string{"/bin/x"}, Instance: "-f",
-		Ready: policy.Ready{Process: true, Timeout: 30 * time.Second}, PIDNamespace: "private", Syslog: true, Restart: "no",
+		Ready: policy.Ready{Process: true, Timeout: 30 * time.Second}, PIDNamespace: "private", Syslog: true,
+		Restart: policy.Restart{When: "no", Delay: time.Second, Limit: 5, Interval: 10 * time.Minute},
 	}
 	if diff := cmp.Diff(want, profile, cmpopts.IgnoreUnexported(policy.Profile{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -17,7 +17,7 @@ func TestPolicyManualNamesEverything(t *testing.T) {
 	}
 	manual := strings.ReplaceAll(string(page), `\-`, "-")
 	entries := headings(manual)
-	for _, raw := range []any{rawProfile{}, rawReady{}, rawAgent{}} {
+	for _, raw := range []any{rawProfile{}, rawReady{}, rawHealth{}, rawAgent{}} {
 		for _, field := range reflect.VisibleFields(reflect.TypeOf(raw)) {
 			if key := field.Tag.Get("toml"); !entries[key] {
 				t.Errorf("the manual does not explain the key %s", key)

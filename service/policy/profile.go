@@ -1,13 +1,13 @@
 package policy
 
 import (
-	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/document"
 )
 
 // Profile is one kind of side process.
@@ -21,21 +21,21 @@ type Profile struct {
 	Command         []string // program and fixed arguments, before the caller's
 	Instance        string   // option whose value tells two instances apart
 	Ready           Ready
-	Capabilities    []string       // without "CAP_", sorted
-	User            string         // "root", or "": the agent's
-	Environment     []string       // "NAME=value" as written, with {uid} and {gid}
-	PIDNamespace    string         // "private" or "host"
-	Configuration   *Configuration // nil: its configuration file is not checked before a start
-	Tmpfs           []string       // directories of the container that are empty and writable at each start
-	Syslog          bool           // whether syslog(3) reaches the journal
-	Seccomp         string         // "": the service's filter; SeccompNetfilter, SeccompDefault, or the path of a file
-	Daemonizes      bool           // it leaves the foreground
-	Restart         string         // as systemd's Restart=: "no", "on-failure" or "always"
-	MemoryMax       uint64         // bytes; 0: no limit
-	TasksMax        uint64         // 0: no limit
-	CPUWeight       uint64         // 1 to 10000; 0: systemd's default
-	OOMScoreAdjust  *int           // -1000 to 1000; nil: systemd's default
-	Mounts          []ProfileMount // besides the directories of path holes
+	Capabilities    []string         // without "CAP_", sorted
+	User            string           // "root", or "": the agent's
+	Environment     []string         // "NAME=value" as written, with {uid} and {gid}
+	PIDNamespace    string           // "private" or "host"
+	Configuration   *Configuration   // nil: its configuration file is not checked before a start
+	Tmpfs           []string         // directories of the container that are empty and writable at each start
+	Syslog          bool             // whether syslog(3) reaches the journal
+	Seccomp         string           // "": the service's filter; SeccompNetfilter, SeccompDefault, or the path of a file
+	Daemonizes      bool             // it leaves the foreground
+	Restart         Restart          // which ends systemd repairs
+	Limits                           // of each sidecar
+	FilesMax        uint64           // open files of each process; 0: the engine's default
+	OOMScoreAdjust  *int             // -1000 to 1000; nil: systemd's default
+	Mounts          []ProfileMount   // besides the directories of path holes
+	Health          *document.Health // nil: the process is not probed while it runs; its texts may be templates
 
 	arguments []string // the rules as written
 	rules     []*rule  // rules without holes first
@@ -92,15 +92,20 @@ type rawProfile struct {
 	Syslog          *bool             `toml:"syslog"`
 	Daemonizes      bool              `toml:"daemonizes"`
 	Restart         *string           `toml:"restart"`
+	RestartDelay    *string           `toml:"restart-delay"`
+	RestartLimit    *string           `toml:"restart-limit"`
 	MemoryMax       *string           `toml:"memory-max"`
 	TasksMax        *int64            `toml:"tasks-max"`
 	CPUWeight       *int64            `toml:"cpu-weight"`
+	CPUMax          *string           `toml:"cpu-max"`
+	FilesMax        *int64            `toml:"files-max"`
 	OOMScoreAdjust  *int64            `toml:"oom-score-adjust"`
 	Mounts          []string          `toml:"mounts"`
 	Tmpfs           []string          `toml:"tmpfs"`
 	Arguments       []string          `toml:"arguments"`
 	Configuration   *rawConfiguration `toml:"configuration"`
 	Ignored         []string          `toml:"ignored-arguments"`
+	Health          *rawHealth        `toml:"health"`
 }
 
 type rawReady struct {
@@ -139,10 +144,9 @@ func parseProfile(r *report, name string, document []byte) *Profile {
 		Seccomp:         r.seccomp(raw.Seccomp),
 		Syslog:          raw.Syslog == nil || *raw.Syslog,
 		Daemonizes:      raw.Daemonizes,
-		Restart:         r.choice("restart", raw.Restart, "no", "on-failure", "always"),
-		MemoryMax:       r.memory(raw.MemoryMax),
-		TasksMax:        uint64(r.number("tasks-max", raw.TasksMax, 1, math.MaxInt32)),
-		CPUWeight:       uint64(r.number("cpu-weight", raw.CPUWeight, 1, 10000)),
+		Restart:         r.restart(raw.Restart, raw.RestartDelay, raw.RestartLimit),
+		Limits:          r.limits("", rawLimits{raw.MemoryMax, raw.TasksMax, raw.CPUWeight, raw.CPUMax}),
+		FilesMax:        uint64(r.number("files-max", raw.FilesMax, 16, maxFiles)),
 		Mounts:          r.mounts(raw.Mounts),
 		Tmpfs:           r.tmpfs(raw.Tmpfs, raw.Command),
 	}
@@ -161,6 +165,7 @@ func parseProfile(r *report, name string, document []byte) *Profile {
 		r.instance(p, raw.Instance)
 		r.ready(p, raw.Ready)
 		r.configuration(p, raw.Configuration)
+		r.health(p, raw.Health)
 	}
 	return p
 }

@@ -34,7 +34,7 @@ func (r *report) ready(p *Profile, raw *rawReady) {
 	p.Ready = Ready{
 		PIDFiles: r.pidFiles(p, raw.PIDFile),
 		Process:  raw.Process,
-		Timeout:  r.timeout(raw.Timeout),
+		Timeout:  r.duration("ready.timeout", raw.Timeout, defaultTimeout, time.Second, maxTimeout),
 	}
 	if raw.Socket != nil {
 		p.Ready.Socket = *raw.Socket
@@ -54,15 +54,27 @@ func (r *report) ready(p *Profile, raw *rawReady) {
 	}
 }
 
-func (r *report) timeout(s *string) time.Duration {
+// duration returns normal if the key is not given.
+func (r *report) duration(key string, s *string, normal, least, most time.Duration) time.Duration {
 	if s == nil {
-		return defaultTimeout
+		return normal
 	}
 	d, err := time.ParseDuration(*s)
-	if err != nil || d < time.Second || d > maxTimeout {
-		r.errorf("ready.timeout", `%q is not a time between 1s and 10m, such as "30s"`, *s)
+	if err != nil || d < least || d > most {
+		r.errorf(key, `%q is not a time between %s and %s, such as "%s"`, *s, written(least), written(most), written(normal))
 	}
 	return d
+}
+
+// written returns a duration as people write it: 10m, not 10m0s.
+func written(d time.Duration) string {
+	s := d.String()
+	for _, zero := range []string{"0s", "0m"} {
+		if strings.HasSuffix(strings.TrimSuffix(s, zero), "m") || strings.HasSuffix(strings.TrimSuffix(s, zero), "h") {
+			s = strings.TrimSuffix(s, zero)
+		}
+	}
+	return s
 }
 
 // pidFiles checks pid-file, which is an option, a template, or a list of them.

@@ -89,7 +89,7 @@ func Load(dirs ...string) (*Set, error) {
 	if len(l.problems) > 0 {
 		return nil, errors.Join(l.problems...)
 	}
-	s.warnings = slices.Concat(l.warnings, s.sharedPlaces(reports), s.sharedLevels(reports))
+	s.warnings = slices.Concat(l.warnings, s.sharedPlaces(reports), s.sharedLevels(reports), s.sharedLimits(reports))
 	return s, nil
 }
 

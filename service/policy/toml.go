@@ -116,11 +116,12 @@ func plain(message string) string {
 	}
 	_, want, _ := strings.Cut(rest, " of type ")
 	words := map[string]string{
-		"string":          "a string",
-		"[]string":        "a list of strings",
-		"int64":           "a whole number",
-		"bool":            "true or false",
-		"policy.rawReady": `a table such as { pid-file = "-p", timeout = "30s" }`,
+		"string":           "a string",
+		"[]string":         "a list of strings",
+		"int64":            "a whole number",
+		"bool":             "true or false",
+		"policy.rawReady":  `a table such as { pid-file = "-p", timeout = "30s" }`,
+		"policy.rawLimits": `a table such as { memory-max = "2G", tasks-max = 1000 }`,
 	}
 	if words[want] != "" {
 		want = words[want]

@@ -107,6 +107,44 @@ func stopTwice(t *testing.T, u units, name string) {
 	wantGone(t, u, name)
 }
 
+func stopQueued(t *testing.T, u units, name string) {
+	start(t, u, name, kindReady)
+	if err := u.QueueStop(testContext(t), name); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the stop", func() bool {
+		_, err := u.Get(testContext(t), name)
+		return errors.Is(err, ErrNoSuchUnit)
+	})
+	wantError(t, "once more", u.QueueStop(testContext(t), name), ErrNoSuchUnit)
+}
+
+// waitsForItsRestart finds the end of the last run in the unit, and ends the wait.
+func waitsForItsRestart(t *testing.T, u units, name string) {
+	_, err := u.Start(testContext(t), name, script(kindReturns))
+	wantJobError(t, err, "failed")
+	got, err := u.Get(testContext(t), name)
+	if err != nil || !got.WaitsForRestart() || !got.Restarts {
+		t.Fatalf("%+v, %v, want that it waits", got, err)
+	}
+	wantEnd(t, got, end{"activating", "exit-code", cldExited, 7})
+	wait := time.Duration(got.RestartUSec-got.ExitedUSec) * time.Microsecond
+	if wait < time.Hour-time.Second || wait > time.Hour+patience {
+		t.Errorf("it waits for %s", wait)
+	}
+	listed, err := u.List(testContext(t), name)
+	if err != nil || len(listed) != 1 || listed[0].ExecMainStatus != 7 || listed[0].RestartUSec != got.RestartUSec {
+		t.Errorf("list is %+v, %v", listed, err)
+	}
+	if err := u.QueueStop(testContext(t), name); err != nil {
+		t.Error(err)
+	}
+	waitFor(t, "the stop", func() bool {
+		_, err := u.Get(testContext(t), name)
+		return errors.Is(err, ErrNoSuchUnit)
+	})
+}
+
 func noUnit(t *testing.T, u units, name string) {
 	wantGone(t, u, name)
 	_, err := u.Stop(testContext(t), name, 0)

@@ -18,6 +18,7 @@ type units interface {
 	List(ctx context.Context, pattern string) ([]Unit, error)
 	Trigger(ctx context.Context, name string) error
 	ResetFailed(ctx context.Context, name string) error
+	QueueStop(ctx context.Context, name string) error
 	Changes() *Changes
 	Close() error
 }
@@ -37,6 +38,7 @@ const (
 	kindExit3    = "exit3"    // is ready, exits with 3 on SIGTERM
 	kindIgnoring = "ignoring" // is ready, ignores SIGTERM
 	kindDies     = "dies"     // is ready, exits with 5 after a while
+	kindReturns  = "returns"  // exits with 7, and is started again after an hour
 )
 
 // behaviours holds for the real systemd and for the fake.
@@ -55,6 +57,8 @@ func behaviours() map[string]func(t *testing.T, u units, name string) {
 		"stop cancels a start":                        stopStarting,
 		"stop finds a start that nobody waits for":    stopUnanswered,
 		"two stops answer the same":                   stopTwice,
+		"a queued stop is carried out":                stopQueued,
+		"a unit waits for its restart":                waitsForItsRestart,
 		"nothing is no unit":                          noUnit,
 		"list is sorted and filtered":                 listSorted,
 		"list shows a unit that died":                 listDied,

@@ -20,8 +20,8 @@ type Fake struct {
 	OnStart func(name string, properties []Property) Outcome
 	// OnStop returns the outcome of a stop. It runs while the unit is stopping.
 	OnStop func(u Unit) Outcome
-	// Before is called before an operation ("Start", "Stop", "Get", "List", "ResetFailed",
-	// "Trigger", "Version"), and an error of it replaces the operation. name is the
+	// Before is called before an operation ("Start", "Stop", "QueueStop", "Get", "List",
+	// "ResetFailed", "SetProperties", "Trigger"), and an error of it replaces the operation. name is the
 	// unit's, or List's pattern.
 	Before func(operation, name string) error
 	// After is called after a successful operation, and an error of it replaces the
@@ -35,6 +35,7 @@ type Fake struct {
 	mu      sync.Mutex
 	units   map[string]*fakeUnit
 	starts  map[string]int
+	set     map[string][]Property
 	counter uint32 // of jobs and processes
 }
 
@@ -111,8 +112,11 @@ func (f *Fake) create(name string, properties []Property) (*fakeUnit, *fakeJob) 
 				u.Digest = f.digest(v)
 			}
 		case string:
-			if p.Name == "Slice" {
+			switch p.Name {
+			case "Slice":
 				slice = v
+			case "Restart":
+				u.Restarts = v != "no"
 			}
 		}
 	}

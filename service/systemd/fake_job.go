@@ -3,6 +3,7 @@ package systemd
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -96,19 +97,10 @@ func (f *Fake) Stop(ctx context.Context, name string, killAfter time.Duration) (
 	if err := f.before(ctx, "Stop", name); err != nil {
 		return Unit{}, err
 	}
-	f.mu.Lock()
-	u := f.units[name]
-	if u == nil {
-		f.mu.Unlock()
-		return Unit{}, fmt.Errorf("stop %s: %w", name, ErrNoSuchUnit)
+	u, job, err := f.queueStop(name)
+	if err != nil {
+		return Unit{}, err
 	}
-	job := u.job
-	if u.ActiveState != "deactivating" {
-		job = f.beginStop(u)
-		go f.runStop(u, job, u.Unit)
-	}
-	f.mu.Unlock()
-	f.changes.add(name)
 	if killAfter > 0 {
 		killed := Outcome{Job: jobDone, Change: func(u *Unit) { killedBy(u, 9) }}
 		kill := time.AfterFunc(killAfter, func() { f.finish(u, job, killed, func(*Unit) {}) })
@@ -120,6 +112,57 @@ func (f *Fake) Stop(ctx context.Context, name string, killAfter time.Duration) (
 		f.changes.add(name)
 	}
 	return answer, err
+}
+
+// QueueStop is Conn.QueueStop.
+func (f *Fake) QueueStop(ctx context.Context, name string) error {
+	if err := f.before(ctx, "QueueStop", name); err != nil {
+		return err
+	}
+	if _, _, err := f.queueStop(name); err != nil {
+		return err
+	}
+	return f.after("QueueStop", name)
+}
+
+// queueStop begins the stop of a unit, unless it is stopping.
+func (f *Fake) queueStop(name string) (*fakeUnit, *fakeJob, error) {
+	f.mu.Lock()
+	u := f.units[name]
+	if u == nil {
+		f.mu.Unlock()
+		return nil, nil, fmt.Errorf("stop %s: %w", name, ErrNoSuchUnit)
+	}
+	job := u.job
+	if u.ActiveState != "deactivating" {
+		before := u.Unit
+		job = f.beginStop(u)
+		go f.runStop(u, job, before)
+	}
+	f.mu.Unlock()
+	f.changes.add(name)
+	return u, job, nil
+}
+
+// SetProperties is Conn.SetProperties. It only notes them for Properties.
+func (f *Fake) SetProperties(ctx context.Context, name string, properties []Property) error {
+	if err := f.before(ctx, "SetProperties", name); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.set == nil {
+		f.set = map[string][]Property{}
+	}
+	f.set[name] = append(f.set[name], properties...)
+	return nil
+}
+
+// Properties returns all that SetProperties has set of a unit, in order.
+func (f *Fake) Properties(name string) []Property {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.set[name])
 }
 
 // beginStop replaces a start that is under way. f.mu must be held.
@@ -135,10 +178,15 @@ func (f *Fake) beginStop(u *fakeUnit) *fakeJob {
 	return u.job
 }
 
-// runStop ends a stop job. before is the unit before the job; a failed unit does not change.
+// runStop ends a stop job. before is the unit before the job; a failed unit does not change, and
+// one that waits for its restart has ended.
 func (f *Fake) runStop(u *fakeUnit, job *fakeJob, before Unit) {
-	if before.ActiveState == "failed" {
-		f.finish(u, job, Outcome{Job: jobDone}, func(*Unit) {})
+	if before.ActiveState == "failed" || before.WaitsForRestart() {
+		f.finish(u, job, Outcome{Job: jobDone}, func(u *Unit) {
+			if before.WaitsForRestart() {
+				u.ActiveState, u.SubState = "inactive", "dead"
+			}
+		})
 		return
 	}
 	o := Outcome{}

@@ -64,6 +64,8 @@ func TestSystemdAcceptsProperties(t *testing.T) {
 		Bool("Delegate", true), String("KillMode", "mixed"), String("Slice", "sdt-properties.slice"),
 		String("Restart", "on-failure"), Duration("RestartUSec", 100*time.Millisecond), String("SyslogIdentifier", "x"),
 		Uint64("MemoryMax", 64<<20), Uint64("TasksMax", 16), Uint64("CPUWeight", 100), Int32("OOMScoreAdjust", 100),
+		RestartForceExitStatus([]int32{0}, nil), Uint32("StartLimitBurst", 6), Duration("StartLimitIntervalUSec", time.Minute),
+		Duration("CPUQuotaPerSecUSec", 500*time.Millisecond),
 		Duration("LogRateLimitIntervalUSec", time.Second), Uint32("LogRateLimitBurst", 7), Strings("After", "basic.target"),
 	)
 	u, err := c.Start(testContext(t), name, properties)

@@ -113,7 +113,7 @@ var details = [][]any{
 // another unit, or if systemd or the bus refuses one: then the unit has changed or is not a
 // service, or the bus is away, and Get knows what to do.
 func (c *Conn) readRunning(ctx context.Context, row row) Unit {
-	if !runs(row.active) {
+	if !runs(row.active, row.sub) {
 		return Unit{}
 	}
 	bodies, err := c.callTogether(ctx, row.path, "org.freedesktop.DBus.Properties.Get", details...)

@@ -96,6 +96,12 @@ func SuccessExitStatus(codes, signals []int32) Property {
 	return property("SuccessExitStatus", statusSet{append([]int32{}, codes...), append([]int32{}, signals...)})
 }
 
+// RestartForceExitStatus are exit codes and signals after which the service is started again,
+// whatever Restart= says.
+func RestartForceExitStatus(codes, signals []int32) Property {
+	return property("RestartForceExitStatus", statusSet{append([]int32{}, codes...), append([]int32{}, signals...)})
+}
+
 // LogExtraFields are fields, NAME=value, of all journal entries of the unit.
 func LogExtraFields(fields ...string) Property {
 	list := make([][]byte, 0, len(fields))

@@ -31,6 +31,10 @@ func script(kind string) []Property {
 		kindIgnoring: "trap '' TERM\n" + ready + loop,
 		kindDies:     ready + "sleep 0.5\nexit 5",
 	}[kind]
+	restart := "no"
+	if kind == kindReturns {
+		shell, restart = "exit 7", "on-failure"
+	}
 	timeout := patience
 	if kind == kindNever {
 		timeout = 300 * time.Millisecond
@@ -44,6 +48,8 @@ func script(kind string) []Property {
 		Duration("TimeoutStartUSec", timeout),
 		Duration("TimeoutStopUSec", patience),
 		Duration("StartLimitIntervalUSec", 0),
+		String("Restart", restart),
+		Duration("RestartUSec", time.Hour),
 	}
 }
 
@@ -58,6 +64,12 @@ func scripted() *Fake {
 		switch kind {
 		case kindExit7:
 			return FailedWith(7)
+		case kindReturns:
+			return Outcome{Job: "failed", Change: func(u *Unit) {
+				exited(u, 7)
+				u.ActiveState, u.SubState = "activating", "auto-restart"
+				u.RestartUSec = u.ExitedUSec + uint64(time.Hour.Microseconds())
+			}}
 		case kindNever:
 			return TimedOut()
 		case kindSlow:

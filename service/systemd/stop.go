@@ -39,6 +39,18 @@ func (c *Conn) Stop(ctx context.Context, name string, killAfter time.Duration) (
 	return u, err
 }
 
+// QueueStop has a unit stopped, and does not wait for it. From then on systemd does not start it
+// again by itself, whatever its Restart= says. The error is ErrNoSuchUnit for a unit that does not
+// exist.
+func (c *Conn) QueueStop(ctx context.Context, name string) error {
+	_, err := c.retry(ctx, managerPath, managerMethod+"StopUnit", name, "replace")
+	c.cache.touch(unitPath(name))
+	if err != nil {
+		return fmt.Errorf("stop %s: %w", name, err)
+	}
+	return nil
+}
+
 func (c *Conn) stopOnce(ctx context.Context, w *watch, name string, killAfter time.Duration) (Unit, error) {
 	body, err := c.retry(ctx, managerPath, managerMethod+"StopUnit", name, "replace")
 	c.cache.touch(unitPath(name))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unique"
@@ -12,7 +13,7 @@ import (
 )
 
 // Unit is the state of a unit at one moment. List leaves out what only an ended unit or a
-// caller who acts on it needs: MainPID and ControlGroup, and of a unit that runs Result, Exec…
+// caller who acts on it needs: MainPID, ControlGroup and Restarts, and of a unit that runs Result, Exec…
 // and ExitedUSec. The fields are the properties of the same
 // names in org.freedesktop.systemd1(5). Times are realtime in microseconds, 0 for what has
 // not happened.
@@ -33,10 +34,21 @@ type Unit struct {
 	ExecMainCode   int32  // CLD_* of waitid(2), 0 while it runs
 	ExecMainStatus int32  // exit code or signal, by ExecMainCode
 	NRestarts      uint32 // by Restart=
+	Restarts       bool   // Restart= is not "no"
 
 	StartedUSec uint64 // InactiveExitTimestamp
 	ReadyUSec   uint64 // ActiveEnterTimestamp
 	ExitedUSec  uint64 // ExecMainExitTimestamp
+	RestartUSec uint64 // when a unit that waits for its restart is started again
+}
+
+// WaitsForRestart reports whether the unit's process has ended and systemd is about to start
+// it again (Restart=). The SubState is auto-restart, and auto-restart-queued from systemd 254
+// on.
+func (u Unit) WaitsForRestart() bool { return waitsForRestart(u.ActiveState, u.SubState) }
+
+func waitsForRestart(activeState, subState string) bool {
+	return activeState == "activating" && strings.HasPrefix(subState, "auto-restart")
 }
 
 // gone reports whether systemd does not know the unit, or will forget it: an inactive unit
@@ -47,21 +59,24 @@ func (u Unit) gone() bool {
 
 // listed returns the unit as List answers it.
 func (u Unit) listed() Unit {
-	u.MainPID, u.ControlGroup = 0, ""
-	if runs(u.ActiveState) {
+	u.MainPID, u.ControlGroup, u.Restarts = 0, "", false
+	if runs(u.ActiveState, u.SubState) {
 		u.Result, u.ExecMainCode, u.ExecMainStatus, u.ExitedUSec = "", 0, 0, 0
 	}
 	return u
 }
 
-// runs reports whether a unit in this state has neither ended nor failed.
-func runs(activeState string) bool { return activeState != "failed" && activeState != "inactive" }
+// runs reports whether a unit in these states has neither ended nor failed, and does not wait for
+// its restart.
+func runs(activeState, subState string) bool {
+	return activeState != "failed" && activeState != "inactive" && !waitsForRestart(activeState, subState)
+}
 
 // unitOf reads the properties of a unit, without its digest. Those that are missing or have
 // an unexpected type stay zero. Its strings are copies: a string from godbus is part of a
 // block of 4 KiB, which would stay in memory as long as the string.
 func unitOf(name string, p map[string]dbus.Variant) Unit {
-	return Unit{
+	u := Unit{
 		Name:           strings.Clone(name),
 		LoadState:      word(p, "LoadState"),
 		ActiveState:    word(p, "ActiveState"),
@@ -75,10 +90,15 @@ func unitOf(name string, p map[string]dbus.Variant) Unit {
 		ExecMainCode:   value[int32](p, "ExecMainCode"),
 		ExecMainStatus: value[int32](p, "ExecMainStatus"),
 		NRestarts:      value[uint32](p, "NRestarts"),
+		Restarts:       !slices.Contains([]string{"", "no"}, value[string](p, "Restart")),
 		StartedUSec:    value[uint64](p, "InactiveExitTimestamp"),
 		ReadyUSec:      value[uint64](p, "ActiveEnterTimestamp"),
 		ExitedUSec:     value[uint64](p, "ExecMainExitTimestamp"),
 	}
+	if u.WaitsForRestart() { // since it has ended; systemd does not tell its timer
+		u.RestartUSec = value[uint64](p, "InactiveEnterTimestamp") + value[uint64](p, "RestartUSec")
+	}
+	return u
 }
 
 func value[T any](p map[string]dbus.Variant, name string) T {
@@ -142,6 +162,15 @@ func (c *Conn) read(ctx context.Context, name string) (Unit, error) {
 	c.digest(&u, value[[]string](properties, "Environment"))
 	c.cache.store(r, u, time.Now())
 	return u, nil
+}
+
+// SetProperties changes properties of a unit until the next boot, as systemctl set-property
+// --runtime does. The unit need not run: systemd writes them into drop-ins.
+func (c *Conn) SetProperties(ctx context.Context, name string, properties []Property) error {
+	if _, err := c.retry(ctx, managerPath, managerMethod+"SetUnitProperties", name, true, properties); err != nil {
+		return fmt.Errorf("set properties of %s: %w", name, err)
+	}
+	return nil
 }
 
 // ResetFailed makes systemd forget a failed unit. It leaves other units alone.

@@ -98,6 +98,15 @@ func launchCases() []twinCase {
 		launchOf("adopts", "", pocketed("1"), running),
 		launchOf("too many", "TooManySidecars", pocketed("2"), running),
 		launchOf("exits", "LaunchFailed", dnsmasq(), starting(systemd.FailedWith(3))),
+		launchOf("out of memory", "LaunchFailed", dnsmasq(), starting(systemd.Outcome{Change: func(u *systemd.Unit) {
+			u.ActiveState, u.Result, u.ExecMainCode, u.ExecMainStatus = "failed", "oom-kill", 1, 137
+			u.StatusText = "Out of memory: limit of the profile"
+		}})),
+		launchOf("replaces what restarts", "", dnsmasq(), waiting),
+		launchOf("keeps what restarts", "", dnsmasq(mode(interfaces.ModeKeep)), waiting),
+		launchOf("keeps no other that restarts", "SidecarExists", dnsmasq(mode(interfaces.ModeKeep), tagged), waiting),
+		launchOf("adopts nothing that restarts", "", dnsmasq(mode(interfaces.ModeAdopt)), waiting),
+		launchOf("what restarts exists", "SidecarExists", dnsmasq(mode(interfaces.ModeFail)), waiting),
 		launchOf("killed", "LaunchFailed", dnsmasq(), starting(systemd.FailedWith(137))),
 		launchOf("not ready", "NotReady", dnsmasq(soon), starting(systemd.TimedOut())),
 		launchOf("systemd does not start", "HostFailure", dnsmasq(), broken("Start")),
@@ -123,6 +132,7 @@ func decisionCases() []twinCase {
 		launchOf("own namespace", "", pocketed("1", func(p *p) { p.NetworkNamespace = nil })),
 		with("own namespace not allowed", "NamespaceNotAllowed", func(p *p) { p.NetworkNamespace = nil }),
 		launchOf("OCI runtime", "", pocketed("1", func(p *p) { p.Profile = "chosen" })),
+		launchOf("probed", "", pocketed("1", func(p *p) { p.Profile = "probed" })),
 		launchOf("no OCI runtime", "HostFailure", pocketed("1", func(p *p) { p.Profile = "strict" })),
 		with("no agent", "InvalidParameter", func(p *p) { p.Agent = nil }),
 		with("no agent's name", "InvalidParameter", func(p *p) { p.Agent = new("../x") }),
@@ -158,6 +168,9 @@ func listCases() []twinCase {
 		list("one with its usage", "", p{ID: new(here.String()), Usage: new(true)}, running),
 		list("all with their usage", "", p{Usage: new(true)}, running),
 		list("failed, without usage", "", p{Usage: new(true)}, failed),
+		list("restarting", "", p{ID: new(here.String())}, waiting),
+		list("out of memory", "", p{ID: new(here.String())}, outOfMemory),
+		list("unhealthy", "", p{Agent: new("pocket")}, unhealthy),
 		list("without a record", "", p{ID: new(here.String())}, unreadable),
 		list("without a record, in a namespace", "NoSuchSidecar", p{NetworkNamespace: new("qdhcp-1"), Agent: new("neutron-dhcp")}, unreadable),
 		list("of an agent", "", p{Agent: new("neutron-dhcp")}, running),
@@ -189,6 +202,7 @@ func stopCases() []twinCase {
 		stop("failed", "", p{ID: here.String()}, failed),
 		stop("ends well", "", p{ID: here.String()}, running, ending(systemd.FailedWith(0))),
 		stop("has to be killed", "", p{ID: here.String()}, running, ending(systemd.FailedWith(137))),
+		stop("restarting", "", p{ID: here.String()}, waiting),
 		stop("without a record", "", p{ID: here.String()}, unreadable),
 		stop("another agent's", "", p{ID: other.String()}, running),
 		stop("starting", "", p{ID: here.String()}, stuck),
@@ -211,6 +225,10 @@ func signalCases() []twinCase {
 	refusing := func(_ *testing.T, h *host) { h.signals.err = errors.New("pidfd_send_signal: a scripted failure") }
 	return []twinCase{
 		signal("running", "", here.String(), "SIGHUP", running),
+		signal("ends", "", here.String(), "SIGTERM", running),
+		signal("kills", "", here.String(), "SIGKILL", running),
+		signal("ends what restarts", "", here.String(), "SIGTERM", waiting),
+		signal("reloads what restarts", "NoSuchSidecar", here.String(), "SIGHUP", waiting),
 		signal("another agent's", "", other.String(), "SIGUSR1", running),
 		signal("failed", "NoSuchSidecar", here.String(), "SIGHUP", failed),
 		signal("absent", "NoSuchSidecar", absent.String(), "SIGHUP", running),
@@ -242,6 +260,7 @@ func monitorCases() []twinCase {
 	return []twinCase{
 		monitor("all", "", p{}),
 		monitor("of an agent", "", p{Agent: new("neutron-dhcp")}),
+		{name: "unhealthy", request: request{parameters: p{Agent: new("pocket")}}, prepare: unhealthy},
 		monitor("of a profile", "", p{Profile: new("haproxy")}),
 		monitor("no agent's name", "InvalidParameter", p{Agent: new("A")}),
 		monitor("no profile's name", "InvalidParameter", p{Profile: new("A")}),

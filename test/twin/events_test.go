@@ -114,6 +114,15 @@ func live(t *testing.T, h *host, told *heard) {
 		h.units.Update(here.Unit(), func(u *systemd.Unit) { u.StatusText = launcher.FormatStatus(payload+1, "") })
 	})
 	step("replace", "ready "+id+" ready", func() { h.launched(t, dnsmasq()) })
+	step("wait for the restart", "restarting "+id+" restarting", func() {
+		h.units.Update(here.Unit(), func(u *systemd.Unit) { u.ActiveState, u.SubState = "activating", "auto-restart" })
+	})
+	step("restart", "ready "+id+" ready", func() {
+		h.units.Update(here.Unit(), func(u *systemd.Unit) {
+			u.ActiveState, u.SubState, u.NRestarts = "active", "running", 1
+			u.InvocationID = "0123456789abcdef0123456789abcdef"
+		})
+	})
 	step("exit", "failed "+id+" failed", func() { h.units.Exit(here.Unit(), 3) })
 	step("launch again", "ready "+id+" ready", func() { h.launched(t, dnsmasq()) })
 	for _, id := range []interfaces.ID{here, other} {

@@ -114,10 +114,14 @@ type effects struct {
 func (h *host) effects(t *testing.T) effects {
 	t.Helper()
 	h.broken.Store(nil)
-	units, err := h.units.List(t.Context(), interfaces.UnitPattern)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var units []systemd.Unit
+	eventually(t, "nothing stops any more", func() bool {
+		var err error
+		if units, err = h.units.List(t.Context(), interfaces.UnitPattern); err != nil {
+			t.Fatal(err)
+		}
+		return !slices.ContainsFunc(units, func(u systemd.Unit) bool { return u.ActiveState == "deactivating" })
+	})
 	e := effects{Signals: h.signals.sent}
 	for _, u := range units {
 		e.Units = append(e.Units, u.Name+" "+u.ActiveState)

@@ -8,6 +8,7 @@ import (
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service"
+	"tripleo.io/sidecar/service/launcher"
 	"tripleo.io/sidecar/service/systemd"
 )
 
@@ -38,6 +39,35 @@ func killed(t *testing.T, h *host) {
 func restarted(t *testing.T, h *host) {
 	running(t, h)
 	h.units.Update(here.Unit(), func(u *systemd.Unit) { u.NRestarts, u.StatusText = 3, "" })
+}
+
+// waiting has one that systemd is about to start again.
+func waiting(t *testing.T, h *host) {
+	running(t, h)
+	h.units.Update(here.Unit(), func(u *systemd.Unit) {
+		u.ActiveState, u.SubState, u.Result, u.MainPID = "activating", "auto-restart", "exit-code", 0
+		u.ExecMainCode, u.ExecMainStatus, u.NRestarts, u.RestartUSec = 1, 7, 2, 4711
+	})
+}
+
+// outOfMemory has one that the kernel has killed for want of memory.
+func outOfMemory(t *testing.T, h *host) {
+	running(t, h)
+	h.units.Update(here.Unit(), func(u *systemd.Unit) {
+		u.ActiveState, u.SubState, u.Result = "failed", "failed", "oom-kill"
+		u.ExecMainCode, u.ExecMainStatus, u.StatusText = 1, 137, "Out of memory: limit of the agent"
+	})
+}
+
+// unhealthy has one whose probes fail.
+func unhealthy(t *testing.T, h *host) {
+	sick := pocketed("1")
+	sick.Profile = "probed"
+	h.launched(t, sick)
+	id := interfaces.NewID("pocket", "probed", "/var/lib/pocket/1/pid")
+	h.units.Update(id.Unit(), func(u *systemd.Unit) {
+		u.StatusText += launcher.FormatHealth(launcher.Health{State: interfaces.HealthUnhealthy, SinceUSec: 1e15, Reason: "no answer"})
+	})
 }
 
 // unreadable has a unit that does not say what was asked for: somebody else has

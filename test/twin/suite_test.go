@@ -21,7 +21,7 @@ type suite struct {
 
 // pocket is an agent with stand-ins, which may have one sidecar.
 const pocket = `
-profiles           = ["dnsmasq", "chosen", "strict"]
+profiles           = ["dnsmasq", "chosen", "strict", "probed"]
 network-namespaces = ["qdhcp-*"]
 state-directories  = ["/var/lib/pocket"]
 host-network       = true
@@ -47,8 +47,9 @@ func unconfigured(t *testing.T) *policy.Set {
 	return set
 }
 
-// loadPolicy loads the profiles and example agents that are shipped, pocket, and two profiles
-// like dnsmasq: "chosen" has an OCI runtime of its own, and "strict" needs one that the host lacks.
+// loadPolicy loads the profiles and example agents that are shipped, pocket, and three profiles
+// like dnsmasq: "chosen" has an OCI runtime of its own, "strict" needs one that the host lacks, and
+// "probed" has a probe.
 func loadPolicy(t *testing.T) *policy.Set {
 	t.Helper()
 	agents := installed(t, "../../service/policy/examples/agents.d")
@@ -60,6 +61,7 @@ func loadPolicy(t *testing.T) *policy.Set {
 	}
 	for name, line := range map[string]string{
 		"chosen": `runtime = ["krun"]`, "strict": "runtime = [\"runsc\"]\nruntime-required = true",
+		"probed": `health = { udp = 53 }`,
 	} {
 		write(t, filepath.Join(profiles, "profiles.d", name+".toml"), line+"\n"+string(dnsmasq))
 	}

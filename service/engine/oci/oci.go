@@ -40,7 +40,7 @@ func (Engine) Preparation(d *document.Document, podman string) *document.Documen
 			Image: d.Image, Environment: d.Environment, User: d.User, Group: d.Group,
 			Capabilities: d.Capabilities, PIDNamespace: d.PIDNamespace, Seccomp: d.Seccomp,
 			AppArmor: d.AppArmor, SELinuxLevel: d.SELinuxLevel, SELinuxType: d.SELinuxType,
-			Syslog: d.Syslog,
+			Syslog: d.Syslog, OpenFiles: d.OpenFiles, OOMScore: d.OOMScore,
 		},
 	}
 	if d.NetworkNamespace() != "" {
@@ -81,6 +81,12 @@ func (Engine) Removal(d *document.Document) []string { return runtime(d, "delete
 
 // Rename returns nil: a container that cannot be removed has no process and no mount any more.
 func (Engine) Rename(*document.Document) []string { return nil }
+
+// Exec runs the program where the runtime itself is started: the container has no control group
+// that the runtime knows.
+func (Engine) Exec(d *document.Document, _ []string, _ string, program []string) ([]string, error) {
+	return append(runtime(d, "exec", "--no-new-privs", d.ID), program...), nil
+}
 
 // Delegates returns false: the payload stays in the unit's own control group.
 func (Engine) Delegates() bool { return false }

@@ -80,6 +80,8 @@ func TestPreparation(t *testing.T) {
 		"type":           func(d *document.Document) { d.SELinuxType = "t" },
 		"syslog":         func(d *document.Document) { d.Syslog = "/l" },
 		"environment":    func(d *document.Document) { d.Environment = []string{"A=b"} },
+		"limit of files": func(d *document.Document) { d.OpenFiles = 99 },
+		"OOM score":      func(d *document.Document) { d.OOMScore = new(-7) },
 	} {
 		if changed := (Engine{}).Preparation(documentOf(change), podmanAt); changed.Template == plain.Template {
 			t.Errorf("another %s makes no other template", name)

@@ -5,6 +5,7 @@ package podman
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -75,6 +76,23 @@ func (Engine) PIDFile(*document.Document) string { return "" }
 // Start returns nil: Command starts the payload.
 func (Engine) Start(*document.Document) []string { return nil }
 
+// Exec takes the OCI runtime and the container's ID from the command line of conmon, the unit's
+// main process. By itself the runtime would move the program into the payload's control group.
+func (Engine) Exec(_ *document.Document, monitor []string, group string, program []string) ([]string, error) {
+	value := func(option string) string {
+		i := slices.Index(monitor, option) + 1
+		if i == 0 || i == len(monitor) {
+			return ""
+		}
+		return monitor[i]
+	}
+	runtime, container := value("-r"), value("-c")
+	if runtime == "" || container == "" {
+		return nil, errors.New("the unit's main process is not conmon")
+	}
+	return append([]string{runtime, "exec", "--no-new-privs", "--cgroup=" + group, container}, program...), nil
+}
+
 // Delegates returns true: the payload is in a group below the unit's (--cgroups=split).
 func (Engine) Delegates() bool { return true }
 
@@ -138,6 +156,12 @@ func confinementFlags(d *document.Document) []string {
 		if option.value != "" {
 			flags = append(flags, "--security-opt="+option.key+option.value)
 		}
+	}
+	if d.OpenFiles != 0 {
+		flags = append(flags, fmt.Sprintf("--ulimit=nofile=%d:%d", d.OpenFiles, d.OpenFiles))
+	}
+	if d.OOMScore != nil { // podman 4.3 does not pass its own on
+		flags = append(flags, fmt.Sprintf("--oom-score-adj=%d", *d.OOMScore))
 	}
 	if d.PIDNamespace == document.Host {
 		flags = append(flags, "--pid=host")

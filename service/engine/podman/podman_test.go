@@ -40,6 +40,8 @@ func TestPodmanFlags(t *testing.T) {
 		"image ID":  {func(d *document.Document) { d.ImageID = "0a1b" }, []string{"0a1b"}, []string{"localhost/x:1"}},
 		"syslog":    {func(d *document.Document) { d.Syslog = "/s" }, []string{"--mount=type=bind,source=/s,destination=/dev/log,readonly=true"}, nil},
 		"tmpfs":     {func(d *document.Document) { d.Tmpfs = []string{"/run"} }, []string{"--tmpfs=/run:rw,noexec,nosuid,nodev,notmpcopyup,size=1m,mode=1777"}, nil},
+		"files":     {func(d *document.Document) { d.OpenFiles = 99 }, []string{"--ulimit=nofile=99:99"}, nil},
+		"OOM score": {func(d *document.Document) { d.OOMScore = new(0) }, []string{"--oom-score-adj=0"}, nil},
 		"pids":      {func(d *document.Document) { d.PIDNamespace = document.Host }, []string{"--pid=host"}, nil},
 		"namespace": {func(d *document.Document) { d.Context.NetworkNamespace = new("n") }, []string{"--network=ns:/run/sidecar/launch/neutron-dhcp.dnsmasq.0123456789ab/netns"}, []string{"--network=host"}},
 		"tag":       {func(d *document.Document) { d.Context.ProcessTag = new("t") }, []string{"--env=PROCESS_TAG=t"}, nil},
@@ -105,6 +107,22 @@ func TestPodmanImage(t *testing.T) {
 	e.Store.Files[0] += ".not"
 	if got, err := e.Make(t.Context(), documentOf(func(*document.Document) {})); got != "" || err != nil {
 		t.Errorf("without a list: %q, %v", got, err)
+	}
+}
+
+// TestPodmanExec: the OCI runtime and the container are conmon's, and nothing else is asked.
+func TestPodmanExec(t *testing.T) {
+	t.Parallel()
+	d := documentOf(func(*document.Document) {})
+	conmon := []string{"/usr/bin/conmon", "--api-version", "1", "-c", "0123", "-u", "4567", "-r", "/usr/bin/runc", "-b", "/x", ""}
+	got, err := podman.Engine{}.Exec(d, conmon, "g", []string{"/bin/a", "-b"})
+	if want := []string{"/usr/bin/runc", "exec", "--no-new-privs", "--cgroup=g", "0123", "/bin/a", "-b"}; !slices.Equal(got, want) || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	for _, other := range [][]string{nil, {""}, {"/usr/sbin/dnsmasq", "-k"}, {"conmon", "-c", "0123", "-r"}} {
+		if got, err := (podman.Engine{}).Exec(d, other, "g", []string{"/bin/a"}); err == nil {
+			t.Errorf("%q: %q", other, got)
+		}
 	}
 }
 
