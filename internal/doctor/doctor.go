@@ -103,12 +103,18 @@ func (h *Host) Look(ctx context.Context, look Look) []Finding {
 	_ = retry.Pause(ctx, secondLook) // the second look ends with ctx, too
 	var findings []Finding
 	for _, f := range look.do(h, ctx) {
-		if slices.Contains(first, f) {
+		if slices.ContainsFunc(first, f.repeats) {
 			f.Look = look.Name
 			findings = append(findings, f)
 		}
 	}
 	return findings
+}
+
+// repeats reports whether a finding is about the same as an earlier one. The problem's text may
+// differ: the bus says its name of the caller.
+func (f Finding) repeats(earlier Finding) bool {
+	return f.Level == earlier.Level && f.Subject == earlier.Subject && f.Advice == earlier.Advice
 }
 
 // Unseen is the finding of a look that could not be done.

@@ -268,9 +268,9 @@ func TestDoctorLooksTwice(t *testing.T) {
 		looks := 0
 		look := Look{Name: "x", do: func(*Host, context.Context) []Finding {
 			looks++
-			return []Finding{{Subject: "stays"}, {Subject: fmt.Sprint("number ", looks)}}
+			return []Finding{{Subject: "stays", Problem: fmt.Sprint("told by caller ", looks)}, {Subject: fmt.Sprint("number ", looks)}}
 		}}
-		if d := cmp.Diff([]Finding{{Look: "x", Subject: "stays"}}, (&Host{}).Look(t.Context(), look)); d != "" {
+		if d := cmp.Diff([]Finding{{Look: "x", Subject: "stays", Problem: "told by caller 2"}}, (&Host{}).Look(t.Context(), look)); d != "" {
 			t.Errorf("(-want +got):\n%s", d)
 		}
 	})
