@@ -9,6 +9,7 @@ type LaunchParameters struct {
 	ProcessTag                     *string     `json:"processTag,omitempty"`
 	Mode                           *LaunchMode `json:"mode,omitempty"`
 	TimeoutUSec                    *int64      `json:"timeoutUSec,omitempty"`
+	Replaces                       *string     `json:"replaces,omitempty"` // invocation ID
 	AllowInteractiveAuthentication *bool       `json:"allowInteractiveAuthentication,omitempty"`
 }
 

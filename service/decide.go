@@ -43,6 +43,7 @@ type attempt struct {
 	runtime  RuntimeChoice
 	context  interfaces.Context
 	mode     interfaces.LaunchMode
+	replaces *string       // invocation ID of the run that it replaces; nil: any or none
 	timeout  time.Duration // of the unit's start
 
 	document   *document.Document // of the unit
@@ -113,6 +114,9 @@ func checkSyntax(p interfaces.LaunchParameters) error {
 	if p.Mode != nil && !slices.Contains(interfaces.LaunchModes, *p.Mode) {
 		return invalid("mode", fmt.Sprintf("%.40q is not one of %v", *p.Mode, interfaces.LaunchModes))
 	}
+	if p.Replaces != nil && (p.Mode == nil || *p.Mode != interfaces.ModeReplace) {
+		return invalid("replaces", "it needs the mode replace")
+	}
 	return checkTimeout(p.TimeoutUSec, minTimeout, maxTimeout)
 }
 
@@ -138,8 +142,9 @@ func newAttempt(call *call, agent string, p interfaces.LaunchParameters, decisio
 			Profile: p.Profile, Arguments: p.Arguments, Agent: agent,
 			NetworkNamespace: call.netns, ProcessTag: p.ProcessTag,
 		},
-		mode:    modeOf(p.Mode, decision.Agent),
-		timeout: min(ready, duration(p.TimeoutUSec, ready)),
+		mode:     modeOf(p.Mode, decision.Agent),
+		replaces: p.Replaces,
+		timeout:  min(ready, duration(p.TimeoutUSec, ready)),
 
 		interruption: newInterruption(call.netns),
 	}

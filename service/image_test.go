@@ -189,3 +189,56 @@ func TestImageWhosePreparationHangs(t *testing.T) {
 		t.Errorf("%d slots are held", n)
 	}
 }
+
+// TestImageOfAnAgent: an agent's own image is in its launches, in Explain and ListProfiles, has a
+// template of its own, and makes sidecars with another image outdated.
+func TestImageOfAnAgent(t *testing.T) {
+	t.Parallel()
+	h, _ := runtimeHost(t)
+	const own = "registry.example.org/neutron/dnsmasq:2"
+	before := h.preparationsOf(t, "neutron-dhcp")
+	s := h.launch(t, "net-0")
+	if s.Runtime.ImageOutdated {
+		t.Error("outdated from the start")
+	}
+	h.withAgentsImage(t, "dnsmasq", own)
+	listed, err := h.core.List(t.Context(), dhcpAgent(), interfaces.ListParameters{ID: &s.ID})
+	if err != nil || !listed[0].Runtime.ImageOutdated {
+		t.Errorf("with another image in the agent's file: %v, %v", listed, err)
+	}
+	if after := h.preparationsOf(t, "neutron-dhcp"); len(after) != 1 || after[0] == before[0] {
+		t.Errorf("preparations %q, before %q", after, before)
+	}
+	profiles, err := h.core.ListProfiles(t.Context(), dhcpAgent(), interfaces.ListProfilesParameters{})
+	if err != nil || len(profiles) != 2 || profiles[0].Image != own || profiles[1].Image == own {
+		t.Errorf("profiles of the agent: %+v, %v", profiles, err)
+	}
+	explained, err := h.core.Explain(t.Context(), dhcpAgent(), dnsmasqFor("net-0"))
+	if err != nil || explained.Image != own {
+		t.Errorf("Explain says %q, %v", explained.Image, err)
+	}
+	if r := h.launch(t, "net-0").Runtime; r.Image != own || r.ImageOutdated {
+		t.Errorf("launched: %+v", r)
+	}
+}
+
+// withAgentsImage has the file of the agent neutron-dhcp name an image.
+func (h *fakeHost) withAgentsImage(t *testing.T, profile, image string) {
+	t.Helper()
+	agents := installed(t, "policy/examples/agents.d")
+	path := agents + "/agents.d/neutron-dhcp.toml"
+	text := string(mustRead(t, path)) + "\n[images]\n" + profile + " = \"" + image + "\"\n"
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	vendor := installed(t, "policy/profiles.d")
+	dnsmasq := vendor + "/profiles.d/dnsmasq.toml"
+	if err := os.WriteFile(dnsmasq, append([]byte("engine = \"runtime\"\n"), mustRead(t, dnsmasq)...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	set, err := policy.Load(vendor, agents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.core.SetPolicy(set)
+}

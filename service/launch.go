@@ -85,6 +85,9 @@ func (c *Core) line(ctx context.Context, a *attempt) (*interfaces.Sidecar, error
 	if err != nil {
 		return nil, err
 	}
+	if a.replaces != nil && (old == nil || old.InvocationID != *a.replaces) {
+		return nil, noSuchSidecar(a.id) // somebody has launched or stopped it meanwhile
+	}
 	if old != nil {
 		if running, err := c.answerFrom(*old, a); err != nil || running != nil {
 			return running, err

@@ -89,3 +89,37 @@ func TestLaunchKeepWaitsForWhatStops(t *testing.T) {
 	}
 	diff(t, "starts", 2, h.starts())
 }
+
+// TestLaunchReplacesOnlyTheNamedRun: what an agent has done since a recycle looked wins.
+func TestLaunchReplacesOnlyTheNamedRun(t *testing.T) {
+	t.Parallel()
+	h := newFakeHost(t)
+	first := h.launch(t, "net-1")
+	again := dnsmasqFor("net-1")
+	again.Mode, again.Replaces = new(interfaces.ModeReplace), first.Runtime.InvocationID
+	second, err := h.core.Launch(t.Context(), dhcpAgent(), again)
+	if err != nil || *second.Sidecar.Runtime.InvocationID == *first.Runtime.InvocationID {
+		t.Fatalf("the run that is named: %+v, %v", second.Sidecar, err)
+	}
+	if _, err := h.core.Launch(t.Context(), dhcpAgent(), again); !errors.Is(err, interfaces.ErrNoSuchSidecar) {
+		t.Errorf("a run that is over: error %v", err)
+	}
+	listed, err := h.core.List(t.Context(), dhcpAgent(), interfaces.ListParameters{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	diff(t, "list", []interfaces.Sidecar{second.Sidecar}, listed)
+	if _, err := h.core.Stop(t.Context(), dhcpAgent(), interfaces.StopParameters{ID: first.ID}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.core.Launch(t.Context(), dhcpAgent(), again); !errors.Is(err, interfaces.ErrNoSuchSidecar) {
+		t.Errorf("a sidecar that was stopped: error %v", err)
+	}
+	diff(t, "starts", 2, h.starts())
+	for _, mode := range []*interfaces.LaunchMode{nil, new(interfaces.ModeAdopt)} {
+		again.Mode = mode
+		if _, err := h.core.Launch(t.Context(), dhcpAgent(), again); !errors.Is(err, interfaces.ErrInvalidParameter) {
+			t.Errorf("mode %v: error %v", mode, err)
+		}
+	}
+}

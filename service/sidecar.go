@@ -29,8 +29,8 @@ func (c *Core) sidecar(u systemd.Unit, images map[string]string) interfaces.Side
 			s.Runtime.Health, s.Runtime.HealthReason = &health.State, orNil(health.Reason)
 			s.Runtime.HealthSinceUSec = orNil(health.SinceUSec)
 		}
-		profile, ok := c.policy.Load().Profile(id.Profile)
-		s.Runtime.ImageOutdated = ok && (profile.Image != d.image || replaced(images[profile.Image], s.Runtime.ImageID))
+		image, ok := c.policy.Load().Image(id.Agent, id.Profile)
+		s.Runtime.ImageOutdated = ok && (image != d.image || replaced(images[image], s.Runtime.ImageID))
 	}
 	return s
 }

@@ -145,12 +145,7 @@ func (a target) begin(t *testing.T, name string, arguments ...string) *interface
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(a.order, orderFile), string(text))
-	s, err := as(t, a.agent).Launch(minute(t), a.parameters)
-	if err != nil {
-		t.Fatalf("launch: %v", err)
-	}
-	stopAtEnd(t, a.agent, s.ID)
-	return s
+	return launchUp(t, a.agent, a.parameters)
 }
 
 func (a target) resultFile() string { return a.writable + "/attack-result.json" }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"tripleo.io/sidecar/interfaces"
 )
@@ -47,25 +48,34 @@ func needsEngine(t *testing.T, name string) {
 }
 
 // withEngine has all profiles use an engine until the test ends. Files in /etc replace the shipped
-// profiles.
+// profiles. In a virtual machine only the shipped ones change: podman would prepare images for the
+// tests' own for minutes.
 func withEngine(t *testing.T, name string) {
 	t.Helper()
 	if name == usedEngine {
 		return
 	}
+	own := profileFiles()
+	if inMachine() {
+		own = nil
+	}
 	before := usedEngine
 	t.Cleanup(func() {
 		usedEngine = before
-		writeProfiles(t, profileFiles())
+		writeProfiles(t, own)
 		for shipped := range shippedFiles(t) {
 			run(t, "rm", "-f", policyFile("profiles.d", shipped))
 		}
 		reload(t)
 	})
 	usedEngine = name
-	writeProfiles(t, profileFiles())
+	writeProfiles(t, own)
 	writeProfiles(t, shippedFiles(t))
 	reload(t)
+	// The reload has images prepared, which takes space and time that a test may measure.
+	eventually(t, slowness*2*time.Minute, "all images are prepared", func() bool {
+		return run(t, "systemctl", "list-units", "--state=activating", "--no-legend", "sidecar-prepare-*") == ""
+	})
 }
 
 func writeProfiles(t *testing.T, files map[string]string) {

@@ -9,6 +9,12 @@ import (
 	"testing"
 )
 
+// machineVariable is the name of the virtual machine (make vm-test).
+const machineVariable = "SIDECAR_TESTHOST_MACHINE"
+
+// inMachine reports whether the tests run in a whole virtual machine.
+func inMachine() bool { return os.Getenv(machineVariable) != "" }
+
 // lacks are the tests that were skipped by lacking, with their reasons.
 var lacks struct {
 	sync.Mutex
@@ -21,8 +27,8 @@ var lacks struct {
 func lacking(t *testing.T, format string, arguments ...any) {
 	t.Helper()
 	reason := fmt.Sprintf(format, arguments...)
-	if machine := os.Getenv("SIDECAR_TESTHOST_MACHINE"); machine != "" {
-		t.Fatalf("in the machine %s, which is there for this: %s", machine, reason)
+	if inMachine() {
+		t.Fatalf("in the machine %s, which is there for this: %s", os.Getenv(machineVariable), reason)
 	}
 	lacks.Lock()
 	lacks.lines = append(lacks.lines, t.Name()+": "+reason)

@@ -143,14 +143,16 @@ func TestLaunchNotReadyEndsInTime(t *testing.T) {
 	begin(t)
 	namespace(t, "t-mute")
 	for name, test := range map[string]struct {
-		asked *int64
-		want  time.Duration
+		profile string
+		asked   *int64
+		want    time.Duration
 	}{
-		"by the profile": {nil, 4 * time.Second},
-		"by the caller":  {new(int64(2e6)), 2 * time.Second},
+		"by the profile":             {"mute", nil, 4 * time.Second},
+		"by the caller":              {"mute", new(int64(2e6)), 2 * time.Second},
+		"by a profile with restarts": {"tardy", nil, 4 * time.Second}, // which a failed launch is not
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := shaped(t, "mute", "t-mute")
+			p := shaped(t, test.profile, "t-mute")
 			p.TimeoutUSec = test.asked
 			explained, err := as(t, tester).Explain(minute(t), p)
 			if err != nil {
@@ -175,8 +177,8 @@ func TestLaunchNotReadyEndsInTime(t *testing.T) {
 			if got := processesWith(pidFileOf(p.Arguments)); len(got) > 0 {
 				t.Errorf("processes %v are left", got)
 			}
-			if got := get(t, tester, explained.ID).Runtime.State; got != interfaces.StateFailed {
-				t.Errorf("listed as %s", got)
+			if r := get(t, tester, explained.ID).Runtime; r.State != interfaces.StateFailed || r.Restarts != 0 {
+				t.Errorf("listed as %s, with %d restarts", r.State, r.Restarts)
 			}
 		})
 	}

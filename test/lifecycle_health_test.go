@@ -343,6 +343,9 @@ func TestLifecycleHealthCosts(t *testing.T) {
 			if got := namespaceOf(t, pid, "net"); got != netnsOf(t, "t-health") {
 				t.Errorf("the prober is in %s", got)
 			}
+			if got := namespaceOf(t, pid, "mnt"); got != namespaceOf(t, 1, "mnt") {
+				t.Errorf("the prober has mounts of its own: %s", got)
+			}
 		}
 		ends(t, tester, s)
 	})

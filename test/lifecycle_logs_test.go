@@ -75,7 +75,14 @@ func (f *follower) all() []interfaces.LogEntry {
 // hears waits until the text has come.
 func (f *follower) hears(t *testing.T, text string) {
 	t.Helper()
-	eventually(t, 10*time.Second, "the follower hears "+text, func() bool { return says(f.all(), text) })
+	eventually(t, 10*time.Second, "the follower hears "+text, func() bool {
+		select {
+		case err := <-f.ended:
+			t.Fatalf("the follower has ended: %v", err)
+		default:
+		}
+		return says(f.all(), text)
+	})
 }
 
 // ends waits until the follower has ended.
@@ -109,9 +116,11 @@ func TestLifecycleLogs(t *testing.T) {
 		own := interfaces.ReadLogParameters{ID: &s.ID}
 		f := follow(t, as(t, k.agent), own)
 		f.hears(t, "started, version")
-		before := len(f.all())
+		before := time.Now().UnixMicro()
 		k.reloads(t, s)
-		eventually(t, 10*time.Second, "the reload is heard", func() bool { return len(f.all()) > before })
+		eventually(t, 10*time.Second, "the reload is heard", func() bool {
+			return slices.ContainsFunc(f.all(), func(e interfaces.LogEntry) bool { return e.TimeUSec > before && !e.Systemd })
+		})
 		k.stops(t, s)
 		entries := logOf(t, as(t, k.agent), own)
 		for _, e := range entries {

@@ -28,7 +28,7 @@ const (
 )
 
 var agentFiles = map[string]string{
-	tester: `profiles = ["dnsmasq", "probe", "phoenix", "mute", "stubborn", "ghost", "looker", "chatty", "gated", "relapsing", "mended", "undying", "patient", "hostly"]
+	tester: `profiles = ["dnsmasq", "probe", "phoenix", "mute", "stubborn", "ghost", "looker", "chatty", "gated", "relapsing", "mended", "undying", "patient", "hostly", "tardy"]
 network-namespaces = ["t-*"]
 state-directories = ["/var/lib/tester"]
 max-sidecars = 4000
@@ -117,6 +117,7 @@ func profileFiles() map[string]string {
 		"patient":   profile(image, untilCrash+payload, "30s", "on-failure") + "restart-delay = \"1h\"\n",
 		"hostly":    profile(image, payload, "30s", "on-failure") + "pid-namespace = \"host\"\n",
 		"mute":      profile(image, untilTerm+idle, "4s", "no"),
+		"tardy":     profile(image, untilTerm+idle, "4s", "on-failure"),
 		"gated":     profile(image, takePIDFile+untilTerm+gate+writePID+idle, "120s", "no"),
 		"relapsing": profile(image, takePIDFile+untilTerm+relapse+writePID+idle, "30s", "always"),
 		"stubborn":  profile(image, takePIDFile+writePID+idle, "30s", "no"),

@@ -112,11 +112,7 @@ func (k kind) launch(t *testing.T) *interfaces.Sidecar {
 	for _, file := range slices.Concat(k.pidFiles, k.stale) {
 		_ = os.Remove(file) // as Neutron does
 	}
-	s, err := as(t, k.agent).Launch(minute(t), k.parameters())
-	if err != nil {
-		t.Fatalf("launch: %v", err)
-	}
-	stopAtEnd(t, k.agent, s.ID)
+	s := launchUp(t, k.agent, k.parameters())
 	k.check(t, s)
 	return s
 }

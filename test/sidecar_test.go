@@ -50,15 +50,26 @@ func minute(t testing.TB) context.Context {
 // start launches what must come up, and stops it when the test ends.
 func start(t testing.TB, agent string, p interfaces.LaunchParameters) *interfaces.Sidecar {
 	t.Helper()
-	s, err := as(t, agent).Launch(minute(t), p)
-	if err != nil {
-		t.Fatalf("launch: %v", err)
-	}
-	stopAtEnd(t, agent, s.ID)
+	s := launchUp(t, agent, p)
 	checkRunning(t, s, p)
 	if p.Profile == "dnsmasq" {
 		awaitMainLoop(t, int(*s.Runtime.ProcessID))
 	}
+	return s
+}
+
+// launchUp launches what must come up, and stops it when the test ends. Where the processor is
+// emulated, the preparation of an image takes longer than a launch waits for it.
+func launchUp(t testing.TB, agent string, p interfaces.LaunchParameters) *interfaces.Sidecar {
+	t.Helper()
+	s, err := as(t, agent).Launch(minute(t), p)
+	for end := time.Now().Add(5 * time.Minute); inMachine() && err != nil && strings.Contains(err.Error(), "its preparation takes long") && time.Now().Before(end); {
+		s, err = as(t, agent).Launch(minute(t), p)
+	}
+	if err != nil {
+		t.Fatalf("launch: %v", err)
+	}
+	stopAtEnd(t, agent, s.ID)
 	return s
 }
 

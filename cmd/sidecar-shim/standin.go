@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,7 +23,8 @@ import (
 
 // An agent in a pid namespace of its own cannot see its sidecars' processes. For each
 // it gets a stand-in: this program, with the command line of the call and its number in
-// the pid files. A stand-in passes signals on and ends when the sidecar does. It also
+// the pid files. A stand-in passes signals on and ends when the sidecar does. If somebody
+// else than the agent starts the sidecar again, another stand-in takes its place. It also
 // ends with the agent's container, unlike the sidecar, which the agent's next start
 // adopts and gives a new stand-in.
 
@@ -30,7 +32,8 @@ import (
 // invocation, separated by a blank. The command line has to be the agent's.
 const standInVariable = "SIDECAR_STAND_IN"
 
-// pidFilesVariable has the pid files that name a stand-in, one a line.
+// pidFilesVariable has the pid files of a stand-in, one on each line: policy accepts no line
+// breaks in paths.
 const pidFilesVariable = "SIDECAR_PID_FILES"
 
 // readyFD is the file descriptor on which a stand-in says that it takes signals.
@@ -75,14 +78,19 @@ func leaveStandIn(ctx context.Context, svc service, p program, parameters interf
 	if err := endStandIns(reply.Sidecar.ID); err != nil {
 		return err
 	}
-	pid, err := startStandIn(ctx, identityOf(reply.Sidecar), reply.StandIn.PIDFiles)
+	return placeStandIn(ctx, identityOf(reply.Sidecar), reply.StandIn.PIDFiles)
+}
+
+// placeStandIn starts a stand-in, and puts its number into the pid files.
+func placeStandIn(ctx context.Context, who identity, files []string) error {
+	pid, err := startStandIn(ctx, who, files)
 	if err != nil {
-		return fmt.Errorf("stand-in for %s: %w", reply.Sidecar.ID, err)
+		return fmt.Errorf("stand-in for %s: %w", who.id, err)
 	}
-	for _, file := range reply.StandIn.PIDFiles {
+	for _, file := range files {
 		if err := writePIDFile(file, pid); err != nil {
 			_ = unix.Kill(pid, unix.SIGKILL) // our own child, which was not waited for: the number is still its own
-			return fmt.Errorf("stand-in for %s: %w", reply.Sidecar.ID, err)
+			return fmt.Errorf("stand-in for %s: %w", who.id, err)
 		}
 	}
 	return nil
@@ -90,11 +98,12 @@ func leaveStandIn(ctx context.Context, svc service, p program, parameters interf
 
 // takeOver decides about a sidecar that ran already. If it has a stand-in here, or had
 // one that was killed and could not pass that on, the launch is a restart: agents start
-// again what they want replaced. Otherwise the agent's container is new: the sidecar
-// goes on, and reads its files again, which may have changed in between.
+// again what they want replaced. Otherwise the agent's container is new, or the host has
+// started the sidecar again: it goes on, and reads its files again, which may have changed
+// in between.
 func takeOver(ctx context.Context, svc service, p program, parameters interfaces.LaunchParameters, reply *interfaces.LaunchReply) (*interfaces.LaunchReply, error) {
 	id := reply.Sidecar.ID
-	if len(ownProcesses.standInsOf(id)) == 0 && !startedHere(reply.Sidecar) {
+	if startedElsewhere(reply.Sidecar) {
 		if !p.reloads {
 			return reply, nil
 		}
@@ -106,6 +115,18 @@ func takeOver(ctx context.Context, svc service, p program, parameters interfaces
 	}
 	parameters.Mode = new(interfaces.ModeReplace)
 	return launch(ctx, svc, parameters, time.Now())
+}
+
+// startedElsewhere reports whether somebody else than this container started the sidecar's run.
+func startedElsewhere(s interfaces.Sidecar) bool {
+	standIns := ownProcesses.standInsOf(s.ID)
+	if len(standIns) == 0 {
+		return !startedHere(s)
+	}
+	return !slices.ContainsFunc(standIns, func(pid int) bool {
+		who, ok := ownProcesses.process(pid).standIn()
+		return ok && who.is(s)
+	})
 }
 
 // startedHere reports whether the sidecar was started since this container was. It
@@ -132,7 +153,7 @@ func isStandInOf(pid int, id string) func() bool {
 
 // startStandIn starts this program again, with its own command line, away from the
 // caller's session, directory and pipes, and returns when it takes signals.
-func startStandIn(ctx context.Context, who identity, pidFiles []string) (int, error) {
+func startStandIn(ctx context.Context, who identity, files []string) (int, error) {
 	ready, theirs, err := os.Pipe()
 	if err != nil {
 		return 0, err
@@ -143,7 +164,7 @@ func startStandIn(ctx context.Context, who identity, pidFiles []string) (int, er
 	cmd := exec.Cmd{ // not CommandContext: it outlives this process
 		Path:        "/proc/self/exe",
 		Args:        os.Args,
-		Env:         append(os.Environ(), standInVariable+"="+who.String(), pidFilesVariable+"="+strings.Join(pidFiles, "\n")),
+		Env:         append(os.Environ(), standInVariable+"="+who.String(), pidFilesVariable+"="+strings.Join(files, "\n")),
 		Dir:         "/",
 		ExtraFiles:  []*os.File{theirs},
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},

@@ -29,6 +29,16 @@ const (
 	// end the sidecar. Neutron waits 5 s for that.
 	hurryInterval = 100 * time.Millisecond
 	hurryTime     = 6 * time.Second
+	// watchInterval is how often it looks for watchTime after the sidecar has vanished or was
+	// started again.
+	watchInterval = 500 * time.Millisecond
+	watchTime     = 10 * time.Second
+	// absence is how long a sidecar may be gone while it is replaced: nobody has asked the
+	// stand-in to end it.
+	absence = 2 * time.Second
+	// followAfter is how long another run of the sidecar must be ready before the stand-in
+	// follows it. A launch by the agent has ended the stand-in by then.
+	followAfter = 2 * time.Second
 	// lookDeadline is how long one call of the service may take.
 	lookDeadline = 3 * time.Second
 	// maxReceived is how many signals are kept while a call is under way.
@@ -41,9 +51,13 @@ const (
 type standIn struct {
 	svc      service
 	who      identity
+	pidFiles []string
 	interval time.Duration
-	pending  []string // names of signals to pass on
-	hurry    time.Time
+	pending  []string  // names of signals to pass on
+	hurry    time.Time // until then a signal is about to end the sidecar
+	watch    time.Time // until then the sidecar may be replaced
+	gone     time.Time // since then it does not exist; zero: it does
+	seen     identity  // another run of it that was seen
 }
 
 // beStandIn is the main function of a stand-in. Its standard streams are /dev/null; a
@@ -61,6 +75,7 @@ func beStandIn(name, text string) error {
 		return err
 	}
 	s := &standIn{svc: svc, who: who, interval: lookInterval}
+	s.pidFiles = strings.FieldsFunc(os.Getenv(pidFilesVariable), func(r rune) bool { return r == '\n' })
 	if _, ok := svc.(spooled); ok {
 		s.interval = spoolInterval
 	}
@@ -74,11 +89,11 @@ func beStandIn(name, text string) error {
 	_ = unix.Close(readyFD)
 	debug.FreeOSMemory()
 	s.serve(signals)
-	removePIDFiles(strings.Split(os.Getenv(pidFilesVariable), "\n"), os.Getpid())
+	removePIDFiles(s.pidFiles, os.Getpid())
 	return nil
 }
 
-// serve returns when the sidecar has ended or was replaced.
+// serve returns when the sidecar has ended, or another stand-in has taken over.
 func (s *standIn) serve(signals <-chan os.Signal) {
 	timer := time.NewTimer(s.next())
 	defer timer.Stop()
@@ -122,24 +137,62 @@ func (s *standIn) pass() {
 	}
 }
 
-// over reports whether the sidecar is known to have ended or to have been replaced.
+// over reports whether the sidecar is known to have ended, or another stand-in has taken over.
 func (s *standIn) over() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), lookDeadline)
 	defer cancel()
 	all, err := s.svc.List(ctx, interfaces.ListParameters{ID: &s.who.id})
-	if errors.Is(err, interfaces.ErrNoSuchSidecar) {
-		return true
+	if errors.Is(err, interfaces.ErrNoSuchSidecar) || err == nil && len(all) == 0 {
+		return s.missing(time.Now())
 	}
 	if err != nil {
 		return false
 	}
-	return len(all) == 0 || all[0].Runtime.State == interfaces.StateFailed || identityOf(all[0]) != s.who
+	s.gone = time.Time{}
+	switch now := all[0]; {
+	case now.Runtime.State == interfaces.StateFailed:
+		return true
+	case s.who.is(now):
+		return false
+	default:
+		return s.follow(ctx, now)
+	}
+}
+
+// missing reports whether the sidecar, which does not exist, has ended: an operator who replaces
+// it stops it first.
+func (s *standIn) missing(now time.Time) bool {
+	if s.gone.IsZero() {
+		s.gone, s.watch = now, now.Add(watchTime)
+	}
+	return now.Before(s.hurry) || now.Sub(s.gone) >= absence
+}
+
+// follow leaves another stand-in for the run that the host or an operator has started, once it is
+// ready, and reports whether it did.
+func (s *standIn) follow(ctx context.Context, now interfaces.Sidecar) bool {
+	if run := identityOf(now); run != s.seen {
+		s.seen, s.watch = run, time.Now().Add(watchTime)
+	}
+	if now.Runtime.State != interfaces.StateReady || !readyFor(now, followAfter) {
+		return false
+	}
+	return placeStandIn(ctx, identityOf(now), s.pidFiles) == nil // else it tries again
+}
+
+// readyFor reports whether the sidecar has been ready that long. The host and its containers have
+// one clock.
+func readyFor(s interfaces.Sidecar, d time.Duration) bool {
+	return s.Runtime.ReadyUSec == nil || time.Since(time.UnixMicro(*s.Runtime.ReadyUSec)) >= d
 }
 
 // next returns the time until the next look.
 func (s *standIn) next() time.Duration {
 	if time.Now().Before(s.hurry) || len(s.pending) > 0 {
 		return hurryInterval
+	}
+	if time.Now().Before(s.watch) {
+		return watchInterval
 	}
 	fifth := int64(s.interval / 5)
 	return s.interval + time.Duration(rand.Int64N(2*fifth)-fifth)

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"tripleo.io/sidecar/client"
 	"tripleo.io/sidecar/interfaces"
 )
 
@@ -44,6 +45,11 @@ func (s *standInTest) launched(invocation string, adopted bool) string {
 // listed is the reply to a List.
 func (s *standInTest) listed(state, invocation string) string {
 	return `{"parameters": {"sidecar": ` + sidecarIs(s.id, state, invocation) + `}}`
+}
+
+// readyFor is the reply to a List about a run that has been ready that long.
+func (s *standInTest) readyFor(invocation string, d time.Duration) string {
+	return strings.Replace(s.listed("ready", invocation), `"state"`, fmt.Sprintf(`"readyUSec": %d, "state"`, time.Now().Add(-d).UnixMicro()), 1)
 }
 
 func (s *standInTest) pid() int {
@@ -124,9 +130,8 @@ func TestShimStandInPassesSignalsOn(t *testing.T) {
 func TestShimStandInEndsWithItsSidecar(t *testing.T) {
 	t.Parallel()
 	for name, after := range map[string]func(*standInTest) string{
-		"gone":     func(*standInTest) string { return gone },
-		"failed":   func(s *standInTest) string { return s.listed("failed", "i1") },
-		"replaced": func(s *standInTest) string { return s.listed("ready", "i2") },
+		"gone":   func(*standInTest) string { return gone },
+		"failed": func(s *standInTest) string { return s.listed("failed", "i1") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -320,4 +325,73 @@ func TestShimStandInRemovesItsPIDFiles(t *testing.T) {
 	if text, err := os.ReadFile(s.second); err != nil || string(text) != "1\n" {
 		t.Errorf("another's pid file: %q, %v", text, err)
 	}
+}
+
+// An operator or systemd starts the sidecar again: another stand-in takes over.
+func TestShimStandInFollowsAReplacedSidecar(t *testing.T) {
+	t.Parallel()
+	s := newStandInTest(t)
+	s.set(by(map[string]string{"Launch": s.launched("i1", false), "List": s.listed("ready", "i1"), "Signal": empty}))
+	args := []string{"--no-hosts", "--pid-file=/x/0b1c/pid"}
+	first := s.start(t, args...)
+	for _, reply := range []string{gone, s.listed("starting", "i2"), s.readyFor("i2", time.Hour)} { // gone between two units
+		s.set(by(map[string]string{"List": reply, "Signal": empty}))
+		before := s.asked("List")
+		if err := unix.Kill(first, unix.SIGUSR1); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "it has looked", func() bool { return s.asked("List") > before })
+	}
+	eventually(t, "the first has made way", func() bool { return !ownProcesses.process(first).exists() })
+	second := s.pid()
+	if who, ok := ownProcesses.process(second).standIn(); !ok || who != (identity{s.id, "i2"}) || second == first {
+		t.Errorf("process %d, before %d, stands in for %v", second, first, who)
+	}
+	if diff := cmp.Diff(append([]string{"dnsmasq"}, args...), ownProcesses.process(second).commandLine()); diff != "" {
+		t.Errorf("command line (-want +got):\n%s", diff)
+	}
+	if text, err := os.ReadFile(s.second); err != nil || string(text) != fmt.Sprintf("%d\n", second) {
+		t.Errorf("the second pid file has %q, %v", text, err)
+	}
+	if got := ownProcesses.standInsOf(s.id); len(got) != 1 {
+		t.Errorf("stand-ins %v, want one", got)
+	}
+	s.set(by(map[string]string{"List": gone, "Signal": empty}))
+	if err := unix.Kill(second, unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the second has ended", func() bool { return !ownProcesses.process(second).exists() })
+}
+
+// A launch of the agent replaces the stand-in itself, and is not taken for the host's.
+func TestShimStandInLeavesAYoungRunToItsLauncher(t *testing.T) {
+	t.Parallel()
+	s := &standInTest{id: interfaces.NewID("a", "dnsmasq", t.Name()).String()}
+	s.fakeService = serveFake(t, by(map[string]string{"List": s.readyFor("i2", 0)}))
+	svc, err := client.New(s.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stays := &standIn{svc: svc, who: identity{s.id, "i1"}, interval: lookInterval}
+	if stays.over() || len(ownProcesses.standInsOf(s.id)) != 0 {
+		t.Error("it has left another stand-in")
+	}
+	if next := stays.next(); next != watchInterval {
+		t.Errorf("it looks again after %v, want %v", next, watchInterval)
+	}
+}
+
+// The agent starts a sidecar again that the host has replaced a moment ago: the new run stays.
+func TestShimStandInOfARunThatTheHostStarted(t *testing.T) {
+	t.Parallel()
+	s := newStandInTest(t)
+	s.set(by(map[string]string{"Launch": s.launched("i1", false), "List": s.listed("ready", "i1"), "Signal": empty}))
+	first := s.start(t, "--x")
+	adopted := strings.Replace(s.launched("i2", true), `"state"`, fmt.Sprintf(`"startedUSec": %d, "state"`, time.Now().UnixMicro()), 1)
+	s.set(by(map[string]string{"Launch": adopted, "List": s.listed("ready", "i2"), "Signal": empty}))
+	second := s.start(t, "--x")
+	if got := s.asked(`Launch {"profile":"dnsmasq","arguments":["--x"],"mode":"replace"`); got != 0 || second == first {
+		t.Errorf("it was replaced %d times, want not at all", got)
+	}
+	eventually(t, "the old stand-in has made way", func() bool { return !ownProcesses.process(first).exists() })
 }

@@ -13,7 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/imagestore"
 	"tripleo.io/sidecar/service/lsm"
+	"tripleo.io/sidecar/service/ociruntime"
 	"tripleo.io/sidecar/service/policy"
 )
 
@@ -43,8 +45,9 @@ func newCheck(t *tool) *cobra.Command {
 		Long: `Read profiles.d and agents.d of the directories as the service would; a file of a
 later directory replaces the file of the same name. Without a directory, read
 /usr/share/sidecar and /etc/sidecar, and show what AppArmor and SELinux do for
-sidecars on this host, and which limits of the host are too low for them. The
-service is not called. Warnings are no failure.`,
+sidecars on this host, which OCI runtimes and images are missing, and which
+limits of the host are too low for them. The service is not called. Warnings
+are no failure.`,
 		ValidArgsFunction: cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs),
 		RunE: func(_ *cobra.Command, dirs []string) error {
 			result, err := check(dirs)
@@ -56,18 +59,22 @@ service is not called. Warnings are no failure.`,
 	}
 }
 
-func check(dirs []string) (*checked, error) {
+// loadPolicy reads the policy files of these directories, or of the host without any.
+func loadPolicy(dirs []string) (*policy.Set, error) {
 	for _, dir := range dirs {
 		// policy.Load takes a directory that does not exist for an empty one.
 		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 			return nil, &usageError{fmt.Sprintf("%q is not a directory", dir)}
 		}
 	}
-	host := len(dirs) == 0
-	if host {
+	if len(dirs) == 0 {
 		dirs = []string{policy.VendorDirectory, policy.HostDirectory}
 	}
-	set, err := policy.Load(dirs...)
+	return policy.Load(dirs...)
+}
+
+func check(dirs []string) (*checked, error) {
+	set, err := loadPolicy(dirs)
 	if err != nil {
 		return nil, err
 	}
@@ -86,10 +93,11 @@ func check(dirs []string) (*checked, error) {
 			SELinuxLevel:      agent.SELinuxLevel,
 		})
 	}
-	if host {
+	if len(dirs) == 0 {
 		state := lsm.Host()
 		result.AppArmor, result.SELinux = state.AppArmor.String(), state.SELinux.String()
-		result.Warnings = slices.Concat(result.Warnings, state.Missing(), lacks("/", sidecars), left(leftovers))
+		result.Warnings = slices.Concat(result.Warnings, state.Missing(), missingRuntimes(set, ociruntime.Find),
+			missingImages(set, imagestore.Host()), lacks("/", sidecars), left(leftovers))
 	}
 	return result, nil
 }
@@ -174,6 +182,43 @@ func locks(root string) int {
 		}
 	}
 	return number
+}
+
+// missingRuntimes warns of profiles whose launches fail because the host lacks an OCI runtime.
+func missingRuntimes(set *policy.Set, find func(name string) string) []string {
+	var warnings []string
+	for _, p := range set.Profiles() {
+		names := p.Runtimes
+		switch {
+		case p.RuntimeRequired:
+		case p.Engine == interfaces.EngineRuntime:
+			names = append(slices.Clone(names), ociruntime.Default)
+		default:
+			continue // podman's own will do
+		}
+		if !slices.ContainsFunc(names, func(name string) bool { return find(name) != "" }) {
+			warnings = append(warnings, fmt.Sprintf("profile %s: its launches fail, because the host has none of the OCI runtimes %s in %s",
+				p.Name, strings.Join(names, ", "), strings.Join(ociruntime.Directories, ", ")))
+		}
+	}
+	return warnings
+}
+
+// missingImages warns of images that agents' sidecars need and the store does not have. Only
+// root can see that.
+func missingImages(set *policy.Set, store imagestore.Store) []string {
+	needed, _ := neededImages(set, nil, nil) // without a selector nothing can be wrong
+	if lookForImages(needed, store) != nil {
+		return nil
+	}
+	var warnings []string
+	for _, i := range needed {
+		if i.Present != nil && !*i.Present {
+			warnings = append(warnings, fmt.Sprintf("image %s of %s is not on this host, and launches fail: 'sidecarctl pull' pulls it",
+				i.Reference, strings.Join(i.Profiles, ", ")))
+		}
+	}
+	return warnings
 }
 
 // left warns of containers that podman could not remove so far. Only root can see them.

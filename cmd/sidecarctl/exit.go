@@ -63,6 +63,7 @@ var outcomes = []outcome{
 	{interfaces.ErrHostFailure, exitFailure, "'journalctl -u sidecard' has more"},
 	{interfaces.ErrMethodNotFound, exitFailure, "the service is older than this tool: 'sidecarctl version' shows both"},
 	{client.ErrProtocol, exitFailure, "is another service at this address? 'sidecarctl version' asks it"},
+	{errStillOutdated, exitFailure, "'systemctl reload sidecard' prepares it; then run the same command again"},
 	{errMonitorEnded, exitUnreachable, "sidecars go on; start the monitor again: the state shows what was missed"},
 	{errLogEnded, exitUnreachable, "sidecars go on; follow the log again, with --since to see what was missed"},
 	{client.ErrInterrupted, exitUnreachable, hintUnknown},

@@ -1,6 +1,6 @@
 // Command sidecarctl is the operator's tool: it lists, watches, launches, explains,
-// signals and stops sidecars, shows their logs, and checks the policy files and the host. See
-// sidecarctl(1).
+// signals and stops sidecars, shows their logs, pulls their images and replaces sidecars in place,
+// and checks the policy files and the host. See sidecarctl(1).
 //
 // Only the files named print* write to the terminal, only exit.go knows exit codes and
 // hints.
@@ -123,8 +123,8 @@ func newRoot(t *tool) *cobra.Command {
 	completeWords(root, "output", outputs)
 	root.AddCommand(
 		newList(t), newShow(t), newMonitor(t), newLaunch(t), newExplain(t), newStop(t),
-		newSignal(t), newLogs(t), newTop(t), newProfiles(t), newCheck(t),
-		newDoctor(t), newVersion(t),
+		newSignal(t), newLogs(t), newTop(t), newProfiles(t), newImages(t), newPull(t), newRecycle(t),
+		newCheck(t), newDoctor(t), newVersion(t),
 	)
 	return root
 }

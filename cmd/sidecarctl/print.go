@@ -14,8 +14,9 @@ package main
 //     is an escape, in JSON too.
 //   - With -o json the result is one array or object of the interface's own types; a list is
 //     never null. Failures are the same lines.
-//   - monitor prints one line for each event when it comes, in columns of fixed width; with
-//     -o json one object on each line. So do logs -f, in the form of journalctl.
+//   - monitor and recycle print one line for each event or sidecar when it comes, in columns of
+//     fixed width; with -o json one object on each line. So do logs -f, in the form
+//     of journalctl.
 //   - top fits into the terminal: it may cut IDs and lines, and only it moves the cursor.
 //   - A success that has nothing to tell (signal) prints nothing.
 
@@ -57,6 +58,17 @@ func (p *printer) result(value any, table func(w io.Writer)) {
 		_ = w.Flush() // a buffer takes everything
 	}
 	_, p.err = p.to.Write(b.Bytes())
+}
+
+// write prints text at once.
+func (p *printer) write(text string) { _, p.err = io.WriteString(p.to, text) }
+
+// jsonLine prints the value as JSON on one line, at once.
+func (p *printer) jsonLine(value any) {
+	var b bytes.Buffer
+	if p.err = encode(&b, value, ""); p.err == nil {
+		p.write(b.String())
+	}
 }
 
 // encode writes JSON with escapes for all runes that are not printable, which JSON allows

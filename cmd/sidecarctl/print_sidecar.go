@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"io"
@@ -115,47 +114,39 @@ const eventLine = "%-12s  %-12s  %-36s  %-7s  %s\n"
 
 func (p *printer) eventHeader() {
 	if !p.json {
-		_, p.err = fmt.Fprintf(p.to, eventLine, "TIME", "EVENT", "ID", "PID", "STATE")
+		p.write(fmt.Sprintf(eventLine, "TIME", "EVENT", "ID", "PID", "STATE"))
 	}
 }
 
 // event prints one line, at once. The time in a table is the time of printing: an event has
 // no time of its own.
 func (p *printer) event(e *interfaces.Event) {
-	var b bytes.Buffer
 	if p.json {
-		if p.err = encode(&b, e, ""); p.err != nil {
-			return
-		}
-	} else {
-		pid, state := none, none
-		if e.Sidecar != nil {
-			pid, state = numberOr(e.Sidecar.Runtime.ProcessID), stateWords(&e.Sidecar.Runtime)
-		}
-		fmt.Fprintf(&b, eventLine, p.now().Format("15:04:05.000"),
-			printable(string(e.Kind)), printable(textOr(e.ID, none)), pid, printable(state))
+		p.jsonLine(e)
+		return
 	}
-	_, p.err = p.to.Write(b.Bytes())
+	pid, state := none, none
+	if e.Sidecar != nil {
+		pid, state = numberOr(e.Sidecar.Runtime.ProcessID), stateWords(&e.Sidecar.Runtime)
+	}
+	p.write(fmt.Sprintf(eventLine, p.now().Format("15:04:05.000"),
+		printable(string(e.Kind)), printable(textOr(e.ID, none)), pid, printable(state)))
 }
 
 // logEntry prints an entry in journalctl's short form, with the sidecar's ID if it can be of
 // several; in JSON it is one line.
 func (p *printer) logEntry(e *interfaces.LogEntry, several bool) {
-	var b bytes.Buffer
 	if p.json {
-		if p.err = encode(&b, e, ""); p.err != nil {
-			return
-		}
-	} else {
-		b.WriteString(time.UnixMicro(e.TimeUSec).In(p.now().Location()).Format("Jan _2 15:04:05 "))
-		if several {
-			b.WriteString(printable(e.ID) + " ")
-		}
-		b.WriteString(printable(cmp.Or(e.Identifier, "unknown"))) // as journalctl says
-		if e.ProcessID != nil {
-			fmt.Fprintf(&b, "[%d]", *e.ProcessID)
-		}
-		b.WriteString(": " + printable(e.Message) + "\n")
+		p.jsonLine(e)
+		return
 	}
-	_, p.err = p.to.Write(b.Bytes())
+	text := time.UnixMicro(e.TimeUSec).In(p.now().Location()).Format("Jan _2 15:04:05 ")
+	if several {
+		text += printable(e.ID) + " "
+	}
+	text += printable(cmp.Or(e.Identifier, "unknown")) // as journalctl says
+	if e.ProcessID != nil {
+		text += fmt.Sprintf("[%d]", *e.ProcessID)
+	}
+	p.write(text + ": " + printable(e.Message) + "\n")
 }

@@ -33,18 +33,18 @@ func (p *printer) top(w *watched, columns, lines int) {
 	width = min(width, max(columns-topFigures, 16))
 	room := columns - width - topFigures - 2
 	var b bytes.Buffer
-	p.line(&b, p.now().Format("15:04:05")+"  "+counts(sidecars))
+	p.screenLine(&b, p.now().Format("15:04:05")+"  "+counts(sidecars))
 	header := fmt.Sprintf("%-*s  %-8s  %8s  %6s  %7s  %5s", width, "ID", "STATE", "RESTARTS", "CPU", "MEMORY", "TASKS")
 	if room >= minLastLine {
 		header += "  LAST LINE"
 	}
-	p.line(&b, header)
+	p.screenLine(&b, header)
 	for i := range sidecars[:min(len(sidecars), max(0, lines-topHeader))] {
 		row := topRow(w, &sidecars[i], width)
 		if last := printable(w.lastLine(sidecars[i].ID)); room >= minLastLine && last != "" {
 			row += "  " + cutTo(last, room)
 		}
-		p.line(&b, row)
+		p.screenLine(&b, row)
 	}
 	text := b.Bytes()
 	if p.screen {
@@ -55,8 +55,8 @@ func (p *printer) top(w *watched, columns, lines int) {
 	}
 }
 
-// line adds a line.
-func (p *printer) line(b *bytes.Buffer, text string) {
+// screenLine adds a line.
+func (p *printer) screenLine(b *bytes.Buffer, text string) {
 	b.WriteString(text)
 	if p.screen {
 		b.WriteString("\x1b[K")

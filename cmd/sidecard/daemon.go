@@ -21,6 +21,7 @@ import (
 	"tripleo.io/sidecar/service/imagestore"
 	"tripleo.io/sidecar/service/journal"
 	"tripleo.io/sidecar/service/lsm"
+	"tripleo.io/sidecar/service/ociruntime"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/systemd"
 	"tripleo.io/sidecar/service/varlink"
@@ -99,7 +100,7 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 		Signaller:   service.PIDFDSignaller{},
 		Launcher:    o.launcher,
 		Podman:      o.podman,
-		Runtime:     service.HostRuntime,
+		Runtime:     ociruntime.Find,
 		Images:      imagestore.NewCache(imagestore.Host()).IDs,
 		Seccomp:     o.seccomp,
 		Syslog:      "/run/systemd/journal/dev-log", // systemd-journald-dev-log.socket

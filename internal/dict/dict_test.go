@@ -171,7 +171,7 @@ func TestDBusOptionsThereAndBack(t *testing.T) {
 
 func TestDBusOptionsThatAreWrong(t *testing.T) {
 	t.Parallel()
-	const all = "no such option; there are: agent, network-namespace, process-tag, mode, timeout-usec"
+	const all = "no such option; there are: agent, network-namespace, process-tag, mode, timeout-usec, replaces"
 	cases := map[string]struct {
 		key, reason string
 		value       any

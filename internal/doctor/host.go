@@ -17,6 +17,7 @@ import (
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/netns"
+	"tripleo.io/sidecar/service/ociruntime"
 	"tripleo.io/sidecar/service/policy"
 )
 
@@ -143,14 +144,11 @@ func (h *Host) lookAtImages(ctx context.Context) []Finding {
 	return found
 }
 
-// runtimeDirectories are where the service looks for OCI runtimes (service/runtime.go).
-var runtimeDirectories = []string{"usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin"}
-
 func (h *Host) hasRuntime(name string) bool {
 	paths := []string{name}
 	if !filepath.IsAbs(name) {
 		paths = nil
-		for _, dir := range runtimeDirectories {
+		for _, dir := range ociruntime.Directories {
 			paths = append(paths, filepath.Join(dir, name))
 		}
 	}

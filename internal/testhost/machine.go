@@ -270,5 +270,7 @@ func qemuArgs(run runDir, kernel, initrd, commandLine string, kvm bool) []string
 	if kvm {
 		return append(argv, "-accel", "kvm", "-cpu", "host", "-smp", "2")
 	}
-	return append(argv, "-accel", "tcg", "-cpu", "max", "-smp", "1")
+	// -icount: the machine's time goes on by 4 ns for each instruction, so that nothing in it
+	// runs into a time-out because this machine is slow or busy.
+	return append(argv, "-accel", "tcg", "-cpu", "max", "-smp", "1", "-icount", "shift=2")
 }

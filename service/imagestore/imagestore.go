@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Root is where podman keeps its store by default (containers-storage.conf(5), graphroot).
@@ -80,14 +81,24 @@ func value(text, key string) string {
 	return found
 }
 
-// image is an entry of the list.
-type image struct {
-	ID    string   `json:"id"`
-	Names []string `json:"names"`
+// Image is an image of the store.
+type Image struct {
+	ID      string    `json:"id"`
+	Names   []string  `json:"names"`
+	Created time.Time `json:"created"` // the zero time: not known
 }
 
 // IDs returns the ID of the image that each name stands for.
 func (s Store) IDs() (map[string]string, error) {
+	images, err := s.Images()
+	if err != nil {
+		return nil, err
+	}
+	return ids(images)
+}
+
+// Images returns all images. The error is fs.ErrNotExist if the store has no list.
+func (s Store) Images() ([]Image, error) {
 	for _, name := range s.Files {
 		file, err := os.Open(name)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -103,7 +114,7 @@ func (s Store) IDs() (map[string]string, error) {
 }
 
 // read parses a list.
-func read(r io.Reader) (map[string]string, error) {
+func read(r io.Reader) ([]Image, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxList+1))
 	if err != nil {
 		return nil, err
@@ -111,10 +122,15 @@ func read(r io.Reader) (map[string]string, error) {
 	if len(text) > maxList {
 		return nil, fmt.Errorf("the list of images has more than %d bytes", maxList)
 	}
-	var images []image
+	var images []Image
 	if err := json.Unmarshal(text, &images); err != nil {
 		return nil, fmt.Errorf("the list of images: %v", err)
 	}
+	return images, nil
+}
+
+// ids returns the image that each name stands for.
+func ids(images []Image) (map[string]string, error) {
 	ids := map[string]string{}
 	for _, i := range images {
 		if !ValidID(i.ID) {

@@ -62,6 +62,12 @@ func TestImagesOfAStore(t *testing.T) {
 			t.Errorf("%s: error %v, want %q", name, err, test.err)
 		}
 	}
+	file := filepath.Join(t.TempDir(), "images.json")
+	put(t, file, list)
+	images, err := Store{[]string{file}}.Images()
+	if err != nil || len(images) != 2 || !images[0].Created.Equal(time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)) || !images[1].Created.IsZero() {
+		t.Errorf("images %v, %v", images, err)
+	}
 	if ids, err := (Store{}).IDs(); ids != nil || err != fs.ErrNotExist {
 		t.Errorf("a store without a file: %v, %v", ids, err)
 	}
@@ -160,11 +166,15 @@ func FuzzImages(f *testing.F) {
 	f.Add(`[{"id":"` + a + `","names":null}]`)
 	f.Add(`[[]]`)
 	f.Fuzz(func(t *testing.T, text string) {
-		ids, err := read(strings.NewReader(text))
-		if (ids == nil) == (err == nil) {
-			t.Errorf("%v, %v", ids, err)
+		images, err := read(strings.NewReader(text))
+		var names map[string]string
+		if err == nil {
+			names, err = ids(images)
 		}
-		for name, id := range ids {
+		if (names == nil) == (err == nil) {
+			t.Errorf("%v, %v", names, err)
+		}
+		for name, id := range names {
 			if !ValidID(id) {
 				t.Errorf("%q: %q", name, id)
 			}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os/exec"
+	"slices"
 	"strconv"
 	"time"
 
@@ -40,7 +41,8 @@ func (j *Journal) Entries(ctx context.Context, q service.LogQuery) ([]interfaces
 	if q.Lines == 0 {
 		return nil, end, syncErr
 	}
-	args := []string{"--lines=" + strconv.Itoa(q.Lines)}
+	// With --since but without --reverse, systemd 252 would show the oldest lines since then.
+	args := []string{"--reverse", "--lines=" + strconv.Itoa(q.Lines)}
 	if q.SinceUSec != nil {
 		args = append(args, since(*q.SinceUSec))
 	}
@@ -64,12 +66,13 @@ func readLog(ctx context.Context, q service.LogQuery, args []string) (read logRe
 		return read, err
 	}
 	records(out, func(r record) bool {
-		read.cursor = r.Cursor
+		read.cursor = cmp.Or(read.cursor, r.Cursor)
 		if e, ok := r.entry(q); ok {
 			read.entries = append(read.entries, e)
 		}
 		return true
 	})
+	slices.Reverse(read.entries)
 	err = wait()
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)

@@ -134,7 +134,7 @@ E
 func TestLogEntries(t *testing.T) {
 	j := journalctlOf(t, someLines)
 	entries, end, err := j.Entries(t.Context(), ofDHCP)
-	if err != nil || len(entries) != 1 || entries[0].Message != "one" || end.Cursor != "c2" {
+	if err != nil || len(entries) != 1 || entries[0].Message != "one" || end.Cursor != "c1" {
 		t.Errorf("%+v, %+v, %v", entries, end, err)
 	}
 	entries, end, err = j.Entries(t.Context(), service.LogQuery{Agents: ofDHCP.Agents})

@@ -120,7 +120,7 @@ func (l Launcher) Clean(id string) error {
 	}
 	defer dir.Close()
 	return errors.Join(unpin(dir, netnsName), unpin(dir, socketName), unpin(dir, document.RootName), unpin(dir, document.PointsName), cleanMounts(dir),
-		os.RemoveAll(throughProc(dir)+"/"+document.BundleName), unlink(base, id))
+		os.RemoveAll(throughProc(dir)+"/"+document.BundleName), unpin(base, id))
 }
 
 func cleanMounts(dir *os.File) error {

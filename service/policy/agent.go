@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"os/user"
 	"slices"
@@ -26,12 +27,13 @@ type Agent struct {
 	Subdirectories    []string // the only parts of the state directories that arguments may name; none: all
 	HostNetwork       bool     // its sidecars may run in the host's network
 	MaxSidecars       int
-	Limits            Limits  // of all its sidecars together
-	StandIns          bool    // it has a pid namespace of its own, where stand-ins represent the sidecars
-	SidecarUser       User    // its sidecars run as this user, unless a profile asks for root
-	SELinuxLevel      string  // of its sidecars: sensitivity and categories
-	LinkedNamespaces  string  // what a launch does when its namespace is linked to another one: "check", "warn" or "refuse"
-	SpoolUser         *uint32 // host's user that writes requests into its spool; nil: it has no spool
+	Limits            Limits            // of all its sidecars together
+	StandIns          bool              // it has a pid namespace of its own, where stand-ins represent the sidecars
+	SidecarUser       User              // its sidecars run as this user, unless a profile asks for root
+	SELinuxLevel      string            // of its sidecars: sensitivity and categories
+	LinkedNamespaces  string            // what a launch does when its namespace is linked to another one: "check", "warn" or "refuse"
+	SpoolUser         *uint32           // host's user that writes requests into its spool; nil: it has no spool
+	Images            map[string]string // by profile, in place of the profile's own
 }
 
 // rawAgent is an agent's file as it is written.
@@ -48,7 +50,8 @@ type rawAgent struct {
 	SELinuxLevel      *string  `toml:"selinux-level"`
 	LinkedNamespaces  *string  `toml:"linked-namespaces"`
 
-	Limits *rawLimits `toml:"limits"`
+	Limits *rawLimits        `toml:"limits"`
+	Images map[string]string `toml:"images"`
 }
 
 // parseAgent reads an agent's file. If the report has a problem afterwards, the agent
@@ -71,6 +74,7 @@ func parseAgent(r *report, name string, document []byte) *Agent {
 		SidecarUser:       r.sidecarUser(raw.SidecarUser),
 		SELinuxLevel:      r.level(name, raw.SELinuxLevel),
 		LinkedNamespaces:  r.choice("linked-namespaces", raw.LinkedNamespaces, "warn", "check", "refuse"),
+		Images:            r.images(raw.Images, raw.Profiles),
 	}
 	if raw.Limits != nil {
 		a.Limits = r.limits("limits.", *raw.Limits)
@@ -105,6 +109,29 @@ func (r *report) granted(names []string) []string {
 		}
 	}
 	return slices.Sorted(slices.Values(names))
+}
+
+// images checks the images that an agent's file names for granted profiles.
+func (r *report) images(images map[string]string, granted []string) map[string]string {
+	for _, profile := range slices.Sorted(maps.Keys(images)) {
+		key := "images." + profile
+		r.image(key, images[profile])
+		if !slices.Contains(granted, profile) {
+			r.errorf(key, "profile %q is not in profiles, so the agent has no sidecars with this image%s", profile, didYouMean(profile, granted))
+		}
+	}
+	return images
+}
+
+// withImage returns the profile as the agent's launches have it.
+func (a *Agent) withImage(p *Profile) *Profile {
+	image, ok := a.Images[p.Name]
+	if !ok {
+		return p
+	}
+	own := *p
+	own.Image = image
+	return &own
 }
 
 // User is the host's user and group that a sidecar runs as.

@@ -56,7 +56,7 @@ func (s *Set) Decide(r Request) (*Decision, error) {
 	if err := agent.allowsNamespace(r.NetworkNamespace); err != nil {
 		return nil, err
 	}
-	d, refusal := decide(agent, profile, r.Arguments)
+	d, refusal := decide(agent, agent.withImage(profile), r.Arguments)
 	if refusal != nil {
 		return nil, refusal.error(r.Arguments)
 	}

@@ -2,7 +2,9 @@ package policy_test
 
 import (
 	"errors"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -274,5 +276,37 @@ func TestPolicyDescribe(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, radvd.Describe()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestPolicyImageOfAnAgent: an agent's file may name another image, for its own sidecars only.
+func TestPolicyImageOfAnAgent(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "profiles.d", "x.toml"), goodProfile)
+	write(t, filepath.Join(dir, "agents.d", "a.toml"), goodAgent)
+	write(t, filepath.Join(dir, "agents.d", "b.toml"), strings.ReplaceAll(goodAgent, "/srv/x", "/srv/b")+"[images]\nx = \"registry.example.org/x:2\"\n")
+	set := load(t, dir)
+	for agent, want := range map[string]string{"a": "localhost/x:1", "b": "registry.example.org/x:2"} {
+		decision, err := set.Decide(policy.Request{
+			Agent: agent, Profile: "x", NetworkNamespace: pointer("x-1"),
+			Arguments: []string{"-f", map[string]string{"a": "/srv/x/y/z", "b": "/srv/b/y/z"}[agent]},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		image, _ := set.Image(agent, "x")
+		if got := []string{decision.Profile.Image, set.Granted(agent)[0].Image, image}; got[0] != want || got[1] != want || got[2] != want {
+			t.Errorf("agent %s: %q, want %s", agent, got, want)
+		}
+	}
+	if image, ok := set.Image("nobody", "x"); !ok || image != "localhost/x:1" {
+		t.Errorf("without the agent: %q, %v", image, ok)
+	}
+	if image, ok := set.Image("a", "y"); ok {
+		t.Errorf("without the profile: %q", image)
+	}
+	if p, _ := set.Profile("x"); p.Image != "localhost/x:1" {
+		t.Errorf("the profile itself: %s", p.Image)
 	}
 }

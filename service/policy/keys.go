@@ -20,9 +20,9 @@ func (r *report) text(key, s string) string {
 	return s
 }
 
-func (r *report) image(s string) string {
-	if r.text("image", s) != "" && (!isAlphanumeric(s[0]) || !isAll(s, isNameByte.or("/:@+"))) {
-		r.errorf("image", "%q is not an image reference such as localhost/neutron-sidecars:1", s)
+func (r *report) image(key, s string) string {
+	if r.text(key, s) != "" && (!isAlphanumeric(s[0]) || !isAll(s, isNameByte.or("/:@+"))) {
+		r.errorf(key, "%q is not an image reference such as localhost/neutron-sidecars:1", s)
 	}
 	return s
 }

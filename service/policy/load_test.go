@@ -207,6 +207,12 @@ func TestPolicyLoadAgentProblems(t *testing.T) {
 		{`limits = { cpu-max = "x" }`, `4: limits.cpu-max: "x" is not a share`},
 		{`limits = { files-max = 16 }`, `4: limits.files-max: unknown key`},
 		{`host-network = 1`, `4: host-network: is of type integer, should be true or false`},
+		{`images = "x"`, `4: images: is of type string, should be a table such as { haproxy = "localhost/haproxy:3" }`},
+		{"[images]\nx = 7", `5: images.x: is of type integer, should be a string`},
+		{"[images]\nx = \"\"", `5: images.x: is missing`},
+		{"[images]\nx = \"-v/:/\"", `5: images.x: "-v/:/" is not an image reference`},
+		{"[images]\nxx = \"localhost/x:2\"", `5: images.xx: profile "xx" is not in profiles, so the agent has no sidecars with this image (did you mean x?)`},
+		{"[image]\nx = \"localhost/x:2\"", `4: image: unknown key (did you mean images?)`},
 	} {
 		t.Run(test.line, func(t *testing.T) {
 			t.Parallel()

@@ -41,7 +41,7 @@ oom-score-adjust = -500
 mounts = ["{state}/run:rw", "-/etc/x:ro"]
 arguments = ["-f {path:ro}", "-p {path:rw}"]
 `)
-	write(t, filepath.Join(dir, "agents.d", "a.toml"), goodAgent+"host-network = true\nmax-sidecars = 7\nsubdirectories = [\"c\", \".\"]\nstand-ins = true\nspool-user = 4294967294\nsidecar-user = 4711\nselinux-level = \"s0:c4\"\nlinked-namespaces = \"refuse\"\n[limits]\nmemory-max = \"2G\"\ntasks-max = 9\ncpu-weight = 1\ncpu-max = \"1%\"\n")
+	write(t, filepath.Join(dir, "agents.d", "a.toml"), goodAgent+"host-network = true\nmax-sidecars = 7\nsubdirectories = [\"c\", \".\"]\nstand-ins = true\nspool-user = 4294967294\nsidecar-user = 4711\nselinux-level = \"s0:c4\"\nlinked-namespaces = \"refuse\"\n[images]\nx = \"localhost/other:2\"\n[limits]\nmemory-max = \"2G\"\ntasks-max = 9\ncpu-weight = 1\ncpu-max = \"1%\"\n")
 	set := load(t, dir)
 	profile, _ := set.Profile("x")
 	want := &policy.Profile{
@@ -64,6 +64,7 @@ arguments = ["-f {path:ro}", "-p {path:rw}"]
 		Subdirectories: []string{"c", "."}, HostNetwork: true, MaxSidecars: 7, StandIns: true, SpoolUser: pointer(uint32(4294967294)),
 		SidecarUser: policy.User{UID: 4711, GID: 4711}, SELinuxLevel: "s0:c4", LinkedNamespaces: "refuse",
 		Limits: policy.Limits{MemoryMax: 2 << 30, TasksMax: 9, CPUWeight: 1, CPUMax: 1},
+		Images: map[string]string{"x": "localhost/other:2"},
 	}
 	if diff := cmp.Diff(wantAgent, agent); diff != "" {
 		t.Errorf("agent (-want +got):\n%s", diff)

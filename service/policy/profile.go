@@ -132,7 +132,7 @@ func parseProfile(r *report, name string, document []byte) *Profile {
 	p := &Profile{
 		Name:            name,
 		Description:     r.text("description", raw.Description),
-		Image:           r.image(raw.Image),
+		Image:           r.image("image", raw.Image),
 		Engine:          r.choice("engine", raw.Engine, interfaces.EnginePodman, interfaces.EngineRuntime),
 		Runtimes:        r.runtimes(raw.Runtime, raw.RuntimeRequired, raw.Engine),
 		RuntimeRequired: raw.RuntimeRequired,

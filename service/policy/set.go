@@ -43,13 +43,26 @@ func (s *Set) Profile(name string) (*Profile, bool) {
 // Profiles returns all profiles, sorted by name.
 func (s *Set) Profiles() []*Profile { return sorted(s.profiles) }
 
-// Granted returns the profiles that the agent may launch, sorted by name. An
+// Image returns the image that the agent's launches of a profile run, by the profile alone if
+// the agent does not exist.
+func (s *Set) Image(agent, profile string) (string, bool) {
+	p, ok := s.profiles[profile]
+	if !ok {
+		return "", false
+	}
+	if a := s.agents[agent]; a != nil {
+		p = a.withImage(p)
+	}
+	return p.Image, true
+}
+
+// Granted returns the profiles that the agent may launch, with its images, sorted by name. An
 // unknown agent may launch none.
 func (s *Set) Granted(agent string) []*Profile {
 	var granted []*Profile
 	if a, ok := s.agents[agent]; ok {
 		for _, name := range a.Profiles {
-			granted = append(granted, s.profiles[name])
+			granted = append(granted, a.withImage(s.profiles[name]))
 		}
 	}
 	return granted

@@ -79,7 +79,7 @@ func (r *report) unknownKeys(keys, known []string) bool {
 		if strings.HasSuffix(name, "]") { // an element of a list
 			name = parentKey(name)
 		}
-		if slices.Contains(known, name) || unknown[key] {
+		if slices.Contains(known, name) || slices.Contains(known, parentKey(name)+anyKey) || unknown[key] {
 			continue
 		}
 		unknown[key] = true
@@ -110,24 +110,30 @@ func (r *report) decodeError(err error) {
 // policy.rawProfile.Image of type string" into words for an administrator.
 func plain(message string) string {
 	message = strings.TrimPrefix(message, "toml: ")
-	found, rest, ok := strings.Cut(message, " into struct field ")
+	found, want, ok := strings.Cut(strings.TrimPrefix(message, "cannot decode TOML "), " into ")
 	if !ok {
 		return message
 	}
-	_, want, _ := strings.Cut(rest, " of type ")
+	if _, field, ok := strings.Cut(want, " of type "); ok { // of a struct, not an element of a table
+		want = field
+	}
 	words := map[string]string{
-		"string":           "a string",
-		"[]string":         "a list of strings",
-		"int64":            "a whole number",
-		"bool":             "true or false",
-		"policy.rawReady":  `a table such as { pid-file = "-p", timeout = "30s" }`,
-		"policy.rawLimits": `a table such as { memory-max = "2G", tasks-max = 1000 }`,
+		"string":            "a string",
+		"[]string":          "a list of strings",
+		"int64":             "a whole number",
+		"bool":              "true or false",
+		"map[string]string": `a table such as { haproxy = "localhost/haproxy:3" }`,
+		"policy.rawLimits":  `a table such as { memory-max = "2G", tasks-max = 1000 }`,
+		"policy.rawReady":   `a table such as { pid-file = "-p", timeout = "30s" }`,
 	}
 	if words[want] != "" {
 		want = words[want]
 	}
-	return "is of type " + strings.TrimPrefix(found, "cannot decode TOML ") + ", should be " + want
+	return "is of type " + found + ", should be " + want
 }
+
+// anyKey stands for the keys of a table that may have any.
+const anyKey = ".*"
 
 // keysOf lists the keys of a struct by its toml tags, keys of nested structs as
 // "outer.inner".
@@ -139,6 +145,8 @@ func keysOf(t reflect.Type, prefix string) []string {
 		keys = append(keys, key)
 		if field.Type.Kind() == reflect.Pointer && field.Type.Elem().Kind() == reflect.Struct {
 			keys = append(keys, keysOf(field.Type.Elem(), key+".")...)
+		} else if field.Type.Kind() == reflect.Map {
+			keys = append(keys, key+anyKey)
 		}
 	}
 	return keys

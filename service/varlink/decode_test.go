@@ -60,7 +60,7 @@ func TestVarlinkDecodeRefuses(t *testing.T) {
 		`{"profile":"p","arguments":[],"mode":0}`:            {Parameter: "mode", Reason: "must be a string"},
 		`{"profile":"p","arguments":[],"` + long + `":{"a":1,"a":[[]]}}`: {
 			Parameter: long[:maxFieldName] + "…",
-			Reason:    "no such field; there are profile, arguments, agent, networkNamespace, processTag, mode, timeoutUSec, allowInteractiveAuthentication",
+			Reason:    "no such field; there are profile, arguments, agent, networkNamespace, processTag, mode, timeoutUSec, replaces, allowInteractiveAuthentication",
 		},
 		`{"profile":"p","arguments":[],"allowInteractiveAuthentication":"yes"}`: {Parameter: "allowInteractiveAuthentication", Reason: "must be true or false"},
 	} {

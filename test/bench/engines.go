@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
+	"time"
 
 	"tripleo.io/sidecar/client"
 )
@@ -54,8 +56,25 @@ func setUp(ctx context.Context, s settings) (*bench, error) {
 	if _, err := output(ctx, "systemctl", "restart", "sidecard"); err != nil {
 		return nil, err
 	}
-	b.agent, err = client.New(agentSocket)
+	if b.agent, err = client.New(agentSocket); err == nil && b.runtime {
+		err = awaitImage(ctx)
+	}
 	return b, err
+}
+
+// awaitImage waits until the image of the runtime engine is prepared. So does a launch, but
+// not as long as that takes where the processor is emulated.
+func awaitImage(ctx context.Context) error {
+	const templates = "/run/sidecar/templates/*.json"
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	for ctx.Err() == nil {
+		if found, err := filepath.Glob(templates); err != nil || len(found) > 0 {
+			return err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return fmt.Errorf("no image was prepared (%s): %w", templates, ctx.Err())
 }
 
 // onRuntime returns the shipped profile with the runtime engine.

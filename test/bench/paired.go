@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 )
@@ -28,6 +30,7 @@ func inTurn[T any](rounds int, sides ...func() (T, error)) ([][]T, error) {
 	for round := range rounds {
 		for i := range sides {
 			at := (i + round) % len(sides)
+			settle()
 			result, err := sides[at]()
 			if err != nil {
 				return nil, err
@@ -36,6 +39,23 @@ func inTurn[T any](rounds int, sides ...func() (T, error)) ([][]T, error) {
 		}
 	}
 	return results, nil
+}
+
+// settle waits until the side before has ended altogether: podman cleans up after a container
+// in the background, for as long as a launch takes. It gives up if somebody else uses podman.
+func settle() {
+	for end := time.Now().Add(10 * time.Second); podmanRuns() && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// podmanRuns reports whether a process of podman is there, or one that has the same name.
+func podmanRuns() bool {
+	names, _ := filepath.Glob("/proc/[0-9]*/comm") // the pattern is right
+	return slices.ContainsFunc(names, func(path string) bool {
+		name, err := os.ReadFile(path)
+		return err == nil && string(name) == "podman\n"
+	})
 }
 
 // differences of the rounds of two sides: what both have in common, noise

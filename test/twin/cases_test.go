@@ -81,6 +81,9 @@ func launchCases() []twinCase {
 	mode := func(m interfaces.LaunchMode) func(*interfaces.LaunchParameters) {
 		return func(p *interfaces.LaunchParameters) { p.Mode = &m }
 	}
+	replaces := func(invocation string) func(*interfaces.LaunchParameters) {
+		return func(p *interfaces.LaunchParameters) { p.Replaces = &invocation }
+	}
 	tagged := func(p *interfaces.LaunchParameters) { p.ProcessTag = new("haproxy-1") }
 	soon := func(p *interfaces.LaunchParameters) { p.TimeoutUSec = new(int64(1_000_000)) }
 	rootOnly := []caller{root}
@@ -91,6 +94,8 @@ func launchCases() []twinCase {
 	return append(
 		decisionCases(),
 		launchOf("replaces", "", dnsmasq(tagged), running),
+		launchOf("replaces another run", "NoSuchSidecar", dnsmasq(mode(interfaces.ModeReplace), replaces("0123456789abcdef0123456789abcdef")), running),
+		launchOf("replaces nothing", "NoSuchSidecar", dnsmasq(mode(interfaces.ModeReplace), replaces("0123456789abcdef0123456789abcdef"))),
 		launchOf("replaces what failed", "", dnsmasq(), failed),
 		launchOf("keeps", "", dnsmasq(mode(interfaces.ModeKeep)), running),
 		launchOf("keeps no other", "SidecarExists", dnsmasq(mode(interfaces.ModeKeep), tagged), running),
@@ -141,6 +146,7 @@ func decisionCases() []twinCase {
 		with("unknown profile", "NoSuchProfile", func(p *p) { p.Profile = "sshd" }),
 		with("profile not granted", "NoSuchProfile", func(p *p) { p.Profile = "radvd" }),
 		with("no such mode", "InvalidParameter", func(p *p) { p.Mode = new(interfaces.LaunchMode("Replace")) }),
+		with("replaces without the mode", "InvalidParameter", func(p *p) { p.Replaces = new("0123456789abcdef0123456789abcdef") }),
 		with("too short", "InvalidParameter", func(p *p) { p.TimeoutUSec = new(int64(0)) }),
 		with("too long", "InvalidParameter", func(p *p) { p.TimeoutUSec = new(int64(1) << 62) }),
 		with("argument", "ArgumentNotAllowed", func(p *p) { p.Arguments = append(p.Arguments, "--dhcp-script=/bin/sh") }),

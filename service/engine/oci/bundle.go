@@ -205,7 +205,21 @@ func (t *template) ownFiles(directory string) error {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			return err
 		}
+		if err := setLabel(path, t.Config.Linux.MountLabel); err != nil {
+			return err
+		}
 		t.Config.Mounts[i].Source = path
+	}
+	return nil
+}
+
+// setLabel gives a file an SELinux label, unless that is "".
+func setLabel(path, label string) error {
+	if label == "" {
+		return nil
+	}
+	if err := unix.Setxattr(path, "security.selinux", []byte(label), 0); err != nil {
+		return fmt.Errorf("%s: setting the label %s: %w", path, label, err)
 	}
 	return nil
 }
@@ -244,18 +258,12 @@ func (t *template) mountRoot(points, root string) error {
 			return err
 		}
 	}
-	if err := unix.Mount("tmpfs", points, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=755"); err != nil {
+	if err := unix.Mount("tmpfs", points, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, t.labelled("mode=755")); err != nil {
 		return fmt.Errorf("mounting a place for mount points: %w", err)
 	}
-	err := alone(points)
+	err := t.makePoints(points)
 	if err == nil {
-		err = t.makePoints(points)
-	}
-	if err == nil {
-		err = unix.Mount("overlay", root, "overlay", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, t.rootOptions(points))
-	}
-	if err == nil {
-		err = alone(root)
+		err = unix.Mount("overlay", root, "overlay", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, t.labelled("lowerdir="+points+":"+t.Root))
 	}
 	if err != nil {
 		return fmt.Errorf("mounting the image: %w", err) // the pins' clean-up unmounts both
@@ -266,13 +274,9 @@ func (t *template) mountRoot(points, root string) error {
 	return os.Remove(points)
 }
 
-// alone keeps a mount from what is mounted on it elsewhere later: below /run it would be shared.
-func alone(path string) error { return unix.Mount("", path, "", unix.MS_PRIVATE, "") }
-
-// rootOptions are the mount options of the container's root. As podman does, they label all of
-// it with the container's label.
-func (t *template) rootOptions(points string) string {
-	options := "lowerdir=" + points + ":" + t.Root
+// labelled adds to mount options that all of the file system has the label of a container's
+// files, as podman does.
+func (t *template) labelled(options string) string {
 	if label := t.Config.Linux.MountLabel; label != "" {
 		options += ",context=" + strconv.Quote(label)
 	}

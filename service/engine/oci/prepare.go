@@ -74,12 +74,12 @@ func (p preparation) podman(ctx context.Context, words ...string) (string, error
 func (p preparation) output(ctx context.Context, words ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, podmanLimit)
 	defer cancel()
-	stdout, err := temporary()
+	stdout, err := p.temporary()
 	if err != nil {
 		return "", err
 	}
 	defer stdout.Close()
-	stderr, err := temporary()
+	stderr, err := p.temporary()
 	if err != nil {
 		return "", err
 	}
@@ -94,15 +94,15 @@ func (p preparation) output(ctx context.Context, words ...string) (string, error
 	return written(stdout), nil
 }
 
-// temporary returns a file for output. A pipe would stay open as long as the container's
-// process, which inherits it.
-func temporary() (*os.File, error) {
-	fd, err := unix.MemfdCreate("podman", unix.MFD_CLOEXEC)
-	return os.NewFile(uintptr(fd), "podman"), err
+// temporary returns a file without a name, for output. A pipe would stay open as long as the
+// container's process, which inherits it; memory (memfd_create(2)) has no label of ours in
+// SELinux.
+func (p preparation) temporary() (*os.File, error) {
+	return os.OpenFile(filepath.Dir(p.store.directory), os.O_RDWR|unix.O_TMPFILE, 0o600)
 }
 
 func written(f *os.File) string {
-	text, _ := io.ReadAll(io.NewSectionReader(f, 0, maxOutput)) // memory can be read
+	text, _ := io.ReadAll(io.NewSectionReader(f, 0, maxOutput)) // a file of /run can be read
 	return string(bytes.TrimSpace(text))
 }
 
