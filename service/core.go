@@ -113,6 +113,7 @@ type Config struct {
 	BootID      string                                            // of the host's present boot
 	DropIns     string                                            // directory in which systemd keeps properties that were set at run time
 	Starts      int                                               // how many units are started at once
+	KeepFailed  time.Duration                                     // how long failed sidecars are kept, see Tidy
 	Leftovers   launcher.Launcher                                 // has the notes of failed removals; the zero value has the host's
 	Logger      *slog.Logger
 }

@@ -149,7 +149,7 @@ func containers() ([]string, error) {
 func leaveContainer(t *testing.T, id interfaces.ID) {
 	t.Helper()
 	if usedEngine == podmanEngine {
-		run(t, "podman", "create", "--name="+id.Container(), "--network=none", image, "/bin/sleep", "1")
+		run(t, "podman", "create", "--name="+id.Container(), "--label=io.tripleo.sidecar.id="+id.String(), "--network=none", image, "/bin/sleep", "1")
 		return
 	}
 	// crun makes the directory first.

@@ -25,8 +25,8 @@ func TestMain(m *testing.M) {
 	if what, ok := os.LookupEnv(strangerVariable); ok {
 		os.Exit(strangerMain(what))
 	}
-	if len(os.Args) > 1 && os.Args[1] == withoutEpoll {
-		os.Exit(withoutEpollMain(os.Args[2:]))
+	if len(os.Args) > 1 && (os.Args[1] == withoutEpoll || os.Args[1] == slowSync) {
+		os.Exit(supervisedMain(os.Args[1], os.Args[2:]))
 	}
 	flag.Parse()
 	if flag.Lookup("test.list").Value.String() != "" {

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -17,8 +18,10 @@ import (
 
 const (
 	// withoutEpoll as the first argument makes this program become the rest of its
-	// arguments, see withoutEpollMain.
+	// arguments, see supervisedMain.
 	withoutEpoll = "without-epoll"
+	// slowSync as the first argument does the same, and has each sync of a file take a second.
+	slowSync = "slow-sync"
 	// epollIsFull is there while the program can add nothing to its epoll sets.
 	epollIsFull = "/run/sidecar-test-epoll-is-full"
 )
@@ -44,30 +47,34 @@ func withFullEpoll(t *testing.T) (full, restore func()) {
 	return func() { write(t, epollIsFull, "") }, restore
 }
 
-// withoutEpollMain becomes the program; without one it answers for the kernel.
-func withoutEpollMain(argv []string) int {
-	act := superviseEpoll
+// supervisedMain becomes the program; without one it answers for the kernel. kind is withoutEpoll
+// or slowSync.
+func supervisedMain(kind string, argv []string) int {
+	act := func() error { return supervise(kind) }
 	if len(argv) > 0 {
-		act = func() error { return execSupervised(argv) }
+		act = func() error { return execSupervised(kind, argv) }
 	}
-	fmt.Fprintln(os.Stderr, act())
-	return 1
+	if err := act(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }
 
-// execSupervised has another process decide on each epoll_ctl(EPOLL_CTL_ADD) of this one
+// execSupervised has another process decide on some system calls of this one
 // (seccomp_unotify(2)), and becomes the program.
-func execSupervised(argv []string) error {
+func execSupervised(kind string, argv []string) error {
 	runtime.LockOSThread() // the filter is this thread's, which execve(2) leaves alone
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
-	supervisor := exec.Command("/proc/self/exe", withoutEpoll)
+	supervisor := exec.Command("/proc/self/exe", kind)
 	supervisor.Stdin, supervisor.Stderr = os.NewFile(uintptr(pair[1]), "socket"), os.Stderr
 	if err := supervisor.Start(); err != nil {
 		return err
 	}
-	listener, err := filterEpoll()
+	listener, err := filterFor(kind)
 	if err != nil {
 		return err
 	}
@@ -77,8 +84,9 @@ func execSupervised(argv []string) error {
 	return syscall.Exec(argv[0], argv, os.Environ())
 }
 
-// filterEpoll has the kernel ask the returned descriptor about epoll_ctl(EPOLL_CTL_ADD).
-func filterEpoll() (listener int, err error) {
+// filterFor has the kernel ask the returned descriptor about epoll_ctl(EPOLL_CTL_ADD), or about
+// fsync and fdatasync.
+func filterFor(kind string) (listener int, err error) {
 	const number, operation = 0, 16 + 8 // offsets in struct seccomp_data: nr, the low half of args[1]
 	load := func(offset uint32) unix.SockFilter {
 		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset}
@@ -96,6 +104,12 @@ func filterEpoll() (listener int, err error) {
 		answer(unix.SECCOMP_RET_USER_NOTIF),
 		answer(unix.SECCOMP_RET_ALLOW),
 	}
+	if kind == slowSync {
+		filter = []unix.SockFilter{
+			load(number), skipUnless(unix.SYS_FSYNC, 1), answer(unix.SECCOMP_RET_USER_NOTIF),
+			skipUnless(unix.SYS_FDATASYNC, 1), answer(unix.SECCOMP_RET_USER_NOTIF), answer(unix.SECCOMP_RET_ALLOW),
+		}
+	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return 0, err
 	}
@@ -108,9 +122,9 @@ func filterEpoll() (listener int, err error) {
 	return int(fd), nil
 }
 
-// superviseEpoll answers for the kernel until the unit ends: with ENOSPC, as the kernel does
-// at its limit, while the sets are to be full.
-func superviseEpoll() error {
+// supervise answers for the kernel until the unit ends: with ENOSPC, as the kernel does
+// at its limit, while the sets are to be full, or after a second.
+func supervise(kind string) error {
 	rights := make([]byte, unix.CmsgSpace(4))
 	_, n, _, _, err := unix.Recvmsg(0, make([]byte, 1), rights, 0)
 	if err != nil {
@@ -132,6 +146,9 @@ func superviseEpoll() error {
 		}
 		errno := control(fds[0], unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(&asked))
 		if errno == unix.EINTR || errno == unix.ENOENT { // a signal; and the thread that asked got one
+			if hungUpOn(fds[0]) {
+				return nil // no process has the filter any more
+			}
 			continue
 		}
 		if errno != 0 {
@@ -143,13 +160,21 @@ func superviseEpoll() error {
 			error int32
 			flags uint32
 		}{id: asked.id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}
-		if _, err := os.Stat(epollIsFull); err == nil {
+		if kind == slowSync {
+			time.Sleep(time.Second)
+		} else if _, err := os.Stat(epollIsFull); err == nil {
 			answer.flags, answer.error = 0, -int32(unix.ENOSPC)
 		}
 		if errno = control(fds[0], unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&answer)); errno != 0 && errno != unix.ENOENT {
 			return os.NewSyscallError("SECCOMP_IOCTL_NOTIF_SEND", errno)
 		}
 	}
+}
+
+func hungUpOn(fd int) bool {
+	fds := []unix.PollFd{{Fd: int32(fd)}}
+	n, err := unix.Poll(fds, 0)
+	return n == 1 && err == nil && fds[0].Revents&unix.POLLHUP != 0
 }
 
 func control(fd int, request uintptr, argument unsafe.Pointer) unix.Errno {

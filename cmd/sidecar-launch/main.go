@@ -76,6 +76,9 @@ func run(args []string) error {
 		if err := engine.Prune(ctx); err != nil { // the next reload tries again
 			complain(err)
 		}
+		if err := noteOrphans(ctx); err != nil { // the next sweep tries again
+			complain(err)
+		}
 		return launcher.Launcher{}.Sweep(ctx)
 	case "exec":
 		return execute(ctx)
@@ -184,6 +187,20 @@ func clean(ctx context.Context, d *document.Document, e engine.Engine) error {
 		removeErr = errors.Join(removeErr, startSweep())
 	}
 	return errors.Join(err, removeErr)
+}
+
+// listLimit bounds podman's list of containers, which waits for podman's locks.
+const listLimit = time.Minute
+
+// noteOrphans has containers removed whose units do not exist.
+func noteOrphans(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, listLimit)
+	defer cancel()
+	containers, err := engine.Containers(ctx)
+	for _, c := range containers {
+		err = errors.Join(err, launcher.Launcher{}.NoteOrphan(ctx, c.ID, c.Name, c.Unit, c.Removal))
+	}
+	return err
 }
 
 const (

@@ -142,7 +142,8 @@ func lacks(root string, sidecars granted) []string {
 	}
 	limit("kernel.pid_max", sysctl(root, "kernel/pid_max"), sidecars.all, sidecars.all*(processesOfOne-1), "set it to %d or more in /etc/sysctl.d")
 	limit("podman's num_locks", locks(root), sidecars.podman, othersLocks, "set it to %d or more in the table [engine] of"+
-		" /etc/containers/containers.conf, and run 'podman system renumber'; further launches fail")
+		" /etc/containers/containers.conf, and reboot, or run 'rm /dev/shm/libpod_lock' and 'podman system renumber' while nothing else"+
+		" uses podman; further launches fail")
 	var st unix.Statfs_t
 	if err := unix.Statfs(filepath.Join(root, "run"), &st); err == nil {
 		limit("the size of /run in MiB", int(st.Blocks*uint64(st.Bsize)>>20), sidecars.all, sidecars.all*runOfOne>>20-sidecars.all,

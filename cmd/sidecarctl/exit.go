@@ -19,6 +19,8 @@ const (
 	exitNoSuchSidecar = 4
 	exitLaunchFailed  = 5 // or not ready in time, or stopped before
 	exitUnreachable   = 6 // no service, or no answer
+	exitWarnings      = 7 // found by doctor, and no errors
+	exitErrors        = 8 // found by doctor
 )
 
 // outcome is the exit code of an error, and what can be done about the error.
@@ -77,7 +79,12 @@ func find(err error) outcome {
 	var unreachable *client.UnreachableError
 	var invalid *interfaces.InvalidParameterError
 	var denied *interfaces.PermissionDeniedError
+	var unwell *unwellError
 	switch {
+	case errors.As(err, &unwell) && unwell.errors > 0:
+		return outcome{err, exitErrors, ""}
+	case unwell != nil:
+		return outcome{err, exitWarnings, ""}
 	case errors.As(err, &usage):
 		return outcome{err, exitUsage, "'sidecarctl --help' and 'sidecarctl COMMAND --help' say what is expected"}
 	case errors.As(err, &unreachable):

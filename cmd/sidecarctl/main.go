@@ -1,6 +1,6 @@
 // Command sidecarctl is the operator's tool: it lists, watches, launches, explains,
 // signals and stops sidecars, shows their logs, pulls their images and replaces sidecars in place,
-// and checks the policy files. See sidecarctl(1).
+// and checks the policy files and the host. See sidecarctl(1).
 //
 // Only the files named print* write to the terminal, only exit.go knows exit codes and
 // hints.
@@ -96,7 +96,9 @@ Exit codes:
   3  refused by the host's policy
   4  the sidecar does not exist
   5  the launch failed or was stopped, or the process was not ready in time
-  6  the service cannot be reached, or does not answer`
+  6  the service cannot be reached, or does not answer
+  7  doctor has found warnings
+  8  doctor has found errors`
 
 func newRoot(t *tool) *cobra.Command {
 	root := &cobra.Command{
@@ -121,7 +123,8 @@ func newRoot(t *tool) *cobra.Command {
 	completeWords(root, "output", outputs)
 	root.AddCommand(
 		newList(t), newShow(t), newMonitor(t), newLaunch(t), newExplain(t), newStop(t),
-		newSignal(t), newLogs(t), newTop(t), newNamespace(t), newProfiles(t), newImages(t), newPull(t), newRecycle(t), newCheck(t), newVersion(t),
+		newSignal(t), newLogs(t), newTop(t), newNamespace(t), newProfiles(t), newImages(t), newPull(t), newRecycle(t),
+		newCheck(t), newDoctor(t), newVersion(t),
 	)
 	return root
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/internal/doctor"
 )
 
 // TestManualNamesEverything shows that no command, option, signal or exit
@@ -42,10 +43,13 @@ func TestManualNamesEverything(t *testing.T) {
 			}
 		})
 	}
+	for _, look := range doctor.Looks {
+		want("\n.TP\n.B " + look.Name + "\n")
+	}
 	for _, signal := range interfaces.Signals {
 		want(signal)
 	}
-	for _, code := range []string{"0", "1", "2", "3", "4", "5", "6"} {
+	for _, code := range []string{"0", "1", "2", "3", "4", "5", "6", "7", "8"} {
 		want("\n.TP\n.B " + code + "\n")
 	}
 }

@@ -115,6 +115,7 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 		BootID:      boot,
 		DropIns:     "/run/systemd/system.control",
 		Starts:      o.starts,
+		KeepFailed:  o.keepFailed,
 		Logger:      logger,
 	}, set)
 	d.core.LoadRecords()
@@ -130,6 +131,7 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 		return err
 	}
 	go d.core.Observe(ctx)
+	go d.core.Tidy(ctx)
 	go d.core.LimitAgents(ctx)
 	go d.core.PrepareImages(ctx)
 	go d.core.Restore(ctx)

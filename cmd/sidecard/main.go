@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"tripleo.io/sidecar/internal/backlog"
 	"tripleo.io/sidecar/service/policy"
@@ -31,6 +32,7 @@ type options struct {
 	podman           string
 	seccomp          string
 	starts           int
+	keepFailed       time.Duration
 	reload           int // the process ID of the daemon that shall reload, or 0
 }
 
@@ -46,6 +48,7 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&o.podman, "podman", "/usr/bin/podman", "path of podman")
 	flags.StringVar(&o.seccomp, "seccomp", "/usr/share/sidecar/seccomp.json", "path of podman's list of system calls that sidecars may make")
 	flags.IntVar(&o.starts, "starts", 4, "how many units are started at once")
+	flags.DurationVar(&o.keepFailed, "keep-failed", 24*time.Hour, "how long a failed sidecar is shown before its unit is removed")
 	flags.IntVar(&o.reload, "reload", 0, "make the sidecard with this process ID reload its policy files, and wait for the result")
 	flags.BoolVar(&showVersion, "version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {
@@ -61,6 +64,8 @@ func parseOptions(args []string) (options, error) {
 		return o, fmt.Errorf("-reload: %d is not a process ID", o.reload)
 	case o.starts < 1 || o.starts > 64:
 		return o, fmt.Errorf("-starts: %d is not from 1 to 64", o.starts)
+	case o.keepFailed < time.Minute:
+		return o, fmt.Errorf("-keep-failed: %v is less than a minute", o.keepFailed)
 	}
 	return o, nil
 }

@@ -20,6 +20,8 @@ func TestPolicyDaemonOptions(t *testing.T) {
 		"starts":      {[]string{"-starts", "8"}, ""},
 		"no starts":   {[]string{"-starts", "0"}, "0 is not from 1 to 64"},
 		"many starts": {[]string{"-starts", "65"}, "65 is not from 1 to 64"},
+		"keep":        {[]string{"-keep-failed", "90s"}, ""},
+		"keep none":   {[]string{"-keep-failed", "0s"}, "0s is less than a minute"},
 		"reload":      {[]string{"-reload", "-1"}, "-1 is not a process ID"},
 		"an argument": {[]string{"now"}, `unexpected argument "now"`},
 		"unknown":     {[]string{"-nonsense"}, "nonsense"},
@@ -43,7 +45,7 @@ func TestPolicyDaemonManual(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := strings.ReplaceAll(string(page), `\-`, "-")
-	for _, option := range []string{"runtime-directory", "vendor-directory", "host-directory", "launcher", "podman", "seccomp", "starts", "reload"} {
+	for _, option := range []string{"runtime-directory", "vendor-directory", "host-directory", "launcher", "podman", "seccomp", "starts", "keep-failed", "reload"} {
 		if !strings.Contains(text, `.BI -`+option+` "`) {
 			t.Errorf("the manual does not explain -%s", option)
 		}

@@ -5,8 +5,10 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"os/exec"
 	"slices"
 
 	"tripleo.io/sidecar/interfaces"
@@ -80,6 +82,42 @@ const Unprepared = oci.Unprepared
 
 // Prune removes templates, and unmounts images, that neither the policy nor a sidecar needs.
 func Prune(ctx context.Context) error { return oci.Prune(ctx) }
+
+// Container is a container of a sidecar, or of the preparation of an image, in any state.
+type Container struct {
+	ID      string   // the sidecar's
+	Name    string   // podman's renamed containers have another one than they were made with
+	Unit    string   // that has made it
+	Removal []string // the command that removes it
+}
+
+// Containers lists the containers that the engines know. Without podman, those of podman are left
+// out.
+func Containers(ctx context.Context) ([]Container, error) {
+	var all []Container
+	var err error
+	if program, missing := exec.LookPath("podman"); missing == nil {
+		var listed []podman.Container
+		listed, err = podman.Containers(ctx, program)
+		for _, c := range listed {
+			all = append(all, Container{c.ID, c.Name, unitOf(c.ID, c.Name), podman.RemovalOf(program, c.Name)})
+		}
+	}
+	states, ociErr := oci.Containers()
+	for id, removal := range states {
+		all = append(all, Container{id, id, unitOf(id, id), removal})
+	}
+	return all, errors.Join(err, ociErr)
+}
+
+// unitOf returns the unit of a sidecar, or of a preparation, by the name of its container.
+func unitOf(id, name string) string {
+	if preparation := document.PreparationName(id); name == preparation {
+		return preparation + ".service"
+	}
+	parsed, _ := interfaces.ParseID(id) // of anything else no unit exists
+	return parsed.Unit()
+}
 
 var engines = map[string]Engine{interfaces.EnginePodman: podman.Engine{}, interfaces.EngineRuntime: oci.Engine{}}
 

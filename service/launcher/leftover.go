@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -66,8 +67,12 @@ func (l Launcher) HasLeftovers() bool {
 // takeNote returns the note of a unit, locked, and writes it if it does not exist. The note of
 // an earlier removal is for the same container, and is kept unless it is damaged.
 func (l Launcher) takeNote(ctx context.Context, id string, argv []string) (note, error) {
-	if _, err := interfaces.ParseID(id); err != nil {
+	sidecar, aside, _ := strings.Cut(id, asideMark)
+	if _, err := interfaces.ParseID(sidecar); err != nil {
 		return note{}, err
+	}
+	if strings.Contains(aside, "/") {
+		return note{}, fmt.Errorf("%q is not the name of a container", id)
 	}
 	if err := os.MkdirAll(l.notesDirectory(), 0o700); err != nil {
 		return note{}, err
@@ -194,6 +199,40 @@ func (l Launcher) Sweep(ctx context.Context) error {
 	}
 }
 
+// NoteOrphan writes the note of a container for [Launcher.Sweep], if its unit does not exist, or
+// if it was set aside. Power loss leaves such containers without a note, and so does a clean-up
+// that is killed before it writes its note. name is the container's, argv the command that
+// removes it.
+func (l Launcher) NoteOrphan(ctx context.Context, id, name, unit string, argv []string) error {
+	_, suffix, aside := strings.Cut(name, asideMark)
+	if aside {
+		id += asideMark + suffix
+	}
+	if !aside && !l.lacks(unit) {
+		return nil
+	}
+	held, cancel := context.WithTimeout(ctx, lockPause)
+	defer cancel()
+	n, err := l.takeNote(held, id, argv)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil // another process removes it
+	}
+	if err != nil {
+		return err
+	}
+	if !aside && !l.lacks(unit) { // a launch has come meanwhile: it replaces the container
+		return n.delete()
+	}
+	n.unlock() // a launch that comes now deletes the note before it makes a container
+	return nil
+}
+
+// lacks reports whether systemd does not have a transient unit.
+func (l Launcher) lacks(unit string) bool {
+	_, err := os.Lstat(filepath.Join(cmp.Or(l.Units, transientUnits), unit))
+	return errors.Is(err, os.ErrNotExist)
+}
+
 // cleanOthers removes the pins of units that do not exist any more, and whose clean-up was killed.
 func (l Launcher) cleanOthers() error {
 	entries, err := os.ReadDir(l.base())
@@ -205,7 +244,7 @@ func (l Launcher) cleanOthers() error {
 		if invalid != nil {
 			continue
 		}
-		if _, missing := os.Lstat(filepath.Join(cmp.Or(l.Units, transientUnits), id.Unit())); errors.Is(missing, os.ErrNotExist) {
+		if l.lacks(id.Unit()) {
 			err = errors.Join(err, l.Clean(entry.Name()))
 		}
 	}

@@ -239,3 +239,61 @@ func TestLaunchSweepOfPins(t *testing.T) {
 		t.Errorf("-want +left:\n%s", diff)
 	}
 }
+
+// TestFaultOrphanedContainer: a container without a unit and without a note, as power loss leaves
+// it, is removed; one whose unit exists is not.
+func TestFaultOrphanedContainer(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		container string
+		exists    bool // its unit
+		removed   bool
+	}{
+		"no unit":            {"sidecar-" + testID, false, true},
+		"unit":               {"sidecar-" + testID, true, false},
+		"renamed, unit":      {"mine", true, false},
+		"set aside, no unit": {"sidecar-" + testID + "-left-x1", false, true},
+		"set aside, unit":    {"sidecar-" + testID + "-left-x1", true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, argv, allowed, runs := stubborn(t)
+			l.Units = t.TempDir()
+			must(t, os.WriteFile(allowed, nil, 0o600))
+			unit := "sidecar-" + testID + ".service"
+			if test.exists {
+				must(t, os.WriteFile(l.Units+"/"+unit, nil, 0o600))
+			}
+			must(t, l.NoteOrphan(t.Context(), testID, test.container, unit, argv))
+			must(t, l.Sweep(t.Context()))
+			if (runs() == 1) != test.removed || l.HasLeftovers() {
+				t.Errorf("%d removals; notes are left: %v", runs(), l.HasLeftovers())
+			}
+		})
+	}
+}
+
+// TestFaultOrphanIsLeftToItsRemoval: the note of a removal under way stays as it is.
+func TestFaultOrphanIsLeftToItsRemoval(t *testing.T) {
+	t.Parallel()
+	l, argv, _, runs := stubborn(t)
+	l.Units = t.TempDir()
+	n, err := l.takeNote(t.Context(), testID, argv)
+	must(t, err)
+	defer n.unlock()
+	must(t, l.NoteOrphan(t.Context(), testID, "sidecar-"+testID, "x.service", argv))
+	if !l.HasLeftover(testID) || runs() != 0 {
+		t.Errorf("note %v, %d removals", l.HasLeftover(testID), runs())
+	}
+}
+
+func TestHardeningOrphanWithAHostileName(t *testing.T) {
+	t.Parallel()
+	l, argv, _, _ := stubborn(t)
+	l.Units = t.TempDir()
+	for id, name := range map[string]string{"../x": "sidecar-x", testID: "sidecar-" + testID + "-left-/../../x"} {
+		if err := l.NoteOrphan(t.Context(), id, name, "x.service", argv); err == nil {
+			t.Errorf("a note of %q, %q was written", id, name)
+		}
+	}
+}

@@ -100,7 +100,7 @@ func (Engine) Delegates() bool { return true }
 // program is not on the host any more, podman does nothing at all with it, and without it can
 // still rename the container.
 func (Engine) Removal(d *document.Document) []string {
-	return command(d, "rm", "-f", "-i", "-t", "0", Name(d))
+	return RemovalOf(d.Program, Name(d))
 }
 
 // Rename renames the container.
@@ -141,7 +141,7 @@ func confinementFlags(d *document.Document) []string {
 	}
 	flags := []string{
 		"--rm", "--replace",
-		"--name=" + Name(d),
+		"--name=" + Name(d), "--label=" + Label + "=" + d.ID,
 		"--sdnotify=conmon", "--cgroups=split",
 		"--pull=never", "--log-driver=passthrough",
 		"--read-only", "--read-only-tmpfs=false", "--no-hosts",
