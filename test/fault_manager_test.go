@@ -197,6 +197,11 @@ func TestFaultDescriptorsUsedUp(t *testing.T) {
 		unix.Close(fd)
 	}
 	open = nil
+	descriptors := "/proc/" + show(t, "sidecard.service", "MainPID") + "/fd"
+	eventually(t, 10*time.Second, "the daemon has closed the connections", func() bool {
+		files, err := os.ReadDir(descriptors)
+		return err == nil && len(files) < 32
+	})
 	start(t, tester, probe(t, "t-files"))
 }
 

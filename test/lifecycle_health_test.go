@@ -125,9 +125,9 @@ func ends(t *testing.T, agent string, s *interfaces.Sidecar) {
 	if left := probers(); len(left) > 0 {
 		t.Errorf("probers %v are left", left)
 	}
-	if got := run(t, "systemctl", "list-units", "--all", "--plain", "--no-legend", "sidecar-"+s.ID+"*"); got != "" {
-		t.Errorf("units are left: %s", got)
-	}
+	eventually(t, 5*time.Second, "systemd has forgotten its units", func() bool {
+		return run(t, "systemctl", "list-units", "--all", "--plain", "--no-legend", "sidecar-"+s.ID+"*") == ""
+	})
 }
 
 // TestLifecycleHealthRestart: systemd restarts what is unhealthy, and counts it.

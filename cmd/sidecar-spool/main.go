@@ -72,6 +72,7 @@ func main() {
 	// Standard error is a stream to journald, which may not read it for a while.
 	log := backlog.NewWriter(os.Stderr)
 	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // journald can go away: a write fails then
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	err := run(ctx, os.Args[1:], logger)

@@ -86,6 +86,7 @@ func main() {
 	log := backlog.NewWriter(os.Stderr)
 	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
 	if err == nil {
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // journald can go away: a write fails then
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 		defer stop()
 		err = run(ctx, o, logger)
