@@ -34,9 +34,9 @@ func forEachEngine(t *testing.T, test func(t *testing.T)) {
 	t.Helper()
 	names := engines
 	if testing.Short() {
-		names = []string{podmanEngine}
-		if strings.Contains(readFile(t, "/etc/os-release"), "VERSION_CODENAME=trixie") {
-			names = []string{runtimeEngine}
+		names = []string{runtimeEngine}
+		if onBookworm(t) {
+			names = []string{podmanEngine}
 		}
 	}
 	for _, name := range names {
@@ -45,6 +45,12 @@ func forEachEngine(t *testing.T, test func(t *testing.T)) {
 			test(t)
 		})
 	}
+}
+
+// onBookworm reports whether the host is Debian 12.
+func onBookworm(t *testing.T) bool {
+	t.Helper()
+	return strings.Contains(readFile(t, "/etc/os-release"), "VERSION_CODENAME=bookworm")
 }
 
 // needsEngine skips the test in a version without this engine.

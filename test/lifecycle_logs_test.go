@@ -45,6 +45,16 @@ type follower struct {
 	ended   chan error
 }
 
+// needsFollowing skips a test in which new lines must be heard where journalctl does not see them:
+// nspawn mounts a boot ID that ProtectKernelTunables= of systemd 252 hides from sidecard's
+// journalctl, which then waits for entries of another boot.
+func needsFollowing(t *testing.T) {
+	t.Helper()
+	if onBookworm(t) {
+		t.Skip("journalctl --follow does not know the boot of a Debian 12 test host: see needsFollowing")
+	}
+}
+
 func follow(t *testing.T, c *client.Client, p interfaces.ReadLogParameters) *follower {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -109,6 +119,7 @@ func logs(t *testing.T, s *interfaces.Sidecar, text string) {
 // TestLifecycleLogs: an agent reads what its dnsmasq has logged, hears a new line, and reads it
 // when the sidecar has ended. Another agent reads nothing of it.
 func TestLifecycleLogs(t *testing.T) {
+	needsFollowing(t)
 	begin(t)
 	forEachEngine(t, func(t *testing.T) {
 		k := newDnsmasq(t)
@@ -167,6 +178,7 @@ func unheard(t *testing.T, id string) {
 // nor a payload can write into another sidecar's log, and what a payload writes does nothing to
 // a terminal.
 func TestLifecycleLogsForged(t *testing.T) {
+	needsFollowing(t)
 	begin(t)
 	a := targetOf(t, "dnsmasq")
 	namespace(t, "t-forged")
@@ -261,6 +273,7 @@ func TestLifecycleLogsStuckJournald(t *testing.T) {
 // TestLifecycleLogsRestartOfJournald: a follower hears what is logged after a restart of
 // journald, and of its disk files' rotation.
 func TestLifecycleLogsRestartOfJournald(t *testing.T) {
+	needsFollowing(t)
 	begin(t)
 	namespace(t, "t-restart")
 	s := start(t, tester, probe(t, "t-restart"))
