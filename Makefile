@@ -39,6 +39,7 @@ install: ## installs what make build made; needs no Go
 	install -D -m 0644 -t $(DATA)/doc/sidecar/examples/agents.d service/policy/examples/agents.d/*.toml
 	install -D -m 0644 -t $(DATA)/polkit-1/actions polkit/io.tripleo.sidecar.policy
 	install -D -m 0755 -t $(DATA)/doc/sidecar/examples docs/examples/busctl.sh
+	install -D -m 0644 -t $(DATA)/doc/sidecar docs/operations.md docs/reliability.md
 	install -D -m 0644 -t $(DATA)/doc/sidecar/examples/rules.d polkit/examples/*.rules
 	install -D -m 0644 -t $(DATA)/varlink/interfaces interfaces/io.tripleo.Sidecar.varlink
 	install -D -m 0644 -t $(DATA)/dbus-1/system.d dbusserver/io.tripleo.Sidecar1.conf

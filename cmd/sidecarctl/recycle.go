@@ -62,10 +62,11 @@ func newRecycle(t *tool) *cobra.Command {
 		Short: "Replace sidecars in place, with the image and the policy of now",
 		Long: `Launch sidecars again with their own requests, batch by batch, so that they run
 the images, profiles and agents' files of now. Each batch waits until its
-sidecars are ready, and healthy if their profile has a probe. At the first failure the recycle stops, and what it has not
-tried runs on. Only sidecars that are ready, that every given option matches and
-that were started before --started-before are replaced; a sidecar that is named
-by its ID may have failed or be restarting.
+sidecars are ready, and healthy if their profile has a probe. At the first
+failure the recycle stops, and what it has not tried runs on. Only sidecars that
+are ready, that every given option matches and that were started before
+--started-before are replaced; a sidecar that is named by its ID may have failed
+or be restarting.
 
 replaced  the new process is ready; AWAY is how long there was none
 skipped   its agent has launched or stopped it meanwhile
