@@ -125,9 +125,6 @@ func StartProber(d *document.Document, p Payload, environment []string) error {
 		return err
 	}
 	runtime.LockOSThread() // the new program gets the namespaces of this thread
-	if err := leaveOwnMounts(); err != nil {
-		return err
-	}
 	if d.Health.Command == nil {
 		if err := unix.Setns(int(payload.Fd()), unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("joining the payload's network namespace: %v", err)

@@ -2,7 +2,6 @@ package launcher
 
 import (
 	"fmt"
-	"os"
 	"runtime"
 	"strings"
 
@@ -18,7 +17,8 @@ const runDirectory = "/run"
 
 // withOwnMounts calls f in a mount namespace of its own: what f and the programs that it executes
 // mount goes away with the last of them, and systemd does not see it, which reads the table of all
-// mounts whenever the host's changes. Goroutines that f starts are in the host's.
+// mounts whenever the host's changes. Goroutines that f starts, and all that comes after f, are in
+// the host's.
 func withOwnMounts(f func() error) error {
 	result := make(chan error)
 	go func() {
@@ -41,24 +41,6 @@ func leaveMounts() error {
 	private := unix.MountAttr{Propagation: unix.MS_PRIVATE}
 	if err := unix.MountSetattr(unix.AT_FDCWD, "/", unix.AT_RECURSIVE, &private); err != nil {
 		return &Failure{interfaces.PhasePreparation, fmt.Errorf("making the mounts private: %w", err)}
-	}
-	return nil
-}
-
-// leaveOwnMounts moves the calling thread to the host's mount namespace, which is systemd's: one
-// that stayed would keep in use what the host unmounts.
-func leaveOwnMounts() error {
-	host, err := os.Open("/proc/1/ns/mnt")
-	if err != nil {
-		return err
-	}
-	defer host.Close()
-	err = unix.Unshare(unix.CLONE_FS) // setns(2) needs that
-	if err == nil {
-		err = unix.Setns(int(host.Fd()), unix.CLONE_NEWNS)
-	}
-	if err != nil {
-		return fmt.Errorf("joining the host's mount namespace: %w", err)
 	}
 	return nil
 }
