@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -72,11 +73,12 @@ func (f *fakeRecords) arguments(network string) []string {
 type lateNamespaces struct {
 	fakeNamespaces
 	from time.Time
+	err  error // until then; nil: that it does not exist
 }
 
 func (n *lateNamespaces) Check(caller Caller, name string) error {
 	if caller.PID == 0 && time.Now().Before(n.from) {
-		return errors.New("it does not exist")
+		return cmp.Or(n.err, errors.New("it does not exist"))
 	}
 	return n.fakeNamespaces.Check(caller, name)
 }
@@ -300,6 +302,23 @@ func TestLifecycleBootGivesUp(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestLifecycleBootHangIsNoEnd: whoever makes looks at /run/netns hang, as every agent can that may
+// read it, does not have the sidecars of others given up.
+func TestLifecycleBootHangIsNoEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		disk := newFakeRecords()
+		boots(t, disk, "b1", 0).launch(t, "net-0")
+		h := boots(t, disk, "b2", 0, func(h *fakeHost) {
+			h.core.Namespaces = &lateNamespaces{from: time.Now().Add(2 * restoreTimeout), err: &interfaces.HostFailureError{Reason: "it hangs"}}
+		})
+		time.Sleep(restoreTimeout + restoreAgain)
+		h.wantStates(t, "while looks hang", only("net-0", interfaces.StateWaiting))
+		time.Sleep(restoreTimeout)
+		h.wantStates(t, "after that", only("net-0", interfaces.StateReady))
+	})
 }
 
 // broken makes an operation of systemd fail.

@@ -56,7 +56,11 @@ func (c *Core) isDue(w *returner, all []*returner) bool {
 		return true
 	}
 	profile, ok := c.policy.Load().Profile(w.id.Profile)
-	return ok && time.Now().After(w.next) && !comesAfter(profile, w, all) && (w.record.Sandbox || c.namespaceExists(w))
+	if !ok || !time.Now().After(w.next) || comesAfter(profile, w, all) {
+		return false
+	}
+	exists, known := c.lookForNamespace(w)
+	return exists || known && w.record.Sandbox
 }
 
 // comesAfter reports whether a sidecar waits that w must come after.
@@ -67,9 +71,26 @@ func comesAfter(profile *policy.Profile, w *returner, all []*returner) bool {
 	})
 }
 
-func (c *Core) namespaceExists(w *returner) bool {
+// lookForNamespace reports whether the network namespace of a sidecar that waits exists, and
+// whether that is known: another agent can make the look hang, and must not have the sidecar given
+// up by that.
+func (c *Core) lookForNamespace(w *returner) (exists, known bool) {
 	name := w.record.Context.NetworkNamespace
-	return name == nil || c.Namespaces.Check(Caller{Agent: w.id.Agent}, *name) == nil
+	if name == nil {
+		return true, true
+	}
+	err := c.Namespaces.Check(Caller{Agent: w.id.Agent}, *name)
+	return err == nil, !errors.Is(err, interfaces.ErrHostFailure)
+}
+
+func (c *Core) namespaceExists(w *returner) bool {
+	exists, _ := c.lookForNamespace(w)
+	return exists
+}
+
+func (c *Core) namespaceMissing(w *returner) bool {
+	exists, known := c.lookForNamespace(w)
+	return known && !exists
 }
 
 // restore makes one attempt, and drops the record unless another one can help.
@@ -144,7 +165,7 @@ func (c *Core) checkReturn(w *returner) error {
 		return &interfaces.NoSuchProfileError{Profile: w.id.Profile}
 	case profile.RestoreTimeout == 0:
 		return invalid("profile", w.id.Profile+` does not say boot = "restore" any more`)
-	case time.Now().After(w.until) && !c.namespaceExists(w):
+	case time.Now().After(w.until) && c.namespaceMissing(w):
 		return &interfaces.NoSuchNetworkNamespaceError{
 			NetworkNamespace: w.record.Context.NetworkNamespace,
 			Reason:           fmt.Sprintf("it does not exist %v after the start of the service; see restore-timeout of the profile", profile.RestoreTimeout),
