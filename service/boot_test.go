@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -318,6 +320,40 @@ func TestLifecycleBootHangIsNoEnd(t *testing.T) {
 		h.wantStates(t, "while looks hang", only("net-0", interfaces.StateWaiting))
 		time.Sleep(restoreTimeout)
 		h.wantStates(t, "after that", only("net-0", interfaces.StateReady))
+	})
+}
+
+// TestLifecycleBootSlowAgent: an agent whose starts take long does not keep those of others from
+// coming back, as it does not at any other time.
+func TestLifecycleBootSlowAgent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		disk := newFakeRecords()
+		proxies := func(h *fakeHost) { h.profile("haproxy").RestoreTimeout = restoreTimeout }
+		first := boots(t, disk, "b1", 0, proxies)
+		for i := range 2 * restoreWidth {
+			first.launch(t, fmt.Sprintf("net-%d", i))
+		}
+		reply, err := first.core.Launch(t.Context(), l3Agent(), interfaces.LaunchParameters{
+			Profile: "haproxy", NetworkNamespace: new("qrouter-1"), Arguments: []string{"-f", "/var/lib/neutron/ns-metadata-proxy/1.conf"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := boots(t, disk, "b2", 0, proxies, func(h *fakeHost) {
+			h.units.OnStart = func(name string, _ []systemd.Property) systemd.Outcome {
+				if strings.HasPrefix(name, "sidecar-neutron-dhcp.") {
+					return systemd.Outcome{Delay: 20 * time.Second}
+				}
+				return systemd.Outcome{}
+			}
+		})
+		time.Sleep(5 * time.Second)
+		all, err := h.core.List(t.Context(), l3Agent(), interfaces.ListParameters{})
+		if err != nil || len(all) != 1 || all[0].ID != reply.Sidecar.ID || all[0].Runtime.State != interfaces.StateReady {
+			t.Errorf("the other agent's are %+v, %v", all, err)
+		}
+		time.Sleep(10 * time.Minute) // until all have come back
 	})
 }
 

@@ -20,7 +20,8 @@ const (
 	restorePause = time.Second
 	// restoreAgain is the pause after an attempt that the host has failed.
 	restoreAgain = 10 * time.Second
-	// restoreWidth is how many sidecars come back at once, or wait for their turn.
+	// restoreWidth is how many sidecars of one agent come back at once, or wait for their turn. A
+	// width for all agents would be used up by one whose starts take their full time.
 	restoreWidth = 16
 )
 
@@ -30,21 +31,25 @@ const (
 // agent comes first: then there is nothing to restore.
 func (c *Core) Restore(ctx context.Context) {
 	var attempts errgroup.Group
-	attempts.SetLimit(restoreWidth)
 	defer func() { _ = attempts.Wait() }() // their errors are in the journal
 	for ctx.Err() == nil {
 		all := c.returning.all()
 		if len(all) == 0 {
 			return
 		}
+		busy := map[string]int{} // by agent
 		for _, w := range all {
-			if w.busy.Load() || !c.isDue(w, all) {
+			if w.busy.Load() {
+				busy[w.id.Agent]++
+			}
+		}
+		for _, w := range all {
+			if busy[w.id.Agent] >= restoreWidth || w.busy.Load() || !c.isDue(w, all) {
 				continue
 			}
+			busy[w.id.Agent]++
 			w.busy.Store(true)
-			if !attempts.TryGo(func() error { c.restore(ctx, w); return nil }) {
-				w.busy.Store(false)
-			}
+			attempts.Go(func() error { c.restore(ctx, w); return nil })
 		}
 		_ = retry.Pause(ctx, restorePause)
 	}
