@@ -1,11 +1,14 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -72,11 +75,12 @@ func (f *fakeRecords) arguments(network string) []string {
 type lateNamespaces struct {
 	fakeNamespaces
 	from time.Time
+	err  error // until then; nil: that it does not exist
 }
 
 func (n *lateNamespaces) Check(caller Caller, name string) error {
 	if caller.PID == 0 && time.Now().Before(n.from) {
-		return errors.New("it does not exist")
+		return cmp.Or(n.err, errors.New("it does not exist"))
 	}
 	return n.fakeNamespaces.Check(caller, name)
 }
@@ -300,6 +304,57 @@ func TestLifecycleBootGivesUp(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestLifecycleBootHangIsNoEnd: whoever makes looks at /run/netns hang, as every agent can that may
+// read it, does not have the sidecars of others given up.
+func TestLifecycleBootHangIsNoEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		disk := newFakeRecords()
+		boots(t, disk, "b1", 0).launch(t, "net-0")
+		h := boots(t, disk, "b2", 0, func(h *fakeHost) {
+			h.core.Namespaces = &lateNamespaces{from: time.Now().Add(2 * restoreTimeout), err: &interfaces.HostFailureError{Reason: "it hangs"}}
+		})
+		time.Sleep(restoreTimeout + restoreAgain)
+		h.wantStates(t, "while looks hang", only("net-0", interfaces.StateWaiting))
+		time.Sleep(restoreTimeout)
+		h.wantStates(t, "after that", only("net-0", interfaces.StateReady))
+	})
+}
+
+// TestLifecycleBootSlowAgent: an agent whose starts take long does not keep those of others from
+// coming back, as it does not at any other time.
+func TestLifecycleBootSlowAgent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		disk := newFakeRecords()
+		proxies := func(h *fakeHost) { h.profile("haproxy").RestoreTimeout = restoreTimeout }
+		first := boots(t, disk, "b1", 0, proxies)
+		for i := range 2 * restoreWidth {
+			first.launch(t, fmt.Sprintf("net-%d", i))
+		}
+		reply, err := first.core.Launch(t.Context(), l3Agent(), interfaces.LaunchParameters{
+			Profile: "haproxy", NetworkNamespace: new("qrouter-1"), Arguments: []string{"-f", "/var/lib/neutron/ns-metadata-proxy/1.conf"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := boots(t, disk, "b2", 0, proxies, func(h *fakeHost) {
+			h.units.OnStart = func(name string, _ []systemd.Property) systemd.Outcome {
+				if strings.HasPrefix(name, "sidecar-neutron-dhcp.") {
+					return systemd.Outcome{Delay: 20 * time.Second}
+				}
+				return systemd.Outcome{}
+			}
+		})
+		time.Sleep(5 * time.Second)
+		all, err := h.core.List(t.Context(), l3Agent(), interfaces.ListParameters{})
+		if err != nil || len(all) != 1 || all[0].ID != reply.Sidecar.ID || all[0].Runtime.State != interfaces.StateReady {
+			t.Errorf("the other agent's are %+v, %v", all, err)
+		}
+		time.Sleep(10 * time.Minute) // until all have come back
+	})
 }
 
 // broken makes an operation of systemd fail.

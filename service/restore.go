@@ -20,7 +20,8 @@ const (
 	restorePause = time.Second
 	// restoreAgain is the pause after an attempt that the host has failed.
 	restoreAgain = 10 * time.Second
-	// restoreWidth is how many sidecars come back at once, or wait for their turn.
+	// restoreWidth is how many sidecars of one agent come back at once, or wait for their turn. A
+	// width for all agents would be used up by one whose starts take their full time.
 	restoreWidth = 16
 )
 
@@ -30,21 +31,25 @@ const (
 // agent comes first: then there is nothing to restore.
 func (c *Core) Restore(ctx context.Context) {
 	var attempts errgroup.Group
-	attempts.SetLimit(restoreWidth)
 	defer func() { _ = attempts.Wait() }() // their errors are in the journal
 	for ctx.Err() == nil {
 		all := c.returning.all()
 		if len(all) == 0 {
 			return
 		}
+		busy := map[string]int{} // by agent
 		for _, w := range all {
-			if w.busy.Load() || !c.isDue(w, all) {
+			if w.busy.Load() {
+				busy[w.id.Agent]++
+			}
+		}
+		for _, w := range all {
+			if busy[w.id.Agent] >= restoreWidth || w.busy.Load() || !c.isDue(w, all) {
 				continue
 			}
+			busy[w.id.Agent]++
 			w.busy.Store(true)
-			if !attempts.TryGo(func() error { c.restore(ctx, w); return nil }) {
-				w.busy.Store(false)
-			}
+			attempts.Go(func() error { c.restore(ctx, w); return nil })
 		}
 		_ = retry.Pause(ctx, restorePause)
 	}
@@ -56,7 +61,11 @@ func (c *Core) isDue(w *returner, all []*returner) bool {
 		return true
 	}
 	profile, ok := c.policy.Load().Profile(w.id.Profile)
-	return ok && time.Now().After(w.next) && !comesAfter(profile, w, all) && (w.record.Sandbox || c.namespaceExists(w))
+	if !ok || !time.Now().After(w.next) || comesAfter(profile, w, all) {
+		return false
+	}
+	exists, known := c.lookForNamespace(w)
+	return exists || known && w.record.Sandbox
 }
 
 // comesAfter reports whether a sidecar waits that w must come after.
@@ -67,9 +76,26 @@ func comesAfter(profile *policy.Profile, w *returner, all []*returner) bool {
 	})
 }
 
-func (c *Core) namespaceExists(w *returner) bool {
+// lookForNamespace reports whether the network namespace of a sidecar that waits exists, and
+// whether that is known: another agent can make the look hang, and must not have the sidecar given
+// up by that.
+func (c *Core) lookForNamespace(w *returner) (exists, known bool) {
 	name := w.record.Context.NetworkNamespace
-	return name == nil || c.Namespaces.Check(Caller{Agent: w.id.Agent}, *name) == nil
+	if name == nil {
+		return true, true
+	}
+	err := c.Namespaces.Check(Caller{Agent: w.id.Agent}, *name)
+	return err == nil, !errors.Is(err, interfaces.ErrHostFailure)
+}
+
+func (c *Core) namespaceExists(w *returner) bool {
+	exists, _ := c.lookForNamespace(w)
+	return exists
+}
+
+func (c *Core) namespaceMissing(w *returner) bool {
+	exists, known := c.lookForNamespace(w)
+	return known && !exists
 }
 
 // restore makes one attempt, and drops the record unless another one can help.
@@ -144,7 +170,7 @@ func (c *Core) checkReturn(w *returner) error {
 		return &interfaces.NoSuchProfileError{Profile: w.id.Profile}
 	case profile.RestoreTimeout == 0:
 		return invalid("profile", w.id.Profile+` does not say boot = "restore" any more`)
-	case time.Now().After(w.until) && !c.namespaceExists(w):
+	case time.Now().After(w.until) && c.namespaceMissing(w):
 		return &interfaces.NoSuchNetworkNamespaceError{
 			NetworkNamespace: w.record.Context.NetworkNamespace,
 			Reason:           fmt.Sprintf("it does not exist %v after the start of the service; see restore-timeout of the profile", profile.RestoreTimeout),

@@ -195,12 +195,14 @@ func sandboxUnit(agent, name string) string {
 	return sandboxPrefix + agent + "." + hex.EncodeToString(sum[:6]) + ".service"
 }
 
-// sandboxProperties are the properties of a sandbox's unit. It stays active without a process.
+// sandboxProperties are the properties of a sandbox's unit. It stays active without a process. It is
+// not in the agent's slice: at that slice's limits of tasks or memory, which payloads can reach,
+// its end could not delete the namespace, and nobody would count or delete it any more.
 func (c *Core) sandboxProperties(agent, name string) []systemd.Property {
 	unit := sandboxUnit(agent, name)
 	return []systemd.Property{
 		systemd.String("Description", fmt.Sprintf("Network namespace %s of %s", name, agent)),
-		systemd.String("Slice", "sidecar-"+agent+".slice"),
+		systemd.String("Slice", "sidecar.slice"),
 		systemd.Strings("Environment", launcher.SandboxVariable+"="+name,
 			launcher.SandboxKeyVariable+"="+strings.TrimSuffix(strings.TrimPrefix(unit, sandboxPrefix), ".service")),
 		systemd.String("SyslogIdentifier", "sidecar-namespace"),
