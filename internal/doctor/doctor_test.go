@@ -146,6 +146,23 @@ func TestDoctorMountOfNamespaces(t *testing.T) {
 	}
 }
 
+// TestDoctorAdviceIsNoCommandOfAnAgent: agents choose names in /run/netns, and root may paste what
+// the doctor says.
+func TestDoctorAdviceIsNoCommandOfAnAgent(t *testing.T) {
+	t.Parallel()
+	const hostile = "x;reboot;#"
+	h := hostOf(t, map[string]string{
+		"proc/self/mountinfo": "3 2 0:2 /netns /run/netns rw shared:3 - tmpfs tmpfs rw\n", "run/netns/" + hostile: "", "run/netns/plain": "",
+	}, nil)
+	var advice []string
+	for _, f := range h.lookAtNamespaces(t.Context()) {
+		advice = append(advice, f.Advice)
+	}
+	if len(advice) != 2 || !strings.Contains(advice[0], "'ip netns delete plain'") || strings.Contains(advice[1], hostile) {
+		t.Errorf("the advice is %q", advice)
+	}
+}
+
 // sidecarOf is a ready sidecar, whose process is 7.
 func sidecarOf(change func(*interfaces.Runtime)) []interfaces.Sidecar {
 	s := interfaces.Sidecar{ID: id, Runtime: interfaces.Runtime{

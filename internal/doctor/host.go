@@ -53,9 +53,13 @@ func (h *Host) lookAtNamespaces(ctx context.Context) []Finding {
 		if err == nil {
 			continue
 		}
+		remove := "'ip netns delete " + entry.Name() + "'"
+		if !policy.ValidNamespace(entry.Name()) { // an agent's text is no command for a shell of root
+			remove = "'ip netns delete' with this name, quoted for the shell,"
+		}
 		found = append(found, Finding{
 			Level: Warning, Subject: filepath.Join(namespaces, entry.Name()), Problem: err.Error(),
-			Advice: "'ip netns delete " + entry.Name() + "' removes it; if an agent has made it, its container needs " + namespaces + " shared (rshared)",
+			Advice: remove + " removes it; if an agent has made it, its container needs " + namespaces + " shared (rshared)",
 		})
 	}
 	return found
