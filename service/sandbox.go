@@ -103,6 +103,9 @@ func (c *Core) createNamespace(ctx context.Context, agent *policy.Agent, name st
 	if _, reason := launcher.ParseFailure(started.StatusText); reason != "" {
 		err = errors.New(reason)
 	}
+	// Also for a caller that has hung up meanwhile.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout+grace)
+	defer cancel()
 	if _, stopErr := c.Units.Stop(ctx, unit, 0); stopErr != nil && !errors.Is(stopErr, systemd.ErrNoSuchUnit) {
 		c.Logger.Warn("a unit that failed stays", "unit", unit, "error", stopErr)
 	}
@@ -192,7 +195,7 @@ func (c *Core) isSandbox(ctx context.Context, agent string, name *string) (bool,
 
 func sandboxUnit(agent, name string) string {
 	sum := sha256.Sum256([]byte(name))
-	return sandboxPrefix + agent + "." + hex.EncodeToString(sum[:6]) + ".service"
+	return sandboxPrefix + agent + "." + hex.EncodeToString(sum[:16]) + ".service"
 }
 
 // sandboxProperties are the properties of a sandbox's unit. It stays active without a process. It is

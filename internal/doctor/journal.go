@@ -43,7 +43,7 @@ func (h *Host) lookAtJournal(ctx context.Context) []Finding {
 			Advice: "journald was stuck or its disk full: 'journalctl -u systemd-journald' and 'journalctl --disk-usage'",
 		})
 	}
-	texts, err := h.messages(ctx, dropped)
+	texts, err := h.messages(ctx, dropped, "_TRANSPORT=driver") // what others send has another one
 	if err != nil {
 		return append(found, blind(unit, err, "'journalctl' says why")...)
 	}
@@ -64,7 +64,7 @@ func (h *Host) lookAtJournal(ctx context.Context) []Finding {
 
 // messages returns the texts of the journal's entries that match.
 func (h *Host) messages(ctx context.Context, matches ...string) ([]string, error) {
-	text, err := h.Run(ctx, append([]string{"journalctl", "-q", "-o", "json", "--output-fields=MESSAGE", "--no-pager", recently}, matches...)...)
+	text, err := h.Run(ctx, append([]string{"journalctl", "-q", "-o", "json", "--output-fields=MESSAGE", "--no-pager", "--lines=1000", recently}, matches...)...)
 	if err != nil {
 		return nil, err
 	}

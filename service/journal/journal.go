@@ -52,6 +52,10 @@ type Journal struct {
 	entries *backlog.Backlog[entry]
 	// programs bounds journalctl, a little later than readTimeout does.
 	programs *bounded.Calls
+
+	flushing sync.Mutex // held while journald writes what it has
+	flushed  time.Time  // when the last such writing began
+	flushErr error      // its error
 }
 
 // entry is what waits to be written.

@@ -34,7 +34,7 @@ const logFields = "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_PID,_SYSTEMD_UNIT,_SYSTEM
 // them before.
 func (j *Journal) Entries(ctx context.Context, q service.LogQuery) ([]interfaces.LogEntry, service.LogEnd, error) {
 	end := service.LogEnd{USec: time.Now().UnixMicro()}
-	_, syncErr := j.journalctl(ctx, syncTimeout, "--sync")
+	syncErr := j.flush(ctx)
 	if syncErr != nil {
 		syncErr = errors.New("journald does not answer; its newest entries may be missing")
 	}

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -117,12 +119,34 @@ func TestLogMatches(t *testing.T) {
 func journalctlOf(t *testing.T, script string) *Journal {
 	t.Helper()
 	directory := t.TempDir()
-	text := "#!/bin/sh\ncase \"$*\" in --sync) exit 0;; esac\n" + script
+	text := "#!/bin/sh\ncase \"$*\" in --sync) echo x >>" + directory + "/syncs; sleep 0.1; exit 0;; esac\n" + script
 	if err := os.WriteFile(filepath.Join(directory, "journalctl"), []byte(text), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", directory+":"+os.Getenv("PATH"))
 	return New(slog.New(slog.DiscardHandler))
+}
+
+// TestLogReadersShareASync: journald reads nothing while it syncs.
+func TestLogReadersShareASync(t *testing.T) {
+	j := journalctlOf(t, "")
+	var readers sync.WaitGroup
+	for range 10 {
+		readers.Go(func() {
+			if _, _, err := j.Entries(t.Context(), service.LogQuery{Agents: []string{"a"}}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	readers.Wait()
+	program, err := exec.LookPath("journalctl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	syncs, err := os.ReadFile(filepath.Join(filepath.Dir(program), "syncs"))
+	if n := strings.Count(string(syncs), "x"); err != nil || n == 0 || n > 5 {
+		t.Errorf("%d syncs for 10 readers at once, %v", n, err)
+	}
 }
 
 const someLines = `cat <<'E'

@@ -49,7 +49,7 @@ func (j *Journal) Output(ctx context.Context, invocation string) []string {
 		return nil
 	}
 	// journald may not have written a process's last lines yet.
-	if _, err := j.journalctl(ctx, syncTimeout, "--sync"); err != nil {
+	if err := j.flush(ctx); err != nil {
 		j.logger.Warn("cannot sync the journal", "error", err)
 	}
 	lines, err := j.linesOf(ctx, invocation, "stdout")
@@ -141,6 +141,19 @@ func (j *Journal) journalctl(ctx context.Context, limit time.Duration, args ...s
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	return bounded.Do(j.programs, "", exec.CommandContext(ctx, "journalctl", args...).Output, nil)
+}
+
+// flush has journald write what it has. journald reads nothing meanwhile, so only one flush runs
+// at a time, and callers that wait for it share the next one.
+func (j *Journal) flush(ctx context.Context) error {
+	arrived := time.Now()
+	j.flushing.Lock()
+	defer j.flushing.Unlock()
+	if j.flushed.Before(arrived) {
+		j.flushed = time.Now()
+		_, j.flushErr = j.journalctl(context.WithoutCancel(ctx), syncTimeout, "--sync")
+	}
+	return j.flushErr
 }
 
 func split(text string) []string {
