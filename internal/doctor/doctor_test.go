@@ -292,3 +292,22 @@ func TestDoctorLooksTwice(t *testing.T) {
 		}
 	})
 }
+
+// TestDoctorNeedsEachProfileOnce: of two agents whose files name images of their own, too.
+func TestDoctorNeedsEachProfileOnce(t *testing.T) {
+	t.Parallel()
+	profile := "description = \"a probe\"\nimage = \"localhost/x:1\"\nengine = \"runtime\"\ncommand = [\"/bin/p\"]\ninstance = \"-p\"\n" +
+		"ready = { pid-file = \"-p\" }\narguments = [\"-p {path:rw}\"]\n"
+	agent := "profiles = [\"probe\"]\nnetwork-namespaces = [\"%[1]s-*\"]\nstate-directories = [\"/var/lib/%[1]s\"]\n[images]\nprobe = \"localhost/%[2]s:1\"\n"
+	h := hostOf(t, map[string]string{
+		"policy/profiles.d/probe.toml": profile,
+		"policy/agents.d/a.toml":       fmt.Sprintf(agent, "a", "own"),
+		"policy/agents.d/b.toml":       fmt.Sprintf(agent, "b", "own"),
+		"policy/agents.d/c.toml":       fmt.Sprintf(agent, "c", "other"),
+	}, nil)
+	h.Policy = func() (*policy.Set, error) { return policy.Load(h.path("policy")) }
+	h.Images = func() (map[string]string, error) { return nil, nil }
+	wantFound(t, "images", h.lookAtImages(t.Context()),
+		"error probe: its image localhost/other:1 is not on the host", "error probe: its image localhost/own:1 is not on the host")
+	wantFound(t, "runtimes", h.lookAtRuntimes(t.Context()), "error probe: the host has none of its OCI runtimes: crun")
+}

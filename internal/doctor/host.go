@@ -112,14 +112,15 @@ func holder(mountinfo, path string) (found mount) {
 	return found
 }
 
-// granted returns the profiles that agents may launch, each once.
+// granted returns the profiles that agents may launch, each once with each image that agents' files
+// name for it.
 func granted(set *policy.Set) []*policy.Profile {
 	var all []*policy.Profile
 	for _, agent := range set.Agents() {
 		all = append(all, set.Granted(agent.Name)...)
 	}
-	slices.SortFunc(all, func(a, b *policy.Profile) int { return cmp.Compare(a.Name, b.Name) })
-	return slices.Compact(all)
+	slices.SortFunc(all, func(a, b *policy.Profile) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Image, b.Image)) })
+	return slices.CompactFunc(all, func(a, b *policy.Profile) bool { return a.Name == b.Name && a.Image == b.Image })
 }
 
 func (h *Host) lookAtImages(ctx context.Context) []Finding {
@@ -165,11 +166,11 @@ func (h *Host) lookAtRuntimes(context.Context) []Finding {
 		return blind("profiles", err, "'sidecarctl check' shows every problem")
 	}
 	var found []Finding
-	for _, p := range granted(set) {
+	for _, p := range slices.CompactFunc(granted(set), func(a, b *policy.Profile) bool { return a.Name == b.Name }) {
 		names := p.Runtimes
 		required := p.RuntimeRequired
 		if p.Engine == interfaces.EngineRuntime && !required {
-			names, required = append(slices.Clone(names), "crun"), true // the engine's own
+			names, required = append(slices.Clone(names), ociruntime.Default), true
 		}
 		if len(names) == 0 || slices.ContainsFunc(names, h.hasRuntime) {
 			continue
