@@ -119,7 +119,9 @@ func granted(set *policy.Set) []*policy.Profile {
 	for _, agent := range set.Agents() {
 		all = append(all, set.Granted(agent.Name)...)
 	}
-	slices.SortFunc(all, func(a, b *policy.Profile) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Image, b.Image)) })
+	slices.SortFunc(all, func(a, b *policy.Profile) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Image, b.Image))
+	})
 	return slices.CompactFunc(all, func(a, b *policy.Profile) bool { return a.Name == b.Name && a.Image == b.Image })
 }
 

@@ -178,7 +178,7 @@ func readPID(root, path string) (int64, error) {
 	}
 	defer opened.Close()
 	text := make([]byte, 32)
-	n, _ := opened.Read(text) // an empty file is no number either
+	n, _ := opened.Read(text) // the error of an empty file is told below
 	var pid int64
 	if _, err := fmt.Sscan(string(text[:n]), &pid); err != nil || pid <= 0 {
 		return 0, fmt.Errorf("it holds no process ID")

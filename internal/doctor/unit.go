@@ -23,8 +23,8 @@ func (h *Host) document(unit string) (document.Document, error) {
 var assignment = regexp.MustCompile(`[= ]"SIDECAR_`)
 
 // environment returns the variables of sidecars in a unit's file, as systemd has written them
-// (UNIT_ESCAPE_C and UNIT_ESCAPE_SPECIFIERS of systemd's unit.h): C's escapes, of which Go does
-// not know that of an apostrophe, and "%%".
+// (UNIT_ESCAPE_C and UNIT_ESCAPE_SPECIFIERS of systemd's unit.h): C's escapes, of which Go does not
+// know \', and "%%".
 func environment(text string) []string {
 	var variables []string
 	for _, place := range assignment.FindAllStringIndex(text, -1) {
