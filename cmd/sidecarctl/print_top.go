@@ -16,7 +16,7 @@ const (
 	// batchColumns is the width of a table that is not for a terminal.
 	batchColumns = 80
 	// topFigures is the width of the columns between the ID and the last line.
-	topFigures = 44
+	topFigures = 46
 	// minLastLine is the room that the last line needs to be shown.
 	minLastLine = 24
 )
@@ -34,7 +34,7 @@ func (p *printer) top(w *watched, columns, lines int) {
 	room := columns - width - topFigures - 2
 	var b bytes.Buffer
 	p.screenLine(&b, p.now().Format("15:04:05")+"  "+counts(sidecars))
-	header := fmt.Sprintf("%-*s  %-8s  %8s  %6s  %7s  %5s", width, "ID", "STATE", "RESTARTS", "CPU", "MEMORY", "TASKS")
+	header := fmt.Sprintf("%-*s  %-10s  %8s  %6s  %7s  %5s", width, "ID", "STATE", "RESTARTS", "CPU", "MEMORY", "TASKS")
 	if room >= minLastLine {
 		header += "  LAST LINE"
 	}
@@ -95,7 +95,7 @@ func topRow(w *watched, s *interfaces.Sidecar, width int) string {
 	if u := s.Runtime.Usage; u != nil {
 		memory, tasks = bytesOr(u.MemoryBytes), numberOr(u.Tasks)
 	}
-	return fmt.Sprintf("%-*s  %-8s  %8d  %6s  %7s  %5s", width, shortID(printable(s.ID), width), printable(state),
+	return fmt.Sprintf("%-*s  %-10s  %8d  %6s  %7s  %5s", width, shortID(printable(s.ID), width), printable(state),
 		s.Runtime.Restarts, cpu, memory, tasks)
 }
 

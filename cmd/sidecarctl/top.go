@@ -54,7 +54,7 @@ once.`,
 // minInterval keeps a top from taking the time of the service.
 const minInterval = 100 * time.Millisecond
 
-// sizeOf returns the size of a terminal, an error if it is none.
+// sizeOf returns the size of a terminal, or an error if screen is not a terminal.
 func sizeOf(screen *os.File) (columns, lines int, err error) {
 	size, err := unix.IoctlGetWinsize(int(screen.Fd()), unix.TIOCGWINSZ)
 	if err != nil {
