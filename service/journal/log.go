@@ -65,7 +65,7 @@ func readLog(ctx context.Context, q service.LogQuery, args []string) (read logRe
 	if err != nil {
 		return read, err
 	}
-	records(out, func(r record) bool {
+	rawEntries(out, func(r rawEntry) bool {
 		read.cursor = cmp.Or(read.cursor, r.Cursor)
 		if e, ok := r.entry(q); ok {
 			read.entries = append(read.entries, e)
@@ -113,7 +113,7 @@ func (j *Journal) Follow(ctx context.Context, q service.LogQuery, end service.Lo
 // pass passes on the entries of a journalctl, and then says how it ended.
 func pass(ctx context.Context, q service.LogQuery, out io.Reader, wait func() error, entries chan<- interfaces.LogEntry, ended chan<- error) {
 	defer close(entries)
-	records(out, func(r record) bool {
+	rawEntries(out, func(r rawEntry) bool {
 		e, ok := r.entry(q)
 		if !ok {
 			return true
@@ -190,7 +190,7 @@ func startJournalctl(ctx context.Context, q service.LogQuery, args []string) (ou
 }
 
 // matches are journalctl's terms for the query. All but AGENT= and PROFILE= are trusted
-// fields, which journald sets: any process can send the others. record.entry compares those by
+// fields, which journald sets: any process can send the others. rawEntry.entry compares those by
 // the unit's name. systemd 252 does not put AGENT= into what it says about a unit.
 func matches(q service.LogQuery) []string {
 	if q.ID != nil {

@@ -68,7 +68,7 @@ func TestLogEntryOf(t *testing.T) {
 		"no sidecar's unit":    {`{"_SYSTEMD_UNIT":"sidecar-prepare-neutron-dhcp-dnsmasq-x.service","_PID":"42"}`, nil},
 		"no entry":             {`-- No entries --`, nil},
 	} {
-		r, ok := parseRecord([]byte(test.line))
+		r, ok := parseEntry([]byte(test.line))
 		got, selected := r.entry(ofDHCP)
 		if (ok && selected) != (test.want != nil) {
 			t.Errorf("%s: parsed %v, selected %v", name, ok, selected)
@@ -88,7 +88,7 @@ func TestLogLongLines(t *testing.T) {
 		return fmt.Sprintf(`{"_SYSTEMD_UNIT":%q,"_PID":"42","MESSAGE":%q}`+"\n", loggedUnit, strings.Repeat("é", length/2))
 	}
 	var got []int
-	records(strings.NewReader(line(2)+line(maxRecord)+line(5000)+line(4)+`{"_SYSTEMD`), func(r record) bool {
+	rawEntries(strings.NewReader(line(2)+line(maxEntry)+line(5000)+line(4)+`{"_SYSTEMD`), func(r rawEntry) bool {
 		e, _ := r.entry(ofDHCP)
 		got = append(got, len(e.Message))
 		return true
@@ -216,7 +216,7 @@ func FuzzLogRecord(f *testing.F) {
 	last := fmt.Sprintf("\n"+`{"_SYSTEMD_UNIT":%q,"_PID":"42","MESSAGE":"the last"}`+"\n", loggedUnit)
 	f.Fuzz(func(t *testing.T, text string) {
 		var read []interfaces.LogEntry
-		records(strings.NewReader(text+last), func(r record) bool {
+		rawEntries(strings.NewReader(text+last), func(r rawEntry) bool {
 			if e, ok := r.entry(ofDHCP); ok {
 				read = append(read, e)
 			}

@@ -13,11 +13,11 @@ import (
 	"tripleo.io/sidecar/service"
 )
 
-// maxRecord is the longest entry that is read, as JSON. A longer one is left out.
-const maxRecord = 1 << 20
+// maxEntry is the longest entry that is read, as JSON. A longer one is left out.
+const maxEntry = 1 << 20
 
-// record is an entry as journalctl writes it.
-type record struct {
+// rawEntry is an entry as journalctl writes it.
+type rawEntry struct {
 	Cursor         string `json:"__CURSOR"`
 	Time           string `json:"__REALTIME_TIMESTAMP"`
 	Message        text   `json:"MESSAGE"`
@@ -61,31 +61,31 @@ func textOf(value jsontext.Value, several bool) (s string) {
 	return s
 }
 
-// records passes the entries of a journalctl's output on, until take returns false. Lines that
+// rawEntries passes the entries of a journalctl's output on, until take returns false. Lines that
 // are not entries are skipped.
-func records(out io.Reader, take func(record) bool) {
+func rawEntries(out io.Reader, take func(rawEntry) bool) {
 	in := bufio.NewReaderSize(out, 64<<10)
 	for {
 		line, err := readLine(in)
 		if err != nil {
 			return
 		}
-		if r, ok := parseRecord(line); ok && !take(r) {
+		if r, ok := parseEntry(line); ok && !take(r) {
 			return
 		}
 	}
 }
 
-func parseRecord(line []byte) (r record, ok bool) {
+func parseEntry(line []byte) (r rawEntry, ok bool) {
 	err := json.Unmarshal(line, &r, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	return r, err == nil
 }
 
-// readLine returns the next line, nothing of one that is longer than maxRecord.
+// readLine returns the next line, nothing of one that is longer than maxEntry.
 func readLine(in *bufio.Reader) (line []byte, err error) {
 	for long := false; ; {
 		part, err := in.ReadSlice('\n')
-		if long = long || len(line)+len(part) > maxRecord; long {
+		if long = long || len(line)+len(part) > maxEntry; long {
 			line = nil
 		} else {
 			line = append(line, part...)
@@ -99,7 +99,7 @@ func readLine(in *bufio.Reader) (line []byte, err error) {
 // entry returns the entry, if the query selects it. _PID and _SYSTEMD_UNIT say whose it is:
 // journald sets them itself. Only what process 1 says about a unit is not of the unit that the
 // process belongs to.
-func (r record) entry(q service.LogQuery) (interfaces.LogEntry, bool) {
+func (r rawEntry) entry(q service.LogQuery) (interfaces.LogEntry, bool) {
 	unit, invocation, systemd := r.Unit, r.Invocation, r.PID == "1"
 	if systemd {
 		unit, invocation = r.SaidUnit, r.SaidInvocation
