@@ -78,7 +78,8 @@ func (t *tool) logs(cmd *cobra.Command, s service, p interfaces.ReadLogParameter
 	return failed
 }
 
-// instant is the value of the option --since, in the interface's unit; nil: not given.
+// instant is the value of an option that takes a point in time, in the interface's unit; usec is
+// nil if the option is not given.
 type instant struct {
 	now  func() time.Time
 	usec *int64

@@ -113,7 +113,7 @@ func (p *printer) recycleSummary(results []recycled, o recycleOptions) {
 	}
 	p.write(strings.TrimSuffix(text.String(), "; ") + "\n")
 	if !o.outdated && slices.ContainsFunc(results, func(one recycled) bool { return one.Result == recycleRemains }) {
-		p.write("to go on: the same command with --started-before " + o.before.UTC().Format(time.RFC3339Nano) + "\n")
+		p.write("to go on: the same command with --started-before " + time.UnixMicro(*o.before.usec).UTC().Format(time.RFC3339Nano) + "\n")
 	}
 }
 

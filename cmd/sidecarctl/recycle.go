@@ -39,24 +39,11 @@ type recycleOptions struct {
 	outdated, dryRun bool
 	width            int
 	pause            time.Duration
-	before           moments
-}
-
-// moments is the value of an option that takes a point in time.
-type moments struct{ time.Time }
-
-func (*moments) String() string { return "" } // the default is the present
-func (*moments) Type() string   { return "time" }
-
-func (m *moments) Set(s string) (err error) {
-	if m.Time, err = time.Parse(time.RFC3339, s); err != nil {
-		err = errors.New("must be a time such as 2026-11-30T12:00:00Z")
-	}
-	return err
+	before           instant
 }
 
 func newRecycle(t *tool) *cobra.Command {
-	var o recycleOptions
+	o := recycleOptions{before: instant{now: t.out.now}}
 	cmd := &cobra.Command{
 		Use:   "recycle [ID…]",
 		Short: "Replace sidecars in place, with the image and the policy of now",
@@ -95,7 +82,7 @@ To resume a recycle, run the same command again; without --outdated give it the
 	o.addTo(t, cmd)
 	flags := cmd.Flags()
 	flags.BoolVar(&o.outdated, "outdated", false, "only sidecars that run another image than a new launch would")
-	flags.Var(&o.before, "started-before", "only sidecars that were started before this time, such as 2026-11-30T12:00:00Z (default: the present)")
+	flags.Var(&o.before, "started-before", "only sidecars that were started before this TIME, such as 2026-11-30T12:00:00Z, or how long ago, such as 10m (default: the present)")
 	flags.IntVar(&o.width, "max-unavailable", 1, "how many are replaced at once")
 	flags.DurationVar(&o.pause, "pause", 0, "pause between two batches, such as 10s")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "only show what would be replaced, and what the policy would refuse")
@@ -114,8 +101,8 @@ func (o *recycleOptions) find(cmd *cobra.Command, s service, ids []string) ([]in
 	case o.width < 1:
 		return nil, &usageError{"--max-unavailable must be at least 1"}
 	}
-	if o.before.IsZero() {
-		o.before.Time = time.Now()
+	if o.before.usec == nil {
+		o.before.usec = new(time.Now().UnixMicro())
 	}
 	all, err := s.List(cmd.Context(), interfaces.ListParameters{Agent: given(cmd, "agent", o.agent), Profile: given(cmd, "profile", o.profile)})
 	if err != nil {
@@ -142,7 +129,7 @@ func (o *recycleOptions) selects(r *interfaces.Runtime, named bool) bool {
 	ended := r.State == interfaces.StateFailed || r.State == interfaces.StateRestarting
 	return (r.State == interfaces.StateReady || named && ended) && r.InvocationID != nil &&
 		(!o.outdated || r.ImageOutdated) &&
-		(r.StartedUSec == nil || *r.StartedUSec < o.before.UnixMicro())
+		(r.StartedUSec == nil || *r.StartedUSec < *o.before.usec)
 }
 
 // recycling replaces sidecars.
@@ -167,10 +154,7 @@ func (r *recycling) run(ctx context.Context, all []interfaces.Sidecar) error {
 		}
 		failed = r.replaceAll(ctx, batch)
 		if !failed && len(r.results) < r.total {
-			select {
-			case <-time.After(r.options.pause):
-			case <-ctx.Done():
-			}
+			_ = pause(ctx, r.options.pause) // the next batch sees the end of ctx, too
 		}
 	}
 	r.out.recycleSummary(r.results, r.options)
@@ -211,7 +195,7 @@ func (r *recycling) replace(ctx context.Context, s interfaces.Sidecar) recycled 
 	now, err := r.service.Launch(ctx, p)
 	end := ended()
 	if err == nil {
-		err = r.settle(ctx, now)
+		err = r.judge(ctx, now)
 	}
 	switch {
 	case errors.Is(err, interfaces.ErrNoSuchSidecar), errors.Is(err, interfaces.ErrLaunchStopped):
@@ -248,9 +232,9 @@ const (
 	healthPoll  = 250 * time.Millisecond
 )
 
-// settle judges the new run, which is ready: it waits until a run with a probe is healthy. A run
-// that its agent ends meanwhile is the agent's business.
-func (r *recycling) settle(ctx context.Context, now *interfaces.Sidecar) error {
+// judge returns why the new run, which is ready, counts as a failure: it waits until a run with a
+// probe is healthy. A run that its agent ends meanwhile is the agent's business.
+func (r *recycling) judge(ctx context.Context, now *interfaces.Sidecar) error {
 	if r.options.outdated && now.Runtime.ImageOutdated {
 		return errStillOutdated
 	}
@@ -258,10 +242,8 @@ func (r *recycling) settle(ctx context.Context, now *interfaces.Sidecar) error {
 	defer cancel()
 	run := *now
 	for undecided(&run.Runtime) {
-		select {
-		case <-time.After(healthPoll):
-		case <-ctx.Done():
-			return fmt.Errorf("no probe has decided whether it is healthy: %w", ctx.Err())
+		if err := pause(ctx, healthPoll); err != nil {
+			return fmt.Errorf("no probe has decided whether it is healthy: %w", err)
 		}
 		all, err := r.service.List(ctx, interfaces.ListParameters{ID: &now.ID})
 		if err != nil && !errors.Is(err, interfaces.ErrNoSuchSidecar) {
