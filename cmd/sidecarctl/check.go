@@ -47,7 +47,7 @@ later directory replaces the file of the same name. Without a directory, read
 /usr/share/sidecar and /etc/sidecar, and show what AppArmor and SELinux do for
 sidecars on this host, which OCI runtimes and images are missing, and which
 limits of the host are too low for them. The service is not called. Warnings
-are no failure.`,
+do not change the exit code.`,
 		ValidArgsFunction: cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs),
 		RunE: func(_ *cobra.Command, dirs []string) error {
 			result, err := check(dirs)

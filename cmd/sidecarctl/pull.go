@@ -72,8 +72,8 @@ image; 'sidecarctl recycle --outdated' replaces them. Only root can pull.`,
 	return cmd
 }
 
-// mayPull refuses to pull into another store than that of the sidecars, or from inside of a
-// tenant's network.
+// mayPull refuses to pull into the store of a user other than root, from which no sidecar runs, or
+// from inside a tenant's network.
 func mayPull() error {
 	switch {
 	case os.Geteuid() != 0:
