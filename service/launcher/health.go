@@ -59,7 +59,7 @@ type tally struct {
 	health Health
 }
 
-// judge returns the health after one more probe, and whether it is another one.
+// judge returns the health after one more probe, and whether it has changed.
 func (t *tally) judge(err error, now time.Time) (Health, bool) {
 	next := Health{State: interfaces.HealthHealthy, SinceUSec: now.Truncate(time.Second).UnixMicro()}
 	if err == nil {
@@ -90,7 +90,7 @@ type Payload struct {
 	Image   string // the image's ID, "" if it is not known
 }
 
-// Arguments are those of "sidecar-launch probe".
+// Arguments returns the arguments of "sidecar-launch probe".
 func (p Payload) Arguments() []string {
 	return []string{strconv.Itoa(p.PID), strconv.Itoa(p.MainPID), p.Image}
 }
@@ -174,17 +174,17 @@ func (p Prober) Run(ctx context.Context) error {
 			return err
 		}
 	}
-	record, bound := tally{limit: about.Failures}, bound{}
+	results, calls := tally{limit: about.Failures}, bound{}
 	for {
-		err := bound.call(ctx, microseconds(about.TimeoutUSec), func(ctx context.Context) error { return p.probe(ctx, payload) })
+		err := calls.call(ctx, microseconds(about.TimeoutUSec), func(ctx context.Context) error { return p.probe(ctx, payload) })
 		if payload.ended() {
 			return nil
 		}
-		if health, changed := record.judge(err, time.Now()); changed {
-			if err := p.tell(record.health, health); err != nil {
+		if health, changed := results.judge(err, time.Now()); changed {
+			if err := p.tell(results.health, health); err != nil {
 				p.Say(err) // and again after the next probe
 			} else {
-				record.health = health
+				results.health = health
 			}
 		}
 		if payload.endsWithin(microseconds(about.IntervalUSec)) {

@@ -1,12 +1,20 @@
 // Package launcher runs as root inside every unit, around the container engine. A document
-// says what to prepare and what to wait for; four functions carry it out:
+// says what to prepare and what to wait for; these functions carry it out:
 //
 //   - [Launcher.Run] (ExecStart) pins the network namespace and the mount sources, removes
 //     old pid files and an old socket, starts the payload through the engine, waits until
 //     it is ready, translates its pid files, and notifies the service manager;
+//   - [StartProber] (ExecStart, after Run, for a profile with a probe) replaces the program by one
+//     that probes the payload until it ends ([Prober.Run]);
 //   - [Launcher.Clean] (in Run, and again in ExecStopPost) removes the pins;
+//   - [Launcher.RemovePIDFiles] and [Launcher.TellOutOfMemory] (ExecStopPost) remove the pid files of
+//     a payload that has ended, and say whose memory limit it reached;
 //   - [Launcher.Remove] (ExecStopPost) runs the command that removes the container, and
-//     [Launcher.Sweep] (sidecar-clean.service) repeats removals that failed.
+//     [Launcher.Sweep] (sidecar-clean.service) repeats removals that failed, also of containers
+//     without a unit ([Launcher.NoteOrphan]).
+//
+// [Launcher.CreateNamespace] and [Launcher.DeleteNamespace] have no document: they are the start and
+// the end of the unit of a network namespace that the service makes for an agent.
 //
 // The engine's client is a program that starts the payload, sends MAINPID= and READY=1 to its
 // NOTIFY_SOCKET, and exits (sd_notify(3)); or one that makes a container, leaves the number of

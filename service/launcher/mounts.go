@@ -23,7 +23,7 @@ func withOwnMounts(f func() error) error {
 	result := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		err := leaveMounts()
+		err := unshareMounts()
 		if err == nil {
 			err = f()
 		}
@@ -32,8 +32,8 @@ func withOwnMounts(f func() error) error {
 	return <-result
 }
 
-// leaveMounts moves the calling thread to a mount namespace of its own.
-func leaveMounts() error {
+// unshareMounts moves the calling thread to a mount namespace of its own.
+func unshareMounts() error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return &Failure{interfaces.PhasePreparation, fmt.Errorf("making a mount namespace: %w", err)}
 	}

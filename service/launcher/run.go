@@ -57,7 +57,8 @@ func (c Container) startsLater() bool { return c.PIDFile != "" }
 // Run prepares what the document says, starts the payload in the container, with environment
 // for the engine, and waits until it is ready. Then it removes the pins, which nobody needs any
 // more, and notifies the service manager of READY=1, the payload's process and its image
-// ([FormatStatus]). It returns the payload. It must be called in the unit's control group, by its first process.
+// ([FormatStatus]). It returns the payload. It must be called in the unit's control group, by its
+// first process.
 //
 // The service manager learns the unit's main process as soon as it exists; from then on that
 // process's exit status is the unit's. Errors:
