@@ -63,6 +63,7 @@ func (c *Core) keepRecord(ctx context.Context, a *attempt) {
 	a.hold(func() { c.settleRecord(a, true, before) })
 }
 
+// record returns the record of the launch in this boot of the host.
 func (a *attempt) record(boot string) records.Record {
 	return records.Record{Boot: boot, Context: a.context, TimeoutUSec: a.asked, Sandbox: a.sandbox}
 }
@@ -133,7 +134,7 @@ func (c *Core) forgetMissing() {
 	c.forgetEnded(slices.DeleteFunc(started, func(id interfaces.ID) bool { return runs[id.Unit()] }))
 }
 
-// forgetEnded removes the records of those sidecars whose units have ended. They can have been
+// forgetEnded removes the records of these sidecars, whose units have ended, unless they have been
 // launched again meanwhile.
 func (c *Core) forgetEnded(ids []interfaces.ID) {
 	for _, id := range ids {
@@ -143,6 +144,7 @@ func (c *Core) forgetEnded(ids []interfaces.ID) {
 	}
 }
 
+// forgetIfEnded removes the record of a sidecar whose unit has ended.
 func (c *Core) forgetIfEnded(id interfaces.ID) {
 	var err error
 	defer c.caught("the end of a sidecar", &err)
@@ -190,8 +192,8 @@ func HostBootID() (string, error) {
 	return strings.TrimSpace(string(id)) + "/" + fields[starttime], nil
 }
 
-// LoadRecords reads the records, before the first call. Those of an earlier boot are sidecars
-// that wait from now on.
+// LoadRecords reads the records. It must be called before the first call. Sidecars whose records are
+// of an earlier boot wait from now on.
 func (c *Core) LoadRecords() {
 	if c.Records == nil {
 		return

@@ -242,8 +242,8 @@ func (c *Core) properties(a *attempt) ([]systemd.Property, error) {
 	return slices.Concat(identity(a, environment), order(a), c.lifecycle(a), restarts(a.decision), resources(a.decision.Profile), probing(a)), nil
 }
 
-// unitsBefore returns the units that the profile comes after: those of the same agent and
-// network namespace that exist.
+// unitsBefore returns the units that the profile comes after: units of the same agent and network
+// namespace that exist.
 func (c *Core) unitsBefore(ctx context.Context, a *attempt) ([]string, error) {
 	var names []string
 	for _, profile := range a.decision.Profile.After {
@@ -341,7 +341,7 @@ func group(e engine.Engine) systemd.Property {
 	return systemd.String("DevicePolicy", "closed")
 }
 
-// probing are the properties of a unit whose payload is probed. The command of a probe has a
+// probing returns the properties of a unit whose payload is probed. The command of a probe has a
 // control group of its own below the unit's. The prober asks for a restart as a watchdog would,
 // but instead of SIGABRT the payload gets the signal of a stop, and 5 s (TimeoutStopUSec).
 func probing(a *attempt) (properties []systemd.Property) {

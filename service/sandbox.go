@@ -139,7 +139,7 @@ func (c *Core) deleteNamespace(ctx context.Context, caller Caller, agent *policy
 	return nil
 }
 
-// stopAllIn stops the agent's sidecars in the namespace. Those of other agents keep it.
+// stopAllIn stops the agent's sidecars in the namespace. Sidecars of other agents go on, and keep it.
 func (c *Core) stopAllIn(ctx context.Context, caller Caller, agent string, p interfaces.DeleteNamespaceParameters) error {
 	users, err := c.sidecarsIn(ctx, agent, p.NetworkNamespace)
 	if err != nil {
@@ -198,7 +198,7 @@ func sandboxUnit(agent, name string) string {
 	return sandboxPrefix + agent + "." + hex.EncodeToString(sum[:16]) + ".service"
 }
 
-// sandboxProperties are the properties of a sandbox's unit. It stays active without a process. It is
+// sandboxProperties returns the properties of a sandbox's unit. It stays active without a process. It is
 // not in the agent's slice: at that slice's limits of tasks or memory, which payloads can reach,
 // its end could not delete the namespace, and nobody would count or delete it any more.
 func (c *Core) sandboxProperties(agent, name string) []systemd.Property {

@@ -10,7 +10,7 @@ import (
 	"tripleo.io/sidecar/service/systemd"
 )
 
-// SliceOf is the slice of an agent's sidecars, which nothing else is in.
+// SliceOf returns the slice of an agent's sidecars, which nothing else is in.
 func SliceOf(agent string) string { return "sidecar-" + agent + ".slice" }
 
 // limit is a limit of a control group, as a property of its unit.

@@ -153,13 +153,14 @@ func (c *Core) startOnce(ctx context.Context, a *attempt) (systemd.Unit, error) 
 	if err == nil && unit.ActiveState == stateActive {
 		return unit, nil
 	}
-	unit = c.settled(ctx, unit)
+	unit = c.stopped(ctx, unit)
 	return unit, c.failure(ctx, a, unit)
 }
 
-// settled waits until a unit has stopped: one that systemd would restart is stopped by its own
-// clean-up (sidecar-launch clean), which ends the start job before the unit has ended.
-func (c *Core) settled(ctx context.Context, unit systemd.Unit) systemd.Unit {
+// stopped waits until a unit that is stopping has ended, and returns it: a unit that systemd would
+// restart is stopped by its own clean-up (sidecar-launch clean), which ends the start job before the
+// unit has ended.
+func (c *Core) stopped(ctx context.Context, unit systemd.Unit) systemd.Unit {
 	for unit.ActiveState == stateDeactivating && retry.Pause(ctx, settlePoll) == nil {
 		now, err := c.Units.Get(ctx, unit.Name)
 		if err != nil {

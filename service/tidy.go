@@ -41,7 +41,7 @@ func (c *Core) removeOldFailures(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, tidyPause)
 	defer cancel()
 	var failed []systemd.Unit
-	for _, pattern := range []string{unitsOf(""), document.PreparationName("*") + ".service"} {
+	for _, pattern := range []string{interfaces.UnitPattern, document.PreparationName("*") + ".service"} {
 		units, err := c.listUnits(ctx, "", pattern)
 		if err != nil {
 			c.Logger.Warn("old failures stay for now", "error", err)
@@ -66,5 +66,5 @@ func (c *Core) removeOldFailures(ctx context.Context) {
 	}
 }
 
-// failedAt is when a failed unit's process ended, or, without a process, when it was started.
+// failedAt returns when a failed unit's process ended, or, without a process, when it was started.
 func failedAt(u systemd.Unit) int64 { return int64(max(u.ExitedUSec, u.StartedUSec)) }

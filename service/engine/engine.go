@@ -91,8 +91,8 @@ type Container struct {
 	Removal []string // the command that removes it
 }
 
-// Containers lists the containers that the engines know. Without podman, those of podman are left
-// out.
+// Containers lists the containers that the engines know. On a host without podman, only the OCI
+// runtimes' containers are listed.
 func Containers(ctx context.Context) ([]Container, error) {
 	var all []Container
 	var err error

@@ -86,8 +86,8 @@ func (a *Agent) allowsNamespace(name *string) error {
 	return &interfaces.NamespaceNotAllowedError{NetworkNamespace: name, Reason: "it is not the agent's; " + accepted}
 }
 
-// DecideSandbox accepts a network namespace, by its good name, that an agent wants to have made
-// or deleted. Its errors are NoSuchAgentError and NamespaceNotAllowedError.
+// DecideSandbox accepts a network namespace that an agent wants to have made or deleted. The name
+// must be valid. Its errors are NoSuchAgentError and NamespaceNotAllowedError.
 func (s *Set) DecideSandbox(agent, name string) (*Agent, error) {
 	a, ok := s.agents[agent]
 	if !ok {

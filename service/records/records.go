@@ -1,4 +1,4 @@
-// Package records keeps the requests of sidecars that shall come back after the host has
+// Package records keeps the requests of sidecars that come back after the host has
 // booted: one file for each, in a directory that only root can enter.
 //
 // A record is a wish for the time after a boot. It says nothing about what runs: systemd does.
@@ -80,8 +80,8 @@ func (d *Directory) Remove(id interfaces.ID) error {
 	return bounded.Err(d.calls, id.String(), func() error { return d.remove(id) })
 }
 
-// All returns all records, before the first Write. The error is about those that cannot be read; they are renamed, so
-// that an operator can look at them.
+// All returns all records. It must be called before the first Write. The error names the files that
+// cannot be read; they are renamed, so that an operator can look at them.
 func (d *Directory) All() (map[interfaces.ID]Record, error) {
 	type result struct {
 		found map[interfaces.ID]Record
