@@ -24,7 +24,7 @@ import (
 // An agent in a pid namespace of its own cannot see its sidecars' processes. For each
 // it gets a stand-in: this program, with the command line of the call and its number in
 // the pid files. A stand-in passes signals on and ends when the sidecar does. If somebody
-// else than the agent starts the sidecar again, another stand-in takes its place. It also
+// other than the agent starts the sidecar again, another stand-in takes its place. It also
 // ends with the agent's container, unlike the sidecar, which the agent's next start
 // adopts and gives a new stand-in.
 

@@ -327,7 +327,7 @@ func TestShimStandInRemovesItsPIDFiles(t *testing.T) {
 	}
 }
 
-// An operator or systemd starts the sidecar again: another stand-in takes over.
+// An operator starts the sidecar again: another stand-in takes over.
 func TestShimStandInFollowsAReplacedSidecar(t *testing.T) {
 	t.Parallel()
 	s := newStandInTest(t)
