@@ -50,5 +50,6 @@
 //
 // # Out of scope
 //
-// Other transports than unix sockets, passing of file descriptors. Package client/dbus calls the service on the system bus.
+// Other transports than unix sockets, passing of file descriptors. Package client/dbus calls the
+// service on the system bus.
 package client
