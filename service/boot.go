@@ -39,7 +39,7 @@ type Records interface {
 // none at all.
 func (c *Core) keepRecord(ctx context.Context, a *attempt) {
 	restores := a.decision.Profile.RestoreTimeout > 0
-	if c.Records == nil || !restores && !c.returning.has(a.id) {
+	if c.Records == nil || !restores && !c.recorded.has(a.id) {
 		return
 	}
 	var err error
@@ -54,7 +54,7 @@ func (c *Core) keepRecord(ctx context.Context, a *attempt) {
 	if err != nil {
 		c.Logger.Warn("a record cannot be read", "sidecar", a.id.String(), "error", err)
 	}
-	c.returning.add(a.id, nil)
+	c.recorded.add(a.id, nil)
 	if err := c.Records.Write(a.id, a.record(c.BootID)); err != nil {
 		c.Logger.Error("a sidecar will not come back after a boot: its record cannot be written", "sidecar", a.id.String(), "error", err)
 		_ = c.dropRecord(a.id) // it would bring another request back
@@ -103,21 +103,21 @@ func unknown(err error) bool {
 // dropRecord removes the record of a sidecar, if it has one, and ends its wait. The caller
 // must have the sidecar's lock.
 func (c *Core) dropRecord(id interfaces.ID) error {
-	if c.Records == nil || !c.returning.has(id) {
+	if c.Records == nil || !c.recorded.has(id) {
 		return nil
 	}
 	if err := c.Records.Remove(id); err != nil {
 		c.Logger.Error("a record cannot be removed: the sidecar would come back after a boot", "sidecar", id.String(), "error", err)
 		return &interfaces.HostFailureError{Reason: "remove the record of the sidecar, by which it would come back after a boot: " + err.Error()}
 	}
-	c.returning.remove(id)
+	c.recorded.remove(id)
 	c.endWait(id)
 	return nil
 }
 
 // forgetMissing removes the records of all sidecars that have ended.
 func (c *Core) forgetMissing() {
-	started := c.returning.started()
+	started := c.recorded.started()
 	if len(started) == 0 {
 		return
 	}
@@ -138,7 +138,7 @@ func (c *Core) forgetMissing() {
 // launched again meanwhile.
 func (c *Core) forgetEnded(ids []interfaces.ID) {
 	for _, id := range ids {
-		if c.returning.has(id) && !c.returning.waits(id) {
+		if c.recorded.has(id) && !c.recorded.waits(id) {
 			go c.forgetIfEnded(id)
 		}
 	}
@@ -155,7 +155,7 @@ func (c *Core) forgetIfEnded(id interfaces.ID) {
 		return // the next look at all units comes to it again
 	}
 	defer unlock()
-	if c.returning.waits(id) || c.hostStops(ctx) {
+	if c.recorded.waits(id) || c.hostStops(ctx) {
 		return
 	}
 	units, err := c.Units.List(ctx, id.Unit())
@@ -204,11 +204,11 @@ func (c *Core) LoadRecords() {
 	}
 	places := map[string]int{}
 	for id, r := range all {
-		c.returning.add(id, nil)
+		c.recorded.add(id, nil)
 		if r.Boot == c.BootID {
 			continue // it runs, or the first look at the units finds that it has ended
 		}
 		places[id.Agent]++
-		c.returning.add(id, c.newReturner(id, r, places[id.Agent]))
+		c.recorded.add(id, c.newWaiting(id, r, places[id.Agent]))
 	}
 }

@@ -137,7 +137,7 @@ type Core struct {
 	images       images
 	prepareWait  time.Duration
 	events       *events.Observer
-	returning    returning      // after a boot
+	recorded     recorded       // sidecars that come back after a boot
 	detached     sync.WaitGroup // launches that have begun to start
 	sweepDue     chan struct{}  // has an entry when a sweep is asked for
 }
@@ -207,7 +207,7 @@ func (c *Core) Alive() {
 	} {
 		q.InUse()
 	}
-	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.limits.mu, &c.slices.mu, &c.images.mu, &c.returning.mu} {
+	for _, mu := range []*sync.Mutex{&c.locks.mu, &c.limits.mu, &c.slices.mu, &c.images.mu, &c.recorded.mu} {
 		mu.Lock()
 		mu.Unlock() //nolint:staticcheck // one at a time: two at once could deadlock with a call
 	}

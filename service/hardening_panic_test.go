@@ -227,6 +227,9 @@ func (h *fakeHost) nothingHeld(ctx context.Context, t *testing.T) {
 		t.Fatal(err)
 	}
 	c := h.core
+	for end := time.Now().Add(10 * time.Second); c.lists.InUse() > 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond) // the observer of changes lists units by itself
+	}
 	held := map[string]string{}
 	for name, q := range map[string]interface{ InUse() int }{
 		"starts": c.starts, "stops": c.stops, "lists": c.lists, "outputs": c.outputs, "locks": c.locks.turns,

@@ -84,7 +84,7 @@ func (c *Core) line(ctx context.Context, a *attempt) (*interfaces.Sidecar, error
 		return nil, err
 	}
 	a.hold(unlock)
-	if a.call.restores && !c.returning.waits(a.id) {
+	if a.call.restores && !c.recorded.waits(a.id) {
 		return nil, &interfaces.LaunchStoppedError{ID: a.id.String()} // somebody was first
 	}
 	old, err := c.existingUnit(ctx, a)

@@ -33,7 +33,7 @@ func (c *Core) Restore(ctx context.Context) {
 	var attempts errgroup.Group
 	defer func() { _ = attempts.Wait() }() // their errors are in the journal
 	for ctx.Err() == nil {
-		all := c.returning.all()
+		all := c.recorded.allWaiting()
 		if len(all) == 0 {
 			return
 		}
@@ -55,8 +55,9 @@ func (c *Core) Restore(ctx context.Context) {
 	}
 }
 
-// isDue reports whether the wait of a sidecar is over, well or not. all are those that wait.
-func (c *Core) isDue(w *returner, all []*returner) bool {
+// isDue reports whether the wait of a sidecar is over, well or not. all are the
+// sidecars that wait.
+func (c *Core) isDue(w *waitingSidecar, all []*waitingSidecar) bool {
 	if c.checkReturn(w) != nil {
 		return true
 	}
@@ -69,8 +70,8 @@ func (c *Core) isDue(w *returner, all []*returner) bool {
 }
 
 // comesAfter reports whether a sidecar waits that w must come after.
-func comesAfter(profile *policy.Profile, w *returner, all []*returner) bool {
-	return slices.ContainsFunc(all, func(other *returner) bool {
+func comesAfter(profile *policy.Profile, w *waitingSidecar, all []*waitingSidecar) bool {
+	return slices.ContainsFunc(all, func(other *waitingSidecar) bool {
 		return other != w && other.id.Agent == w.id.Agent && slices.Contains(profile.After, other.id.Profile) &&
 			orEmpty(other.record.Context.NetworkNamespace) == orEmpty(w.record.Context.NetworkNamespace)
 	})
@@ -79,7 +80,7 @@ func comesAfter(profile *policy.Profile, w *returner, all []*returner) bool {
 // lookForNamespace reports whether the network namespace of a sidecar that waits exists, and
 // whether that is known: another agent can make the look hang, and must not have the sidecar given
 // up by that.
-func (c *Core) lookForNamespace(w *returner) (exists, known bool) {
+func (c *Core) lookForNamespace(w *waitingSidecar) (exists, known bool) {
 	name := w.record.Context.NetworkNamespace
 	if name == nil {
 		return true, true
@@ -88,18 +89,18 @@ func (c *Core) lookForNamespace(w *returner) (exists, known bool) {
 	return err == nil, !errors.Is(err, interfaces.ErrHostFailure)
 }
 
-func (c *Core) namespaceExists(w *returner) bool {
+func (c *Core) namespaceExists(w *waitingSidecar) bool {
 	exists, _ := c.lookForNamespace(w)
 	return exists
 }
 
-func (c *Core) namespaceMissing(w *returner) bool {
+func (c *Core) namespaceMissing(w *waitingSidecar) bool {
 	exists, known := c.lookForNamespace(w)
 	return known && !exists
 }
 
 // restore makes one attempt, and drops the record unless another one can help.
-func (c *Core) restore(ctx context.Context, w *returner) {
+func (c *Core) restore(ctx context.Context, w *waitingSidecar) {
 	var err error
 	defer w.busy.Store(false)
 	defer c.caught("the return of a sidecar", &err)
@@ -139,7 +140,7 @@ func canTryAgain(err error) bool {
 }
 
 // bringNamespace makes the namespace of a sidecar that waits, if the service has made it before.
-func (c *Core) bringNamespace(ctx context.Context, w *returner) error {
+func (c *Core) bringNamespace(ctx context.Context, w *waitingSidecar) error {
 	if !w.record.Sandbox || c.namespaceExists(w) {
 		return nil
 	}
@@ -157,7 +158,7 @@ func (c *Core) bringNamespace(ctx context.Context, w *returner) error {
 }
 
 // checkReturn says why a sidecar cannot come back, whatever its request.
-func (c *Core) checkReturn(w *returner) error {
+func (c *Core) checkReturn(w *waitingSidecar) error {
 	set := c.policy.Load()
 	agent, known := set.Agent(w.id.Agent)
 	profile, ok := set.Profile(w.id.Profile)
@@ -180,13 +181,13 @@ func (c *Core) checkReturn(w *returner) error {
 }
 
 // giveUp drops the record of a sidecar that waits, unless it was launched meanwhile.
-func (c *Core) giveUp(ctx context.Context, w *returner) {
+func (c *Core) giveUp(ctx context.Context, w *waitingSidecar) {
 	unlock, _, err := c.locks.lockStop(ctx, w.id, 0, func(*interruption) bool { return false })
 	if err != nil {
 		return
 	}
 	defer unlock()
-	if c.returning.waits(w.id) {
+	if c.recorded.waits(w.id) {
 		_ = c.dropRecord(w.id)
 		c.endWait(w.id) // also if the disk fails
 	}

@@ -13,18 +13,18 @@ import (
 // SliceOf returns the slice of an agent's sidecars, which nothing else is in.
 func SliceOf(agent string) string { return "sidecar-" + agent + ".slice" }
 
-// limit is a limit of a control group, as a property of its unit.
-type limit struct {
+// groupLimit is a limit of a control group, as a property of its unit.
+type groupLimit struct {
 	set      bool
-	property systemd.Property // without a limit: the value that means none
+	property systemd.Property // of a limit that is not set: the value that removes it
 	dropIn   string           // name of its file in the unit's directory of drop-ins
 }
 
-// limitsOf lists limits. Without one, the value is the one that removes it.
-func limitsOf(l policy.Limits) []limit {
+// limitsOf returns the limits of a control group as properties.
+func limitsOf(l policy.Limits) []groupLimit {
 	const usecPerPercent = 10_000 // of one second
 	none := ^uint64(0)
-	var all []limit
+	var all []groupLimit
 	for _, one := range []struct {
 		name, setting string
 		value         uint64
@@ -38,7 +38,7 @@ func limitsOf(l policy.Limits) []limit {
 		if !set {
 			one.value = none
 		}
-		all = append(all, limit{set, systemd.Uint64(one.name, one.value), "50-" + one.setting + ".conf"})
+		all = append(all, groupLimit{set, systemd.Uint64(one.name, one.value), "50-" + one.setting + ".conf"})
 	}
 	return all
 }

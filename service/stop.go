@@ -102,7 +102,7 @@ func (c *Core) stopLocked(ctx context.Context, call *call, killAfter time.Durati
 	// If the caller leaves, the unit is stopped all the same, and the lock is held until then.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout+2*grace)
 	defer cancel()
-	waits := c.returning.waits(*call.sidecar)
+	waits := c.recorded.waits(*call.sidecar)
 	unit, err := c.stopUnit(ctx, *call.sidecar, killAfter)
 	if err == nil || errors.Is(err, systemd.ErrNoSuchUnit) {
 		if err := c.dropRecord(*call.sidecar); err != nil {

@@ -19,8 +19,8 @@ import (
 // stateWaiting is the ActiveState of the unit that a sidecar would have that waits to come back.
 const stateWaiting = "waiting"
 
-// returner is a sidecar that is to come back.
-type returner struct {
+// waitingSidecar is a sidecar that waits to come back.
+type waitingSidecar struct {
 	id     interfaces.ID
 	record records.Record
 	unit   systemd.Unit // that List, Monitor and D-Bus show
@@ -30,64 +30,64 @@ type returner struct {
 	busy   atomic.Bool  // an attempt is under way
 }
 
-// returning knows which sidecars have records, and which of them wait to come back.
-type returning struct {
-	mu       sync.Mutex
-	recorded map[interfaces.ID]bool
-	waiting  map[interfaces.ID]*returner
+// recorded knows which sidecars have records, and which of them wait to come back.
+type recorded struct {
+	mu      sync.Mutex
+	ids     map[interfaces.ID]bool
+	waiting map[interfaces.ID]*waitingSidecar
 }
 
-func (r *returning) has(id interfaces.ID) bool {
+func (r *recorded) has(id interfaces.ID) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.recorded[id]
+	return r.ids[id]
 }
 
-func (r *returning) waits(id interfaces.ID) bool {
+func (r *recorded) waits(id interfaces.ID) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.waiting[id] != nil
 }
 
 // add notes that a sidecar has a record; w is nil unless it waits.
-func (r *returning) add(id interfaces.ID, w *returner) {
+func (r *recorded) add(id interfaces.ID, w *waitingSidecar) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.recorded == nil {
-		r.recorded, r.waiting = map[interfaces.ID]bool{}, map[interfaces.ID]*returner{}
+	if r.ids == nil {
+		r.ids, r.waiting = map[interfaces.ID]bool{}, map[interfaces.ID]*waitingSidecar{}
 	}
-	r.recorded[id] = true
+	r.ids[id] = true
 	if w != nil {
 		r.waiting[id] = w
 	}
 }
 
-func (r *returning) remove(id interfaces.ID) {
+func (r *recorded) remove(id interfaces.ID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.recorded, id)
+	delete(r.ids, id)
 }
 
-// all returns the sidecars that wait, in the order of their IDs.
-func (r *returning) all() []*returner {
+// allWaiting returns the sidecars that wait, in the order of their IDs.
+func (r *recorded) allWaiting() []*waitingSidecar {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.SortedFunc(maps.Values(r.waiting), func(a, b *returner) int { return a.id.Compare(b.id) })
+	return slices.SortedFunc(maps.Values(r.waiting), func(a, b *waitingSidecar) int { return a.id.Compare(b.id) })
 }
 
 // started returns the sidecars that have records and do not wait.
-func (r *returning) started() []interfaces.ID {
+func (r *recorded) started() []interfaces.ID {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.DeleteFunc(slices.Collect(maps.Keys(r.recorded)), func(id interfaces.ID) bool { return r.waiting[id] != nil })
+	return slices.DeleteFunc(slices.Collect(maps.Keys(r.ids)), func(id interfaces.ID) bool { return r.waiting[id] != nil })
 }
 
 // endWait ends the wait of a sidecar, if it waits, and has it looked at.
 func (c *Core) endWait(id interfaces.ID) {
-	c.returning.mu.Lock()
-	waited := c.returning.waiting[id] != nil
-	delete(c.returning.waiting, id)
-	c.returning.mu.Unlock()
+	c.recorded.mu.Lock()
+	waited := c.recorded.waiting[id] != nil
+	delete(c.recorded.waiting, id)
+	c.recorded.mu.Unlock()
 	if waited {
 		c.Units.Announce(id.Unit())
 	}
@@ -95,7 +95,7 @@ func (c *Core) endWait(id interfaces.ID) {
 
 // withWaiting adds the sidecars that wait to the units of a list with this pattern.
 func (c *Core) withWaiting(units []systemd.Unit, pattern string) []systemd.Unit {
-	all := c.returning.all()
+	all := c.recorded.allWaiting()
 	if len(all) == 0 {
 		return units
 	}
@@ -115,17 +115,18 @@ func (c *Core) withWaiting(units []systemd.Unit, pattern string) []systemd.Unit 
 func (c *Core) getOrWaiting(ctx context.Context, id interfaces.ID) (systemd.Unit, error) {
 	unit, err := c.Units.Get(ctx, id.Unit())
 	if errors.Is(err, systemd.ErrNoSuchUnit) {
-		c.returning.mu.Lock()
-		defer c.returning.mu.Unlock()
-		if w := c.returning.waiting[id]; w != nil {
+		c.recorded.mu.Lock()
+		defer c.recorded.mu.Unlock()
+		if w := c.recorded.waiting[id]; w != nil {
 			return w.unit, nil
 		}
 	}
 	return unit, err
 }
 
-func (c *Core) newReturner(id interfaces.ID, r records.Record, place int) *returner {
-	w := &returner{id: id, record: r, place: place, until: time.Now()}
+// newWaiting returns a sidecar that waits from now on. place is its place among its agent's.
+func (c *Core) newWaiting(id interfaces.ID, r records.Record, place int) *waitingSidecar {
+	w := &waitingSidecar{id: id, record: r, place: place, until: time.Now()}
 	if profile, ok := c.policy.Load().Profile(id.Profile); ok {
 		w.until = w.until.Add(profile.RestoreTimeout)
 	}
