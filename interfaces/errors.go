@@ -1,7 +1,6 @@
 package interfaces
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -112,7 +111,10 @@ type NamespaceInUseError struct {
 
 func (e *NamespaceInUseError) Unwrap() error { return ErrNamespaceInUse }
 func (e *NamespaceInUseError) Error() string {
-	return fmt.Sprintf("network namespace %q is in use by sidecars: %s", e.NetworkNamespace, cmp.Or(strings.Join(e.Sidecars, ", "), "of other agents"))
+	if len(e.Sidecars) == 0 {
+		return fmt.Sprintf("network namespace %q is in use by sidecars of other agents", e.NetworkNamespace)
+	}
+	return fmt.Sprintf("network namespace %q is in use by sidecars: %s", e.NetworkNamespace, strings.Join(e.Sidecars, ", "))
 }
 
 // TooManyNamespacesError says how many network namespaces the agent may have made for it.
