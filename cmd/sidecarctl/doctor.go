@@ -19,6 +19,7 @@ import (
 	"tripleo.io/sidecar/internal/doctor"
 	"tripleo.io/sidecar/service/engine/podman"
 	"tripleo.io/sidecar/service/imagestore"
+	"tripleo.io/sidecar/service/ociruntime"
 	"tripleo.io/sidecar/service/policy"
 )
 
@@ -164,6 +165,7 @@ func (t *tool) here(ctx context.Context, look doctor.Look) []doctor.Finding {
 		Policy:  func() (*policy.Set, error) { return policy.Load(policy.VendorDirectory, policy.HostDirectory) },
 		Run:     doctor.Run,
 		Images:  imagestore.Host().IDs,
+		Runtime: ociruntime.Find,
 		Podman: func(ctx context.Context) ([]podman.Container, error) {
 			return podman.Containers(ctx, "podman")
 		},

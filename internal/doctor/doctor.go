@@ -84,6 +84,7 @@ type Host struct {
 	Policy  func() (*policy.Set, error)                               // the host's policy files
 	Run     func(ctx context.Context, argv ...string) (string, error) // runs a program and returns its output
 	Images  func() (map[string]string, error)                         // podman's images: the ID of each name
+	Runtime func(name string) string                                  // path of an OCI runtime, "" if the host does not have it
 	Podman  func(ctx context.Context) ([]podman.Container, error)     // podman's containers of sidecars
 }
 

@@ -307,6 +307,7 @@ func TestDoctorNeedsEachProfileOnce(t *testing.T) {
 	}, nil)
 	h.Policy = func() (*policy.Set, error) { return policy.Load(h.path("policy")) }
 	h.Images = func() (map[string]string, error) { return nil, nil }
+	h.Runtime = func(string) string { return "" }
 	wantFound(t, "images", h.lookAtImages(t.Context()),
 		"error probe: its image localhost/other:1 is not on the host", "error probe: its image localhost/own:1 is not on the host")
 	wantFound(t, "runtimes", h.lookAtRuntimes(t.Context()), "error probe: the host has none of its OCI runtimes: crun")

@@ -13,8 +13,6 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/netns"
 	"tripleo.io/sidecar/service/ociruntime"
@@ -151,17 +149,6 @@ func (h *Host) lookAtImages(ctx context.Context) []Finding {
 	return found
 }
 
-func (h *Host) hasRuntime(name string) bool {
-	paths := []string{name}
-	if !filepath.IsAbs(name) {
-		paths = nil
-		for _, dir := range ociruntime.Directories {
-			paths = append(paths, filepath.Join(dir, name))
-		}
-	}
-	return slices.ContainsFunc(paths, func(path string) bool { return unix.Access(h.path(path), unix.X_OK) == nil })
-}
-
 func (h *Host) lookAtRuntimes(context.Context) []Finding {
 	set, err := h.Policy()
 	if err != nil {
@@ -174,7 +161,7 @@ func (h *Host) lookAtRuntimes(context.Context) []Finding {
 		if p.Engine == interfaces.EngineRuntime && !required {
 			names, required = append(slices.Clone(names), ociruntime.Default), true
 		}
-		if len(names) == 0 || slices.ContainsFunc(names, h.hasRuntime) {
+		if len(names) == 0 || slices.ContainsFunc(names, func(name string) bool { return h.Runtime(name) != "" }) {
 			continue
 		}
 		finding := Finding{
