@@ -29,7 +29,7 @@ const (
 	StateWaiting    SidecarState = "waiting"    // comes back after a boot of the host, and has no unit yet
 )
 
-// MemoryLimit is whose limit a process has reached that ran out of memory.
+// MemoryLimit says whose memory limit was reached by a process that ran out of memory.
 type MemoryLimit string
 
 // The memory limits.

@@ -69,7 +69,7 @@ func (c *Core) isDue(w *waitingSidecar, all []*waitingSidecar) bool {
 	return exists || known && w.record.Sandbox
 }
 
-// comesAfter reports whether a sidecar waits that w must come after.
+// comesAfter reports whether w must come after another sidecar that still waits.
 func comesAfter(profile *policy.Profile, w *waitingSidecar, all []*waitingSidecar) bool {
 	return slices.ContainsFunc(all, func(other *waitingSidecar) bool {
 		return other != w && other.id.Agent == w.id.Agent && slices.Contains(profile.After, other.id.Profile) &&

@@ -16,7 +16,8 @@ import (
 	"tripleo.io/sidecar/service/systemd"
 )
 
-// stateWaiting is the ActiveState of the unit that a sidecar would have that waits to come back.
+// stateWaiting is the ActiveState of a waiting sidecar's unit, which only List, Monitor and D-Bus
+// show: systemd does not have it.
 const stateWaiting = "waiting"
 
 // waitingSidecar is a sidecar that waits to come back.

@@ -228,7 +228,7 @@ func TestFaultDoctorHost(t *testing.T) {
 		withPolicy(t, "profiles.d", "probe", strings.Replace(profileFiles()["probe"], image, changingImage, 1))
 		t.Cleanup(func() { _, _ = output("podman", "untag", image, changingImage) })
 		found := finds(t, "images", "probe", changingImage)
-		if found == nil || !strings.Contains(found.Advice, "podman pull "+changingImage) {
+		if found == nil || !strings.Contains(found.Advice, "sidecarctl pull probe") {
 			t.Fatalf("found %+v", found)
 		}
 		run(t, "podman", "tag", image, changingImage) // no registry is here

@@ -142,7 +142,7 @@ func (h *Host) lookAtImages(ctx context.Context) []Finding {
 		if missing[p.Image] {
 			found = append(found, Finding{
 				Level: Error, Subject: p.Name, Problem: "its image " + p.Image + " is not on the host",
-				Advice: "'podman pull " + p.Image + "', or build or load it; then 'systemctl reload sidecard'",
+				Advice: "'sidecarctl pull " + p.Name + "', or build or load it; then 'systemctl reload sidecard'",
 			})
 		}
 	}

@@ -14,8 +14,8 @@ import (
 // tellLimit bounds the wait for the service manager to read whose memory limit was reached.
 const tellLimit = time.Second
 
-// TellOutOfMemory tells the service manager whose limit the payload has reached, which the kernel
-// has killed for want of memory. It must be called in the unit, in ExecStopPost.
+// TellOutOfMemory tells the service manager whose memory limit was reached when the kernel killed
+// the payload. It must be called in the unit, in ExecStopPost.
 func (l Launcher) TellOutOfMemory(socket string) error {
 	directory, err := ownDirectory("/proc")
 	if err != nil {

@@ -15,10 +15,10 @@ import (
 // /run/netns on itself, and both copies get every mount.
 const runDirectory = "/run"
 
-// withOwnMounts calls f in a mount namespace of its own: what f and the programs that it executes
-// mount goes away with the last of them, and systemd does not see it, which reads the table of all
-// mounts whenever the host's changes. Goroutines that f starts, and all that comes after f, are in
-// the host's.
+// withOwnMounts calls f in a mount namespace of its own. Mounts that f and its programs make go away
+// with the last of these processes. systemd does not see them: it reads the table of all mounts
+// whenever the host's changes. Goroutines that f starts, and all that comes after f, are in the
+// host's mount namespace.
 func withOwnMounts(f func() error) error {
 	result := make(chan error)
 	go func() {
