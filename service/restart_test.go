@@ -29,9 +29,9 @@ func TestLifecycleRestartProperties(t *testing.T) {
 		want     []string
 	}{
 		"no":         {policy.Restart{When: policy.RestartNo}, false, []string{"Restart=no"}},
-		"on failure": {five, false, append(slices.Clone(common), "StartLimitIntervalUSec=1m0s", "StartLimitBurst=6")},
-		"always":     {always, false, append(slices.Clone(common), "StartLimitIntervalUSec=1m0s", "StartLimitBurst=6", "RestartForceExitStatus=0")},
-		"unlimited":  {unlimited, false, append(slices.Clone(common), "StartLimitIntervalUSec=0s", "StartLimitBurst=1")},
+		"on failure": {five, false, append(slices.Clone(common), "StartLimitIntervalUSec=1min", "StartLimitBurst=6")},
+		"always":     {always, false, append(slices.Clone(common), "StartLimitIntervalUSec=1min", "StartLimitBurst=6", "RestartForceExitStatus=0")},
+		"unlimited":  {unlimited, false, append(slices.Clone(common), "StartLimitIntervalUSec=0", "StartLimitBurst=1")},
 		"stand-ins":  {always, true, []string{"Restart=no"}},
 	} {
 		d := &policy.Decision{Profile: &policy.Profile{Restart: c.restart}, Agent: &policy.Agent{StandIns: c.standIns}}

@@ -148,9 +148,26 @@ func formatNumber(name string, v uint64) string {
 	case v == ^uint64(0):
 		return "infinity"
 	case strings.HasSuffix(name, "USec") && v < 1<<50:
-		return (time.Duration(v) * time.Microsecond).String()
+		return formatSpan(v)
 	}
 	return strconv.FormatUint(v, 10)
+}
+
+// formatSpan writes microseconds as systemctl does (systemd.time(7)).
+func formatSpan(usec uint64) string {
+	if usec == 0 {
+		return "0"
+	}
+	var words []string
+	for _, unit := range []struct {
+		name string
+		size uint64
+	}{{"w", 7 * 24 * 3600e6}, {"d", 24 * 3600e6}, {"h", 3600e6}, {"min", 60e6}, {"s", 1e6}, {"ms", 1e3}, {"us", 1}} {
+		if n := usec / unit.size; n > 0 {
+			words, usec = append(words, strconv.FormatUint(n, 10)+unit.name), usec%unit.size
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // formatCommands uses the prefix of systemd.service(5).
