@@ -151,6 +151,19 @@ func (p preparation) keep(ctx context.Context, image string) error {
 	if _, err := p.podman(ctx, "container", "exists", keeper(image)); err == nil {
 		return nil
 	}
+	err := p.makeKeeper(ctx, image)
+	// podman can lose the state of a pod, for example when its temporary directory is removed, and
+	// makes no container in it then. The other images are kept again at the next reload.
+	if err == nil || !strings.Contains(err.Error(), "cgroup is not set") {
+		return err
+	}
+	if _, err := p.podman(ctx, "pod", "rm", "-f", keepersPod); err != nil {
+		return err
+	}
+	return p.makeKeeper(ctx, image)
+}
+
+func (p preparation) makeKeeper(ctx context.Context, image string) error {
 	if _, err := p.podman(ctx, "pod", "exists", keepersPod); err != nil {
 		if _, err := p.podman(ctx, "pod", "create", "--infra=false", "--name="+keepersPod); err != nil {
 			return err
