@@ -18,7 +18,7 @@ func contract(t *testing.T) *idl.IDL {
 	const line = "\ninterface "
 	text := strings.Replace(interfaces.Description, line+interfaces.Name, line+strings.ToLower(interfaces.Name), 1)
 	if text == interfaces.Description {
-		t.Fatalf("the file is not that of %s", interfaces.Name)
+		t.Fatalf("the file does not describe %s", interfaces.Name)
 	}
 	parsed, err := idl.New(text)
 	if err != nil {

@@ -62,7 +62,7 @@ func (f *fakeRecords) All() (map[interfaces.ID]records.Record, error) {
 	return maps.Clone(f.all), nil
 }
 
-// arguments are those of the network's dnsmasq in its record, nil if it has none.
+// arguments returns the arguments in the record of the network's dnsmasq, nil without a record.
 func (f *fakeRecords) arguments(network string) []string {
 	r, _ := f.Read(dnsmasqID(network))
 	if r == nil {
@@ -323,8 +323,8 @@ func TestLifecycleBootHangIsNoEnd(t *testing.T) {
 	})
 }
 
-// TestLifecycleBootSlowAgent: an agent whose starts take long does not keep those of others from
-// coming back, as it does not at any other time.
+// TestLifecycleBootSlowAgent: an agent whose starts take long does not keep
+// other agents' sidecars from coming back.
 func TestLifecycleBootSlowAgent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -53,7 +53,7 @@ func (h *fakeHost) runs(t *testing.T) interfaces.Sidecar {
 	return reply.Sidecar
 }
 
-// TestLifecycleRestartIsListed shows what is told of a sidecar that waits.
+// TestLifecycleRestartIsListed checks how List shows a sidecar that waits for its restart.
 func TestLifecycleRestartIsListed(t *testing.T) {
 	t.Parallel()
 	h := newFakeHost(t)

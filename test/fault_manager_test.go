@@ -125,7 +125,7 @@ func TestFaultShutdown(t *testing.T) {
 // TestFaultClockJumps sets the clock an hour ahead and an hour back. It is the whole machine's.
 func TestFaultClockJumps(t *testing.T) {
 	if os.Getenv("SIDECAR_TESTHOST_MACHINE") == "" {
-		t.Skip("the clock is that of the whole machine: make vm-test runs this")
+		t.Skip("it would set the clock of the whole machine: make vm-test runs this")
 	}
 	begin(t)
 	namespace(t, "t-clock")

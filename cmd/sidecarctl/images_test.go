@@ -53,7 +53,7 @@ func put(t *testing.T, path, text string) {
 	}
 }
 
-// TestImagesInTheStore: what is there, what is not, and what only podman can tell.
+// TestImagesInTheStore looks up images that are present, missing, and named so that only podman can resolve them.
 func TestImagesInTheStore(t *testing.T) {
 	t.Parallel()
 	id := strings.Repeat("0a", 32)

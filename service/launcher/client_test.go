@@ -132,7 +132,7 @@ func TestLaunchClientIsNotLeft(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(500*time.Millisecond, cancel)
 	if _, err := e.started(ctx); err == nil || !strings.Contains(err.Error(), "without having started anything") {
-		t.Errorf("error %v, want that of a client that went on and ended well", err)
+		t.Errorf("error %v, want the error for a client that went on and ended well", err)
 	}
 	select {
 	case <-e.exited:

@@ -69,8 +69,8 @@ func TestHealthTally(t *testing.T) {
 	}
 }
 
-// TestHealthTell: what is told stands in one message, so that a reader of the status never finds
-// a restart without its reason.
+// TestHealthTell: the prober sends a change of health in one message, so that a
+// reader of the status never finds a restart without its reason.
 func TestHealthTell(t *testing.T) {
 	t.Parallel()
 	address := filepath.Join(t.TempDir(), "notify")

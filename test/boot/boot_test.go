@@ -202,7 +202,7 @@ func checkShutdown(t *testing.T, m memory) {
 	}
 	records, _ := filepath.Glob(recordsOnDisk + "/*")
 	if len(records) != len(m.Back) {
-		t.Errorf("records: %q, want those of %q", records, m.Back)
+		t.Errorf("records of the sidecars %q, want %q", records, m.Back)
 	}
 }
 
@@ -318,7 +318,7 @@ func makeDirectory(t *testing.T, p interfaces.LaunchParameters) {
 	}
 }
 
-// states are those of the agent's sidecars, by their IDs.
+// states returns the states of the agent's sidecars, by ID.
 func states(t *testing.T) map[string]interfaces.SidecarState {
 	t.Helper()
 	all, err := connect(t).List(t.Context(), interfaces.ListParameters{})

@@ -45,7 +45,7 @@ func runCommand() *cobra.Command {
 		Use:   "run [flags] -- PROGRAM [ARGUMENT...]",
 		Short: "Boot a host, run a program of this machine in it, and clean up",
 		Long: `Boots a fresh host, copies PROGRAM into it, runs it there as root and streams
-its output. The exit code is that of the program, or 125 if the host failed.
+its output. The exit code is the program's, or 125 if the host failed.
 A program that exits with 98 has the host rebooted, with 99 without a shutdown, and is
 run again; SIDECAR_TESTHOST_BOOTS tells it how often that was.
 
