@@ -2,9 +2,11 @@ package service
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -203,7 +205,9 @@ func (c *Core) LoadRecords() {
 		c.Logger.Error("sidecars will not come back: their records cannot be read", "error", err)
 	}
 	places := map[string]int{}
-	for id, r := range all {
+	// In the order of their IDs: the same ones are too many each time.
+	for _, id := range slices.SortedFunc(maps.Keys(all), func(a, b interfaces.ID) int { return cmp.Compare(a.String(), b.String()) }) {
+		r := all[id]
 		c.recorded.add(id, nil)
 		if r.Boot == c.BootID {
 			continue // it runs, or the first look at the units finds that it has ended
