@@ -23,7 +23,7 @@ func TestPropertiesHaveTheirTypes(t *testing.T) {
 		{Int32("OOMScoreAdjust", -5), "OOMScoreAdjust", "i", "-5"},
 		{Uint32("LogRateLimitBurst", 7), "LogRateLimitBurst", "u", "7"},
 		{Uint64("MemoryMax", 64<<20), "MemoryMax", "t", "67108864"},
-		{Duration("TimeoutStartUSec", 90*time.Second), "TimeoutStartUSec", "t", "1m30s"},
+		{Duration("TimeoutStartUSec", 90*time.Second), "TimeoutStartUSec", "t", "1min 30s"},
 		{Duration("TimeoutStartUSec", -1), "TimeoutStartUSec", "t", "infinity"},
 		{ExecStart("/bin/a", "b c", ""), "ExecStart", "a(sasb)", `/bin/a "b c" ""`},
 		{ExecStopPost([]string{"/bin/a", "$b"}, []string{"/bin/c"}), "ExecStopPost", "a(sasb)", "-/bin/a $$b ; -/bin/c"},
