@@ -2,15 +2,13 @@ package service
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/launcher"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/systemd"
@@ -21,11 +19,8 @@ import (
 // whose end removes it. So an agent deletes only what was made for it, and the number of units
 // is the number of namespaces.
 
-const (
-	sandboxPrefix = "sidecar-namespace:" // no sidecar's unit has a ':'
-	// sandboxTimeout bounds the start of a sandbox's unit.
-	sandboxTimeout = 30 * time.Second
-)
+// sandboxTimeout bounds the start of a sandbox's unit.
+const sandboxTimeout = 30 * time.Second
 
 // CreateNamespace makes a network namespace for an agent.
 func (c *Core) CreateNamespace(ctx context.Context, caller Caller, p interfaces.CreateNamespaceParameters) (interfaces.CreateNamespaceReply, error) {
@@ -84,7 +79,7 @@ func (c *Core) withSandboxes(ctx context.Context, agent *policy.Agent, do func(c
 }
 
 func (c *Core) createNamespace(ctx context.Context, agent *policy.Agent, name string) error {
-	units, err := c.Units.List(ctx, sandboxPrefix+agent.Name+".*.service")
+	units, err := c.Units.List(ctx, document.SandboxUnit(agent.Name+".*"))
 	if err != nil {
 		return hostFailure(ctx, "list the namespaces of the agent", err)
 	}
@@ -194,20 +189,17 @@ func (c *Core) isSandbox(ctx context.Context, agent string, name *string) (bool,
 }
 
 func sandboxUnit(agent, name string) string {
-	sum := sha256.Sum256([]byte(name))
-	return sandboxPrefix + agent + "." + hex.EncodeToString(sum[:16]) + ".service"
+	return document.SandboxUnit(document.SandboxKey(agent, name))
 }
 
 // sandboxProperties returns the properties of a sandbox's unit. It stays active without a process. It is
 // not in the agent's slice: at that slice's limits of tasks or memory, which payloads can reach,
 // its end could not delete the namespace, and nobody would count or delete it any more.
 func (c *Core) sandboxProperties(agent, name string) []systemd.Property {
-	unit := sandboxUnit(agent, name)
 	return []systemd.Property{
 		systemd.String("Description", fmt.Sprintf("Network namespace %s of %s", name, agent)),
 		systemd.String("Slice", "sidecar.slice"),
-		systemd.Strings("Environment", launcher.SandboxVariable+"="+name,
-			launcher.SandboxKeyVariable+"="+strings.TrimSuffix(strings.TrimPrefix(unit, sandboxPrefix), ".service")),
+		systemd.Strings("Environment", launcher.SandboxVariable+"="+name, launcher.SandboxKeyVariable+"="+document.SandboxKey(agent, name)),
 		systemd.String("SyslogIdentifier", "sidecar-namespace"),
 		systemd.String("Type", "oneshot"),
 		systemd.Bool("RemainAfterExit", true),

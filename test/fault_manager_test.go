@@ -237,6 +237,31 @@ func TestFaultLocksUsedUp(t *testing.T) {
 	start(t, tester, p)
 }
 
+// TestFaultPodmanForgets: podman's temporary directory is removed. podman takes that for a boot, and
+// its pod of the images for the runtime engine has no state.
+func TestFaultPodmanForgets(t *testing.T) {
+	begin(t)
+	withEngine(t, interfaces.EngineRuntime)
+	namespace(t, "t-forgets")
+	keepers := func() string {
+		return run(t, "podman", "ps", "-a", "--sort=names", "--filter=name=^sidecar-image-", "--format={{.Names}}")
+	}
+	before := keepers()
+	run(t, "rm", "-rf", "/run/libpod")
+	newImage(t, changingImage, "forgotten")
+	withChangingImage(t)
+	start(t, tester, probe(t, "t-forgets"))
+	after := keepers()
+	for name := range strings.Lines(before) {
+		if !strings.Contains(after, strings.TrimSpace(name)) {
+			t.Errorf("%s is not kept any more: podman may remove its image below running sidecars", name)
+		}
+	}
+	if len(after) <= len(before) {
+		t.Errorf("kept before %q, afterwards %q", before, after)
+	}
+}
+
 // renumber has podman make its locks again, as 'sidecarctl check' says. 'podman system renumber'
 // alone fails when their number has changed (podman 5.4; issue 16119 of podman).
 func renumber(t *testing.T) {

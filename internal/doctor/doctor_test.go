@@ -254,17 +254,21 @@ func TestDoctorReadsPIDFiles(t *testing.T) {
 func TestDoctorLeftovers(t *testing.T) {
 	t.Parallel()
 	h := hostOf(t, map[string]string{
-		"run/systemd/transient/" + unit:                          "",
-		"run/sidecar/leftovers/" + id:                            "",
-		"run/sidecar/launch/" + id + "/x":                        "",
-		"run/sidecar/launch/agent.probe.0123456789cd/x":          "",
-		"run/sidecar/templates/users/agent.probe.0123456789ef":   "",
-		"run/sidecar/templates/users/" + id:                      "",
-		"run/sidecar/templates/users/agent.probe.0123456789.new": "",
+		"run/systemd/transient/" + unit:                            "",
+		"run/sidecar/leftovers/" + id:                              "",
+		"run/sidecar/launch/" + id + "/x":                          "",
+		"run/sidecar/launch/agent.probe.0123456789cd/x":            "",
+		"run/sidecar/templates/users/agent.probe.0123456789ef":     "",
+		"run/sidecar/templates/users/" + id:                        "",
+		"run/sidecar/templates/users/agent.probe.0123456789.new":   "",
+		"run/systemd/transient/sidecar-namespace:agent.01.service": "",
+		"run/sidecar/namespaces/agent.01":                          "",
+		"run/sidecar/namespaces/agent.02":                          "",
 	}, nil)
 	wantFound(t, "leftovers", h.lookAtLeftovers(t.Context()),
 		"warning /run/sidecar/leftovers/"+id+": a container could not be removed yet",
 		"warning /run/sidecar/launch/agent.probe.0123456789cd: the pins of a unit that does not exist",
+		"warning /run/sidecar/namespaces/agent.02: the pin of a network namespace that was made for an agent, and whose unit does not exist",
 		"warning /run/sidecar/templates/users/agent.probe.0123456789ef: the note of a unit that does not exist, which keeps an image mounted")
 }
 

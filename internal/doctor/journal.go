@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/service/document"
 )
 
 // Messages in the journal.
@@ -84,23 +85,33 @@ func (h *Host) messages(ctx context.Context, matches ...string) ([]string, error
 func (h *Host) lookAtLeftovers(context.Context) []Finding {
 	const advice = "'systemctl start sidecar-clean.service' removes it; if not, 'journalctl -u sidecar-clean' says why"
 	var found []Finding
+	sidecar := func(name string) string {
+		id, err := interfaces.ParseID(name)
+		if err != nil {
+			return ""
+		}
+		return id.Unit()
+	}
 	for _, place := range []struct {
 		directory, problem string
-		always             bool // also if the sidecar has a unit
+		unit               func(name string) string // "": what it is cannot be told; nil: it should not exist
 	}{
-		{"run/sidecar/leftovers", "a container could not be removed yet", true},
-		{"run/sidecar/launch", "the pins of a unit that does not exist", false},
-		{"run/sidecar/templates/users", "the note of a unit that does not exist, which keeps an image mounted", false},
+		{"run/sidecar/leftovers", "a container could not be removed yet", nil},
+		{"run/sidecar/launch", "the pins of a unit that does not exist", sidecar},
+		{"run/sidecar/namespaces", "the pin of a network namespace that was made for an agent, and whose unit does not exist", document.SandboxUnit},
+		{"run/sidecar/templates/users", "the note of a unit that does not exist, which keeps an image mounted", sidecar},
 	} {
 		entries, err := os.ReadDir(h.path(place.directory))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			found = append(found, blind("/"+place.directory, err, "look at it as root")...)
 		}
 		for _, entry := range entries {
-			id, err := interfaces.ParseID(entry.Name())
-			if place.always || err == nil && !h.hasUnit(id.Unit()) {
-				found = append(found, Finding{Level: Warning, Subject: "/" + place.directory + "/" + entry.Name(), Problem: place.problem, Advice: advice})
+			if place.unit != nil {
+				if unit := place.unit(entry.Name()); unit == "" || h.hasUnit(unit) {
+					continue
+				}
 			}
+			found = append(found, Finding{Level: Warning, Subject: "/" + place.directory + "/" + entry.Name(), Problem: place.problem, Advice: advice})
 		}
 	}
 	return found

@@ -170,7 +170,7 @@ var errInUse = errors.New("its container is being removed by another process")
 // names the units whose removal fails or is in use.
 func (l Launcher) Sweep(ctx context.Context) error {
 	failed := map[string]bool{}
-	all := l.cleanOthers()
+	all := errors.Join(l.cleanOthers(), l.sweepSandboxes())
 	for {
 		names, err := l.notes()
 		if err != nil {

@@ -1,15 +1,19 @@
 package launcher
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
+	"github.com/gofrs/flock"
 	"golang.org/x/sys/unix"
 
+	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/netns"
 )
 
@@ -43,6 +47,15 @@ func (l Launcher) CreateNamespace(name, key string) error {
 		return fmt.Errorf("making a network namespace: %w", err)
 	}
 	defer ns.Close()
+	lock, err := lockSandboxes(pins)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	// A pin that exists is left from an earlier unit: there is one unit for each key.
+	if err := l.deleteLeft(pins, key); err != nil {
+		return err
+	}
 	if err := mountNamespace(ns, pins, key); err != nil {
 		return err
 	}
@@ -84,6 +97,64 @@ func (l Launcher) DeleteNamespace(name, key string) error {
 	}
 	defer pinned.Close()
 	return errors.Join(l.deleteName(name, pinned), unpin(pins, key))
+}
+
+// sweepSandboxes deletes the namespaces that CreateNamespace has made, and whose units do not exist
+// any more: DeleteNamespace was killed.
+func (l Launcher) sweepSandboxes() error {
+	entries, err := os.ReadDir(l.sandboxes().base())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	pins, openErr := l.sandboxes().openBase()
+	if err = errors.Join(err, openErr); err != nil {
+		return err
+	}
+	defer pins.Close()
+	lock, err := lockSandboxes(pins)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	for _, entry := range entries {
+		if l.lacks(document.SandboxUnit(entry.Name())) {
+			err = errors.Join(err, l.deleteLeft(pins, entry.Name()))
+		}
+	}
+	return err
+}
+
+// lockSandboxes keeps sweepSandboxes from a pin that CreateNamespace makes. The caller closes the lock.
+func lockSandboxes(pins *os.File) (*flock.Flock, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), RemoveLimit)
+	defer cancel()
+	lock := flock.New(throughProc(pins), flock.SetFlag(os.O_RDONLY))
+	if _, err := lock.TryLockContext(ctx, lockPause); err != nil {
+		return nil, errors.Join(fmt.Errorf("waiting for the lock of %s: %w", pins.Name(), err), lock.Close())
+	}
+	return lock, nil
+}
+
+// deleteLeft removes the pin at key, if it exists, and the name that the namespace was made with.
+func (l Launcher) deleteLeft(pins *os.File, key string) error {
+	pinned, err := os.Open(throughProc(pins) + "/" + key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer pinned.Close()
+	agent, _, _ := strings.Cut(key, ".")
+	made := func(name string) bool { return document.SandboxKey(agent, name) == key }
+	name, err := l.Namespaces.NameOf(pinned, made)
+	if err == nil && made(name) {
+		err = l.deleteName(name, pinned)
+	}
+	if err != nil {
+		return err
+	}
+	return unpin(pins, key)
 }
 
 // deleteName removes the name of the namespace, if it is the name of this one.

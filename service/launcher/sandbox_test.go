@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tripleo.io/sidecar/service/document"
 	"tripleo.io/sidecar/service/netns/netnstest"
 )
 
@@ -107,4 +108,43 @@ func TestLifecycleSandboxOfSomebodyElse(t *testing.T) {
 	if err := r.CreateNamespace("sb-3", sandboxKey); err == nil {
 		t.Error("made in place of a file")
 	}
+}
+
+// TestLifecycleSandboxSweep: the end of a unit was killed before it deleted the namespace.
+func TestLifecycleSandboxSweep(t *testing.T) {
+	if !netnstest.Private(t) {
+		return
+	}
+	r := newRig(t)
+	r.Namespaces.Host = fmt.Sprintf("/proc/%d/ns/net", os.Getppid()) // our main thread can be in the one that is made
+	r.Units = t.TempDir()
+	keyOf := func(name string) string { return document.SandboxKey("neutron-dhcp", name) }
+	for _, name := range []string{"sb-1", "sb-2", "sb-3"} {
+		must(t, r.CreateNamespace(name, keyOf(name)))
+	}
+	must(t, os.WriteFile(filepath.Join(r.Units, document.SandboxUnit(keyOf("sb-1"))), nil, 0o600))
+	must(t, r.DeleteNamespace("sb-3", "neutron-l3.0123456789ab"))
+	path := filepath.Join(r.Namespaces.Path, "sb-3") // somebody else has the name by now
+	must(t, unix.Unmount(path, unix.MNT_DETACH))
+	must(t, os.Remove(path))
+	netnstest.Make(t, path)
+	pins := filepath.Dir(r.Base) + "/namespaces/"
+	must(t, os.WriteFile(pins+keyOf("sb-4"), nil, 0o400)) // killed before it mounted the pin
+	must(t, r.Sweep(t.Context()))
+	r.wantNamespaces(t, "after the sweep", 2, 1)
+	must(t, errors.Join(r.Namespaces.Check("sb-1"), r.Namespaces.Check("sb-3")))
+
+	// The unit is started again before a sweep has come: its pin and its name are new.
+	must(t, os.WriteFile(pins+keyOf("sb-4"), nil, 0o400))
+	must(t, r.CreateNamespace("sb-2", keyOf("sb-2")))
+	path = filepath.Join(r.Namespaces.Path, "sb-2")
+	must(t, errors.Join(unix.Unmount(path, unix.MNT_DETACH), os.Remove(path)))
+	for _, name := range []string{"sb-2", "sb-4"} {
+		must(t, r.CreateNamespace(name, keyOf(name)))
+	}
+	r.wantNamespaces(t, "made again", 4, 3)
+	if err := r.CreateNamespace("sb-3", keyOf("sb-3")); err == nil {
+		t.Error("made in the place of somebody else's")
+	}
+	r.wantNamespaces(t, "not made", 4, 3)
 }

@@ -159,5 +159,5 @@ func (s SELinux) Missing() string {
 	if !s.On || s.Labelled {
 		return ""
 	}
-	return "SELinux is on, and the daemon's program does not have the type " + daemonType + ": the service does not run in its own domain; run semodule -i " + Module + " and restorecon -R /usr/libexec/sidecar /etc/sidecar /run/sidecar, then restart sidecard"
+	return "SELinux is on, and the daemon's program does not have the type " + daemonType + ": the service does not run in its own domain; run semodule -i " + Module + " and restorecon -R /usr/libexec/sidecar /etc/sidecar /run/sidecar /var/lib/sidecar, then restart sidecard"
 }

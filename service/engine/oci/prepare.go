@@ -153,12 +153,18 @@ func (p preparation) keep(ctx context.Context, image string) error {
 	}
 	err := p.makeKeeper(ctx, image)
 	// podman can lose the state of a pod, for example when its temporary directory is removed, and
-	// makes no container in it then. The other images are kept again at the next reload.
+	// makes no container in it then.
 	if err == nil || !strings.Contains(err.Error(), "cgroup is not set") {
 		return err
 	}
 	if _, err := p.podman(ctx, "pod", "rm", "-f", keepersPod); err != nil {
 		return err
+	}
+	others, _ := names(p.store.path(imagesName))
+	for _, other := range others {
+		if other != image {
+			_ = p.makeKeeper(ctx, other) // or at its next preparation
+		}
 	}
 	return p.makeKeeper(ctx, image)
 }
