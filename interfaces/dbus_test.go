@@ -45,18 +45,18 @@ func TestDBusPathOfNothing(t *testing.T) {
 		"/io/tripleo/Sidecar1/sidecar/" + strings.Repeat("a", 1000), // long
 	} {
 		if id, ok := interfaces.ParsePath(path); ok {
-			t.Errorf("%q is taken for that of %v", path, id)
+			t.Errorf("%q is taken for the path of %v", path, id)
 		}
 	}
 }
 
-// FuzzDBusPath holds every path to be that of one ID, and back.
+// FuzzDBusPath: every path is the path of one ID at most.
 func FuzzDBusPath(f *testing.F) {
 	f.Add("/io/tripleo/Sidecar1/sidecar/neutron_2ddhcp_2ednsmasq_2e0123456789ab")
 	f.Add("/io/tripleo/Sidecar1/sidecar/_37a_2e9_2e000000000000")
 	f.Fuzz(func(t *testing.T, path string) {
 		if id, ok := interfaces.ParsePath(path); ok && id.Path() != path {
-			t.Errorf("%q is that of %v, whose path is %q", path, id, id.Path())
+			t.Errorf("%q is taken for the path of %v, whose path is %q", path, id, id.Path())
 		}
 	})
 }

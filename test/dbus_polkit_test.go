@@ -14,7 +14,7 @@ import (
 	"tripleo.io/sidecar/interfaces"
 )
 
-// The same ends of a call on the bus as those of the host's socket.
+// How a call on the bus can end; calls on the host's socket end in the same ways.
 const (
 	busDenied       = "org.freedesktop.DBus.Error.AccessDenied"
 	busAuthenticate = "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired"

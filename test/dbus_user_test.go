@@ -18,7 +18,7 @@ import (
 type busCall struct {
 	Path, Interface, Member string
 	Strings                 []string                     // its first arguments, if they are strings
-	Launch                  *interfaces.LaunchParameters // or those of Launch and Explain
+	Launch                  *interfaces.LaunchParameters // or the parameters of Launch and Explain
 	Options                 bool                         // options follow
 	Selectors               map[string]string            // that these are
 	Interactive             bool                         // the caller can wait for a person

@@ -83,8 +83,8 @@ func (n *network) assign(t testing.TB, address string) {
 	write(t, n.file("host"), fmt.Sprintf("%s,host-x.openstacklocal,%s\n", machineMAC, address))
 }
 
-// arguments are those of Neutron's own DHCP agent, in its order, with the empty
-// one that stands for --no-resolv, and what is given at the end.
+// arguments returns the arguments of dnsmasq that Neutron's own DHCP agent uses, in its order,
+// with the empty one that stands for --no-resolv, and more at the end.
 func (n *network) arguments(more ...string) []string {
 	return append([]string{
 		"--no-hosts", "", "--pid-file=" + n.file("pid"), "--dhcp-hostsfile=" + n.file("host"),

@@ -34,7 +34,7 @@ func confined() privileges {
 }
 
 // usual is what privsep asks for by itself, and KILL: neutron-netns-cleanup looks
-// into processes (SYS_PTRACE), and an agent without kill scripts signals those of
+// into processes (SYS_PTRACE), and an agent without kill scripts signals processes of
 // other users. Privsep's children regain KILL when they are executed, which
 // no-new-privileges would forbid.
 func usual() privileges {

@@ -40,7 +40,7 @@ func (m *managed) manage(t *testing.T, a *neutronAgent) {
 	}
 }
 
-// options are those of a ProcessManager.
+// options are the options of a ProcessManager.
 func (m *managed) options() arguments {
 	options := arguments{
 		"name": m.uuid, "uuid": m.uuid, "namespace": m.namespace, "argv": m.argv,

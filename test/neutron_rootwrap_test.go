@@ -17,8 +17,8 @@ filters_path=/etc/neutron/rootwrap.d
 exec_dirs=/sbin,/usr/sbin,/bin,/usr/bin,/usr/local/bin,/usr/local/sbin,/etc/neutron/kill_scripts
 `
 
-// rootwrapFilters are those of Neutron (etc/neutron/rootwrap.d/rootwrap.filters) for
-// what the shims stand in for.
+// rootwrapFilters are Neutron's filters (etc/neutron/rootwrap.d/rootwrap.filters) for the programs
+// that the shims replace.
 const rootwrapFilters = `[Filters]
 ip: IpFilter, ip, root
 ip_exec: IpNetnsExecFilter, ip, root

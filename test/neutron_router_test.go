@@ -21,7 +21,7 @@ var routerSteps = []step{
 	{"conntrackd", "spawn", "disable"},
 }
 
-// options are those of a router's manager.
+// options are the options of a router's manager.
 func (s step) options(m *managed, what string) arguments {
 	options := arguments{"step": what, "uuid": m.uuid, "namespace": m.namespace}
 	switch s.manager {

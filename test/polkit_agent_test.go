@@ -25,7 +25,7 @@ const (
 
 // person stands for somebody at a terminal who is asked to authenticate for what a
 // process asks for: an authentication agent, which answers as the test says. Its
-// methods are those of org.freedesktop.PolicyKit1.AuthenticationAgent.
+// methods are the methods of org.freedesktop.PolicyKit1.AuthenticationAgent.
 type person struct {
 	t         *testing.T
 	uid       uint32

@@ -178,7 +178,7 @@ func (k kind) checkConfined(t *testing.T, pids []int) {
 	}
 }
 
-// capabilityBits are those of linux/capability.h that profiles use.
+// capabilityBits are the bits of linux/capability.h that profiles use.
 var capabilityBits = map[string]int{
 	"CHOWN": unix.CAP_CHOWN, "DAC_OVERRIDE": unix.CAP_DAC_OVERRIDE, "KILL": unix.CAP_KILL, "SETGID": unix.CAP_SETGID,
 	"SETUID": unix.CAP_SETUID, "NET_BIND_SERVICE": unix.CAP_NET_BIND_SERVICE, "NET_ADMIN": unix.CAP_NET_ADMIN,

@@ -57,7 +57,7 @@ func (s shims) command(t testing.TB, netns, tag, name string, args ...string) *e
 	return exec.CommandContext(minute(t), argv[0], argv[1:]...)
 }
 
-// wait runs the command to its end and to that of its pipes, as Neutron does.
+// wait runs the command until it ends and its pipes are closed, as Neutron does.
 func wait(t testing.TB, cmd *exec.Cmd) result {
 	t.Helper()
 	var out, errs strings.Builder
@@ -153,7 +153,7 @@ func TestShimStartsWatchesAndStopsDnsmasq(t *testing.T) {
 }
 
 // metadataProxy writes the configuration of a network's metadata proxy, and returns
-// its path and that of the pid file.
+// its path and the pid file's.
 func (n *network) metadataProxy(t testing.TB) (configuration, pidFile string) {
 	t.Helper()
 	for _, dir := range []string{"ns-metadata-proxy", "external/pids"} {

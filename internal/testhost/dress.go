@@ -44,7 +44,7 @@ func mask(root, unit string) error {
 // install copies the content of a staged directory over the root. Staged
 // files may belong to the user who built them; in the host they are root's.
 // Entry by entry, because the mode of the staged directory itself, often
-// 0700, must not become that of the host's root.
+// 0700, must not become the mode of the host's root.
 func install(ctx context.Context, staged, root string) error {
 	entries, err := os.ReadDir(staged)
 	if err != nil {

@@ -40,7 +40,7 @@ type Command struct {
 
 // Run runs a command in a scope of its own of the host's systemd, and returns
 // its exit code: 128 plus the number if a signal ended it. When ctx ends, the
-// scope is stopped and the error is that of ctx. Processes that the command
+// scope is stopped and the error is ctx's. Processes that the command
 // leaves behind go on until the host ends. A host that ended meanwhile is an error
 // with the last lines of its console.
 func (h *Host) Run(ctx context.Context, command Command) (int, error) {

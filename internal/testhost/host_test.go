@@ -97,7 +97,7 @@ func TestHostStopsACancelledCommand(t *testing.T) {
 	defer cancel()
 	_, _, err := output(ctx, host, "sleep 4711 & sleep 4712")
 	if !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("error %v, want that of the context", err)
+		t.Errorf("error %v, want the context's", err)
 	}
 	if _, text, err := output(t.Context(), host, "pgrep -c -x sleep"); text != "0" || err != nil {
 		t.Errorf("%s processes left, error %v; want 0", text, err)

@@ -54,7 +54,7 @@ func missingPackages(programs map[string]string, find func(string) (string, erro
 }
 
 // outerSystemd tells whether systemd is the machine's own init; the test is
-// that of sd_booted(3).
+// sd_booted(3)'s.
 func outerSystemd() bool {
 	info, err := os.Lstat("/run/systemd/system")
 	return err == nil && info.IsDir()

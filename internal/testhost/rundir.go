@@ -34,8 +34,8 @@ func (r runDir) notify() string     { return filepath.Join(r.path, "notify") }
 func (r runDir) disk() string       { return filepath.Join(r.path, "disk") }
 func (r runDir) pidFile() string    { return filepath.Join(r.path, "nspawn.pid") }
 
-// newRunDir makes and locks a run directory, after clearing away those of
-// runs that died.
+// newRunDir makes and locks a run directory, after clearing away the
+// directories of runs that died.
 func (c Config) newRunDir(ctx context.Context) (runDir, error) {
 	runs := filepath.Join(c.CacheDir, "run")
 	if err := os.MkdirAll(runs, 0o700); err != nil {

@@ -42,7 +42,7 @@ type MachineSpec struct {
 
 // ReleaseSpec lists what only one release has.
 type ReleaseSpec struct {
-	// Packages are installed beside those of every release.
+	// Packages are installed beside the packages of every release.
 	Packages []string `toml:"packages"`
 }
 

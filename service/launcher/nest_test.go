@@ -10,8 +10,7 @@ import (
 	"tripleo.io/sidecar/service/netns/netnstest"
 )
 
-// nestedPlan returns a plan whose mounts lie in one another, as those of haproxy
-// do, out of order.
+// nestedPlan returns a plan whose mounts lie in one another, as haproxy's do, out of order.
 func (r rig) nestedPlan(t *testing.T) *document.Document {
 	t.Helper()
 	must(t, os.MkdirAll(r.state+"/external/pids/deep", 0o755))
@@ -36,7 +35,7 @@ func TestLaunchNestsMounts(t *testing.T) {
 	must(t, r.Prepare(p))
 	entries, err := os.ReadDir(r.pin("mounts"))
 	if err != nil || len(entries) != 1 || entries[0].Name() != "2" {
-		t.Errorf("pins %v, %v, want only that of the outermost", entries, err)
+		t.Errorf("pins %v, %v, want only the outermost mount's", entries, err)
 	}
 	want := map[string]string{
 		"mounts/2":                    "ro,nosuid,nodev,noexec",

@@ -11,8 +11,8 @@ import (
 	"tripleo.io/sidecar/service/netns/netnstest"
 )
 
-// privatePlan returns a plan like keepalived's: pid files in a directory that holds
-// those of all routers, and the router's own directory within it.
+// privatePlan returns a plan like keepalived's: a directory that holds the pid
+// files of all routers, and the router's own directory within it.
 func (r rig) privatePlan(t *testing.T) *document.Document {
 	t.Helper()
 	must(t, os.MkdirAll(r.state+"/ha_confs/r/deep", 0o755))

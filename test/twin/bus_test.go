@@ -209,7 +209,7 @@ func launched(body []any) (any, error) {
 	return answered(reply, err)
 }
 
-// sidecarAt reads properties, which must be those of the object at the path.
+// sidecarAt reads the properties of the object at the path, and checks that its ID is the path's.
 func sidecarAt(path godbus.ObjectPath, properties any) (interfaces.Sidecar, error) {
 	sidecar, err := decoded[interfaces.Sidecar](properties)
 	if id, ok := interfaces.ParsePath(string(path)); err == nil && (!ok || id.String() != sidecar.ID) {

@@ -165,7 +165,7 @@ func watch(t *testing.T, h *host, direct, varlink *heard) {
 }
 
 // hearSignals hears the bus as nobody: the manager's signals in the form of events,
-// and those of the object manager.
+// and the object manager's.
 func hearSignals(t *testing.T, s *suite) (events, objects *heard) {
 	t.Helper()
 	conn := connect(t, s, nobody)

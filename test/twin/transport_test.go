@@ -40,8 +40,8 @@ var (
 	agent    = caller{name: "agent", agent: "neutron-dhcp"}
 )
 
-// call makes one call. The answer to one that can have many replies is a slice of
-// what they carry; that of Monitor is the state.
+// call makes one call. If the call can have many replies, the answer is a slice of what they
+// carry; Monitor's answer is the state.
 type call func(ctx context.Context, r request) (any, error)
 
 // errNotOffered says that a transport has no such call by its nature.

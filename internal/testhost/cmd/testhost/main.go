@@ -29,8 +29,8 @@ func main() {
 	os.Exit(run(os.Args[1:]))
 }
 
-// run executes the command line and returns the exit code: that of the
-// program in the host, or 125 if testhost itself failed.
+// run executes the command line and returns the exit code: the
+// program's in the host, or 125 if testhost itself failed.
 func run(args []string) int {
 	// go test sends SIGQUIT when a test takes too long. Whichever signal it
 	// is, the host must go.
