@@ -362,6 +362,7 @@ func TestLifecycleLogsTop(t *testing.T) {
 // TestLifecycleLogsTopOnATerminal: it draws again and again in the room that there is, and ends
 // when it is interrupted, with the screen as it was.
 func TestLifecycleLogsTopOnATerminal(t *testing.T) {
+	needsFollowing(t)
 	begin(t)
 	namespace(t, "t-screen")
 	s := start(t, tester, probe(t, "t-screen"))
