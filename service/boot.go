@@ -59,7 +59,11 @@ func (c *Core) keepRecord(ctx context.Context, a *attempt) {
 	c.recorded.add(a.id, nil)
 	if err := c.Records.Write(a.id, a.record(c.BootID)); err != nil {
 		c.Logger.Error("a sidecar will not come back after a boot: its record cannot be written", "sidecar", a.id.String(), "error", err)
-		_ = c.dropRecord(a.id) // it would bring another request back
+		a.hold(func() {
+			if a.begun || before == nil {
+				_ = c.dropRecord(a.id) // it would bring another request back
+			}
+		})
 		return
 	}
 	a.hold(func() { c.settleRecord(a, true, before) })

@@ -460,6 +460,14 @@ func TestLifecycleBootNothingTouched(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		disk.full = errors.New("no space left on device")
+		p := dnsmasqFor("net-0", "--no-resolv")
+		p.TimeoutUSec = new(int64(1_000_000))
+		if _, err := h.core.Launch(t.Context(), dhcpAgent(), p); !errors.Is(err, interfaces.ErrOverloaded) {
+			t.Error(err)
+		}
+		diff(t, "record with a full disk", dnsmasqFor("net-0").Arguments, disk.arguments("net-0"))
+		disk.full = nil
 		for network, want := range map[string][]string{"net-0": dnsmasqFor("net-0").Arguments, "net-1": nil} {
 			p := dnsmasqFor(network, "--no-resolv")
 			p.TimeoutUSec = new(int64(2_000_000))
