@@ -55,7 +55,10 @@ func TestFaultStorageReadOnly(t *testing.T) {
 	forEachEngine(t, func(t *testing.T) {
 		begin(t)
 		checkWithoutStorage(t, func(t *testing.T) func() {
-			run(t, "mount", "-o", "remount,bind,ro", "/var/lib/containers")
+			eventually(t, 20*time.Second, "nobody writes to podman's storage", func() bool {
+				_, err := output("mount", "-o", "remount,bind,ro", "/var/lib/containers")
+				return err == nil
+			})
 			mend := func() { run(t, "mount", "-o", "remount,bind,rw", "/var/lib/containers") }
 			t.Cleanup(mend)
 			return mend
