@@ -220,7 +220,10 @@ func TestFaultLocksUsedUp(t *testing.T) {
 		again()
 		run(t, append([]string{"podman", "rm", "-f", "-i"}, holders...)...)
 	})
-	used := len(strings.Fields(run(t, "podman", "ps", "-a", "-q"))) + len(strings.Fields(run(t, "podman", "pod", "ps", "-q")))
+	used := 0
+	for _, list := range [][]string{{"podman", "ps", "-a", "-q"}, {"podman", "pod", "ps", "-q"}, {"podman", "volume", "ls", "-q"}} {
+		used += len(strings.Fields(run(t, list...)))
+	}
 	for ; used%32 != 0 || used == 0; used++ { // podman rounds the number up
 		holders = append(holders, fmt.Sprint("holder-", used))
 		run(t, "podman", "create", "--name="+holders[len(holders)-1], "--network=none", image, "/bin/true")

@@ -116,7 +116,7 @@ func ends(t *testing.T, agent string, s *interfaces.Sidecar) {
 	if _, err := as(t, agent).Stop(minute(t), interfaces.StopParameters{ID: s.ID}); err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(begun); took > 4*time.Second {
+	if took := time.Since(begun); took > 4*time.Second && !inMachine() { // its processor is emulated
 		t.Errorf("the stop took %v", took)
 	}
 	if _, err := os.Lstat(group); err == nil {

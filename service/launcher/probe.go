@@ -210,7 +210,15 @@ func makeGroup(directory string) (group, error) {
 }
 
 // kill kills all processes in the group.
-func (g group) kill() error { return os.WriteFile(g.Name()+"/cgroup.kill", []byte("1"), 0) }
+func (g group) kill() error {
+	file, err := os.OpenFile(g.Name()+"/cgroup.kill", os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	_, err = file.WriteString("1")
+	return err
+}
 
 // end kills all processes and removes the group. A process that SIGKILL does not end keeps it.
 func (g group) end() {
