@@ -176,7 +176,7 @@ func (c *Core) prepareImage(ctx context.Context, a *attempt) error {
 		return nil
 	}
 	patience := c.prepareWait
-	if a.call.restores { // after a boot everything is prepared at once
+	if a.call.restores || a.replaces != nil { // after a boot everything is prepared at once; a recycle is for the new image
 		patience = prepareTimeout
 	}
 	waiting, cancel := context.WithTimeout(ctx, patience)

@@ -154,7 +154,7 @@ func TestImageThatCannotBePrepared(t *testing.T) {
 }
 
 // TestImageWhosePreparationHangs: a launch waits a moment, and then uses the old template. Until
-// then the old sidecar runs.
+// then the old sidecar runs. A recycle, which is for the new image, waits for it.
 func TestImageWhosePreparationHangs(t *testing.T) {
 	t.Parallel()
 	h, _ := runtimeHost(t)
@@ -163,7 +163,8 @@ func TestImageWhosePreparationHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	release := make(chan struct{})
-	defer close(release)
+	releaseAll := sync.OnceFunc(func() { close(release) })
+	defer releaseAll()
 	h.units.OnStart = func(name string, _ []systemd.Property) systemd.Outcome {
 		if strings.HasPrefix(name, "sidecar-prepare-") {
 			<-release
@@ -179,7 +180,8 @@ func TestImageWhosePreparationHangs(t *testing.T) {
 		return systemd.Outcome{}
 	}
 	begun := time.Now()
-	if _, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor("a")); err != nil || stopped != 1 {
+	reply, err := h.core.Launch(t.Context(), dhcpAgent(), dnsmasqFor("a"))
+	if err != nil || stopped != 1 {
 		t.Errorf("%v, %d stops", err, stopped)
 	}
 	if waited := time.Since(begun); waited < h.core.prepareWait || waited > 20*h.core.prepareWait {
@@ -187,6 +189,22 @@ func TestImageWhosePreparationHangs(t *testing.T) {
 	}
 	if n := h.core.starts.InUse(); n != 0 {
 		t.Errorf("%d slots are held", n)
+	}
+	p := dnsmasqFor("a")
+	p.Mode, p.Replaces = new(interfaces.ModeReplace), reply.Sidecar.Runtime.InvocationID
+	recycled := make(chan error, 1)
+	go func() {
+		_, err := h.core.Launch(t.Context(), dhcpAgent(), p)
+		recycled <- err
+	}()
+	select {
+	case err := <-recycled:
+		t.Fatalf("a recycle did not wait: %v", err)
+	case <-time.After(3 * h.core.prepareWait):
+	}
+	releaseAll()
+	if err := <-recycled; err != nil || stopped != 2 {
+		t.Errorf("recycled: %v, %d stops", err, stopped)
 	}
 }
 
