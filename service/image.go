@@ -176,7 +176,8 @@ func (c *Core) prepareImage(ctx context.Context, a *attempt) error {
 		return nil
 	}
 	patience := c.prepareWait
-	if a.call.restores || a.replaces != nil { // after a boot everything is prepared at once; a recycle is for the new image
+	// After a boot everything is prepared at once. A recycle replaces for the new image only.
+	if a.call.restores || a.replaces != nil {
 		patience = prepareTimeout
 	}
 	waiting, cancel := context.WithTimeout(ctx, patience)
