@@ -72,8 +72,9 @@ type Namespaces interface {
 type Journal interface {
 	// Record writes one decision.
 	Record(d Decision)
-	// Output returns the last lines that the processes of an invocation wrote.
-	Output(ctx context.Context, invocation string) []string
+	// Output returns the last lines that the processes of a sidecar wrote in one invocation
+	// of its unit, which was started then.
+	Output(ctx context.Context, id interfaces.ID, invocation string, started time.Time) []string
 	// Denials returns the kernel's lines about everything that its security modules have
 	// denied since then.
 	Denials(ctx context.Context, since time.Time) []string

@@ -162,7 +162,9 @@ func (j *fakeJournal) Record(d Decision) {
 	j.decisions = append(j.decisions, d)
 }
 
-func (j *fakeJournal) Output(context.Context, string) []string { return j.output }
+func (j *fakeJournal) Output(context.Context, interfaces.ID, string, time.Time) []string {
+	return j.output
+}
 
 func (j *fakeJournal) Denials(context.Context, time.Time) []string { return j.denials }
 

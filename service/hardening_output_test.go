@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/service/systemd"
@@ -16,13 +17,13 @@ type hangingJournal struct {
 	reads   chan struct{}
 }
 
-func (j *hangingJournal) Output(ctx context.Context, invocation string) []string {
+func (j *hangingJournal) Output(ctx context.Context, id interfaces.ID, invocation string, started time.Time) []string {
 	j.reads <- struct{}{}
 	select {
 	case <-j.release:
 	case <-ctx.Done():
 	}
-	return j.fakeJournal.Output(ctx, invocation)
+	return j.fakeJournal.Output(ctx, id, invocation, started)
 }
 
 // TestHardeningOutputHoldsNothing shows that a launch that failed and waits for the

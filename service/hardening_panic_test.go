@@ -96,9 +96,9 @@ func (j trappedJournal) Record(d Decision) {
 	j.fakeJournal.Record(d)
 }
 
-func (j trappedJournal) Output(ctx context.Context, invocation string) []string {
+func (j trappedJournal) Output(ctx context.Context, id interfaces.ID, invocation string, started time.Time) []string {
 	j.pass("Output")
-	return j.fakeJournal.Output(ctx, invocation)
+	return j.fakeJournal.Output(ctx, id, invocation, started)
 }
 
 func (j trappedJournal) Entries(ctx context.Context, q LogQuery) ([]interfaces.LogEntry, LogEnd, error) {

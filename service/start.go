@@ -249,7 +249,7 @@ func (c *Core) outputOf(ctx context.Context, a *attempt) []string {
 		return nil
 	}
 	defer c.outputs.Release(a.id.Agent, 1)
-	output := c.Journal.Output(ctx, a.failed.InvocationID)
+	output := c.Journal.Output(ctx, a.id, a.failed.InvocationID, a.started)
 	if limit := memoryLimitOf(a.failed); limit != nil {
 		output = append(output, outOfMemory[*limit])
 	}

@@ -130,7 +130,7 @@ func overDBus(t *testing.T, p interfaces.LaunchParameters) error {
 func cleanError(err error) bool {
 	for _, text := range []string{
 		"Connection reset by peer", "Remote peer disconnected", "Connection refused", "No such file or directory",
-		"Connection terminated", "disconnected", "Transport endpoint is not connected",
+		"Connection terminated", "disconnected", "Transport endpoint is not connected", "Broken pipe",
 	} {
 		if strings.Contains(err.Error(), text) {
 			return true

@@ -105,6 +105,29 @@ func TestLaunchFailureOfAScript(t *testing.T) {
 	}
 }
 
+// TestLaunchFailureThatTheJournalReadsLate: journald, which is stopped until the unit has ended,
+// can no more learn whose run the last lines are.
+func TestLaunchFailureThatTheJournalReadsLate(t *testing.T) {
+	begin(t)
+	namespace(t, "t-late")
+	p := probe(t, "t-late", "--exit=7")
+	unit := idOf(tester, p).Unit()
+	pid := show(t, "systemd-journald", "MainPID")
+	run(t, "kill", "-STOP", pid)
+	goOn := make(chan struct{})
+	t.Cleanup(func() { <-goOn })
+	go func() {
+		defer close(goOn)
+		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			if state, _ := output("systemctl", "show", "-P", "ActiveState", unit); state == "failed" {
+				break
+			}
+		}
+		_, _ = output("kill", "-CONT", pid)
+	}()
+	checkFailure(t, tester, p, 7, "told to exit")
+}
+
 func TestLaunchWithoutTheImageSaysWhichOne(t *testing.T) {
 	begin(t)
 	namespace(t, "t-ghost")

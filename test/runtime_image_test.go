@@ -147,15 +147,14 @@ func TestRuntimePreparationThatIsKilled(t *testing.T) {
 	if testing.Short() {
 		step = 3
 	}
-	for i := 0; i < 12; i += step {
+	const kills = 12
+	took := timeOfPreparation(t)
+	for i := 0; i < kills; i += step {
 		run(t, "podman", "tag", ids[i/step%2], changingImage)
-		done := make(chan error, 1)
-		go func() {
-			_, err := output("systemctl", "reload", "sidecard")
-			done <- err
-		}()
-		killed += killPreparation(time.Duration(i) * 60 * time.Millisecond)
-		t.Logf("killed after %d ms; reload: %v", i*60, <-done)
+		done := reloading()
+		after := took * time.Duration(i) / kills
+		killed += killPreparation(after)
+		t.Logf("killed after %v of %v; reload: %v", after, took, <-done)
 		checkEither(t, ids)
 	}
 	if killed < 2 {
@@ -174,22 +173,54 @@ func TestRuntimePreparationThatIsKilled(t *testing.T) {
 	}
 }
 
+// reloading reloads the daemon, and tells the result.
+func reloading() <-chan error {
+	done := make(chan error, 1)
+	go func() {
+		_, err := output("systemctl", "reload", "sidecard")
+		done <- err
+	}()
+	return done
+}
+
+// preparing returns the unit of the first preparation that is seen, "" if there is none in time.
+func preparing() string {
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		text, _ := output("systemctl", "list-units", "--plain", "--no-legend", "--state=activating,active", "sidecar-prepare-*.service")
+		if fields := strings.Fields(text); len(fields) > 0 {
+			return fields[0]
+		}
+	}
+	return ""
+}
+
+// timeOfPreparation is how long a preparation takes after it was first seen.
+func timeOfPreparation(t *testing.T) time.Duration {
+	t.Helper()
+	done := reloading()
+	unit := preparing()
+	seen := time.Now()
+	eventually(t, 20*time.Second, "the preparation "+unit+" is over", func() bool {
+		state, _ := output("systemctl", "show", "-P", "ActiveState", unit)
+		return state != "activating" && state != "active"
+	})
+	took := time.Since(seen)
+	if err := <-done; err != nil || unit == "" {
+		t.Fatalf("reload: %v; preparation %q", err, unit)
+	}
+	return took
+}
+
 // killPreparation kills the process of a preparation, some time after it was first seen. It
 // returns how many it has killed.
 func killPreparation(after time.Duration) int {
-	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		text, _ := output("systemctl", "list-units", "--plain", "--no-legend", "--state=activating,active", "sidecar-prepare-*.service")
-		if text == "" {
-			continue
-		}
-		time.Sleep(after)
-		number, _ := output("systemctl", "show", "-P", "MainPID", strings.Fields(text)[0])
-		if pid, _ := strconv.Atoi(number); pid > 0 && syscall.Kill(pid, syscall.SIGKILL) == nil {
-			return 1
-		}
-		return 0 // it is over
+	unit := preparing()
+	time.Sleep(after)
+	number, _ := output("systemctl", "show", "-P", "MainPID", unit)
+	if pid, _ := strconv.Atoi(number); pid > 0 && syscall.Kill(pid, syscall.SIGKILL) == nil {
+		return 1
 	}
-	return 0
+	return 0 // it is over
 }
 
 // checkEither launches, holds the sidecar to run one of the images, and stops it.

@@ -56,7 +56,7 @@ func main() {
 
 // complain prints an error as one line, because a line is an entry of the journal.
 func complain(err error) {
-	fmt.Fprintln(os.Stderr, "sidecar-launch: "+strings.ReplaceAll(err.Error(), "\n", "; "))
+	fmt.Fprintln(os.Stderr, launcher.LinePrefix+strings.ReplaceAll(err.Error(), "\n", "; "))
 }
 
 func run(args []string) error {

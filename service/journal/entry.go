@@ -109,10 +109,9 @@ func (r rawEntry) entry(q service.LogQuery) (interfaces.LogEntry, bool) {
 		return interfaces.LogEntry{}, false
 	}
 	e := interfaces.LogEntry{
-		ID: id.String(), Priority: 6, Systemd: systemd,
+		ID: id.String(), TimeUSec: r.usec(), Priority: 6, Systemd: systemd,
 		Identifier: limited(string(r.Identifier), maxIdentifier), Message: limited(string(r.Message), interfaces.MaxLogMessage),
 	}
-	e.TimeUSec, _ = strconv.ParseInt(r.Time, 10, 64)
 	if n, err := strconv.ParseInt(string(r.Priority), 10, 8); err == nil && n >= 0 && n <= 7 {
 		e.Priority = n
 	}
@@ -123,6 +122,12 @@ func (r rawEntry) entry(q service.LogQuery) (interfaces.LogEntry, bool) {
 		e.InvocationID = new(string(invocation))
 	}
 	return e, true
+}
+
+// usec is when journald read the entry, in µs since 1970.
+func (r rawEntry) usec() int64 {
+	usec, _ := strconv.ParseInt(r.Time, 10, 64)
+	return usec
 }
 
 // maxIdentifier is how many bytes of an identifier are answered.

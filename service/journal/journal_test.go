@@ -147,17 +147,37 @@ func TestPolicyRefusalsDoNotFloodTheJournal(t *testing.T) {
 
 func TestLaunchOutputIsFitToBeShown(t *testing.T) {
 	t.Parallel()
-	var text, want []string
-	for i := range outputLines + 5 {
-		text = append(text, fmt.Sprintf("line %d", i))
+	for text, want := range map[string]string{
+		"\x1b[2Jclear\r":               "[2Jclear",
+		"bad \xff byte":                "bad \uFFFD byte",
+		"\u202eevil\nline":             "evil line",
+		strings.Repeat("x", 2*maxLine): strings.Repeat("x", maxLine) + "…",
+	} {
+		if got := clean(text); got != want {
+			t.Errorf("clean(%q) = %q, want %q", text, got, want)
+		}
 	}
-	text = append(text, "", "\x1b[2Jclear\r", "bad \xff byte", "\u202eevil", strings.Repeat("x", 2*maxLine))
-	for i := 9; i < outputLines+5; i++ {
-		want = append(want, fmt.Sprintf("line %d", i))
-	}
-	want = append(want, "[2Jclear", "bad \uFFFD byte", "evil", strings.Repeat("x", maxLine)+"…")
-	if diff := cmp.Diff(want, split(strings.Join(text, "\n"))); diff != "" {
-		t.Errorf("lines (-want +got):\n%s", diff)
+}
+
+// TestLaunchOutputIsOfTheInvocation: a line that journald reads after the end of its unit has no
+// invocation; those of an earlier run are older than the start.
+func TestLaunchOutputIsOfTheInvocation(t *testing.T) {
+	t.Parallel()
+	started := time.UnixMicro(1_000_000)
+	r := run{invocation: strings.Repeat("a", 32), started: started}
+	for _, test := range []struct {
+		invocation, time string
+		want             bool
+	}{
+		{r.invocation, "1000001", true},
+		{r.invocation, "5", true}, // the clock was set
+		{"", "1000000", true},
+		{"", "999999", false},
+		{strings.Repeat("b", 32), "1000001", false},
+	} {
+		if got := r.has(rawEntry{Invocation: text(test.invocation), Time: test.time}); got != test.want {
+			t.Errorf("%+v: %v", test, got)
+		}
 	}
 }
 

@@ -57,27 +57,35 @@ type logRead struct {
 	cursor  string
 }
 
-// readLog reads all that a journalctl writes, at most for readTimeout.
+// readLog reads the entries of the query, the newest first.
 func readLog(ctx context.Context, q service.LogQuery, args []string) (read logRead, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, readTimeout, fmt.Errorf("journalctl took longer than %v; ask for fewer lines", readTimeout))
-	defer cancel()
-	out, wait, err := startJournalctl(ctx, q, args)
-	if err != nil {
-		return read, err
-	}
-	rawEntries(out, func(r rawEntry) bool {
+	err = readEntries(ctx, append(args, matches(q)...), func(r rawEntry) {
 		read.cursor = cmp.Or(read.cursor, r.Cursor)
 		if e, ok := r.entry(q); ok {
 			read.entries = append(read.entries, e)
 		}
-		return true
 	})
 	slices.Reverse(read.entries)
+	return read, err
+}
+
+// readEntries passes all entries that a journalctl writes to take, at most for readTimeout.
+func readEntries(ctx context.Context, args []string, take func(rawEntry)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, readTimeout, fmt.Errorf("journalctl took longer than %v; ask for fewer lines", readTimeout))
+	defer cancel()
+	out, wait, err := startJournalctl(ctx, args)
+	if err != nil {
+		return err
+	}
+	rawEntries(out, func(r rawEntry) bool {
+		take(r)
+		return true
+	})
 	err = wait()
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	return read, err
+	return err
 }
 
 // Follow sends entries that are newer than end until ctx ends, send fails, or the journal
@@ -91,7 +99,7 @@ func (j *Journal) Follow(ctx context.Context, q service.LogQuery, end service.Lo
 	}
 	entries, ended := make(chan interfaces.LogEntry), make(chan error, 1)
 	if err := bounded.Err(j.programs, "", func() error {
-		out, wait, err := startJournalctl(ctx, q, []string{"--follow", "--no-tail", from})
+		out, wait, err := startJournalctl(ctx, append([]string{"--follow", "--no-tail", from}, matches(q)...))
 		if err == nil {
 			go pass(ctx, q, out, wait, entries, ended)
 		}
@@ -178,11 +186,11 @@ func since(usec int64) string {
 	return fmt.Sprintf("--since=@%d.%06d", usec/1e6, usec%1e6)
 }
 
-// startJournalctl starts journalctl(1) for the query. Its output must be read to the end, or
+// startJournalctl starts a journalctl(1) that writes JSON. Its output must be read to the end, or
 // ctx end, before wait is called.
-func startJournalctl(ctx context.Context, q service.LogQuery, args []string) (out io.Reader, wait func() error, err error) {
+func startJournalctl(ctx context.Context, args []string) (out io.Reader, wait func() error, err error) {
 	args = append([]string{"--quiet", "--no-pager", "--all", "--output=json", "--output-fields=" + logFields}, args...)
-	cmd := exec.CommandContext(ctx, "journalctl", append(args, matches(q)...)...)
+	cmd := exec.CommandContext(ctx, "journalctl", args...)
 	if out, err = cmd.StdoutPipe(); err != nil {
 		return nil, nil, err
 	}

@@ -15,7 +15,9 @@ import (
 	"time"
 	"unicode"
 
+	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/internal/bounded"
+	"tripleo.io/sidecar/service/launcher"
 )
 
 const (
@@ -25,12 +27,12 @@ const (
 	// of it before.
 	syncTimeout = 2 * time.Second
 	readTimeout = 5 * time.Second
-	maxHanging  = 16        // journalctl processes that SIGKILL does not end, on a disk that hangs
-	maxOutput   = 256 << 10 // bytes read from journalctl
-	maxLine     = 1024      // bytes
+	maxHanging  = 16   // journalctl processes that SIGKILL does not end, on a disk that hangs
+	maxLine     = 1024 // bytes
 
-	denialLines = 500     // lines of the kernel that are searched for denials
-	maxAudit    = 1 << 20 // bytes read from the end of auditd's log
+	denialLines = 500       // lines of the kernel that are searched for denials
+	maxDenials  = 256 << 10 // bytes of them
+	maxAudit    = 1 << 20   // bytes read from the end of auditd's log
 	auditLog    = "/var/log/audit/audit.log"
 )
 
@@ -44,7 +46,7 @@ var invocationID = regexp.MustCompile(`^[0-9a-f]{32}$`)
 //
 // It runs journalctl(1): the journal's files have no reader in pure Go, and a daemon linked
 // against libsystemd would not be static.
-func (j *Journal) Output(ctx context.Context, invocation string) []string {
+func (j *Journal) Output(ctx context.Context, id interfaces.ID, invocation string, started time.Time) []string {
 	if !invocationID.MatchString(invocation) {
 		return nil
 	}
@@ -52,10 +54,11 @@ func (j *Journal) Output(ctx context.Context, invocation string) []string {
 	if err := j.flush(ctx); err != nil {
 		j.logger.Warn("cannot sync the journal", "error", err)
 	}
-	lines, err := j.linesOf(ctx, invocation, "stdout")
-	if err == nil && !slices.ContainsFunc(lines, func(line string) bool { return !strings.HasPrefix(line, launcherPrefix) }) {
+	r := run{id.Unit(), invocation, started}
+	lines, err := j.linesOf(ctx, r, "stdout")
+	if err == nil && !slices.ContainsFunc(lines, func(line string) bool { return !strings.HasPrefix(line, launcher.LinePrefix) }) {
 		var logged []string
-		logged, err = j.linesOf(ctx, invocation, "syslog")
+		logged, err = j.linesOf(ctx, r, "syslog")
 		lines = append(logged, lines...)
 	}
 	if err != nil {
@@ -65,15 +68,34 @@ func (j *Journal) Output(ctx context.Context, invocation string) []string {
 	return lines[max(0, len(lines)-outputLines):]
 }
 
-// launcherPrefix begins sidecar-launch's own lines.
-const launcherPrefix = "sidecar-launch: "
+// run is an invocation of a unit.
+type run struct {
+	unit, invocation string
+	started          time.Time
+}
 
-// linesOf returns an invocation's last lines of one transport (_TRANSPORT=,
-// systemd.journal-fields(7)).
-func (j *Journal) linesOf(ctx context.Context, invocation, transport string) ([]string, error) {
-	text, err := j.journalctl(ctx, readTimeout, "--quiet", "--no-pager", "--all", "--output=cat",
-		"--lines="+strconv.Itoa(outputLines), "_TRANSPORT="+transport, "_SYSTEMD_INVOCATION_ID="+invocation)
-	return split(string(text[max(0, len(text)-maxOutput):])), err
+// linesOf returns a run's last lines of one transport (_TRANSPORT=, systemd.journal-fields(7)).
+func (j *Journal) linesOf(ctx context.Context, r run, transport string) ([]string, error) {
+	args := []string{
+		"--reverse", "--lines=" + strconv.Itoa(outputLines),
+		"_TRANSPORT=" + transport, "_SYSTEMD_INVOCATION_ID=" + r.invocation,
+		"+", "_TRANSPORT=" + transport, "_SYSTEMD_UNIT=" + r.unit,
+	}
+	return bounded.Do(j.programs, "", func() (lines []string, err error) {
+		err = readEntries(ctx, args, func(e rawEntry) {
+			if line := clean(strings.TrimRight(string(e.Message), "\n")); line != "" && r.has(e) {
+				lines = append(lines, line)
+			}
+		})
+		slices.Reverse(lines)
+		return lines, err
+	}, nil)
+}
+
+// has reports whether an entry of the unit is of the run. journald learns the invocation when it
+// reads the line. After the end of the unit it cannot: the line has none then.
+func (r run) has(e rawEntry) bool {
+	return string(e.Invocation) == r.invocation || e.Invocation == "" && e.usec() >= r.started.UnixMicro()
 }
 
 // denial matches the lines about a denial of AppArmor or SELinux.
@@ -93,7 +115,7 @@ func (j *Journal) Denials(ctx context.Context, since time.Time) []string {
 		j.logger.Warn("cannot read the log of auditd", "error", err)
 	}
 	var lines []string
-	for line := range strings.Lines(string(text[max(0, len(text)-maxOutput):])) {
+	for line := range strings.Lines(string(text[max(0, len(text)-maxDenials):])) {
 		if denial.MatchString(line) {
 			lines = append(lines, clean(line))
 		}
@@ -154,16 +176,6 @@ func (j *Journal) flush(ctx context.Context) error {
 		_, j.flushErr = j.journalctl(context.WithoutCancel(ctx), syncTimeout, "--sync")
 	}
 	return j.flushErr
-}
-
-func split(text string) []string {
-	var lines []string
-	for line := range strings.Lines(text) {
-		if line = clean(strings.TrimRight(line, "\n")); line != "" {
-			lines = append(lines, line)
-		}
-	}
-	return lines[max(0, len(lines)-outputLines):]
 }
 
 // clean makes text of a process safe for a terminal: valid UTF-8 without control

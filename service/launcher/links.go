@@ -18,6 +18,10 @@ import (
 	"tripleo.io/sidecar/service/netns"
 )
 
+// LinePrefix begins every line of sidecar-launch in the journal of a sidecar's unit: the others
+// are the payload's.
+const LinePrefix = "sidecar-launch: "
+
 // linksLimit bounds the requests to the kernel about one namespace.
 const linksLimit = 5 * time.Second
 
@@ -46,7 +50,7 @@ func (l Launcher) checkLinks(d *document.Document, warn func(error)) error {
 	}
 	output, err := l.stream(d, priority)
 	if err == nil {
-		_, err = fmt.Fprintln(output, found)
+		_, err = fmt.Fprintln(output, LinePrefix+found.Error())
 		output.Close()
 	}
 	if err != nil {

@@ -148,7 +148,7 @@ func (j *journal) Record(d service.Decision) {
 
 func (j *journal) Denials(context.Context, time.Time) []string { return nil }
 
-func (j *journal) Output(context.Context, string) []string {
+func (j *journal) Output(context.Context, interfaces.ID, string, time.Time) []string {
 	return []string{"dnsmasq: cannot read /etc/resolv.conf", "dnsmasq: \xff is not UTF-8"}
 }
 
