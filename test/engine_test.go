@@ -86,7 +86,13 @@ func withEngine(t *testing.T, name string) {
 	writeProfiles(t, own)
 	writeProfiles(t, shippedFiles(t))
 	reload(t)
-	// The reload has images prepared, which takes space and time that a test may measure.
+	imagesPrepared(t)
+}
+
+// imagesPrepared waits until the images are prepared that the last reload asks for: it takes
+// space, podman's locks and time, which a test may measure.
+func imagesPrepared(t *testing.T) {
+	t.Helper()
 	eventually(t, slowness*2*time.Minute, "all images are prepared", func() bool {
 		return run(t, "systemctl", "list-units", "--state=activating", "--no-legend", "sidecar-prepare-*") == ""
 	})

@@ -94,13 +94,14 @@ func (c *container) showing(t *testing.T, text string) map[int]int {
 }
 
 // standIn returns the one process of the container with this command line, whose
-// number is in the pid file.
+// number is in the pid file. An old one makes way in a moment.
 func (c *container) standIn(t *testing.T, text, pidFile string) int {
 	t.Helper()
-	found := c.showing(t, text)
-	if len(found) != 1 {
-		t.Fatalf("processes %v of the container show the command line, want one", found)
-	}
+	var found map[int]int
+	eventually(t, 5*time.Second, "one process of the container shows the command line", func() bool {
+		found = c.showing(t, text)
+		return len(found) == 1
+	})
 	for outside, inside := range found {
 		if written, err := readPID(pidFile); pidFile != "" && (err != nil || written != inside) {
 			t.Errorf("the pid file holds %d, %v; the stand-in is %d", written, err, inside)

@@ -89,7 +89,8 @@ func (p preparation) output(ctx context.Context, words ...string) (string, error
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = podmanGrace
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("%s: %w: %s", cmd.Path, err, written(stderr))
+		said, _, _ := strings.Cut(written(stderr), "\n\ngoroutine ") // podman panics if its storage is read-only
+		return "", fmt.Errorf("%s: %w: %s", cmd.Path, err, said)
 	}
 	return written(stdout), nil
 }
