@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"net"
 	"time"
 
 	"tripleo.io/sidecar/interfaces"
@@ -22,8 +23,9 @@ const maxCalls = 32
 // closing.
 type Client struct {
 	path        string
-	slots       chan struct{} // holds one for each call under way
-	interactive bool          // calls that do not say otherwise may wait for a person
+	dialer      func(ctx context.Context) (net.Conn, error) // nil: to path
+	slots       chan struct{}                               // holds one for each call under way
+	interactive bool                                        // calls that do not say otherwise may wait for a person
 }
 
 // New returns a client of the service at the address: unix:/PATH, /PATH, or "" for
@@ -47,6 +49,18 @@ func (c *Client) WithInteractiveAuthentication() *Client {
 	interactive.interactive = true
 	return &interactive
 }
+
+// WithDialer returns a client that dial connects to the service, for example through another
+// host. An error of dial is returned as it is; *UnreachableError says that no call was made.
+func (c *Client) WithDialer(dial func(ctx context.Context) (net.Conn, error)) *Client {
+	other := *c
+	other.dialer = dial
+	return &other
+}
+
+// Connect makes a connection to the service, for programs that pass a caller's bytes on. The
+// error is *UnreachableError, or that of ctx.
+func (c *Client) Connect(ctx context.Context) (net.Conn, error) { return c.dial(ctx) }
 
 // allow is what a call says about interactive authentication.
 func (c *Client) allow(asked *bool) *bool {

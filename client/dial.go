@@ -51,6 +51,13 @@ func parseAddress(address string) (string, error) {
 // dial connects. A blocking connect(2) waits while the listener's queue is full;
 // Go's sockets do not block and get EAGAIN, so the wait is done here.
 func (c *Client) dial(ctx context.Context) (net.Conn, error) {
+	if c.dialer != nil {
+		conn, err := c.dialer(ctx)
+		if err != nil && ctx.Err() != nil {
+			err = timedOut(ctx)
+		}
+		return conn, err
+	}
 	var dialer net.Dialer
 	for {
 		conn, err := dialer.DialContext(ctx, "unix", c.path)

@@ -24,7 +24,7 @@ var (
 
 // UnreachableError means that no connection could be made. No call was made.
 type UnreachableError struct {
-	Address string // in the form unix:/PATH, for a bus unix:path=/PATH
+	Address string // in the form unix:/PATH, for a bus unix:path=/PATH; through another host ssh:HOST
 	Err     error  // the kernel's, such as ENOENT or ECONNREFUSED
 }
 
@@ -42,6 +42,8 @@ func (e *UnreachableError) Error() string {
 func (e *UnreachableError) Hint() string {
 	onBus := strings.HasPrefix(e.Address, "unix:path=")
 	switch {
+	case strings.HasPrefix(e.Address, "ssh:"):
+		return "does 'ssh HOST sidecarctl version' work?"
 	case onBus && (errors.Is(e.Err, os.ErrNotExist) || errors.Is(e.Err, syscall.ECONNREFUSED)):
 		return "there is no bus; the service's socket does not need it"
 	case onBus:

@@ -24,6 +24,7 @@ import (
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/internal/backlog"
+	"tripleo.io/sidecar/internal/paths"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/spool"
 	"tripleo.io/sidecar/spool/server"
@@ -62,8 +63,8 @@ func parseOptions(args []string) (options, []string, error) {
 	flags.StringVar(&o.directory, "directory", spool.DefaultDirectory, "where the agents' spools are")
 	flags.StringVar(&o.runtimeDirectory, "runtime-directory", "/run/sidecar", "where the service's sockets are")
 	flags.StringVar(&o.lockDirectory, "lock-directory", "/run/sidecar-spool", "where the locks of drains are")
-	flags.StringVar(&o.vendorDirectory, "vendor-directory", "/usr/share/sidecar", "policy files of the distribution")
-	flags.StringVar(&o.hostDirectory, "host-directory", "/etc/sidecar", "policy files of this host, which win by file name")
+	flags.StringVar(&o.vendorDirectory, "vendor-directory", paths.Vendor, "policy files of the distribution")
+	flags.StringVar(&o.hostDirectory, "host-directory", paths.Host, "policy files of this host, which win by file name")
 	err := flags.Parse(args)
 	return o, flags.Args(), err
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/internal/paths"
 	"tripleo.io/sidecar/service/imagestore"
 	"tripleo.io/sidecar/service/lsm"
 	"tripleo.io/sidecar/service/ociruntime"
@@ -44,7 +45,7 @@ func newCheck(t *tool) *cobra.Command {
 		Short: "Check the host's policy files",
 		Long: `Read profiles.d and agents.d of the directories as the service would; a file of a
 later directory replaces the file of the same name. Without a directory, read
-/usr/share/sidecar and /etc/sidecar, and show what AppArmor and SELinux do for
+` + paths.Vendor + ` and ` + paths.Host + `, and show what AppArmor and SELinux do for
 sidecars on this host, which OCI runtimes and images are missing, and which
 limits of the host are too low for them. The service is not called. Warnings
 do not change the exit code.`,
@@ -68,7 +69,7 @@ func loadPolicy(dirs []string) (*policy.Set, error) {
 		}
 	}
 	if len(dirs) == 0 {
-		dirs = []string{policy.VendorDirectory, policy.HostDirectory}
+		dirs = []string{paths.Vendor, paths.Host}
 	}
 	return policy.Load(dirs...)
 }

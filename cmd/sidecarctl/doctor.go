@@ -17,6 +17,7 @@ import (
 	"tripleo.io/sidecar/client"
 	"tripleo.io/sidecar/client/dbus"
 	"tripleo.io/sidecar/internal/doctor"
+	"tripleo.io/sidecar/internal/paths"
 	"tripleo.io/sidecar/service/engine/podman"
 	"tripleo.io/sidecar/service/imagestore"
 	"tripleo.io/sidecar/service/ociruntime"
@@ -162,7 +163,7 @@ func (t *tool) here(ctx context.Context, look doctor.Look) []doctor.Finding {
 	host := &doctor.Host{
 		Service: service,
 		Bus:     bus,
-		Policy:  func() (*policy.Set, error) { return policy.Load(policy.VendorDirectory, policy.HostDirectory) },
+		Policy:  func() (*policy.Set, error) { return policy.Load(paths.Vendor, paths.Host) },
 		Run:     doctor.Run,
 		Images:  imagestore.Host().IDs,
 		Runtime: ociruntime.Find,

@@ -7,6 +7,7 @@ import (
 
 	"tripleo.io/sidecar/client"
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/internal/paths"
 )
 
 // The exit codes are part of the tool's interface: sidecarctl(1) and the long help list
@@ -49,7 +50,7 @@ var outcomes = []outcome{
 	{interfaces.ErrArgumentNotAllowed, exitRefused, "'sidecarctl profiles NAME' shows the rules, 'sidecarctl explain' tries without starting anything"},
 	{interfaces.ErrNamespaceNotAllowed, exitRefused, "network-namespaces in the agent's file lists the agent's namespaces, create-namespaces those that it may have made"},
 	{interfaces.ErrNoSuchProfile, exitRefused, "'sidecarctl profiles' lists the profiles, 'sidecarctl check' the profiles of each agent"},
-	{interfaces.ErrNoSuchAgent, exitRefused, "an agent is a file in /etc/sidecar/agents.d; 'sidecarctl check' lists them"},
+	{interfaces.ErrNoSuchAgent, exitRefused, "an agent is a file in " + paths.Host + "/agents.d; 'sidecarctl check' lists them"},
 	{interfaces.ErrTooManySidecars, exitRefused, "max-sidecars in the agent's file is the limit; 'sidecarctl list --agent AGENT' lists its sidecars"},
 	{interfaces.ErrTooManyNamespaces, exitRefused, "max-namespaces in the agent's file is the limit; 'systemctl list-units sidecar-namespace:*' lists them"},
 	{interfaces.ErrPermissionDenied, exitRefused, "the host's socket is for root and for users whom polkit allows; an agent uses its own socket"},

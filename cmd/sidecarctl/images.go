@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/internal/paths"
 	"tripleo.io/sidecar/service/imagestore"
 	"tripleo.io/sidecar/service/policy"
 )
@@ -37,7 +38,7 @@ type imageOptions struct {
 func (o *imageOptions) addTo(t *tool, cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.agent, "agent", "", "only images for sidecars of this agent")
 	cmd.Flags().StringArrayVar(&o.dirs, "policy", nil, "read the policy files in this directory, and in others that are named the same way,"+
-		" instead of "+policy.VendorDirectory+" and "+policy.HostDirectory)
+		" instead of "+paths.Vendor+" and "+paths.Host)
 	cmd.ValidArgsFunction = t.completeProfile
 }
 

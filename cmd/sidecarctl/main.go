@@ -73,6 +73,7 @@ func ownVersion(stamped string) string {
 // tool is what every command needs.
 type tool struct {
 	address       string
+	host          string // "": this one
 	transport     string
 	noAskPassword bool
 	output        string
@@ -115,6 +116,8 @@ func newRoot(t *tool) *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.StringVar(&t.address, "address", "", "socket of the service, unix:/PATH or /PATH; with --transport dbus"+
 		" the address of the bus, unix:path=/PATH (default: "+client.DefaultAddress+", or the system bus)")
+	flags.StringVarP(&t.host, "host", "H", "", "call the service of another host, HOST or USER@HOST: ssh runs sidecarctl there,"+
+		" as a user whom the service lets in without a password")
 	flags.BoolVar(&t.noAskPassword, "no-ask-password", false,
 		"do not ask for the password that polkit wants; without a terminal sidecarctl never asks")
 	flags.Var(newChoice(&t.transport, transports...), "transport", "how the service is called: over its varlink socket, or over D-Bus")
@@ -123,8 +126,8 @@ func newRoot(t *tool) *cobra.Command {
 	completeWords(root, "output", outputs)
 	root.AddCommand(
 		newList(t), newShow(t), newMonitor(t), newLaunch(t), newExplain(t), newStop(t),
-		newSignal(t), newLogs(t), newTop(t), newNamespace(t), newProfiles(t), newImages(t), newPull(t), newRecycle(t),
-		newCheck(t), newDoctor(t), newVersion(t),
+		newSignal(t), newLogs(t), newTop(t), newNamespace(t), newProfiles(t), t.onlyHere(newImages(t)), t.onlyHere(newPull(t)), newRecycle(t),
+		t.onlyHere(newCheck(t)), t.onlyHere(newDoctor(t)), newVersion(t), newBridge(t),
 	)
 	return root
 }

@@ -39,11 +39,16 @@ type service interface {
 
 // connect returns the service that the options name.
 func (t *tool) connect(interactive bool) (service, error) {
-	if t.transport == transportDBus {
+	if t.transport == transportDBus && t.host == "" {
 		c, err := dbus.New(t.address)
 		return connected(c, err, interactive)
 	}
 	c, err := client.New(t.address)
+	if err == nil && t.host != "" {
+		if err = t.checkHost(); err == nil {
+			c = c.WithDialer(through(t.host, c.Address()))
+		}
+	}
 	return connected(c, err, interactive)
 }
 
@@ -74,7 +79,7 @@ func (t *tool) calling(ids int, do func(cmd *cobra.Command, s service, args []st
 			}
 			args[i] = id
 		}
-		asks := !t.noAskPassword && t.terminal.asks()
+		asks := !t.noAskPassword && t.host == "" && t.terminal.asks()
 		s, err := t.connect(asks)
 		if err != nil {
 			return err

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"tripleo.io/sidecar/internal/backlog"
-	"tripleo.io/sidecar/service/policy"
+	"tripleo.io/sidecar/internal/paths"
 )
 
 // version is stamped by the linker.
@@ -42,11 +42,11 @@ func parseOptions(args []string) (options, error) {
 	flags := flag.NewFlagSet("sidecard", flag.ContinueOnError)
 	flags.StringVar(&o.runtimeDirectory, "runtime-directory", "/run/sidecar", "directory of the sockets")
 	flags.StringVar(&o.stateDirectory, "state-directory", "/var/lib/sidecar", "directory of the records of sidecars that come back after a boot")
-	flags.StringVar(&o.vendorDirectory, "vendor-directory", policy.VendorDirectory, "policy files of the distribution")
-	flags.StringVar(&o.hostDirectory, "host-directory", policy.HostDirectory, "policy files of this host; they replace files of the same name")
-	flags.StringVar(&o.launcher, "launcher", "/usr/libexec/sidecar/sidecar-launch", "path of sidecar-launch, which runs in every unit")
+	flags.StringVar(&o.vendorDirectory, "vendor-directory", paths.Vendor, "policy files of the distribution")
+	flags.StringVar(&o.hostDirectory, "host-directory", paths.Host, "policy files of this host; they replace files of the same name")
+	flags.StringVar(&o.launcher, "launcher", paths.Launcher, "path of sidecar-launch, which runs in every unit")
 	flags.StringVar(&o.podman, "podman", "/usr/bin/podman", "path of podman")
-	flags.StringVar(&o.seccomp, "seccomp", "/usr/share/sidecar/seccomp.json", "path of podman's list of system calls that sidecars may make")
+	flags.StringVar(&o.seccomp, "seccomp", paths.Seccomp, "path of podman's list of system calls that sidecars may make")
 	flags.IntVar(&o.starts, "starts", 4, "how many units are started at once")
 	flags.DurationVar(&o.keepFailed, "keep-failed", 24*time.Hour, "how long a failed sidecar is shown before its unit is removed")
 	flags.IntVar(&o.reload, "reload", 0, "make the sidecard with this process ID reload its policy files, and wait for the result")

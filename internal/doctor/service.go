@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/internal/paths"
 )
 
 func (h *Host) lookAtService(ctx context.Context) []Finding {
@@ -20,7 +21,7 @@ func (h *Host) lookAtService(ctx context.Context) []Finding {
 	} else if len(set.Agents()) == 0 {
 		found = append(found, Finding{
 			Level: Warning, Subject: "policy files", Problem: "no agent may launch anything",
-			Advice: "write a file for each agent into /etc/sidecar/agents.d: sidecar-policy(5)",
+			Advice: "write a file for each agent into " + paths.Host + "/agents.d: sidecar-policy(5)",
 		})
 	}
 	limited, cancel := context.WithTimeout(ctx, callLimit)

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"tripleo.io/sidecar/internal/paths"
 )
 
 func TestSELinuxState(t *testing.T) {
@@ -46,11 +48,11 @@ func TestSELinuxModuleLabelsThePrograms(t *testing.T) {
 			t.Errorf("it has no line %q", line)
 		}
 	}
-	makefile, err := os.ReadFile("../../Makefile")
+	script, err := os.ReadFile("../../scripts/install")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(string(makefile), "service/lsm/"+filepath.Base(Module)) {
-		t.Errorf("the Makefile does not install %s", Module)
+	if !strings.Contains(string(script), "service/lsm/"+filepath.Base(paths.SELinuxModule)) {
+		t.Errorf("make install does not install %s", paths.SELinuxModule)
 	}
 }

@@ -11,14 +11,14 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"tripleo.io/sidecar/internal/paths"
 )
 
 const (
 	// Profile is the name of the AppArmor profile of sidecars and of its file in
 	// /etc/apparmor.d.
 	Profile = "sidecar"
-	// Module is the installed SELinux policy module.
-	Module = "/usr/share/selinux/packages/sidecar.cil"
 	// PayloadType is the module's type for the processes of payloads.
 	PayloadType = "sidecar_payload_t"
 	// daemonType is the module's type for the daemon's program.
@@ -132,7 +132,7 @@ func selinuxOf(root string) SELinux {
 	}
 	label := make([]byte, 256)
 	// The kernel returns another label for one that the policy does not know.
-	n, _ := unix.Getxattr(filepath.Join(root, "usr/libexec/sidecar/sidecard"), "security.selinux", label)
+	n, _ := unix.Getxattr(filepath.Join(root, paths.Daemon), "security.selinux", label)
 	return SELinux{
 		On:        true,
 		Enforcing: strings.TrimSpace(string(enforce)) == "1",
@@ -159,5 +159,5 @@ func (s SELinux) Missing() string {
 	if !s.On || s.Labelled {
 		return ""
 	}
-	return "SELinux is on, and the daemon's program does not have the type " + daemonType + ": the service does not run in its own domain; run semodule -i " + Module + " and restorecon -R /usr/libexec/sidecar /etc/sidecar /run/sidecar /var/lib/sidecar, then restart sidecard"
+	return "SELinux is on, and the daemon's program does not have the type " + daemonType + ": the service does not run in its own domain; run semodule -i " + paths.SELinuxModule + " and restorecon -R " + paths.Libexec + " " + paths.Host + " /run/sidecar /var/lib/sidecar, then restart sidecard"
 }

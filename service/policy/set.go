@@ -8,12 +8,6 @@ import (
 	"strings"
 )
 
-// Where the policy files of a host are.
-const (
-	VendorDirectory = "/usr/share/sidecar" // the distribution's
-	HostDirectory   = "/etc/sidecar"       // the administrator's
-)
-
 // Set is what all policy files of a host say. It does not change; a reload makes
 // another one.
 type Set struct {

@@ -27,9 +27,11 @@ const (
 // (max_user_watches in epoll(7)).
 func (s *Server) Serve(ctx context.Context, l *net.UnixListener, agent string) error {
 	defer l.Close()
-	if !s.add(func() { s.listeners[l] = agent }) {
+	// Shutdown waits for this, too: what was accepted is served.
+	if !s.add(func() { s.listeners[l] = agent; s.running.Add(1) }) {
 		return ErrServerClosed
 	}
+	defer s.running.Done()
 	defer s.change(func() { delete(s.listeners, l) })
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
@@ -73,6 +75,7 @@ func (s *Server) accept(ctx context.Context, l acceptor, agent string) {
 			select {
 			case <-time.After(pause):
 			case <-ctx.Done():
+			case <-s.ending.Done():
 			}
 			pause = min(2*pause, acceptPauseMax)
 		}
@@ -86,7 +89,7 @@ func (s *Server) accept(ctx context.Context, l acceptor, agent string) {
 // and are not hung up on: a burst of hundreds of short calls must lose none, and only this
 // agent is in that queue. While callers wait there, the agent's idle connections are closed.
 func (s *Server) room(ctx context.Context, l acceptor, agent string) {
-	for agent != "" && ctx.Err() == nil {
+	for agent != "" && ctx.Err() == nil && s.ending.Err() == nil {
 		full, released := s.connections.agents.KeyFull(service.Caller{Agent: agent}.LimitKey())
 		if !full {
 			return
@@ -98,6 +101,7 @@ func (s *Server) room(ctx context.Context, l acceptor, agent string) {
 		case <-released:
 		case <-time.After(s.limits.IdleTimeoutFull / 5):
 		case <-ctx.Done():
+		case <-s.ending.Done():
 		}
 	}
 }
@@ -134,11 +138,7 @@ func (s *Server) admit(ctx context.Context, nc *net.UnixConn, agent string) {
 		c.close()
 		return
 	}
-	if !s.add(func() { s.conns[c] = struct{}{}; s.running.Add(1) }) {
-		s.connections.leave(caller)
-		c.close()
-		return
-	}
+	s.change(func() { s.conns[c] = struct{}{}; s.running.Add(1) })
 	go s.serveConn(ctx, c)
 }
 

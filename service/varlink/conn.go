@@ -28,9 +28,14 @@ type conn struct {
 
 	idle atomic.Pointer[time.Time] // since when no message is begun and no call carried out; nil: one is
 
-	mu   sync.Mutex
-	busy bool // a call is being carried out
+	mu     sync.Mutex
+	called bool // it has had a call
+	busy   bool // a call is being carried out
 }
+
+// firstCall is how long a connection that has had no call goes on when the server ends: its
+// call may be on the way.
+const firstCall = time.Second
 
 // serve handles calls until the peer goes away or breaks the rules, or the
 // server ends.
@@ -67,7 +72,14 @@ func (c *conn) Read(p []byte) (int, error) {
 }
 
 // SetReadDeadline is for the frame reader.
-func (c *conn) SetReadDeadline(t time.Time) error { return c.net.SetReadDeadline(t) }
+func (c *conn) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if end := time.Now().Add(firstCall); c.server.ending.Err() != nil && end.Before(t) {
+		t = end
+	}
+	return c.net.SetReadDeadline(t)
+}
 
 // handle carries out one call. Its error ends the connection. The context of the call ends
 // when the peer goes away, and the call of a peer that has left is not begun; a oneway call
@@ -116,7 +128,8 @@ func (c *conn) write(frames []byte) error {
 func (c *conn) begin() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.busy = c.server.ending.Err() == nil
+	c.busy = !c.called || c.server.ending.Err() == nil
+	c.called = true
 	return c.busy
 }
 
@@ -128,13 +141,18 @@ func (c *conn) done() bool {
 	return c.server.ending.Err() == nil
 }
 
-// closeUnlessBusy closes a connection on which no call is carried out. The server's ending
-// must have begun: then a call that is carried out is the last one.
+// closeUnlessBusy closes a connection on which no call is carried out, at once or, if it has
+// had none, in a moment. The server's ending must have begun: then a call that is carried out
+// is the last one.
 func (c *conn) closeUnlessBusy() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.busy {
+	switch {
+	case c.busy:
+	case c.called:
 		_ = c.net.Close()
+	default:
+		_ = c.net.SetReadDeadline(time.Now().Add(firstCall))
 	}
 }
 

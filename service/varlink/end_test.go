@@ -174,6 +174,33 @@ func TestVarlinkShutdown(t *testing.T) {
 	}
 }
 
+// TestVarlinkShutdownLosesNoCall: connections that were accepted before the end make their call
+// afterwards, and one that makes none does not keep the server.
+func TestVarlinkShutdownLosesNoCall(t *testing.T) {
+	t.Parallel()
+	server := newServing(t, Limits{})
+	late, silent := server.dial(t), server.dial(t)
+	for accepted := 0; accepted < 2; time.Sleep(time.Millisecond) {
+		server.change(func() { accepted = len(server.conns) })
+	}
+	began, done := time.Now(), make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		done <- server.Shutdown(ctx)
+	}()
+	<-server.ending.Done()
+	time.Sleep(firstCall / 10)
+	late.send(method("Slow"))
+	receive(t, server.turn)
+	server.turn <- struct{}{}
+	late.want(`{"parameters":{}}`, "")
+	silent.want("")
+	if err := receive(t, done); err != nil || time.Since(began) < firstCall {
+		t.Errorf("%v after %v", err, time.Since(began))
+	}
+}
+
 func TestVarlinkShutdownDeadline(t *testing.T) {
 	t.Parallel()
 	server := newServing(t, Limits{})

@@ -43,7 +43,7 @@ type Server struct {
 	mu        sync.Mutex
 	listeners map[*net.UnixListener]string // the agent
 	conns     map[*conn]struct{}
-	running   sync.WaitGroup // the connections
+	running   sync.WaitGroup // the connections, and what accepts them
 }
 
 // NewServer checks the configuration and returns a server that does not serve
@@ -93,7 +93,7 @@ func (s *Server) Remove(agent string) {
 }
 
 // Shutdown accepts nothing more, closes what is idle, ends streams, and waits for the other
-// calls. When ctx ends first, it ends the contexts of those calls and closes their
+// calls, also for the first call of each connection that was accepted, for a second. When ctx ends first, it ends the contexts of those calls and closes their
 // connections; the error is then ctx's, and their handlers may still run.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.change(func() {
