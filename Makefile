@@ -14,6 +14,7 @@ PROGRAMS = sidecard sidecar-launch sidecar-init sidecarctl sidecar-shim sidecar-
 .PHONY: build check test vm-test demo bench packages packages-test install clean
 build:
 	. scripts/environment && CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS:%=./cmd/%)
+	@echo '$(LIBEXECDIR) $(DATADIR) $(SYSCONFDIR)' >bin/.directories
 	. scripts/environment && go run ./internal/manual varlink interfaces/io.tripleo.Sidecar.varlink >bin/io.tripleo.Sidecar.7
 	. scripts/environment && go run ./internal/manual dbus interfaces/io.tripleo.Sidecar.varlink dbusserver/*.xml >bin/io.tripleo.Sidecar1.5
 

@@ -51,7 +51,8 @@ func (c *Client) WithInteractiveAuthentication() *Client {
 }
 
 // WithDialer returns a client that dial connects to the service, for example through another
-// host. An error of dial is returned as it is; *UnreachableError says that no call was made.
+// host. Calls return an error of dial as it is, unless their context has ended; dial should
+// return *UnreachableError.
 func (c *Client) WithDialer(dial func(ctx context.Context) (net.Conn, error)) *Client {
 	other := *c
 	other.dialer = dial

@@ -1,35 +1,44 @@
 #!/bin/sh
-# After the files are in place: "configure" (deb), or a number (rpm). It stops no sidecar. The
-# service is restarted; callers wait meanwhile.
+# After the files are in place: "configure" (deb) or a number (rpm). It stops no sidecar. The
+# service is restarted; callers wait meanwhile. What a security module refuses is said, and the
+# rest is done all the same.
 set -e
+tell() { echo "sidecar: $*" >&2; }
+first() { # also after a removal that was no purge: see preremove.sh
+	[ "$1:$2" = configure: ] || [ "$1" = 1 ] || [ -e /var/lib/sidecar/.removed ]
+}
+
 case $1 in
-abort-*) exit 0 ;;
+abort-*) exit 0 ;; # preremove.sh has put everything back
 esac
 ! command -v systemd-sysusers >/dev/null || systemd-sysusers sidecar.conf
-[ -d /run/systemd/system ] || exit 0 # an image is built, or a chroot: all else is done at its boot
+if first "$@" && command -v systemctl >/dev/null; then
+	systemctl preset sidecard.service
+fi
+if command -v semodule >/dev/null && [ -e /etc/selinux/config ] && ! grep -q '^SELINUX=disabled' /etc/selinux/config; then
+	offline=-n # in an image, the policy is loaded when it boots
+	[ ! -d /sys/fs/selinux/booleans ] || offline=
+	semodule $offline -i /usr/share/selinux/packages/sidecar.cil || tell "the SELinux module was not loaded; see 'SELinux' in docs/hosts.md"
+	if [ -z "$offline" ]; then
+		# Not /run/sidecar: sidecars have agents' directories mounted there.
+		restorecon -R /usr/libexec/sidecar /etc/sidecar || tell 'restorecon has failed'
+		[ ! -d /var/lib/sidecar ] || restorecon -R /var/lib/sidecar || tell 'restorecon has failed'
+	fi
+fi
+[ -d /run/systemd/system ] || exit 0 # an image, or a chroot: its boot does the rest
 
 systemd-tmpfiles --create sidecar.conf
-/usr/lib/systemd/systemd-sysctl 60-sidecar.conf
-if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ] && command -v apparmor_parser >/dev/null; then
-	apparmor_parser -r -W /etc/apparmor.d/sidecar
-fi
-if [ -d /sys/fs/selinux/booleans ] && command -v semodule >/dev/null; then
-	semodule -i /usr/share/selinux/packages/sidecar.cil
-	restorecon -R /usr/libexec/sidecar /etc/sidecar
-	for directory in /run/sidecar /var/lib/sidecar; do
-		[ ! -d $directory ] || restorecon -R $directory
-	done
+/usr/lib/systemd/systemd-sysctl 60-sidecar.conf || tell '/usr/lib/sysctl.d/60-sidecar.conf was not applied'
+if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ] && command -v apparmor_parser >/dev/null && [ -e /etc/apparmor.d/sidecar ]; then
+	apparmor_parser -r -W /etc/apparmor.d/sidecar || tell 'the AppArmor profile sidecar was not loaded'
 fi
 systemctl daemon-reload
 # deb-systemd-invoke asks the host's policy-rc.d(8).
 invoke=systemctl
 ! command -v deb-systemd-invoke >/dev/null || invoke=deb-systemd-invoke
-case "$1:$2" in
-configure: | 1:*) # the first installation
-	systemctl preset sidecard.service
-	! systemctl --quiet is-enabled sidecard.service || $invoke start sidecard.service
-	;;
-*)
-	! systemctl --quiet is-active sidecard.service || $invoke restart sidecard.service
-	;;
-esac
+if systemctl --quiet is-active sidecard.service; then
+	$invoke restart sidecard.service
+elif first "$@" && systemctl --quiet is-enabled sidecard.service; then
+	$invoke start sidecard.service
+fi
+rm -f /var/lib/sidecar/.removed

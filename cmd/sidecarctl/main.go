@@ -108,9 +108,10 @@ func newRoot(t *tool) *cobra.Command {
 		Long:          longHelp,
 		SilenceErrors: true, // run prints them, with a hint
 		SilenceUsage:  true,
-		PersistentPreRun: func(*cobra.Command, []string) {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			t.begun = true
 			t.out.json = t.output == outputJSON
+			return t.checkHost(cmd)
 		},
 	}
 	flags := root.PersistentFlags()
@@ -126,8 +127,8 @@ func newRoot(t *tool) *cobra.Command {
 	completeWords(root, "output", outputs)
 	root.AddCommand(
 		newList(t), newShow(t), newMonitor(t), newLaunch(t), newExplain(t), newStop(t),
-		newSignal(t), newLogs(t), newTop(t), newNamespace(t), newProfiles(t), t.onlyHere(newImages(t)), t.onlyHere(newPull(t)), newRecycle(t),
-		t.onlyHere(newCheck(t)), t.onlyHere(newDoctor(t)), newVersion(t), newBridge(t),
+		newSignal(t), newLogs(t), newTop(t), newNamespace(t), newProfiles(t), newImages(t), newPull(t), newRecycle(t),
+		newCheck(t), newDoctor(t), newVersion(t), newBridge(t),
 	)
 	return root
 }

@@ -39,15 +39,13 @@ type service interface {
 
 // connect returns the service that the options name.
 func (t *tool) connect(interactive bool) (service, error) {
-	if t.transport == transportDBus && t.host == "" {
+	if t.transport == transportDBus {
 		c, err := dbus.New(t.address)
 		return connected(c, err, interactive)
 	}
 	c, err := client.New(t.address)
 	if err == nil && t.host != "" {
-		if err = t.checkHost(); err == nil {
-			c = c.WithDialer(through(t.host, c.Address()))
-		}
+		c = c.WithDialer(through(t.host, c.Address()))
 	}
 	return connected(c, err, interactive)
 }

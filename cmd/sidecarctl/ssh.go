@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,8 +18,8 @@ import (
 	"tripleo.io/sidecar/client"
 )
 
-// bridged is what the bridge on another host says first, once it has reached the service. What
-// else comes is from a shell's start-up files, or from ssh.
+// bridged is what the bridge on another host says first, once it has reached the service.
+// Anything else is from a shell's start-up files.
 const bridged = "sidecar-bridge 1\n"
 
 // through connects to the service of another host: ssh(1) runs 'sidecarctl bridge' there. The
@@ -78,27 +79,26 @@ func startBridge(ctx context.Context, host, address string) (net.Conn, error) {
 // shellQuoted returns a word for a POSIX shell.
 func shellQuoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// checkHost returns why a host cannot be reached with these options.
-func (t *tool) checkHost() error {
-	switch {
-	case strings.HasPrefix(t.host, "-"):
-		return &usageError{fmt.Sprintf("--host: %q begins with a dash; HOST or USER@HOST is expected", t.host)}
-	case t.transport != transportVarlink:
-		return &usageError{"--host works with --transport varlink only; 'busctl --host' calls the bus of another host"}
-	}
-	return nil
-}
+// localCommands look at the host on which they run.
+var localCommands = []string{"check", "doctor", "images", "pull", "bridge"}
 
-// onlyHere wraps the command of a look at this host, which has no way to another one.
-func (t *tool) onlyHere(cmd *cobra.Command) *cobra.Command {
-	run := cmd.RunE
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if t.host != "" {
-			return &usageError{fmt.Sprintf("'%s' looks at the host on which it runs: use 'ssh %s %s'", cmd.CommandPath(), t.host, cmd.CommandPath())}
-		}
-		return run(cmd, args)
+// checkHost returns why a command cannot be carried out on the host that --host names. An empty
+// name is an unset variable of a script, and must not mean this host.
+func (t *tool) checkHost(cmd *cobra.Command) error {
+	why := ""
+	switch {
+	case !cmd.Flags().Changed("host"):
+	case t.host == "" || strings.HasPrefix(t.host, "-"):
+		why = fmt.Sprintf("--host: %q is no host; HOST or USER@HOST is expected", t.host)
+	case t.transport != transportVarlink:
+		why = "--host works with --transport varlink only; 'busctl --host' calls the bus of another host"
+	case slices.Contains(localCommands, cmd.Name()):
+		why = fmt.Sprintf("'%s' looks at the host on which it runs: use 'ssh %s %s'", cmd.CommandPath(), t.host, cmd.CommandPath())
 	}
-	return cmd
+	if why == "" {
+		return nil
+	}
+	return &usageError{why}
 }
 
 // newBridge returns the command that --host runs on the other host.

@@ -47,9 +47,10 @@ var ofVarlink = regexp.MustCompile(`(?m)^\[(Supports|Requires) 'more' flag\]$|^W
 func dbusPage(d description, objects []object) string {
 	p := newPage("io.tripleo.Sidecar1", "5", "the D-Bus interfaces of sidecar")
 	p.text("The same service as io.tripleo.Sidecar(7), on the system bus: the name is io.tripleo.Sidecar1, the manager " +
-		"/io/tripleo/Sidecar1, and each sidecar is an object below /io/tripleo/Sidecar1/sidecar. Dictionaries have " +
-		"the fields of the parameters and types there, in small letters: networkNamespace is network-namespace, and " +
-		"timeoutUSec is timeout-usec. A field that is null is left out.")
+		"/io/tripleo/Sidecar1, and each sidecar is an object below /io/tripleo/Sidecar1/sidecar. Options and selectors " +
+		"are the fields of the parameters there, in small letters: networkNamespace is network-namespace, and timeoutUSec " +
+		"is timeout-usec. Answers are the fields there with a capital, such as Id and ProcessId, without the " +
+		"structures that they are in. A field that is null is left out.")
 	runtime, _ := d.find("type", "Runtime")
 	context, _ := d.find("type", "Context")
 	sidecar, _ := d.find("type", "Sidecar")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,10 +56,10 @@ func TestPagesNameEverything(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, element := range []string{"method", "signal", "property", "arg"} {
+		for element, form := range map[string]string{"method": ".SS %s()\n", "signal": ".B %s ", "property": ".B %s ", "arg": "%s ("} {
 			for _, rest := range strings.Split(string(text), "<"+element+` name="`)[1:] {
 				name, _, _ := strings.Cut(rest, `"`)
-				if !strings.Contains(page, name) {
+				if !strings.Contains(page, fmt.Sprintf(form, name)) {
 					t.Errorf("the page has no %s %s", element, name)
 				}
 			}

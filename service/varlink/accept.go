@@ -62,7 +62,9 @@ func (s socket) waiting() bool {
 
 func (s *Server) accept(ctx context.Context, l acceptor, agent string) {
 	for pause := acceptPauseMin; ; {
-		s.room(ctx, l, agent)
+		if !s.room(ctx, l, agent) {
+			return
+		}
 		nc, err := l.AcceptUnix()
 		switch {
 		case err == nil:
@@ -82,17 +84,18 @@ func (s *Server) accept(ctx context.Context, l acceptor, agent string) {
 	}
 }
 
-// room waits until the agent may have one more connection, or for ctx. It does not wait on
-// the host's socket, which has many users.
+// room waits until the agent may have one more connection. It does not wait on the host's
+// socket, which has many users. false: accepting has ended meanwhile, and who waits in the queue
+// is for the next daemon.
 //
 // Over its limit, an agent's callers wait in the kernel's queue of the listener (listen(2))
 // and are not hung up on: a burst of hundreds of short calls must lose none, and only this
 // agent is in that queue. While callers wait there, the agent's idle connections are closed.
-func (s *Server) room(ctx context.Context, l acceptor, agent string) {
-	for agent != "" && ctx.Err() == nil && s.ending.Err() == nil {
+func (s *Server) room(ctx context.Context, l acceptor, agent string) bool {
+	for agent != "" {
 		full, released := s.connections.agents.KeyFull(service.Caller{Agent: agent}.LimitKey())
 		if !full {
-			return
+			return true
 		}
 		if l.waiting() {
 			s.closeLongestIdle(agent, time.Now().Add(-s.limits.IdleTimeoutFull))
@@ -101,9 +104,12 @@ func (s *Server) room(ctx context.Context, l acceptor, agent string) {
 		case <-released:
 		case <-time.After(s.limits.IdleTimeoutFull / 5):
 		case <-ctx.Done():
+			return false
 		case <-s.ending.Done():
+			return false
 		}
 	}
+	return true
 }
 
 // closeLongestIdle closes the agent's connection that has been idle longest, if it has

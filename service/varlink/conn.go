@@ -33,8 +33,8 @@ type conn struct {
 	busy   bool // a call is being carried out
 }
 
-// firstCall is how long a connection that has had no call goes on when the server ends: its
-// call may be on the way.
+// firstCall is how long a connection that has had no call may take for it when the server ends:
+// the call may be on the way.
 const firstCall = time.Second
 
 // serve handles calls until the peer goes away or breaks the rules, or the
@@ -75,8 +75,8 @@ func (c *conn) Read(p []byte) (int, error) {
 func (c *conn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if end := time.Now().Add(firstCall); c.server.ending.Err() != nil && end.Before(t) {
-		t = end
+	if c.server.ending.Err() != nil && c.server.lastRead.Before(t) {
+		t = c.server.lastRead
 	}
 	return c.net.SetReadDeadline(t)
 }
@@ -152,7 +152,7 @@ func (c *conn) closeUnlessBusy() {
 	case c.called:
 		_ = c.net.Close()
 	default:
-		_ = c.net.SetReadDeadline(time.Now().Add(firstCall))
+		_ = c.net.SetReadDeadline(c.server.lastRead)
 	}
 }
 

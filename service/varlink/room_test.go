@@ -11,7 +11,7 @@ import (
 )
 
 // TestVarlinkConnectionLimitEnds shows that a full listener still ends with its
-// context, and goes on when somebody leaves.
+// context and with the server, and goes on when somebody leaves.
 func TestVarlinkConnectionLimitEnds(t *testing.T) {
 	t.Parallel()
 	l, err := Bind(filepath.Join(t.TempDir(), "s"), 0o600)
@@ -26,12 +26,21 @@ func TestVarlinkConnectionLimitEnds(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	s.room(ctx, socket{l}, "a")
-	if ctx.Err() == nil {
+	if s.room(ctx, socket{l}, "a") || ctx.Err() == nil {
 		t.Error("there was room in a full listener")
 	}
 	go s.connections.leave(peer)
-	s.room(t.Context(), socket{l}, "a")
+	if !s.room(t.Context(), socket{l}, "a") {
+		t.Error("there was no room for the next one")
+	}
+	if err := s.connections.enter(peer); err != nil {
+		t.Fatal(err)
+	}
+	defer s.connections.leave(peer)
+	go s.end()
+	if s.room(t.Context(), socket{l}, "a") {
+		t.Error("there was room in a full listener when the server ended: who waits in the queue would be hung up on")
+	}
 }
 
 // TestVarlinkFullAgentLosesItsIdleConnections fills an agent's places with

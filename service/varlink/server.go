@@ -39,6 +39,7 @@ type Server struct {
 	throttle    *throttle
 	ending      context.Context // ends when Shutdown begins
 	end         context.CancelFunc
+	lastRead    time.Time // when first calls must be there; set before ending ends
 
 	mu        sync.Mutex
 	listeners map[*net.UnixListener]string // the agent
@@ -93,10 +94,13 @@ func (s *Server) Remove(agent string) {
 }
 
 // Shutdown accepts nothing more, closes what is idle, ends streams, and waits for the other
-// calls, also for the first call of each connection that was accepted, for a second. When ctx ends first, it ends the contexts of those calls and closes their
+// calls. A connection that was accepted and has had no call gets a second for it. When ctx ends first, it ends the contexts of those calls and closes their
 // connections; the error is then ctx's, and their handlers may still run.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.change(func() {
+		if s.ending.Err() == nil {
+			s.lastRead = time.Now().Add(firstCall)
+		}
 		s.end()
 		for l := range s.listeners {
 			l.Close()

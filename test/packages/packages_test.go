@@ -91,7 +91,7 @@ func life(t *testing.T, tool tool) {
 		before = append(before, identity(launch(t, []string{"probe", "quick"}[i%2], i)))
 	}
 
-	checkDistantHost(t)
+	checkOtherHost(t)
 	for _, step := range []struct{ what, file string }{{"upgrade", newer}, {"downgrade", older}} {
 		calls := startCalls(t)
 		run(t, append(tool.upgrade, step.file)...)
@@ -113,12 +113,31 @@ func life(t *testing.T, tool tool) {
 	if now := identities(t); !slices.Equal(now, before) {
 		t.Errorf("a refused removal: sidecars %v, before %v", now, before)
 	}
+	if version(t) != "0.0.1" {
+		t.Error("a refused removal: the service has another version")
+	}
+	// A clean-up that was killed has left an agent's directory mounted.
+	planted := "/run/sidecar/launch/" + agent + ".probe.0123456789ab/mounts/0"
+	precious := state + "/precious"
+	write(t, precious, "the agent's")
+	run(t, "mkdir", "-p", planted)
+	run(t, "mount", "--bind", state, planted)
 	t.Setenv("SIDECAR_STOP", "1")
+	run(t, tool.remove...)
+	checkRemoved(t)
+	if text, err := os.ReadFile(precious); err != nil || string(text) != "the agent's" {
+		t.Errorf("a removal has touched the agent's files: %v", err)
+	}
+	run(t, append(tool.install, newer)...)
+	checkInstalled(t)
+	if s := launch(t, "probe", 0); s.Runtime.State != interfaces.StateReady {
+		t.Errorf("after another installation a sidecar is %s", s.Runtime.State)
+	}
 	run(t, tool.remove...)
 	checkRemoved(t)
 	if tool.purge == nil {
 		for _, path := range []string{"/etc/sidecar", "/var/lib/sidecar"} {
-			if err := os.RemoveAll(path); err != nil { // the next packager begins anew
+			if err := os.RemoveAll(path); err != nil { // for the next packager
 				t.Error(err)
 			}
 		}
@@ -168,18 +187,18 @@ func checkInstalled(t *testing.T) {
 	run(t, "busctl", "introspect", "io.tripleo.Sidecar1", "/io/tripleo/Sidecar1")
 }
 
-// checkDistantHost calls this host's service as another host's, over ssh.
-func checkDistantHost(t *testing.T) {
+// checkOtherHost calls this host's service as that of another host, over ssh.
+func checkOtherHost(t *testing.T) {
 	t.Helper()
 	run(t, "sh", "-c", `mkdir -p -m 700 /root/.ssh && cd /root/.ssh && rm -f id_ed25519 && ssh-keygen -q -t ed25519 -N "" -f id_ed25519 &&
 		cp id_ed25519.pub authorized_keys && systemctl start ssh && ssh-keyscan -T 20 127.0.0.1 >known_hosts`)
 	const host = "--host=root@127.0.0.1"
 	if got := run(t, "sidecarctl", host, "list", "--output=json"); strings.Count(got, `"processId"`) != sidecars {
-		t.Errorf("the distant host lists %s", got)
+		t.Errorf("the other host lists %s", got)
 	}
 	id := interfaces.NewID(agent, "quick", pidFile(1)).String()
-	if local, distant := run(t, "sidecarctl", "show", id, "--output=json"), run(t, "sidecarctl", host, "show", id, "--output=json"); local != distant {
-		t.Errorf("the distant host shows %s, this one %s", distant, local)
+	if local, other := run(t, "sidecarctl", "show", id, "--output=json"), run(t, "sidecarctl", host, "show", id, "--output=json"); local != other {
+		t.Errorf("the other host shows %s, this one %s", other, local)
 	}
 	if out, err := exec.Command("sidecarctl", "--host=nobody@127.0.0.1", "list").CombinedOutput(); err == nil {
 		t.Errorf("another user, without a key: %s", out)
@@ -189,7 +208,7 @@ func checkDistantHost(t *testing.T) {
 func checkRemoved(t *testing.T) {
 	t.Helper()
 	for what, out := range map[string]string{
-		"unit":      run(t, "systemctl", "list-units", "--all", "--plain", "--no-legend", "sidecar*.service"),
+		"unit":      run(t, "systemctl", "list-units", "--plain", "--no-legend", "sidecar*"),
 		"container": run(t, "podman", "ps", "-aq"),
 		"pod":       run(t, "podman", "pod", "ls", "-q"),
 		"mount":     strings.Join(mountsBelow(t, "/run/sidecar"), " "),
@@ -319,7 +338,7 @@ func identity(s *interfaces.Sidecar) string {
 	return fmt.Sprint(s.ID, " ", *s.Runtime.InvocationID, " ", *s.Runtime.ProcessID)
 }
 
-// identities are those of the sidecars of life, in the order of their launches.
+// identities are those of the sidecars that run all the time, in the order of their launches.
 func identities(t *testing.T) []string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
