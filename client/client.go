@@ -59,8 +59,8 @@ func (c *Client) WithDialer(dial func(ctx context.Context) (net.Conn, error)) *C
 	return &other
 }
 
-// Connect makes a connection to the service, for programs that pass a caller's bytes on. The
-// error is *UnreachableError, or that of ctx.
+// Connect makes a connection to the service, for programs that pass a caller's bytes on. It fails
+// with *UnreachableError, or because ctx has ended.
 func (c *Client) Connect(ctx context.Context) (net.Conn, error) { return c.dial(ctx) }
 
 // allow is what a call says about interactive authentication.

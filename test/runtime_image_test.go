@@ -183,7 +183,7 @@ func reloading() <-chan error {
 	return done
 }
 
-// preparing returns the unit of the first preparation that is seen, "" if there is none in time.
+// preparing waits for a preparation, at most 3 s, and returns its unit, or "".
 func preparing() string {
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		text, _ := output("systemctl", "list-units", "--plain", "--no-legend", "--state=activating,active", "sidecar-prepare-*.service")

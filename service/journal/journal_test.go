@@ -160,7 +160,7 @@ func TestLaunchOutputIsFitToBeShown(t *testing.T) {
 }
 
 // TestLaunchOutputIsOfTheInvocation: a line that journald reads after the end of its unit has no
-// invocation; those of an earlier run are older than the start.
+// invocation. Such a line of an earlier run is older than the start of this one.
 func TestLaunchOutputIsOfTheInvocation(t *testing.T) {
 	t.Parallel()
 	started := time.UnixMicro(1_000_000)

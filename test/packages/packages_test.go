@@ -187,7 +187,7 @@ func checkInstalled(t *testing.T) {
 	run(t, "busctl", "introspect", "io.tripleo.Sidecar1", "/io/tripleo/Sidecar1")
 }
 
-// checkOtherHost calls this host's service as that of another host, over ssh.
+// checkOtherHost calls the service with --host. The other host is this one.
 func checkOtherHost(t *testing.T) {
 	t.Helper()
 	run(t, "sh", "-c", `mkdir -p -m 700 /root/.ssh && cd /root/.ssh && rm -f id_ed25519 && ssh-keygen -q -t ed25519 -N "" -f id_ed25519 &&
@@ -338,7 +338,7 @@ func identity(s *interfaces.Sidecar) string {
 	return fmt.Sprint(s.ID, " ", *s.Runtime.InvocationID, " ", *s.Runtime.ProcessID)
 }
 
-// identities are those of the sidecars that run all the time, in the order of their launches.
+// identities returns the identity of each of the sidecars that run all the time.
 func identities(t *testing.T) []string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -354,7 +354,7 @@ func identities(t *testing.T) []string {
 	return all
 }
 
-// version is that of the tool and of the service that runs.
+// version returns the version of the service that runs. The tool must have the same one.
 func version(t *testing.T) string {
 	t.Helper()
 	var v struct {
