@@ -11,7 +11,6 @@ first() { # also after a removal that was no purge: see preremove.sh
 case $1 in
 abort-*) exit 0 ;; # preremove.sh has put everything back
 esac
-! command -v systemd-sysusers >/dev/null || systemd-sysusers sidecar.conf
 if first "$@" && command -v systemctl >/dev/null; then
 	systemctl preset sidecard.service
 fi
