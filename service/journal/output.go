@@ -22,6 +22,8 @@ import (
 
 const (
 	outputLines = 20
+	// readLines is how many lines of the unit are read: another run may have written since.
+	readLines = 10 * outputLines
 	// syncTimeout bounds journald's writing of what it has, and readTimeout the reading of
 	// its files. They are apart because a journald that does not answer has written most
 	// of it before.
@@ -77,7 +79,7 @@ type run struct {
 // linesOf returns a run's last lines of one transport (_TRANSPORT=, systemd.journal-fields(7)).
 func (j *Journal) linesOf(ctx context.Context, r run, transport string) ([]string, error) {
 	args := []string{
-		"--reverse", "--lines=" + strconv.Itoa(outputLines),
+		"--reverse", "--lines=" + strconv.Itoa(readLines),
 		"_TRANSPORT=" + transport, "_SYSTEMD_INVOCATION_ID=" + r.invocation,
 		"+", "_TRANSPORT=" + transport, "_SYSTEMD_UNIT=" + r.unit,
 	}
@@ -87,6 +89,7 @@ func (j *Journal) linesOf(ctx context.Context, r run, transport string) ([]strin
 				lines = append(lines, line)
 			}
 		})
+		lines = lines[:min(len(lines), outputLines)] // the newest come first
 		slices.Reverse(lines)
 		return lines, err
 	}, nil)
