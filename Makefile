@@ -11,12 +11,14 @@ paths = tripleo.io/sidecar/internal/paths
 LDFLAGS = -s -w -X main.version=$(VERSION) -X $(paths).libexec=$(LIBEXECDIR) -X $(paths).data=$(DATADIR) -X $(paths).etc=$(SYSCONFDIR)
 PROGRAMS = sidecard sidecar-launch sidecar-init sidecarctl sidecar-shim sidecar-spool
 
-.PHONY: build check test vm-test demo bench packages packages-test install clean
+.PHONY: build check test vm-test demo bench packages packages-test ansible-test install clean
 build:
 	. scripts/environment && CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS:%=./cmd/%)
 	@echo '$(LIBEXECDIR) $(DATADIR) $(SYSCONFDIR)' >bin/.directories
-	. scripts/environment && go run ./internal/manual varlink interfaces/io.tripleo.Sidecar.varlink >bin/io.tripleo.Sidecar.7
-	. scripts/environment && go run ./internal/manual dbus interfaces/io.tripleo.Sidecar.varlink dbusserver/*.xml >bin/io.tripleo.Sidecar1.5
+	rm -rf bin/man && mkdir bin/man
+	. scripts/environment && go run -tags manual ./cmd/sidecarctl bin/man
+	. scripts/environment && go run ./internal/manual varlink interfaces/io.tripleo.Sidecar.varlink >bin/man/io.tripleo.Sidecar.7
+	. scripts/environment && go run ./internal/manual dbus interfaces/io.tripleo.Sidecar.varlink dbusserver/*.xml >bin/man/io.tripleo.Sidecar1.5
 
 check: ## linters, vet, known vulnerabilities
 	scripts/check
@@ -38,6 +40,9 @@ packages: ## .deb and .rpm packages, in build/packages
 
 packages-test: ## the packages in both test hosts: install, upgrade, downgrade, remove; and below /opt
 	scripts/packages-test
+
+ansible-test: ## the Ansible collection: linters, then three hosts over ssh
+	scripts/ansible-test
 
 install: ## installs what make build made; needs no Go
 	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' BINDIR='$(BINDIR)' LIBEXECDIR='$(LIBEXECDIR)' DATADIR='$(DATADIR)' SYSCONFDIR='$(SYSCONFDIR)' PROGRAMS='$(PROGRAMS)' scripts/install

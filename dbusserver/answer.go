@@ -11,6 +11,7 @@ import (
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/internal/bus"
 	"tripleo.io/sidecar/internal/dict"
+	"tripleo.io/sidecar/service"
 )
 
 const generic = bus.ErrorPrefix
@@ -45,6 +46,23 @@ func onWire(err error) (name string, body []any, expected bool) {
 	}
 	name, body, _ = onWire(interfaces.Unexpected())
 	return name, body, false
+}
+
+// rejectionOf returns why a call is answered without the core, "" if the error is the core's.
+func rejectionOf(err error) service.Rejection {
+	var own *busError
+	var field *dict.FieldError
+	switch {
+	case errors.As(err, &field):
+		return service.RejectedAsMalformed
+	case !errors.As(err, &own):
+		return ""
+	case own.name == generic+"LimitsExceeded":
+		return service.RejectedByLimit
+	case own.name == generic+"InvalidArgs":
+		return service.RejectedAsMalformed
+	}
+	return service.RejectedAsUnknown
 }
 
 // bodyOf makes the body of an error of the table. The text is made of the parameters alone,

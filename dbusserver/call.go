@@ -107,6 +107,7 @@ func (s *Server) answerTo(p *peer, in incoming, send func(*godbus.Message)) {
 		}
 	}()
 	if err := c.open(in.message); err != nil {
+		s.config.Rejected(service.RejectedAsMalformed)
 		send(failureOf(c.header, generic+"InvalidArgs", err.Error()))
 		return
 	}
@@ -114,6 +115,9 @@ func (s *Server) answerTo(p *peer, in incoming, send func(*godbus.Message)) {
 	switch {
 	case p.ctx.Err() != nil:
 	case err != nil:
+		if reason := rejectionOf(err); reason != "" {
+			s.config.Rejected(reason)
+		}
 		name, text := s.failure(p.ctx, c, err)
 		send(failureOf(c.header, name, text...))
 	default:
@@ -211,7 +215,7 @@ func (s *Server) reply(c *call, body []any) *godbus.Message {
 		s.config.Logger.Error("answer cannot be written", "method", c.Member, "error", err)
 		name, text, _ := onWire(err)
 		return failureOf(c.header, name, text...)
-	case n > s.config.Limits.ReplyBytes:
+	case n > s.config.Limits.ReplyBytes: // the core has carried the call out, so it is not told as rejected
 		return failureOf(c.header, generic+"LimitsExceeded", "the answer is too long for the bus: select fewer sidecars, or use varlink")
 	}
 	return m

@@ -1,6 +1,7 @@
 package dbusserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"tripleo.io/sidecar/interfaces"
 	"tripleo.io/sidecar/internal/bus"
+	"tripleo.io/sidecar/service"
 )
 
 // maxRefusals bounds the refusals that wait to be sent.
@@ -162,6 +164,7 @@ func (l *link) drop(c incoming, err error) {
 // the reader waits, and senders with it; a write that the bus does not take in time closes
 // the connection.
 func (l *link) refuse(h bus.Header, err error) {
+	l.server.config.Rejected(cmp.Or(rejectionOf(err), service.RejectedByLimit))
 	if h.Flags&godbus.FlagNoReplyExpected != 0 {
 		return
 	}

@@ -184,11 +184,18 @@ func (b *memoryBus) eventually(what string, ok func() bool) {
 
 func TestDBusLongMessagesAreRefusedUnread(t *testing.T) {
 	t.Parallel()
-	b := startBus(t, &fakeCore{}, func(c *Config, _ *memoryBus) { c.Limits.MessageBytes = 1000 })
+	rejected := make(chan service.Rejection, 1)
+	b := startBus(t, &fakeCore{}, func(c *Config, _ *memoryBus) {
+		c.Limits.MessageBytes = 1000
+		c.Rejected = func(r service.Rejection) { rejected <- r }
+	})
 	m := pingOf(":1.7")
 	m.body = []any{strings.Repeat("x", 2000)}
 	if body, failure := b.call(m); failure != generic+"LimitsExceeded" {
 		t.Error(failure, body)
+	}
+	if got := receive(t, rejected, "the rejection"); got != service.RejectedByLimit {
+		t.Errorf("it is counted as %s", got)
 	}
 	if b.count("GetConnectionCredentials") != 0 {
 		t.Error("it was looked at")
@@ -202,7 +209,12 @@ func TestDBusLongAnswersAreNotSent(t *testing.T) {
 	t.Parallel()
 	b := startBus(t, &fakeCore{list: func(service.Caller, interfaces.ListParameters) ([]interfaces.Sidecar, error) {
 		return []interfaces.Sidecar{aSidecar(anID), aSidecar(anotherID)}, nil
-	}}, func(c *Config, _ *memoryBus) { c.Limits.ReplyBytes = 500 })
+	}}, func(c *Config, _ *memoryBus) {
+		c.Limits.ReplyBytes = 500
+		c.Rejected = func(r service.Rejection) {
+			t.Errorf("a call that the core has carried out is counted as rejected: %s", r)
+		}
+	})
 	body, failure := b.call(message{sender: ":1.0", member: "List", body: []any{options{}}})
 	if failure != generic+"LimitsExceeded" || !strings.Contains(body[0].(string), "select fewer") {
 		t.Error(failure, body)

@@ -41,6 +41,7 @@ type Config struct {
 	Version   string // of the service; everybody may read it
 	Address   string // of the bus, unix:path=PATH; "" is the system bus
 	Limits    Limits
+	Rejected  func(service.Rejection) // is told of each call that is answered without the core; nil: nobody is
 }
 
 const (
@@ -64,6 +65,9 @@ type Server struct {
 // New returns a server that is not on the bus yet.
 func New(c Config) *Server {
 	c.Limits = c.Limits.withDefaults()
+	if c.Rejected == nil {
+		c.Rejected = func(service.Rejection) {}
+	}
 	s := &Server{
 		config:  c,
 		gate:    newGate(c.Limits),

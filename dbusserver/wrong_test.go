@@ -15,10 +15,11 @@ import (
 	"tripleo.io/sidecar/service"
 )
 
-// TestDBusCallsThatAreWrong never reach the core, which has no methods here.
+// TestDBusCallsThatAreWrong never reach the core, which has no methods here. Each is told once.
 func TestDBusCallsThatAreWrong(t *testing.T) {
 	t.Parallel()
-	b := startBus(t, &fakeCore{}, nil)
+	rejected := make(chan service.Rejection, 1)
+	b := startBus(t, &fakeCore{}, func(c *Config, _ *memoryBus) { c.Rejected = func(r service.Rejection) { rejected <- r } })
 	const e = "org.freedesktop.DBus.Error."
 	side := string(pathOf(anID))
 	for name, c := range map[string]struct {
@@ -49,6 +50,13 @@ func TestDBusCallsThatAreWrong(t *testing.T) {
 		text, _ := body[0].(string)
 		if failure != c.failure || !strings.Contains(text, c.text) {
 			t.Errorf("%s: %s %q, want %s %q", name, failure, text, c.failure, c.text)
+		}
+		want := service.RejectedAsUnknown
+		if failure == e+"InvalidArgs" {
+			want = service.RejectedAsMalformed
+		}
+		if got := receive(t, rejected, "the rejection"); got != want {
+			t.Errorf("%s is counted as %s, want %s", name, got, want)
 		}
 	}
 }

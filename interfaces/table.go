@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"reflect"
+	"strings"
 )
 
 // Detail is an error with parameters: one of the Error types of this package,
@@ -56,6 +57,9 @@ var Errors = []ErrorRow{
 func own(err error, name string, detail func() Detail) ErrorRow {
 	return ErrorRow{err, Name + "." + name, ownDBus + name, detail}
 }
+
+// Name is the name of the error without the name of its interface.
+func (row ErrorRow) Name() string { return row.Varlink[strings.LastIndexByte(row.Varlink, '.')+1:] }
 
 // ToWire finds the row of err, and the value whose JSON is its parameters (nil:
 // none). An error outside the interface has no row.

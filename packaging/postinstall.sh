@@ -9,7 +9,12 @@ first() { # also after a removal that was no purge: see preremove.sh
 }
 
 case $1 in
-abort-*) exit 0 ;; # preremove.sh has put everything back
+abort-*)
+	# preremove.sh has put everything back if it failed. If it did not, and dpkg gives up
+	# afterwards (a package that was to take the place of this one), this is an installation.
+	[ -e /var/lib/sidecar/.removed ] || exit 0
+	systemctl unmask --runtime sidecard.service
+	;;
 esac
 if first "$@" && command -v systemctl >/dev/null; then
 	systemctl preset sidecard.service
@@ -29,7 +34,7 @@ fi
 systemd-tmpfiles --create sidecar.conf
 /usr/lib/systemd/systemd-sysctl 60-sidecar.conf || tell '/usr/lib/sysctl.d/60-sidecar.conf was not applied'
 if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ] && command -v apparmor_parser >/dev/null && [ -e /etc/apparmor.d/sidecar ]; then
-	apparmor_parser -r -W /etc/apparmor.d/sidecar || tell 'the AppArmor profile sidecar was not loaded'
+	apparmor_parser -r -W /etc/apparmor.d/sidecar || tell 'the AppArmor profiles in /etc/apparmor.d/sidecar were not loaded'
 fi
 systemctl daemon-reload
 # deb-systemd-invoke asks the host's policy-rc.d(8).

@@ -45,8 +45,9 @@ systemctl stop sidecar.slice
 systemctl reset-failed 'sidecar-*'
 # No image is needed any more.
 [ ! -e /run/sidecar/templates/current ] || : >/run/sidecar/templates/current
-/usr/libexec/sidecar/sidecar-launch sweep || tell 'some containers or images could not be removed'
-podman pod rm --force --ignore sidecar-images >/dev/null || tell "podman's pod sidecar-images could not be removed"
+# As services: SELinux may not let a package's script work with containers.
+systemctl restart sidecar-clean.service || tell 'some containers or images could not be removed'
+systemd-run --quiet --wait --collect --property=RuntimeMaxSec=60 podman pod rm --force --ignore sidecar-images || tell "podman's pod sidecar-images could not be removed"
 systemctl stop sidecar-clean.service
 # What a clean-up that was killed has left: mounts of agents' directories, which must not be
 # taken for what is in /run/sidecar.
@@ -60,6 +61,12 @@ if systemctl --quiet is-enabled sidecard.service 2>/dev/null || [ -e /etc/system
 	[ "$1" != remove ] || { mkdir -p /var/lib/sidecar && : >/var/lib/sidecar/.removed; }
 fi
 systemctl disable sidecard.service $spools 2>/dev/null || tell 'some units could not be disabled'
-if [ -e /etc/apparmor.d/sidecar ] && grep -q '^sidecar ' /sys/kernel/security/apparmor/profiles 2>/dev/null; then
-	apparmor_parser -R /etc/apparmor.d/sidecar || tell 'the AppArmor profile sidecar is still loaded'
-fi
+# Nothing of sidecar runs any more, so nobody loses a profile. The kernel takes a name, also if the
+# file was changed and the parser is gone.
+apparmor=/sys/kernel/security/apparmor
+for profile in sidecar sidecard; do
+	if grep -qs "^$profile " $apparmor/profiles; then
+		printf %s $profile >$apparmor/.remove || tell "the AppArmor profile $profile is still loaded"
+	fi
+done
+rm -f /var/cache/apparmor/*/sidecar

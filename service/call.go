@@ -54,11 +54,26 @@ type Decision struct {
 	Profile       string
 	SidecarID     string
 	Authorisation Authorisation
+	Began         time.Time      // when the core got the call
+	Engine        string         // of the profile; "": policy has not allowed a launch
 	Runtime       *RuntimeChoice // nil: policy has not allowed a launch
 	Kept          bool           // an allowed launch that kept what runs, or a stop that found no unit
 	Outcome       bool           // the outcome of an allowed launch, not whether it was allowed
 	Err           error          // nil: allowed, or ready
 }
+
+// Rejection says why a transport answered a call without the core.
+type Rejection string
+
+// The reasons.
+const (
+	RejectedByLimit     Rejection = "limit"     // too many calls or connections, or a call that is too long
+	RejectedAsMalformed Rejection = "malformed" // the call or its parameters cannot be read
+	RejectedAsUnknown   Rejection = "unknown"   // no such method, interface or object
+)
+
+// Rejections lists the reasons.
+var Rejections = []Rejection{RejectedByLimit, RejectedAsMalformed, RejectedAsUnknown}
 
 // Verdict is the result in a word: allowed, refused, or failed if the error is not the
 // caller's fault.
@@ -89,7 +104,7 @@ type call struct {
 // agent calls.
 func newCall(caller Caller, method, action string, agent *string, profile string, interactive *bool) *call {
 	result := &call{
-		Decision: Decision{Caller: caller, Method: method, Agent: caller.Agent},
+		Decision: Decision{Caller: caller, Method: method, Agent: caller.Agent, Began: time.Now()},
 		action:   action,
 		// Nobody is asked for a oneway caller: it may have left, and a person must know
 		// whom the answer is for.

@@ -113,6 +113,7 @@ type Config struct {
 	Records     Records                                           // of sidecars that come back after a boot; nil: none does
 	BootID      string                                            // of the host's present boot
 	DropIns     string                                            // directory in which systemd keeps properties that were set at run time
+	Restarted   func(id interfaces.ID, times int64)               // is told of restarts by systemd, and must return at once; nil: nobody is
 	Starts      int                                               // how many units are started at once
 	KeepFailed  time.Duration                                     // how long failed sidecars are kept, see Tidy
 	Leftovers   launcher.Launcher                                 // has the notes of failed removals; the zero value has the host's

@@ -96,6 +96,7 @@ func (c *Core) decide(ctx context.Context, call *call, p interfaces.LaunchParame
 	if err != nil {
 		return nil, err
 	}
+	call.Engine = decision.Profile.Engine
 	if err := c.checkExists(call); err != nil {
 		return nil, err
 	}
@@ -275,7 +276,7 @@ func identity(a *attempt, environment []string) []systemd.Property {
 		systemd.String("Description", fmt.Sprintf("%s for %s: %s", a.context.Profile, a.context.Agent, printable(a.decision.Key))),
 		systemd.String("Slice", SliceOf(a.id.Agent)),
 		systemd.Strings("Environment", environment...),
-		systemd.String("SyslogIdentifier", a.context.Profile),
+		systemd.String("SyslogIdentifier", a.id.String()), // journal.Output finds lines by it
 		// A "<0>" on standard output would be an emergency, which journald shows on every
 		// terminal of the host. (By syslog(3) a payload can still do that, see SECURITY.md.)
 		systemd.Bool("SyslogLevelPrefix", false),

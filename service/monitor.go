@@ -111,6 +111,13 @@ func first(ctx context.Context, s *events.Subscription) (interfaces.Event, error
 	return event, err
 }
 
+// Restarted passes on that systemd has restarted a sidecar.
+func (u observedUnits) Restarted(id interfaces.ID, times int64) {
+	if u.core.Restarted != nil {
+		u.core.Restarted(id, times)
+	}
+}
+
 // Looked asks for a sweep if the removal of a sidecar that has ended has failed, or may have
 // failed. sidecar-launch asks for one when a removal fails, but not if it is killed.
 func (u observedUnits) Looked(ended []interfaces.ID, all bool) {

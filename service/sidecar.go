@@ -30,10 +30,15 @@ func (c *Core) sidecar(u systemd.Unit, images map[string]string) interfaces.Side
 			s.Runtime.Health, s.Runtime.HealthReason = &health.State, orNil(health.Reason)
 			s.Runtime.HealthSinceUSec = orNil(health.SinceUSec)
 		}
-		image, ok := c.policy.Load().Image(id.Agent, id.Profile)
-		s.Runtime.ImageOutdated = ok && d.image != "" && (image != d.image || replaced(images[image], s.Runtime.ImageID))
+		s.Runtime.ImageOutdated = c.outdated(id, s.Runtime, images)
 	}
 	return s
+}
+
+// outdated reports whether the policy has another image now than the one that the sidecar runs.
+func (c *Core) outdated(id interfaces.ID, r interfaces.Runtime, images map[string]string) bool {
+	image, ok := c.policy.Load().Image(id.Agent, id.Profile)
+	return ok && r.Image != "" && (image != r.Image || replaced(images[image], r.ImageID))
 }
 
 // replaced reports whether an image's name stands for another image now than the one that runs.

@@ -27,6 +27,7 @@ type foreignCall struct {
 
 type foreignResult struct {
 	PID     int
+	Label   string // of AppArmor or SELinux
 	Sidecar *interfaces.Sidecar
 	Error   string
 }
@@ -35,7 +36,8 @@ type foreignResult struct {
 func callAndPrint(text string) int {
 	var call foreignCall
 	err := json.Unmarshal([]byte(text), &call)
-	result := foreignResult{PID: os.Getpid()}
+	label, _ := os.ReadFile("/proc/self/attr/current")
+	result := foreignResult{PID: os.Getpid(), Label: string(label)}
 	if err == nil {
 		var c *client.Client
 		if c, err = client.New(call.Address); err == nil {
@@ -57,15 +59,20 @@ func callAndPrint(text string) int {
 // ip netns exec NAME.
 func callFrom(t *testing.T, call foreignCall, argv ...string) foreignResult {
 	t.Helper()
-	text, err := json.Marshal(call)
-	if err != nil {
-		t.Fatal(err)
-	}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	argv = append(argv, self)
+	return callBy(t, call, append(argv, self)...)
+}
+
+// callBy launches from another process: argv starts this program, with its environment.
+func callBy(t *testing.T, call foreignCall, argv ...string) foreignResult {
+	t.Helper()
+	text, err := json.Marshal(call)
+	if err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.CommandContext(minute(t), argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s", callVariable, text))
 	cmd.Stderr = os.Stderr

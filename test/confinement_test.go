@@ -158,17 +158,18 @@ func TestSELinuxKeepsAgentsApart(t *testing.T) {
 	}
 }
 
-// TestConfinementIsInForce reads the kernel's label of a payload, and what check says of
-// the host.
+// TestConfinementIsInForce reads the kernel's labels of a payload and of the daemon, and what check
+// says of the host.
 func TestConfinementIsInForce(t *testing.T) {
 	begin(t)
 	host := lsm.Host()
-	var label, says string
+	var label, daemonLabel, says string
 	switch {
 	case host.AppArmor.On:
-		label, says = lsm.Profile, "AppArmor: profile sidecar"
+		label, daemonLabel, says = lsm.Profile, "sidecard (enforce)", "AppArmor: profiles sidecar and sidecard"
 	case host.SELinux.Enforcing:
-		label, says = ":sidecar_payload_t:"+levelOf(t, neutron), "SELinux: enforcing, with the policy module sidecar"
+		label, daemonLabel = ":sidecar_payload_t:"+levelOf(t, neutron), ":sidecard_t:"
+		says = "SELinux: enforcing, with the policy module sidecar"
 	default:
 		lacking(t, "this host has neither AppArmor nor SELinux")
 	}
@@ -177,8 +178,8 @@ func TestConfinementIsInForce(t *testing.T) {
 	if err != nil || !strings.Contains(string(text), label) {
 		t.Errorf("the payload's label is %q, %v; want %s", text, err, label)
 	}
-	if daemon, err := os.ReadFile(fmt.Sprintf("/proc/%d/attr/current", expectedDaemon)); host.SELinux.On && !strings.Contains(string(daemon), ":sidecard_t:") {
-		t.Errorf("the daemon's label is %q, %v", daemon, err)
+	if daemon, err := os.ReadFile(fmt.Sprintf("/proc/%d/attr/current", expectedDaemon)); err != nil || !strings.Contains(string(daemon), daemonLabel) {
+		t.Errorf("the daemon's label is %q, %v; want %s", daemon, err, daemonLabel)
 	}
 	if got := run(t, "sidecarctl", "check"); !strings.Contains(got, says) || strings.Contains(got, "apparmor_parser") || strings.Contains(got, "semodule") {
 		t.Errorf("check says %s", got)

@@ -5,6 +5,7 @@ package test
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -84,6 +85,28 @@ func TestHardeningCleanUpThatIsKilled(t *testing.T) {
 		return errors.Is(err, os.ErrNotExist) && checkClean() == nil
 	})
 	wantLeftTold(t, since, s.ID)
+}
+
+// TestHardeningMountPointThatIsNotEmpty: podman 5.4 cannot remove a container whose root is no
+// more mounted, if something lies in the mount point, as when podman is killed while the OCI
+// runtime makes its mount points there.
+func TestHardeningMountPointThatIsNotEmpty(t *testing.T) {
+	begin(t)
+	namespace(t, "t-mount")
+	s := start(t, tester, probe(t, "t-mount"))
+	container := strings.TrimSuffix(s.Runtime.Unit, ".service")
+	merged := run(t, "podman", "container", "inspect", "--format={{.GraphDriver.Data.MergedDir}}", container)
+	run(t, "umount", merged)
+	run(t, "mkdir", merged+"/proc")
+	if _, err := as(t, tester).Stop(minute(t), interfaces.StopParameters{ID: s.ID}); err != nil {
+		t.Error(err)
+	}
+	if err := becomesClean(); err != nil {
+		t.Errorf("left after the stop: %v", err)
+	}
+	if _, err := os.Stat(filepath.Dir(merged)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the container's directory: %v", err)
+	}
 }
 
 // wantLeftTold waits until the service has said that a sidecar's container is left.

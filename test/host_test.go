@@ -52,6 +52,16 @@ func becomesClean() error {
 	return err
 }
 
+// checkSweep holds sidecar-clean.service to have nothing left that it cannot remove. podman does not
+// list all of it as containers.
+func checkSweep() error {
+	for end := time.Now().Add(slowness * 30 * time.Second); ; time.Sleep(time.Second) {
+		if _, err := output("systemctl", "start", "sidecar-clean.service"); err == nil || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
 // checkClean finds what sidecars leave behind when they are gone, if they do.
 func checkClean() error {
 	units, err := sidecarUnits()

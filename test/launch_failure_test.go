@@ -107,11 +107,23 @@ func TestLaunchFailureOfAScript(t *testing.T) {
 
 // TestLaunchFailureThatTheJournalReadsLate: journald, which is stopped until the unit has ended,
 // can no more learn whose run the last lines are.
+// Of what has been logged with syslog(3) before, it cannot even learn the unit.
 func TestLaunchFailureThatTheJournalReadsLate(t *testing.T) {
 	begin(t)
 	namespace(t, "t-late")
-	p := probe(t, "t-late", "--exit=7")
-	unit := idOf(tester, p).Unit()
+	t.Run("standard error", func(t *testing.T) {
+		failWithLateJournal(t, tester, probe(t, "t-late", "--exit=7"), 7, "told to exit")
+	})
+	t.Run("syslog and standard error", func(t *testing.T) {
+		p := newNetwork(t).parameters()
+		p.Arguments = append(p.Arguments, "--dhcp-range=set:s,fd00::,static,255.255.255.0,1h")
+		failWithLateJournal(t, neutron, p, 1, "dhcp-range")
+	})
+}
+
+func failWithLateJournal(t *testing.T, agent string, p interfaces.LaunchParameters, code int64, said string) {
+	t.Helper()
+	unit := idOf(agent, p).Unit()
 	pid := show(t, "systemd-journald", "MainPID")
 	run(t, "kill", "-STOP", pid)
 	goOn := make(chan struct{})
@@ -125,7 +137,7 @@ func TestLaunchFailureThatTheJournalReadsLate(t *testing.T) {
 		}
 		_, _ = output("kill", "-CONT", pid)
 	}()
-	checkFailure(t, tester, p, 7, "told to exit")
+	checkFailure(t, agent, p, code, said)
 }
 
 func TestLaunchWithoutTheImageSaysWhichOne(t *testing.T) {

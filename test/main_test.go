@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"tripleo.io/sidecar/service/lsm"
+	"tripleo.io/sidecar/test/denials"
 )
 
 func TestMain(m *testing.M) {
@@ -42,12 +43,12 @@ func runAll(m *testing.M) int {
 		return 2
 	}
 	if err := install(); err != nil {
-		fmt.Fprintln(os.Stderr, "install:", errors.Join(err, checkDenials()))
+		fmt.Fprintln(os.Stderr, "install:", errors.Join(err, denials.Check()))
 		return 1
 	}
 	code := m.Run()
 	printLacks()
-	if err := errors.Join(checkDaemon(), becomesClean(), checkDenials()); err != nil {
+	if err := errors.Join(checkDaemon(), becomesClean(), checkSweep(), denials.Check()); err != nil {
 		fmt.Fprintln(os.Stderr, "FAIL: after all tests:", err)
 		return max(code, 1)
 	}
@@ -69,7 +70,7 @@ func install() error {
 	if err := installPolicy(); err != nil {
 		return err
 	}
-	if _, err := output("systemctl", "start", "sidecard"); err != nil {
+	if _, err := output("systemctl", "restart", "sidecard"); err != nil {
 		return err
 	}
 	pid, err := daemonPID()

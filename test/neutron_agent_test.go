@@ -78,7 +78,7 @@ func startNeutron(t *testing.T, identity string, p privileges) *neutronAgent {
 // start starts the container.
 func (a *neutronAgent) start(t *testing.T) {
 	t.Helper()
-	a.command = exec.Command("podman", a.podman()...)
+	a.command = exec.Command("podman", a.podman(t)...)
 	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
 	if err != nil {
 		t.Fatal(err)
@@ -109,14 +109,15 @@ func (a *neutronAgent) start(t *testing.T) {
 
 // podman returns the arguments that start the container: not privileged, with no
 // socket of an engine, and of the host only what an agent needs.
-func (a *neutronAgent) podman() []string {
+func (a *neutronAgent) podman(t testing.TB) []string {
+	t.Helper()
 	argv := []string{
 		"run", "-i", "--rm", "--replace", "--name", a.container(), "--log-driver=none", "--network=host", "--pid=host",
 		"--volume=/run/sidecar/agents/" + a.identity + ":/run/sidecar:ro",
 		"--volume=/var/lib/neutron:/var/lib/neutron",
 		"--volume=/run/netns:/run/netns:rshared",
 		"--volume=/usr/sbin:" + realOfPod + ":ro",
-		"--security-opt=apparmor=unconfined", // podman's profile denies mount(2): no "ip netns exec"
+		"--security-opt=apparmor=" + agentAppArmor(t), // podman's profile denies mount(2): no "ip netns exec"
 	}
 	argv = append(argv, a.privileges.options...)
 	for _, dir := range []string{"bin", "lib", "lib64", "share"} {

@@ -1,22 +1,22 @@
 package main
 
 import (
-	"os"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"tripleo.io/sidecar/interfaces"
+	"tripleo.io/sidecar/internal/mantest"
 )
 
 // TestShimManualNamesEverything shows that no name, option, signal or setting is
 // missing in the manual page.
 func TestShimManualNamesEverything(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("sidecar-shim.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	manual := strings.ReplaceAll(string(page), `\-`, "-")
+	manual := mantest.Text(t, "sidecar-shim.1")
 	want := append(interfaces.Signals, settingsFile, "SIDECAR_ADDRESS", "SIDECAR_SPOOL", "SIDECAR_PROGRAMS", "PROCESS_TAG", "After 50 seconds")
 	for name, p := range programs {
 		want = append(want, name)
@@ -38,6 +38,21 @@ func TestShimManualNamesEverything(t *testing.T) {
 	}
 	if deadline.Seconds() != 50 {
 		t.Error("the manual says 50 seconds")
+	}
+}
+
+// TestShimManualHasTheSettings: the keys of the settings file are in the manual, and no others.
+func TestShimManualHasTheSettings(t *testing.T) {
+	t.Parallel()
+	var explained, keys []string
+	for _, m := range regexp.MustCompile(`(?m)^\.B ([a-z]+) \\fR=`).FindAllStringSubmatch(mantest.Text(t, "sidecar-shim.1"), -1) {
+		explained = append(explained, m[1])
+	}
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[settings]()) {
+		keys = append(keys, field.Tag.Get("toml"))
+	}
+	if diff := cmp.Diff(keys, explained); diff != "" {
+		t.Errorf("the keys, and those in the manual: %s", diff)
 	}
 }
 

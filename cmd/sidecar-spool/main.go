@@ -57,14 +57,20 @@ type options struct {
 	hostDirectory    string
 }
 
-func parseOptions(args []string) (options, []string, error) {
-	var o options
+// flagSet returns the flags, which fill in o.
+func (o *options) flagSet() *flag.FlagSet {
 	flags := flag.NewFlagSet("sidecar-spool", flag.ContinueOnError)
 	flags.StringVar(&o.directory, "directory", spool.DefaultDirectory, "where the agents' spools are")
 	flags.StringVar(&o.runtimeDirectory, "runtime-directory", "/run/sidecar", "where the service's sockets are")
 	flags.StringVar(&o.lockDirectory, "lock-directory", "/run/sidecar-spool", "where the locks of drains are")
 	flags.StringVar(&o.vendorDirectory, "vendor-directory", paths.Vendor, "policy files of the distribution")
 	flags.StringVar(&o.hostDirectory, "host-directory", paths.Host, "policy files of this host, which win by file name")
+	return flags
+}
+
+func parseOptions(args []string) (options, []string, error) {
+	var o options
+	flags := o.flagSet()
 	err := flags.Parse(args)
 	return o, flags.Args(), err
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tripleo.io/sidecar/internal/mantest"
 )
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
@@ -22,19 +24,9 @@ func TestSpoolCommandRefuses(t *testing.T) {
 	}
 }
 
-// TestSpoolCommandManual holds the manual page to the options.
 func TestSpoolCommandManual(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("sidecar-spool.8")
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := strings.ReplaceAll(string(page), `\-`, "-")
-	for _, option := range []string{"directory", "runtime-directory", "lock-directory", "vendor-directory", "host-directory"} {
-		if !strings.Contains(text, `.BI -`+option+` "`) {
-			t.Errorf("the manual does not explain -%s", option)
-		}
-	}
+	mantest.Options(t, "sidecar-spool.8", new(options).flagSet())
 }
 
 func TestSpoolCommandPrepare(t *testing.T) {

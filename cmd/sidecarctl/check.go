@@ -43,12 +43,20 @@ func newCheck(t *tool) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check [DIRECTORY…]",
 		Short: "Check the host's policy files",
-		Long: `Read profiles.d and agents.d of the directories as the service would; a file of a
-later directory replaces the file of the same name. Without a directory, read
-` + paths.Vendor + ` and ` + paths.Host + `, and show what AppArmor and SELinux do for
-sidecars on this host, which OCI runtimes and images are missing, and which
-limits of the host are too low for them. The service is not called. Warnings
-do not change the exit code.`,
+		Long: `Read the policy files, profiles.d and agents.d of each directory, as the service
+would; a file of a later directory replaces the file of the same name. Every problem
+is shown with file and line. For each agent: its profiles, namespaces and limit,
+whether it has stand-ins, and the user of its spool.
+
+Without a directory it reads ` + paths.Vendor + ` and ` + paths.Host + `, and also shows
+what AppArmor and SELinux do for sidecars on this host. Warnings say what to do if
+one of them is on without sidecar's own profiles or policy module, and if a limit of
+the host (inotify instances, podman's num_locks, kernel.pid_max, the size of /run) is
+too low for all sidecars that the agents' files grant. Further warnings name profiles
+for which the host lacks an OCI runtime, images that are missing (if root asks), and
+containers that podman could not remove so far.
+
+Warnings do not change the exit code. The service is not called.`,
 		ValidArgsFunction: cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs),
 		RunE: func(_ *cobra.Command, dirs []string) error {
 			result, err := check(dirs)
@@ -97,8 +105,8 @@ func check(dirs []string) (*checked, error) {
 	if len(dirs) == 0 {
 		state := lsm.Host()
 		result.AppArmor, result.SELinux = state.AppArmor.String(), state.SELinux.String()
-		result.Warnings = slices.Concat(result.Warnings, state.Missing(), missingRuntimes(set, ociruntime.Find),
-			missingImages(set, imagestore.Host()), lacks("/", sidecars), left(leftovers))
+		result.Warnings = append(result.Warnings, slices.Concat(state.Missing(), missingRuntimes(set, ociruntime.Find),
+			missingImages(set, imagestore.Host()), lacks("/", sidecars), left(leftovers))...)
 	}
 	return result, nil
 }

@@ -40,20 +40,23 @@ func newDoctor(t *tool) *cobra.Command {
 	var names []string
 	for _, look := range doctor.Looks {
 		names = append(names, look.Name)
-		fmt.Fprintf(&about, "\n  %-11s %s", look.Name, look.About)
+		fmt.Fprintf(&about, "\n    %-11s %s", look.Name, strings.ReplaceAll(look.About, "\n", "\n"+strings.Repeat(" ", 16)))
 	}
 	cmd := &cobra.Command{
 		Use:   "doctor [LOOK…]",
 		Short: "Find what is out of line on this host, and say how to mend it",
-		Long: `Look at what runs on this host, and print for each thing that is out of line what is
-wrong and which command mends it; with names of looks, only these. Nothing is changed.
-Whether the policy files are right, and the host is large enough for what they grant, is
-for 'sidecarctl check'.
+		Long: `Look at what runs on this host. For each thing that is out of line, print what is
+wrong and what to do, with the commands; nothing is changed. With names of looks, only
+these are done. 'sidecarctl check' is about files: the policy, and whether the host is
+large enough for it.
 
-The looks:` + about.String() + `
+The looks:
+` + about.String() + `
 
-Exit code 0: nothing, or notes only; 7: warnings; 8: errors. What could not be looked at,
-because it needs root or did not answer in time, is a warning.`,
+Each look has a process of its own and 20 s; a look that needs root or does not answer
+in time is a warning. The exit code is 0 if nothing but notes was found, 7 with
+warnings, and 8 with errors. With -o json the result is an array of objects with
+level (error, warning or note), look, subject, problem and advice.`,
 		ValidArgs: names,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			looks, err := chosen(args)
@@ -69,7 +72,7 @@ because it needs root or did not answer in time, is a warning.`,
 			return verdict(findings)
 		},
 	}
-	cmd.Flags().BoolVar(&here, "here", false, "look in this process, without a limit of time; otherwise each look has a process of its own")
+	cmd.Flags().BoolVar(&here, "here", false, "do the looks in the process itself and without a limit of time, to see what a look waits for")
 	return cmd
 }
 

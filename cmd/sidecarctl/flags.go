@@ -54,7 +54,7 @@ func (c *choice) Set(s string) error {
 type timeout struct{ usec *int64 }
 
 func (*timeout) String() string { return "" } // no default
-func (*timeout) Type() string   { return "duration" }
+func (*timeout) Type() string   { return "DURATION" }
 
 func (t *timeout) Set(s string) error {
 	d, err := time.ParseDuration(s)

@@ -36,8 +36,8 @@ type imageOptions struct {
 }
 
 func (o *imageOptions) addTo(t *tool, cmd *cobra.Command) {
-	cmd.Flags().StringVar(&o.agent, "agent", "", "only images for sidecars of this agent")
-	cmd.Flags().StringArrayVar(&o.dirs, "policy", nil, "read the policy files in this directory, and in others that are named the same way,"+
+	cmd.Flags().StringVar(&o.agent, "agent", "", "only images for sidecars of this `AGENT`")
+	cmd.Flags().StringArrayVar(&o.dirs, "policy", nil, "read the policy files in this `DIRECTORY`, and in others that are named the same way,"+
 		" instead of "+paths.Vendor+" and "+paths.Host)
 	cmd.ValidArgsFunction = t.completeProfile
 }
@@ -57,13 +57,14 @@ func newImages(t *tool) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "images [PROFILE…]",
 		Short: "List the images that sidecars need",
-		Long: `List the images that the agents' files and their profiles name: whether the host
-has them, and how many sidecars run them. OUTDATED counts the sidecars that run
-another image than a new launch would; 'sidecarctl recycle --outdated' replaces
-these sidecars.
+		Long: `List the images that agents' sidecars need, as the agents' files and their profiles
+name them: the ID and the age of the image on this host, or "missing"; how many
+sidecars of these agents run it (CURRENT), and how many run another image than a new
+launch would (OUTDATED); 'sidecarctl recycle --outdated' replaces these. Failed
+sidecars do not count.
 
-Only root can see which images the host has. Without the service the counts are
-left out.`,
+Only root can see which images the host has. The counts are left out if the service
+does not answer. A warning names what could not be looked up.`,
 		RunE: t.calling(0, func(cmd *cobra.Command, s service, profiles []string) error {
 			set, needed, err := o.needed(cmd, profiles)
 			if err != nil {

@@ -13,8 +13,11 @@ func newLaunch(t *tool) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "launch PROFILE [OPTIONS] -- [ARGUMENT…]",
 		Short: "Start a sidecar and wait until it is ready",
-		Long: "Start a side process of the profile with these arguments, and return when it is ready. If it ends before," +
-			" its exit code and the last lines of its output are shown.",
+		Long: `Start a sidecar, and return when it is ready. The program gets the arguments
+unchanged. If it ends before it is ready, its exit code and the last lines of its
+output are shown.
+
+` + aboutModes,
 		Example: "  sidecarctl launch dnsmasq --agent neutron-dhcp --netns qdhcp-1 -- --no-hosts --pid-file=/var/lib/neutron/dhcp/1/pid",
 		RunE: t.calling(0, func(cmd *cobra.Command, s service, args []string) error {
 			sidecar, err := s.Launch(cmd.Context(), o.parameters(cmd, args))
@@ -33,8 +36,11 @@ func newExplain(t *tool) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain PROFILE [OPTIONS] -- [ARGUMENT…]",
 		Short: "Show what launch would do, or why it would be refused",
-		Long: "Show the rule that accepts each argument, the command, the engine's command, the document and the properties of the unit of a launch with the same options." +
-			" Nothing is started.",
+		Long: `Show the rule that accepts each argument, the command, the engine's command, the
+document and the properties of the unit that launch would start with the same
+options, or why it would be refused. Nothing is started.
+
+` + aboutModes,
 		RunE: t.calling(0, func(cmd *cobra.Command, s service, args []string) error {
 			explained, err := s.Explain(cmd.Context(), o.parameters(cmd, args))
 			if err == nil {
@@ -46,6 +52,18 @@ func newExplain(t *tool) *cobra.Command {
 	o.addTo(t, cmd)
 	return cmd
 }
+
+const aboutModes = `MODE says what a launch does if the sidecar exists already:
+
+    replace  stop it first
+    fail     fail
+    keep     return the running sidecar if its request was the same, and fail
+             otherwise; it is replaced if its request was the same and it waits for
+             systemd to restart it
+    adopt    return the running sidecar if its request was the same, and replace it
+             otherwise
+
+The default is adopt if the agent's file says stand-ins, else replace.`
 
 // launchOptions are the options of launch and of explain.
 type launchOptions struct {
@@ -59,10 +77,11 @@ func (o *launchOptions) addTo(t *tool, cmd *cobra.Command) {
 		modes = append(modes, string(mode))
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.netns, "netns", "", "network namespace, by its name in /run/netns (default: the one that sidecarctl runs in)")
-	flags.StringVar(&o.agent, "agent", "", "agent for which to start it; implied on an agent's socket")
-	flags.StringVar(&o.tag, "tag", "", "PROCESS_TAG in the environment of the process")
-	flags.Var(newChoice(&o.mode, modes...), "mode", "if the sidecar exists: replace it, fail, keep it or fail, or adopt it or replace it")
+	flags.StringVar(&o.netns, "netns", "", "network `NAMESPACE`, by its name in /run/netns (default: the one that sidecarctl runs in)")
+	flags.StringVar(&o.agent, "agent", "", "`AGENT` for which to start it; required on the host's socket and on the bus, an agent's own socket implies it")
+	flags.StringVar(&o.tag, "tag", "", "`VALUE` of PROCESS_TAG in the environment of the process")
+	flags.Var(newChoice(&o.mode, modes...), "mode", "what to do if the sidecar exists")
+	flags.Lookup("mode").DefValue = "" // it depends on the agent
 	flags.Var(&o.limit, "timeout", "how long it may take, such as 10s (default, and at most: the profile's limit)")
 	cmd.Args = profileAndArguments
 	cmd.DisableFlagsInUseLine = true
@@ -107,7 +126,7 @@ func newProfiles(t *tool) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "profiles [NAME]",
 		Short:             "List the profiles, or show one profile with its rules",
-		Long:              "List the profiles that may be launched. With a name, show that profile with the rules for its arguments.",
+		Long:              "List the profiles that may be launched. With a NAME, show that profile with the\nrules for its arguments.",
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: t.completeProfile,
 		RunE: t.calling(0, func(cmd *cobra.Command, s service, args []string) error {
@@ -127,6 +146,6 @@ func newProfiles(t *tool) *cobra.Command {
 			return nil
 		}),
 	}
-	cmd.Flags().StringVar(&agent, "agent", "", "only profiles granted to this agent; implied on an agent's socket")
+	cmd.Flags().StringVar(&agent, "agent", "", "only profiles granted to this `AGENT`; implied on an agent's socket")
 	return cmd
 }

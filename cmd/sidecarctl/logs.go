@@ -21,13 +21,19 @@ func newLogs(t *tool) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "logs [ID]",
 		Short: "Show what sidecars have logged",
-		Long: `Show the newest log entries of one sidecar, or of all that the options match: what the
-program wrote to its output or with syslog(3), and what systemd says about the unit.
-It also shows sidecars that have ended.
+		Long: `Show the newest log entries of one sidecar, or of all that the options match: what
+the program wrote to its output or with syslog(3), and what systemd says about the
+unit (with systemd 252 only for one ID). Sidecars that have ended are shown, too.
 
-TIME is how long ago, such as 10m, or a time, such as 14:05, 2006-01-02 or "2006-01-02 14:05:06".
+Entries look as in journalctl(1), with the sidecar's ID if no ID is given. Control
+characters are shown as escapes. If the journal does not answer, the entries that
+could be read are shown before the error.
 
-With -o json the result is an array of the interface's type LogEntry; with -f each line is one.`,
+TIME is how long ago, such as 10m, or a time in the local zone, such as 14:05,
+2006-01-02, "2006-01-02 14:05:06", or @ and the seconds since 1970.
+
+With -o json the result is an array of the interface's type LogEntry; with -f each
+line is one object.`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: t.completeIDs(1),
 		RunE: t.calling(1, func(cmd *cobra.Command, s service, args []string) error {
@@ -42,8 +48,8 @@ With -o json the result is an array of the interface's type LogEntry; with -f ea
 		}),
 	}
 	o.addTo(t, cmd)
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with new entries, until interrupted; not over D-Bus")
-	cmd.Flags().Int64VarP(&lines, "lines", "n", interfaces.DefaultLogLines, fmt.Sprintf("how many entries at most, from 0 to %d", interfaces.MaxLogLines))
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with new entries, until interrupted, which is not a failure; not with --transport dbus")
+	cmd.Flags().Int64VarP(&lines, "lines", "n", interfaces.DefaultLogLines, fmt.Sprintf("`NUMBER` of entries at most, from 0 to %d", interfaces.MaxLogLines))
 	cmd.Flags().Var(&from, "since", "only entries since this TIME")
 	return cmd
 }

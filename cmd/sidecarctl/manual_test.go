@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 	"strings"
 	"testing"
 
@@ -12,68 +11,85 @@ import (
 	"tripleo.io/sidecar/internal/doctor"
 )
 
-// TestManualNamesEverything shows that no command, option, signal or exit
-// code is missing in the manual page.
-func TestManualNamesEverything(t *testing.T) {
-	t.Parallel()
-	page, err := os.ReadFile("sidecarctl.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	manual := strings.ReplaceAll(string(page), `\-`, "-")
-	want := func(s string) {
-		if !strings.Contains(manual, s) {
-			t.Errorf("the manual does not have %q", s)
+// commands returns the root and all commands below it that a user sees.
+func commands(root *cobra.Command) []*cobra.Command {
+	all := []*cobra.Command{root}
+	for _, cmd := range root.Commands() {
+		if !cmd.Hidden {
+			all = append(all, commands(cmd)...)
 		}
 	}
-	root := newRoot(&tool{out: &printer{}})
-	root.InitDefaultCompletionCmd()
-	root.PersistentFlags().VisitAll(func(f *pflag.Flag) { want("--" + f.Name) })
-	commands := map[string]*cobra.Command{}
-	for _, cmd := range root.Commands() {
-		commands[cmd.Name()] = cmd
-		want("\n.B sidecarctl " + cmd.Name())
-	}
-	for name, cmd := range commands {
-		section := manual[strings.Index(manual, "\n.B sidecarctl "+name)+1:]
-		section, _, _ = strings.Cut(section, "\n.TP\n.B sidecarctl ")
-		cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
-			if !strings.Contains(section, "--"+f.Name) {
-				t.Errorf("the manual of %s does not have --%s", name, f.Name)
+	return all
+}
+
+// TestHelpSaysEverything: the help texts are the source of the manual pages.
+func TestHelpSaysEverything(t *testing.T) {
+	t.Parallel()
+	for _, cmd := range commands(newRoot(&tool{out: &printer{}})) {
+		name := cmd.CommandPath()
+		if cmd.Short == "" || cmd.Long == "" {
+			t.Errorf("%s has no help text", name)
+		}
+		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if value, usage := pflag.UnquoteUsage(f); usage == "" || strings.EqualFold(value, "string") || value == "int" || value == "strings" {
+				t.Errorf("%s --%s: %q takes %q: name the value in backquotes", name, f.Name, usage, value)
 			}
 		})
+		for line := range strings.Lines(cmd.Long) {
+			if len(line) > 100 {
+				t.Errorf("%s: a line of more than 100 bytes: %q", name, line)
+			}
+			// A table that is not indented by four spaces would be one paragraph in the manual.
+			if text := strings.TrimRight(line, "\n"); strings.Contains(text, "   ") && !strings.HasPrefix(text, "    ") {
+				t.Errorf("%s: %q is not indented by four spaces", name, text)
+			}
+		}
+	}
+	text := func(args ...string) string {
+		cmd, _, err := newRoot(&tool{out: &printer{}}).Find(args)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cmd.Long
 	}
 	for _, look := range doctor.Looks {
-		want("\n.TP\n.B " + look.Name + "\n")
+		if !strings.Contains(text("doctor"), "\n    "+look.Name+" ") {
+			t.Errorf("doctor's help does not have the look %s", look.Name)
+		}
 	}
 	for _, signal := range interfaces.Signals {
-		want(signal)
+		if !strings.Contains(text("signal"), signal) {
+			t.Errorf("signal's help does not have %s", signal)
+		}
 	}
-	for _, code := range []string{"0", "1", "2", "3", "4", "5", "6", "7", "8"} {
-		want("\n.TP\n.B " + code + "\n")
+	for _, mode := range interfaces.LaunchModes {
+		if !strings.Contains(text("launch"), "\n    "+string(mode)+" ") {
+			t.Errorf("launch's help does not have the mode %s", mode)
+		}
 	}
 }
 
-// TestManualNamesNothingElse shows that every option in the manual exists.
-func TestManualNamesNothingElse(t *testing.T) {
+// TestHelpNamesNothingElse: every option and command that a help text names exists.
+func TestHelpNamesNothingElse(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("sidecarctl.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	known := map[string]bool{"help": true}
 	root := newRoot(&tool{out: &printer{}})
-	commands := append(root.Commands(), root)
-	for _, cmd := range root.Commands() {
-		commands = append(commands, cmd.Commands()...)
-	}
-	for _, cmd := range commands {
+	known := map[string]bool{"help": true, "unbuffered": true} // jq's
+	names := map[string]bool{"bridge": true, "completion": true, "asks": true}
+	for _, cmd := range commands(root) {
 		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) { known[f.Name] = true })
+		for _, name := range append(cmd.Aliases, cmd.Name()) {
+			names[name] = true
+		}
 	}
-	manual, _, _ := strings.Cut(strings.ReplaceAll(string(page), `\-`, "-"), ".SH EXAMPLES")
-	for _, field := range strings.FieldsFunc(manual, func(r rune) bool { return strings.ContainsRune(" \n[]|,=", r) }) {
-		if name, ok := strings.CutPrefix(field, "--"); ok && name != "" && !known[name] {
-			t.Errorf("the manual has --%s, the tool has not", name)
+	for _, cmd := range commands(root) {
+		words := strings.FieldsFunc(cmd.Long, func(r rune) bool { return strings.ContainsRune(" \n[]|,=;.()'", r) })
+		for i, word := range words {
+			if name, ok := strings.CutPrefix(word, "--"); ok && name != "" && !known[name] {
+				t.Errorf("%s: its help has --%s, the tool has not", cmd.CommandPath(), name)
+			}
+			if word == "sidecarctl" && i+1 < len(words) && !names[words[i+1]] {
+				t.Errorf("%s: its help has 'sidecarctl %s', which does not exist", cmd.CommandPath(), words[i+1])
+			}
 		}
 	}
 }

@@ -12,6 +12,7 @@ func newNamespace(t *tool) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "namespace",
 		Short: "Make or delete network namespaces for agents",
+		Long:  "Make a network namespace for an agent, or delete one that was made in this way.",
 		Args:  cobra.NoArgs,
 	}
 	cmd.AddCommand(newNamespaceCreate(t), newNamespaceDelete(t))
@@ -23,8 +24,9 @@ func newNamespaceCreate(t *tool) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create NAME",
 		Short: "Make a network namespace for an agent",
-		Long: "Make a network namespace for an agent, with its loopback interface up. The agent's file must allow it (create-namespaces)." +
-			" No process has to stay in it, and it exists until it is deleted or the host goes down.",
+		Long: `Make a network namespace for an agent, with its loopback interface up. The agent's
+file must allow it (create-namespaces). No process has to stay in it; it exists
+until it is deleted or the host goes down.`,
 		Args: cobra.ExactArgs(1),
 		RunE: t.calling(0, func(cmd *cobra.Command, s service, args []string) error {
 			err := s.CreateNamespace(cmd.Context(), interfaces.CreateNamespaceParameters{
@@ -46,8 +48,9 @@ func newNamespaceDelete(t *tool) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "delete NAME",
 		Short: "Delete a network namespace that was made for an agent",
-		Long: "Delete a network namespace that 'sidecarctl namespace create' or the agent itself has had made for the agent, and no other one." +
-			" It is refused while sidecars run in it or wait for it.",
+		Long: `Delete a network namespace that was made for the agent with 'sidecarctl namespace
+create' or by the agent itself, and no other one. It is refused while sidecars run
+in it or wait for it.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeNamespace,
 		RunE: t.calling(0, func(cmd *cobra.Command, s service, args []string) error {
@@ -66,5 +69,5 @@ func newNamespaceDelete(t *tool) *cobra.Command {
 }
 
 func addAgent(cmd *cobra.Command, agent *string) {
-	cmd.Flags().StringVar(agent, "agent", "", "agent for which it is made; implied on an agent's socket")
+	cmd.Flags().StringVar(agent, "agent", "", "`AGENT` for which it was made; implied on an agent's socket")
 }

@@ -46,14 +46,20 @@ func newPull(t *tool) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pull [PROFILE…]",
 		Short: "Pull the images that sidecars need",
-		Long: `Pull the images that the agents' files and their profiles name, with podman, one
-after the other. If one of them cannot be pulled, the others are pulled
-nevertheless, and the first failure gives the exit code. Images of localhost/
-are built on the host and not pulled.
+		Long: `Pull the images that the agents' files and their profiles name with podman-pull(1),
+one after the other, and show for each whether podman has a new image of this name
+now (new), or the same as before (unchanged). On a terminal podman shows its progress. If an
+image cannot be pulled, the others are pulled nevertheless, and the first failure
+gives the exit code.
 
-At the end the service is reloaded if one of the profiles has engine = "runtime",
-so that it prepares the new image for launches. Sidecars that run keep their
-image; 'sidecarctl recycle --outdated' replaces them. Only root can pull.`,
+Images of localhost/ are "local": they are built on the host, and it is a failure
+only if one is missing.
+
+At the end the service is reloaded if one of the profiles has engine = "runtime", so
+that it prepares the images for launches. Sidecars that run keep their image;
+'sidecarctl recycle --outdated' replaces them.
+
+Only root can pull, and only in the host's own network namespace.`,
 		RunE: func(cmd *cobra.Command, profiles []string) error {
 			_, needed, err := o.needed(cmd, profiles)
 			if err == nil {

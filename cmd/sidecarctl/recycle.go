@@ -46,24 +46,38 @@ func newRecycle(t *tool) *cobra.Command {
 	o := recycleOptions{before: instant{now: t.out.now}}
 	cmd := &cobra.Command{
 		Use:   "recycle [ID…]",
-		Short: "Replace sidecars in place, with the image and the policy of now",
-		Long: `Launch sidecars again with their own requests, batch by batch, so that they run
-the images, profiles and agents' files of now. Each batch waits until its
-sidecars are ready, and healthy if their profile has a probe. At the first
-failure the recycle stops, and what it has not tried runs on. Only sidecars that
-are ready, that every given option matches and that were started before
---started-before are replaced; a sidecar that is named by its ID may have failed
-or be restarting.
+		Short: "Replace sidecars in place, with the current image and policy",
+		Long: `Replace sidecars in place: each is launched again with its own request, so that it
+runs the current image, profile and agent's file.
 
-replaced  the new process is ready; AWAY is how long there was none
-skipped   its agent has launched or stopped it meanwhile
-kept      it runs on, because the policy now refuses its request, or its network
-          namespace does not exist any more
-failed    its launch failed, and the error says why
-remains   not tried
+Sidecars are chosen by ID, by options, or both. Only those that every option matches
+and that are ready are replaced (one that has failed or is restarting only if it is
+named by its ID), at most --max-unavailable at once. Each batch waits until its
+sidecars are ready, and healthy if their profile has a probe. At the first failure
+the recycle stops, after the batch; what it has not tried runs on.
 
-To resume a recycle, run the same command again; without --outdated give it the
---started-before that it shows at its end.`,
+One line tells about each sidecar:
+
+    replaced  the new process is ready; AWAY is how long there was none, if the old
+              process can be seen from here
+    skipped   the sidecar's agent has launched or stopped it since the recycle began:
+              the agent always wins, and the recycle replaces only the run that it
+              has listed
+    kept      it runs on, because the policy now refuses its request, or its network
+              namespace does not exist any more; the recycle goes on, and the exit
+              code says so at the end
+    failed    its launch failed; the error says why, and 'sidecarctl recycle ID' tries
+              again
+    remains   it was not tried
+
+To resume a recycle with --outdated, run the same command again. Without this option,
+add the --started-before that the recycle shows at its end. TIME is a time, such as
+2026-11-30T12:00:00Z, or how long ago, such as 10m.
+
+While a sidecar is away, its pid file names no process. A kill script that runs in
+this moment finds none, as if the program had crashed, and the sidecar comes up all
+the same. For agents with stand-ins the pid file has the host's number for some
+seconds, until another stand-in takes over, see sidecar-shim(1).`,
 		ValidArgsFunction: t.completeIDs(math.MaxInt),
 		RunE: t.calling(math.MaxInt, func(cmd *cobra.Command, s service, ids []string) error {
 			all, err := o.find(cmd, s, ids)
@@ -82,9 +96,9 @@ To resume a recycle, run the same command again; without --outdated give it the
 	o.addTo(t, cmd)
 	flags := cmd.Flags()
 	flags.BoolVar(&o.outdated, "outdated", false, "only sidecars that run another image than a new launch would")
-	flags.Var(&o.before, "started-before", "only sidecars that were started before this TIME, such as 2026-11-30T12:00:00Z, or how long ago, such as 10m (default: the present)")
-	flags.IntVar(&o.width, "max-unavailable", 1, "how many are replaced at once")
-	flags.DurationVar(&o.pause, "pause", 0, "pause between two batches, such as 10s")
+	flags.Var(&o.before, "started-before", "only sidecars that were started before this TIME (default: the present)")
+	flags.IntVar(&o.width, "max-unavailable", 1, "`NUMBER` of sidecars that are replaced at once")
+	flags.DurationVar(&o.pause, "pause", 0, "pause between two batches, a `DURATION` such as 10s")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "only show what would be replaced, and what the policy would refuse")
 	return cmd
 }

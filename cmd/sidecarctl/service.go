@@ -99,6 +99,7 @@ func newVersion(t *tool) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Show the version of this tool, and of the service if it answers",
+		Long:  "Show the version of the tool, and of the service if it answers.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := t.connect(false)

@@ -19,10 +19,17 @@ func newTop(t *tool) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top",
 		Short: "Show what sidecars use, again and again",
-		Long: `Show the sidecars that every given option matches with their processor time, memory and
-tasks, the busiest first, until interrupted. A terminal of 105 columns or more also shows the
-last line that each has logged. With -b, or if the output is not a terminal, the table is shown
-once.`,
+		Long: `Show the sidecars that every given option matches with their state, restarts,
+processor time (100% is one processor), memory and tasks, the busiest first, until
+interrupted. The figures count all processes in the unit's control group, also the
+engine's own; a figure is "-" if the host does not have the controller.
+
+A table of 80 columns fits unless IDs are long; then their middle is left out. A
+terminal of some 105 columns also shows the last line that each has logged (not with
+--transport dbus).
+
+With -b, if the output is not a terminal, and with -o json, the table is shown once;
+json is the interface's type Sidecar with usage.`,
 		Args: cobra.NoArgs,
 		RunE: t.calling(0, func(cmd *cobra.Command, s service, _ []string) error {
 			if interval < minInterval {
@@ -47,7 +54,7 @@ once.`,
 	}
 	o.addTo(t, cmd)
 	cmd.Flags().BoolVarP(&batch, "batch", "b", false, "show the table once")
-	cmd.Flags().DurationVarP(&interval, "interval", "d", 2*time.Second, "time between two looks; processor time is measured over it")
+	cmd.Flags().DurationVarP(&interval, "interval", "d", 2*time.Second, "`DURATION` between two looks, over which processor time is measured")
 	return cmd
 }
 

@@ -21,6 +21,7 @@ import (
 	"tripleo.io/sidecar/service/imagestore"
 	"tripleo.io/sidecar/service/journal"
 	"tripleo.io/sidecar/service/lsm"
+	"tripleo.io/sidecar/service/metrics"
 	"tripleo.io/sidecar/service/ociruntime"
 	"tripleo.io/sidecar/service/policy"
 	"tripleo.io/sidecar/service/records"
@@ -57,14 +58,15 @@ type daemon struct {
 	core      *service.Core
 	server    *varlink.Server
 	listeners *listeners
-	verdict   verdict // of the reloads, for sidecard -reload
-	failed    bool    // the last reload
-	agents    int     // of the policy in force
+	metrics   *metrics.Metrics // nil: off
+	verdict   verdict          // of the reloads, for sidecard -reload
+	failed    bool             // the last reload
+	agents    int              // of the policy in force
 	profiles  int
 }
 
-// run serves until ctx ends.
-func run(ctx context.Context, o options, logger *slog.Logger) error {
+// run serves until ctx ends. linesLost counts lines of the log that are lost.
+func run(ctx context.Context, o options, logger *slog.Logger, linesLost func() uint64) error {
 	unlock, err := singleInstance(o.runtimeDirectory)
 	if err != nil {
 		return err
@@ -81,11 +83,11 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 		return fmt.Errorf("connect to systemd: %w", err)
 	}
 	defer units.Close()
-	return wire(ctx, o, logger, set, units)
+	return wire(ctx, o, logger, set, units, linesLost)
 }
 
 // wire makes the core, its collaborators and its transports, and serves until ctx ends.
-func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, units *systemd.Conn) error {
+func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, units *systemd.Conn, linesLost func() uint64) error {
 	authority := polkit.New(polkit.Config{})
 	defer authority.Close()
 
@@ -97,11 +99,14 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 		return err
 	}
 	d := &daemon{options: o, logger: logger, agents: len(set.Agents()), profiles: len(set.Profiles())}
+	if o.metricsSocket != "" || o.metricsTextfile != "" {
+		d.metrics = metrics.New(version, set)
+	}
 	d.core = service.New(service.Config{
 		Authority:   authority,
 		Units:       units,
 		Namespaces:  service.NewHostNamespaces(),
-		Journal:     decisions,
+		Journal:     d.metrics.Journal(decisions),
 		Signaller:   service.PIDFDSignaller{},
 		Launcher:    o.launcher,
 		Podman:      o.podman,
@@ -114,6 +119,7 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 		Records:     records.New(o.stateDirectory),
 		BootID:      boot,
 		DropIns:     "/run/systemd/system.control",
+		Restarted:   d.metrics.Restarted(),
 		Starts:      o.starts,
 		KeepFailed:  o.keepFailed,
 		Logger:      logger,
@@ -125,11 +131,14 @@ func wire(ctx context.Context, o options, logger *slog.Logger, set *policy.Set, 
 		Version:   version,
 		URL:       "https://tripleo.io/sidecar",
 		Interface: varlink.Sidecars(d.core),
+		Rejected:  d.metrics.Rejected("varlink"),
 		Logger:    logger,
 	})
 	if err != nil {
 		return err
 	}
+	d.metrics.Watch(metrics.Sources{Census: d.core.Census, EntriesLost: decisions.Lost, LogLinesLost: linesLost})
+	d.showMetrics(ctx)
 	go d.core.Observe(ctx)
 	go d.core.Tidy(ctx)
 	go d.core.LimitAgents(ctx)
@@ -209,6 +218,7 @@ func (d *daemon) serveBus(ctx context.Context) <-chan error {
 		Subscribe: func() dbusserver.Events { return d.core.Events() },
 		Logger:    d.logger,
 		Version:   version,
+		Rejected:  d.metrics.Rejected("dbus"),
 	})
 	ended := make(chan error, 1)
 	go func() { ended <- twin.Run(ctx) }()

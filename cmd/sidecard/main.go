@@ -33,12 +33,15 @@ type options struct {
 	seccomp          string
 	starts           int
 	keepFailed       time.Duration
+	metricsSocket    string // "": metrics are not served
+	metricsTextfile  string // "": metrics are not written
+	metricsInterval  time.Duration
 	reload           int // the process ID of the daemon that shall reload, or 0
+	version          bool
 }
 
-func parseOptions(args []string) (options, error) {
-	var o options
-	var showVersion bool
+// flagSet returns the flags, which fill in o.
+func (o *options) flagSet() *flag.FlagSet {
 	flags := flag.NewFlagSet("sidecard", flag.ContinueOnError)
 	flags.StringVar(&o.runtimeDirectory, "runtime-directory", "/run/sidecar", "directory of the sockets")
 	flags.StringVar(&o.stateDirectory, "state-directory", "/var/lib/sidecar", "directory of the records of sidecars that come back after a boot")
@@ -49,13 +52,22 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&o.seccomp, "seccomp", paths.Seccomp, "path of podman's list of system calls that sidecars may make")
 	flags.IntVar(&o.starts, "starts", 4, "how many units are started at once")
 	flags.DurationVar(&o.keepFailed, "keep-failed", 24*time.Hour, "how long a failed sidecar is shown before its unit is removed")
+	flags.StringVar(&o.metricsSocket, "metrics-socket", "", "serve metrics over HTTP on a unix socket at this path")
+	flags.StringVar(&o.metricsTextfile, "metrics-textfile", "", "write metrics to this file, for node_exporter")
+	flags.DurationVar(&o.metricsInterval, "metrics-interval", 15*time.Second, "how often -metrics-textfile is written")
 	flags.IntVar(&o.reload, "reload", 0, "make the sidecard with this process ID reload its policy files, and wait for the result")
-	flags.BoolVar(&showVersion, "version", false, "print the version and exit")
+	flags.BoolVar(&o.version, "version", false, "print the version and exit")
+	return flags
+}
+
+func parseOptions(args []string) (options, error) {
+	var o options
+	flags := o.flagSet()
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
 	switch {
-	case showVersion:
+	case o.version:
 		fmt.Println("sidecard", version)
 		return o, flag.ErrHelp
 	case flags.NArg() > 0:
@@ -67,7 +79,7 @@ func parseOptions(args []string) (options, error) {
 	case o.keepFailed < time.Minute:
 		return o, fmt.Errorf("-keep-failed: %v is less than a minute", o.keepFailed)
 	}
-	return o, nil
+	return o, o.checkMetrics()
 }
 
 func main() {
@@ -89,7 +101,7 @@ func main() {
 		signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // journald can go away: a write fails then
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 		defer stop()
-		err = run(ctx, o, logger)
+		err = run(ctx, o, logger, log.Dropped)
 	}
 	if err != nil {
 		logger.Error("sidecard exits", "error", err)

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"tripleo.io/sidecar/internal/mantest"
 )
 
 func TestPolicyDaemonOptions(t *testing.T) {
@@ -23,6 +25,7 @@ func TestPolicyDaemonOptions(t *testing.T) {
 		"keep":        {[]string{"-keep-failed", "90s"}, ""},
 		"keep none":   {[]string{"-keep-failed", "0s"}, "0s is less than a minute"},
 		"reload":      {[]string{"-reload", "-1"}, "-1 is not a process ID"},
+		"reload too":  {[]string{"-reload", "1", "-runtime-directory", "/run/x", "-metrics-socket", "/run/x/s", "-starts", "8"}, ""},
 		"an argument": {[]string{"now"}, `unexpected argument "now"`},
 		"unknown":     {[]string{"-nonsense"}, "nonsense"},
 	}
@@ -37,19 +40,9 @@ func TestPolicyDaemonOptions(t *testing.T) {
 	}
 }
 
-// TestPolicyDaemonManual holds the manual page to the options.
 func TestPolicyDaemonManual(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("sidecard.8")
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := strings.ReplaceAll(string(page), `\-`, "-")
-	for _, option := range []string{"runtime-directory", "vendor-directory", "host-directory", "launcher", "podman", "seccomp", "starts", "keep-failed", "reload"} {
-		if !strings.Contains(text, `.BI -`+option+` "`) {
-			t.Errorf("the manual does not explain -%s", option)
-		}
-	}
+	mantest.Options(t, "sidecard.8", new(options).flagSet())
 }
 
 // TestHardeningSeccompFileIsLookedFor: a filter that is missing is told at the start,

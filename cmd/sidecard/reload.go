@@ -149,6 +149,7 @@ func (d *daemon) tell() bool {
 // takePolicy reads the policy files and opens and closes sockets accordingly.
 func (d *daemon) takePolicy(ctx context.Context) error {
 	set, err := loadPolicy(d.options, d.logger)
+	d.metrics.Reloaded(set)
 	if err != nil {
 		return fmt.Errorf("the previous policy stays in force:\n%w", err)
 	}

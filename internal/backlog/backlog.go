@@ -30,6 +30,7 @@ type Backlog[T any] struct {
 	waiting []item[T]
 	bytes   int
 	lost    int             // values dropped since the last append to waiting
+	dropped uint64          // all values dropped so far
 	writing bool            // a value has left waiting and is not written yet
 	flushes []chan struct{} // closed when everything is written
 }
@@ -58,6 +59,7 @@ func (b *Backlog[T]) Add(value T, important bool) {
 	size := b.config.Size(value)
 	if len(b.waiting) >= items || b.bytes+size > bytes {
 		b.lost++
+		b.dropped++
 		return
 	}
 	b.waiting = append(b.waiting, item[T]{value, b.lost})
@@ -91,6 +93,13 @@ func (b *Backlog[T]) Flush(limit time.Duration) int {
 		left++
 	}
 	return left
+}
+
+// Dropped returns how many values did not fit so far.
+func (b *Backlog[T]) Dropped() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.dropped
 }
 
 // start wakes the writer. b.mu is held.
@@ -168,6 +177,9 @@ func (w *Writer) Write(line []byte) (int, error) {
 	w.lines.Add(bytes.Clone(line), false)
 	return len(line), nil
 }
+
+// Dropped returns how many lines did not fit so far.
+func (w *Writer) Dropped() uint64 { return w.lines.Dropped() }
 
 // Flush waits until everything is written, but not longer than limit.
 func (w *Writer) Flush(limit time.Duration) { w.lines.Flush(limit) }

@@ -70,6 +70,9 @@ func TestHardeningJournalBacklogIsBounded(t *testing.T) {
 			if left := b.Flush(patience); left != 0 {
 				t.Errorf("%d are left", left)
 			}
+			if n := b.Dropped(); n != 4 {
+				t.Errorf("%d were dropped, want 4", n)
+			}
 			b.Add("30", false)
 			b.Flush(patience)
 			want := []string{"00", "10", "11", "12", "2 lost", "20", "2 lost", "30"}

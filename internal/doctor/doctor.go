@@ -59,14 +59,15 @@ var Looks = []Look{
 	{"service", "whether sidecard answers, and has accepted the policy files", false, (*Host).lookAtService},
 	{"sockets", "whether each agent has its socket", true, (*Host).lookAtSockets},
 	{"bus", "whether the service can be called on the system bus", false, (*Host).lookAtBus},
-	{"units", "sidecars that have failed, and units without a process or a container", true, (*Host).lookAtUnits},
+	{"units", "sidecars that have failed, and units without a process or, with podman, a container", true, (*Host).lookAtUnits},
 	{"containers", "podman's containers without a unit", true, (*Host).lookAtContainers},
-	{"pid-files", "pid files that do not name the sidecar's process", true, (*Host).lookAtPIDFiles},
+	{"pid-files", "pid files that do not name the sidecar's process, but for agents with stand-ins", true, (*Host).lookAtPIDFiles},
 	{"namespaces", "whether /run/netns is shared, and names that are no namespaces", false, (*Host).lookAtNamespaces},
-	{"images", "images of profiles that the host does not have", true, (*Host).lookAtImages},
-	{"runtimes", "OCI runtimes of profiles that the host does not have", false, (*Host).lookAtRuntimes},
-	{"versions", "a kernel, systemd, podman or polkit that is too old", false, (*Host).lookAtVersions},
-	{"journal", "a journald that does not read, and entries that it has dropped", true, (*Host).lookAtJournal},
+	{"images", "images of granted profiles that the host does not have", true, (*Host).lookAtImages},
+	{"runtimes", "OCI runtimes of granted profiles that the host does not have", false, (*Host).lookAtRuntimes},
+	{"versions", "a kernel, systemd, podman or polkit that is too old; a kernel before 6.5 or a" +
+		"\npolkit before 124 is a note: only root may use the host's socket", false, (*Host).lookAtVersions},
+	{"journal", "a journald that does not read, and entries lost or dropped within the last hour", true, (*Host).lookAtJournal},
 	{"leftovers", "containers, pins and notes that wait for their removal", true, (*Host).lookAtLeftovers},
 }
 

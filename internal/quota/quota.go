@@ -127,6 +127,16 @@ func (q *Quota[K]) InUse() int {
 	return q.inUse
 }
 
+// Load returns how much all keys hold, how much they may hold, and how many callers wait.
+func (q *Quota[K]) Load() (inUse, total, waiting int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, turns := range q.waiting {
+		waiting += len(turns)
+	}
+	return q.inUse, q.total, waiting
+}
+
 // Waiting returns how many callers of the key wait.
 func (q *Quota[K]) Waiting(key K) int {
 	q.mu.Lock()

@@ -50,6 +50,9 @@ func TestConcurrentKeysTakeTurns(t *testing.T) {
 	for _, key := range []string{"busy", "busy", "busy", "busy", "calm", "busy", "third"} {
 		join(t, q, key, got)
 	}
+	if inUse, total, waiting := q.Load(); inUse != 1 || total != 1 || waiting != 7 {
+		t.Errorf("load: %d of %d, %d wait; want 1 of 1, and 7", inUse, total, waiting)
+	}
 	order := []string{}
 	for last, i := "busy", 0; i < 7; i++ {
 		q.Release(last, 1)

@@ -11,5 +11,5 @@
 //
 // Not in scope: releases other than Debian's, hosts that outlive the process
 // that booted them, networks beyond loopback and what the caller makes
-// inside, and a virtual machine: the host shares the machine's kernel.
+// inside or plugs in, and a virtual machine: the host shares the machine's kernel.
 package testhost

@@ -55,6 +55,9 @@ type Units interface {
 	// and have failed or do not exist any more; all says that other changes may have been
 	// missed, so that all units were read.
 	Looked(ended []interfaces.ID, all bool)
+	// Restarted is told how many more restarts systemd counts of a sidecar. It must return at
+	// once.
+	Restarted(id interfaces.ID, times int64)
 }
 
 // Observer knows every sidecar as it was last read, and tells each subscriber what has
@@ -68,6 +71,7 @@ type Observer struct {
 	looks, done int              // how many looks have begun, and the last one that is over
 	synced      bool             // known is the result of that look
 	known       map[interfaces.ID]seen
+	overruns    uint64 // how often a subscriber has lost its events
 	subscribers map[*Subscription]struct{}
 }
 
@@ -221,8 +225,11 @@ func (o *Observer) see(id interfaces.ID, u systemd.Unit) {
 
 // tell sends all subscribers the difference to now. o.mu must be held.
 func (o *Observer) tell(id interfaces.ID, now seen) {
-	name := id.String()
-	for _, kind := range transition(o.known[id].sidecar, now.sidecar) {
+	name, before := id.String(), o.known[id].sidecar
+	if times := restartsBetween(before, now.sidecar); times > 0 {
+		o.units.Restarted(id, times)
+	}
+	for _, kind := range transition(before, now.sidecar) {
 		event := interfaces.Event{Kind: kind, ID: &name, Sidecar: now.sidecar}
 		if kind == interfaces.EventStopped {
 			event.Sidecar = nil
@@ -262,6 +269,24 @@ func (o *Observer) Subscribe(reader string, wants func(interfaces.ID) bool) (*Su
 	}
 	o.subscribers[s] = struct{}{}
 	return s, nil
+}
+
+// Known returns all sidecars as they were last read, and whether that is their present state.
+func (o *Observer) Known() (sidecars map[interfaces.ID]*interfaces.Sidecar, synced bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	sidecars = make(map[interfaces.ID]*interfaces.Sidecar, len(o.known))
+	for id, s := range o.known {
+		sidecars[id] = s.sidecar
+	}
+	return sidecars, o.synced
+}
+
+// Overruns returns how often a subscriber that fell behind has lost its events.
+func (o *Observer) Overruns() uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.overruns
 }
 
 // Alive returns when the Observer's lock can be had, for a watchdog.

@@ -73,6 +73,8 @@ func (h *host) Looked(ended []interfaces.ID, all bool) {
 	}
 }
 
+func (*host) Restarted(interfaces.ID, int64) {} // TestMetricsCensus looks at it
+
 func idOf(name string) interfaces.ID { return interfaces.NewID("agent", "p", name) }
 
 func (h *host) start(t *testing.T, name string) {
@@ -160,6 +162,9 @@ func TestMonitorObserverQueue(t *testing.T) {
 			want = append(want, "present "+id.String())
 		}
 		same(t, "the slow reader", append(want, "synchronized"), told(t, slow))
+		if n := h.observer.Overruns(); n != 1 {
+			t.Errorf("%d overruns", n)
+		}
 	})
 }
 

@@ -89,6 +89,7 @@ func (s *Subscription) offer(event interfaces.Event) {
 	}
 	if len(s.queue) >= MaxQueue {
 		s.stale, s.state, s.queue = true, []interfaces.Event{{Kind: interfaces.EventOverrun}}, nil
+		s.source.overruns++
 	} else {
 		s.queue = append(s.queue, event)
 	}

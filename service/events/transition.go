@@ -68,3 +68,12 @@ func restarted(before, after *interfaces.Runtime) bool {
 func replaced(before, after *interfaces.Runtime) bool {
 	return restarted(before, after) && after.Restarts <= before.Restarts
 }
+
+// restartsBetween returns how often systemd has restarted a sidecar between two looks. Restarts
+// before the first look are not known to be new; another unit of the same name begins at 0.
+func restartsBetween(before, after *interfaces.Sidecar) int64 {
+	if before == nil || after == nil {
+		return 0
+	}
+	return max(0, after.Runtime.Restarts-before.Runtime.Restarts)
+}

@@ -72,4 +72,25 @@ func TestMonitorTransition(t *testing.T) {
 	}
 }
 
+func TestMetricsRestartsBetweenLooks(t *testing.T) {
+	t.Parallel()
+	const ready = interfaces.StateReady
+	for name, test := range map[string]struct {
+		before, after *interfaces.Sidecar
+		want          int64
+	}{
+		"at the first":             {nil, at(ready, "a", 5), 0},
+		"the same":                 {at(ready, "a", 5), at(ready, "a", 5), 0},
+		"waits for a restart":      {at(ready, "a", 0), at(interfaces.StateRestarting, "a", 1), 1},
+		"restarted unseen":         {at(ready, "a", 1), at(ready, "b", 4), 3},
+		"restarts used up":         {at(ready, "a", 4), at(interfaces.StateFailed, "b", 6), 2},
+		"gone":                     {at(ready, "a", 5), nil, 0},
+		"replaced by another unit": {at(ready, "a", 5), at(ready, "b", 0), 0},
+	} {
+		if got := restartsBetween(test.before, test.after); got != test.want {
+			t.Errorf("%s: %d, want %d", name, got, test.want)
+		}
+	}
+}
+
 func kinds(k ...interfaces.EventKind) []interfaces.EventKind { return k }

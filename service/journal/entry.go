@@ -108,6 +108,9 @@ func (r rawEntry) entry(q service.LogQuery) (interfaces.LogEntry, bool) {
 	if !ok || !q.Selects(id) {
 		return interfaces.LogEntry{}, false
 	}
+	if string(r.Identifier) == id.String() { // of standard output and error
+		r.Identifier = text(id.Profile)
+	}
 	e := interfaces.LogEntry{
 		ID: id.String(), TimeUSec: r.usec(), Priority: 6, Systemd: systemd,
 		Identifier: limited(string(r.Identifier), maxIdentifier), Message: limited(string(r.Message), interfaces.MaxLogMessage),

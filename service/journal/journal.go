@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/journal"
@@ -52,6 +53,8 @@ type Journal struct {
 	entries *backlog.Backlog[entry]
 	// programs bounds journalctl, a little later than readTimeout does.
 	programs *bounded.Calls
+
+	unwritten atomic.Uint64 // entries that the journal did not take
 
 	flushing sync.Mutex // held while journald writes what it has
 	flushed  time.Time  // when the last such writing began
@@ -114,6 +117,10 @@ func (j *Journal) Flush(limit time.Duration) {
 	}
 }
 
+// Lost returns how many entries are lost so far, because they did not fit or could not be
+// written. Entries beyond a caller's limit do not count.
+func (j *Journal) Lost() uint64 { return j.entries.Dropped() + j.unwritten.Load() }
+
 func (j *Journal) add(message string, priority journal.Priority, fields map[string]string, important bool) {
 	j.entries.Add(entry{message, priority, fields, time.Now()}, important)
 }
@@ -131,6 +138,7 @@ func (j *Journal) write(e entry) {
 		e.fields["MADE_USEC"] = strconv.FormatInt(e.made.UnixMicro(), 10)
 	}
 	if err := j.send(e.message, e.priority, e.fields); err != nil {
+		j.unwritten.Add(1)
 		j.logger.Error("cannot write to the journal", "error", err, "message", e.message)
 	}
 }

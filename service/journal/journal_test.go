@@ -164,18 +164,22 @@ func TestLaunchOutputIsFitToBeShown(t *testing.T) {
 func TestLaunchOutputIsOfTheInvocation(t *testing.T) {
 	t.Parallel()
 	started := time.UnixMicro(1_000_000)
-	r := run{invocation: strings.Repeat("a", 32), started: started}
+	r := run{id: interfaces.NewID("a", "p", ""), invocation: strings.Repeat("a", 32), started: started}
 	for _, test := range []struct {
-		invocation, time string
-		want             bool
+		unit, invocation, time string
+		want                   bool
 	}{
-		{r.invocation, "1000001", true},
-		{r.invocation, "5", true}, // the clock was set
-		{"", "1000000", true},
-		{"", "999999", false},
-		{strings.Repeat("b", 32), "1000001", false},
+		{r.id.Unit(), r.invocation, "1000001", true},
+		{r.id.Unit(), r.invocation, "5", true}, // the clock was set
+		{r.id.Unit(), "", "1000000", true},
+		{"", "", "1000000", true},
+		{"", "", "999999", false},
+		{r.id.Unit(), "", "999999", false},
+		{"other.service", "", "1000001", false}, // of a program that took the identifier
+		{"other.service", strings.Repeat("b", 32), "1000001", false},
+		{r.id.Unit(), strings.Repeat("b", 32), "1000001", false},
 	} {
-		if got := r.has(rawEntry{Invocation: text(test.invocation), Time: test.time}); got != test.want {
+		if got := r.has(rawEntry{Unit: text(test.unit), Invocation: text(test.invocation), Time: test.time}); got != test.want {
 			t.Errorf("%+v: %v", test, got)
 		}
 	}

@@ -55,6 +55,10 @@ func TestLogEntryOf(t *testing.T) {
 			`{"_SYSTEMD_UNIT":"init.scope","_PID":"1","UNIT":"` + loggedUnit + `","INVOCATION_ID":"` + invocation + `","MESSAGE":"m"}`,
 			&interfaces.LogEntry{ID: loggedID, Priority: 6, ProcessID: new(int64(1)), InvocationID: new(invocation), Systemd: true, Message: "m"},
 		},
+		"standard output": {
+			`{` + own + `,"SYSLOG_IDENTIFIER":"` + loggedID + `","MESSAGE":"m"}`,
+			entry(func(e *interfaces.LogEntry) { e.Identifier, e.Message = "dnsmasq", "m" }),
+		},
 		"bytes":                {`{` + own + `,"MESSAGE":[255,27,0,65]}`, message("\uFFFD\x1b\uFFFDA")},
 		"several values":       {`{` + own + `,"MESSAGE":["a","b"]}`, message("a")},
 		"several of bytes":     {`{` + own + `,"MESSAGE":[[97,98],"b"]}`, message("ab")},

@@ -21,6 +21,7 @@ import (
 )
 
 const (
+	stdout      = "stdout" // _TRANSPORT of standard output and error
 	outputLines = 20
 	// readLines is how many lines of the unit are read: another run may have written since.
 	readLines = 10 * outputLines
@@ -56,8 +57,8 @@ func (j *Journal) Output(ctx context.Context, id interfaces.ID, invocation strin
 	if err := j.flush(ctx); err != nil {
 		j.logger.Warn("cannot sync the journal", "error", err)
 	}
-	r := run{id.Unit(), invocation, started}
-	lines, err := j.linesOf(ctx, r, "stdout")
+	r := run{id, invocation, started}
+	lines, err := j.linesOf(ctx, r, stdout)
 	if err == nil && !slices.ContainsFunc(lines, func(line string) bool { return !strings.HasPrefix(line, launcher.LinePrefix) }) {
 		var logged []string
 		logged, err = j.linesOf(ctx, r, "syslog")
@@ -72,8 +73,9 @@ func (j *Journal) Output(ctx context.Context, id interfaces.ID, invocation strin
 
 // run is an invocation of a unit.
 type run struct {
-	unit, invocation string
-	started          time.Time
+	id         interfaces.ID
+	invocation string
+	started    time.Time
 }
 
 // linesOf returns a run's last lines of one transport (_TRANSPORT=, systemd.journal-fields(7)).
@@ -81,7 +83,10 @@ func (j *Journal) linesOf(ctx context.Context, r run, transport string) ([]strin
 	args := []string{
 		"--reverse", "--lines=" + strconv.Itoa(readLines),
 		"_TRANSPORT=" + transport, "_SYSTEMD_INVOCATION_ID=" + r.invocation,
-		"+", "_TRANSPORT=" + transport, "_SYSTEMD_UNIT=" + r.unit,
+		"+", "_TRANSPORT=" + transport, "_SYSTEMD_UNIT=" + r.id.Unit(),
+	}
+	if transport == stdout { // with syslog(3) a payload chooses its identifier
+		args = append(args, "+", "_TRANSPORT="+transport, "SYSLOG_IDENTIFIER="+r.id.String())
 	}
 	return bounded.Do(j.programs, "", func() (lines []string, err error) {
 		err = readEntries(ctx, args, func(e rawEntry) {
@@ -95,10 +100,15 @@ func (j *Journal) linesOf(ctx context.Context, r run, transport string) ([]strin
 	}, nil)
 }
 
-// has reports whether an entry of the unit is of the run. journald learns the invocation when it
-// reads the line. After the end of the unit it cannot: the line has none then.
+// has reports whether an entry that linesOf selects is of the run. journald learns the unit and the
+// invocation when it reads the line. After the end of the unit it cannot, and the line has no
+// invocation. If the process had used syslog(3) before, the line has no unit either: journald
+// remembers what it could not learn then (client_context_get). Its stream's identifier is left.
 func (r run) has(e rawEntry) bool {
-	return string(e.Invocation) == r.invocation || e.Invocation == "" && e.usec() >= r.started.UnixMicro()
+	if e.Invocation != "" {
+		return string(e.Invocation) == r.invocation
+	}
+	return (e.Unit == "" || string(e.Unit) == r.id.Unit()) && e.usec() >= r.started.UnixMicro()
 }
 
 // denial matches the lines about a denial of AppArmor or SELinux.

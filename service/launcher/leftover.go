@@ -166,7 +166,7 @@ func (n note) unlock() { _ = n.lock.Close() } // the file is closed in any case
 var errInUse = errors.New("its container is being removed by another process")
 
 // Sweep runs the command of every note, and of notes that appear meanwhile, because systemd
-// does not start it a second time while it runs. It runs each failing command once. Its error
+// does not start it a second time while it runs. It tries each failing removal once. Its error
 // names the units whose removal fails or is in use.
 func (l Launcher) Sweep(ctx context.Context) error {
 	failed := map[string]bool{}
@@ -281,7 +281,7 @@ func (l Launcher) sweep(ctx context.Context, name string) error {
 	if err == nil {
 		ctx, cancel := context.WithTimeout(ctx, sweepLimit)
 		defer cancel()
-		err = runQuietly(ctx, argv)
+		err = runTwice(ctx, argv)
 	}
 	if err != nil {
 		n.unlock()

@@ -71,7 +71,7 @@ func TestHardeningOutputBelongsToThePayloadsNamespace(t *testing.T) {
 	_, err = output.WriteString("<0>hello\n")
 	must(t, err)
 	must(t, output.Close())
-	if got, want := <-journal.texts, "dnsmasq\nsidecar-"+testID+".service\n6\n0\n0\n0\n0\n<0>hello\n"; got != want {
+	if got, want := <-journal.texts, testID+"\nsidecar-"+testID+".service\n6\n0\n0\n0\n0\n<0>hello\n"; got != want {
 		t.Errorf("journald reads %q, want %q", got, want)
 	}
 	must(t, r.Clean(p.ID))

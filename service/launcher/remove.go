@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,21 +26,16 @@ const (
 	removeGrace = 500 * time.Millisecond
 )
 
-// Remove runs the command argv, whose last word is the name of a unit's container, and a second
-// time if it fails: podman 5.4 cannot remove a container whose monitor was killed, but notes
-// its end then, and can remove it. If the second run fails, too, [Launcher.Sweep] removes the
-// container later, and the command aside, to which a new name is added, renames it, because the
-// unit's next launch needs its name: until the next boot, podman 5.4 cannot remove a container
-// that was paused when its processes were killed. Remove takes [RemoveLimit] at most, and the
-// time that the program needs to exit.
+// Remove runs the command argv, whose last word is the name of a unit's container. If that
+// fails, [Launcher.Sweep] removes the container later, and the command aside, to which a new name
+// is added, renames it, because the unit's next launch needs its name: until the next boot,
+// podman 5.4 cannot remove a container that was paused when its processes were killed. Remove
+// takes [RemoveLimit] at most, and the time that the program needs to exit.
 func (l Launcher) Remove(ctx context.Context, id string, argv, aside []string) error {
 	ctx, cancel := context.WithTimeout(ctx, RemoveLimit)
 	defer cancel()
 	n, noteErr := l.takeNote(ctx, id, argv)
-	err := runQuietly(ctx, argv)
-	if err != nil && ctx.Err() == nil {
-		err = runQuietly(ctx, argv)
-	}
+	err := runTwice(ctx, argv)
 	switch {
 	case noteErr != nil && err != nil:
 		return errors.Join(err, fmt.Errorf("writing the note for sidecar-clean.service: %w", noteErr))
@@ -80,6 +77,37 @@ func (n note) setAside(ctx context.Context, argv, aside []string) error {
 	}
 	left.unlock()
 	return n.delete()
+}
+
+// runTwice runs a removal, and a second time if it fails: podman 5.4 cannot remove a container whose
+// monitor was killed, but notes its end then, and can remove it; and it cannot remove one before
+// clearMountPoint.
+func runTwice(ctx context.Context, argv []string) error {
+	err := runQuietly(ctx, argv)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	clearErr := clearMountPoint(err.Error())
+	if err = runQuietly(ctx, argv); err != nil {
+		err = errors.Join(err, clearErr)
+	}
+	return err
+}
+
+// fullMountPoint matches what podman 5.4 says of a container whose root is no more mounted, but
+// whose mount point is not empty, because the OCI runtime made its own mount points there: podman
+// was killed meanwhile, or took the host for rebooted. It says so for ever
+// (github.com/containers/podman/issues/23504).
+var fullMountPoint = regexp.MustCompile(`replacing mount point \\?"(/[^"\\]+/[0-9a-f]{64}/merged)\\?": directory not empty`)
+
+// clearMountPoint renames a mount point of which podman says that it is not empty. podman removes
+// it then, because it is in the container's own directory. What is mounted cannot be renamed.
+func clearMountPoint(said string) error {
+	found := fullMountPoint.FindStringSubmatch(said)
+	if found == nil {
+		return nil
+	}
+	return os.Rename(found[1], found[1]+".left")
 }
 
 // runQuietly runs a command. Its error contains the output.

@@ -40,6 +40,39 @@ func TestRemoveIsTriedTwiceAndNoMore(t *testing.T) {
 	}
 }
 
+// TestRemoveClearsTheMountPoint that podman says it cannot replace, unless something is mounted there.
+func TestRemoveClearsTheMountPoint(t *testing.T) {
+	t.Parallel()
+	hash := strings.Repeat("0a", 32)
+	for name, test := range map[string]struct {
+		place, quote string
+		want         bool
+	}{
+		"second run":      {hash + "/merged", `"`, true},
+		"first run":       {hash + "/merged", `\"`, true},
+		"no container's":  {"etc/merged", `"`, false},
+		"no mount point":  {hash + "/diff", `"`, false},
+		"not all of it":   {hash + "/merged/etc", `"`, false},
+		"a longer number": {"0" + hash + "/merged", `"`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := t.TempDir() + "/" + test.place
+			if err := os.MkdirAll(path+"/proc", 0o700); err != nil {
+				t.Fatal(err)
+			}
+			script := `[ -e "$0" ] || exit 0; echo "Error: replacing mount point $1$0$1: directory not empty"; exit 125`
+			err := removing(t)(t.Context(), []string{"/bin/sh", "-c", script, path, test.quote})
+			if (err == nil) != test.want {
+				t.Errorf("error %v", err)
+			}
+			if _, err := os.Stat(path + ".left/proc"); (err == nil) != test.want {
+				t.Errorf("renamed: %v", err)
+			}
+		})
+	}
+}
+
 // TestRemoveOfAProgramThatHangs shows that it is given up in time, also when it
 // does not want to end and a process of its own holds its output.
 func TestRemoveOfAProgramThatHangs(t *testing.T) {

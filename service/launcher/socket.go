@@ -139,7 +139,7 @@ func (l Launcher) stream(d *document.Document, priority int) (*os.File, error) {
 	// identifier, unit, priority, then whether to look for a priority in each line, and
 	// whether to forward to syslog, the kernel's log and the console.
 	id, _ := interfaces.ParseID(d.ID) // the document is valid
-	header := fmt.Sprintf("%s\n%s\n%d\n0\n0\n0\n0\n", id.Profile, id.Unit(), priority)
+	header := fmt.Sprintf("%s\n%s\n%d\n0\n0\n0\n0\n", id, id.Unit(), priority)
 	if _, err := conn.WriteContext(ctx, []byte(header)); err != nil {
 		return nil, fmt.Errorf("writing to %s: %w", path, err)
 	}

@@ -20,9 +20,19 @@ func TestAppArmorState(t *testing.T) {
 		"off":                     {enabled: "N\n", profiles: map[string]string{"sidecar.3": "sidecar\n"}},
 		"on":                      {enabled: "Y\n", want: AppArmor{On: true}, missing: "apparmor_parser"},
 		"on, with other names":    {enabled: "Y\n", profiles: map[string]string{"sidecars.1": "sidecars\n", "sidecar.foo.1": "sidecar.foo\n", "crun.2": "crun\n"}, want: AppArmor{On: true}, missing: "apparmor_parser"},
-		"on, and it is loaded":    {enabled: "Y\n", profiles: map[string]string{"crun.1": "crun\n", "sidecar.17": "sidecar\n"}, mode: "enforce\n", want: AppArmor{On: true, Loaded: true}},
-		"on, and it complains":    {enabled: "Y", profiles: map[string]string{"sidecar.1": "sidecar\n"}, mode: "complain\n", want: AppArmor{On: true, Loaded: true, Complains: true}, missing: "aa-enforce"},
-		"on, and being exchanged": {enabled: "Y", profiles: map[string]string{"sidecar.1": "", "sidecar.2": "sidecar\n"}, mode: "enforce", want: AppArmor{On: true, Loaded: true}},
+		"on, and both are loaded": {enabled: "Y\n", profiles: map[string]string{"crun.1": "crun\n", "sidecar.17": "sidecar\n", "sidecard.18": "sidecard\n"}, mode: "enforce\n", want: AppArmor{On: true, Loaded: true, Daemon: true}},
+		"on, without the daemon's": {
+			enabled: "Y\n", profiles: map[string]string{"sidecar.17": "sidecar\n"}, mode: "enforce\n", want: AppArmor{On: true, Loaded: true}, missing: "profile sidecard: the service itself",
+		},
+		"on, with the daemon's alone": {
+			enabled: "Y\n", profiles: map[string]string{"sidecard.17": "sidecard\n"}, mode: "enforce\n", want: AppArmor{On: true, Daemon: true}, missing: "profile sidecar: sidecars",
+		},
+		"on, and they complain": {
+			enabled: "Y", profiles: map[string]string{"sidecar.1": "sidecar\n", "sidecard.2": "sidecard\n"}, mode: "complain\n", want: AppArmor{On: true, Loaded: true, Daemon: true, Complains: true}, missing: "aa-enforce",
+		},
+		"on, and being exchanged": {
+			enabled: "Y", profiles: map[string]string{"sidecar.1": "", "sidecar.2": "sidecar\n", "sidecard.3": "sidecard\n"}, mode: "enforce", want: AppArmor{On: true, Loaded: true, Daemon: true},
+		},
 	} {
 		sys := t.TempDir()
 		if test.enabled != "" {
@@ -76,8 +86,9 @@ func place(t *testing.T, path, text string) {
 	}
 }
 
-// TestAppArmorProfileFile holds the file to the name, and to what the processes of one
-// sidecar need with crun, which stacks its label on ours.
+// TestAppArmorProfileFile holds the file to the names, to the path of the program that
+// scripts/install installs, and to what the processes of one sidecar need with crun, which stacks
+// its label on ours.
 func TestAppArmorProfileFile(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(Profile)
@@ -86,6 +97,10 @@ func TestAppArmorProfileFile(t *testing.T) {
 	}
 	for _, line := range []string{
 		"profile " + Profile + " flags=",
+		"profile " + daemonProfile + " /usr/libexec/sidecar/sidecard flags=",
+		"include if exists <local/" + daemonProfile + ">",
+		"signal (receive) peer=" + daemonProfile + ",",
+		"ptrace (readby) peer=" + daemonProfile + ",",
 		"signal (send,receive) peer=" + Profile + ",",
 		"signal (send,receive) peer=" + Profile + "//&**,",
 		"signal (send,receive) peer=**//&" + Profile + ",",

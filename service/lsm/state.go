@@ -17,8 +17,10 @@ import (
 
 const (
 	// Profile is the name of the AppArmor profile of sidecars and of its file in
-	// /etc/apparmor.d.
+	// /etc/apparmor.d, which has the daemon's, too.
 	Profile = "sidecar"
+	// daemonProfile is the name of the AppArmor profile of the daemon.
+	daemonProfile = "sidecard"
 	// PayloadType is the module's type for the processes of payloads.
 	PayloadType = "sidecar_payload_t"
 	// daemonType is the module's type for the daemon's program.
@@ -45,8 +47,9 @@ func (s State) Missing() []string {
 // AppArmor is the state of AppArmor on a host.
 type AppArmor struct {
 	On        bool // the kernel enforces profiles
-	Loaded    bool // …and has sidecar's profile
-	Complains bool // …which refuses nothing (complain mode)
+	Loaded    bool // …and has the profile of sidecars
+	Daemon    bool // …and the daemon's
+	Complains bool // …and one of them refuses nothing (complain mode)
 	// Unknown means that the state cannot be read. A launch then asks for the profile, and
 	// fails if it is not loaded, so that no payload runs without it by mistake.
 	Unknown bool
@@ -73,8 +76,10 @@ func apparmorOf(sys string) AppArmor {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return AppArmor{On: true, Unknown: true}
 	}
+	state := AppArmor{On: true}
 	for _, entry := range entries {
-		if !strings.HasPrefix(entry.Name(), Profile+".") {
+		profile, _, _ := strings.Cut(entry.Name(), ".")
+		if profile != Profile && profile != daemonProfile {
 			continue
 		}
 		name, err := os.ReadFile(filepath.Join(profiles, entry.Name(), "name"))
@@ -84,36 +89,48 @@ func apparmorOf(sys string) AppArmor {
 		if err != nil {
 			return AppArmor{On: true, Unknown: true}
 		}
-		if strings.TrimSpace(string(name)) == Profile {
-			mode, _ := os.ReadFile(filepath.Join(profiles, entry.Name(), "mode"))
-			return AppArmor{On: true, Loaded: true, Complains: strings.TrimSpace(string(mode)) == "complain"}
+		if strings.TrimSpace(string(name)) != profile {
+			continue
 		}
+		mode, _ := os.ReadFile(filepath.Join(profiles, entry.Name(), "mode"))
+		state.Complains = state.Complains || strings.TrimSpace(string(mode)) == "complain"
+		state.Loaded = state.Loaded || profile == Profile
+		state.Daemon = state.Daemon || profile == daemonProfile
 	}
-	return AppArmor{On: true}
+	return state
 }
 
 func (s AppArmor) String() string {
+	text := "off"
 	switch {
 	case s.Unknown:
 		return "cannot be read"
-	case s.Complains:
-		return "profile " + Profile + ", in complain mode"
+	case s.Loaded && s.Daemon:
+		text = "profiles " + Profile + " and " + daemonProfile
 	case s.Loaded:
-		return "profile " + Profile
+		text = "profile " + Profile
 	case s.On:
-		return "podman's own profile"
+		text = "podman's own profile"
 	}
-	return "off"
+	if s.Complains {
+		text += ", in complain mode"
+	}
+	return text
 }
 
-// Missing says what to do if AppArmor is on and sidecar's profile confines nothing,
+// Missing says what to do if AppArmor is on and one of sidecar's profiles confines nothing,
 // otherwise "".
 func (s AppArmor) Missing() string {
+	const file = "/etc/apparmor.d/" + Profile
 	switch {
+	case !s.On || s.Unknown:
+		return ""
+	case !s.Loaded:
+		return "AppArmor is on and does not have the profile " + Profile + ": sidecars get podman's own, under which reload and stop may not reach their processes; run apparmor_parser -r " + file + ", then restart sidecard"
+	case !s.Daemon:
+		return "AppArmor does not have the profile " + daemonProfile + ": the service itself is not confined; run apparmor_parser -r " + file + ", then restart sidecard"
 	case s.Complains:
-		return "AppArmor's profile " + Profile + " is in complain mode and refuses nothing; run aa-enforce " + Profile
-	case s.On && !s.Loaded && !s.Unknown:
-		return "AppArmor is on and does not have the profile " + Profile + ": sidecars get podman's own, under which reload and stop may not reach their processes; run apparmor_parser -r /etc/apparmor.d/" + Profile
+		return "an AppArmor profile of " + file + " is in complain mode and refuses nothing; run aa-enforce " + file
 	}
 	return ""
 }

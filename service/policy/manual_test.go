@@ -1,32 +1,50 @@
 package policy
 
 import (
-	"os"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"tripleo.io/sidecar/internal/mantest"
 )
 
-// TestPolicyManualNamesEverything holds sidecar-policy(5) to the keys of both kinds
-// of files, to the holes, and to an example that must be right.
+// TestPolicyManualNamesEverything: sidecar-policy(5) explains the keys of both kinds of files and
+// the holes, and nothing else, and its examples are right.
 func TestPolicyManualNamesEverything(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("sidecar-policy.5")
-	if err != nil {
-		t.Fatal(err)
-	}
-	manual := strings.ReplaceAll(string(page), `\-`, "-")
-	entries := headings(manual)
+	entries := mantest.Entries(t, "sidecar-policy.5")
+	manual := mantest.Text(t, "sidecar-policy.5")
+	keys := map[string]bool{}
 	for _, raw := range []any{rawProfile{}, rawReady{}, rawHealth{}, rawAgent{}} {
 		for _, field := range reflect.VisibleFields(reflect.TypeOf(raw)) {
-			if key := field.Tag.Get("toml"); !entries[key] {
+			key := field.Tag.Get("toml")
+			keys[key] = true
+			if !entries[key] {
 				t.Errorf("the manual does not explain the key %s", key)
+			}
+		}
+	}
+	// The keys of these tables are explained in the text of their own key.
+	for table, raw := range map[string]any{"limits": rawLimits{}, "configuration": rawConfiguration{}} {
+		_, text, _ := strings.Cut(manual, "\n.TP\n.B "+table+"\n")
+		text, _, _ = strings.Cut(text, "\n.TP\n")
+		for _, field := range reflect.VisibleFields(reflect.TypeOf(raw)) {
+			if key := field.Tag.Get("toml"); !regexp.MustCompile(`(?m)^\.BR? .*\b` + key + `\b`).MatchString(text) {
+				t.Errorf("the manual does not explain the key %s of %s", key, table)
 			}
 		}
 	}
 	for _, name := range holeNames() {
 		if !entries[name] {
 			t.Errorf("the manual does not explain the hole %s", name)
+		}
+		keys[name] = true
+	}
+	for entry := range entries {
+		if list := strings.TrimSuffix(entry, ",...}") + "}"; !keys[entry] && !keys[list] && !slices.Contains([]string{"and", "so", "on"}, entry) {
+			t.Errorf("the manual explains %s, which does not exist", entry)
 		}
 	}
 	for i, parse := range []func(*report, []byte) bool{
@@ -38,18 +56,6 @@ func TestPolicyManualNamesEverything(t *testing.T) {
 			t.Errorf("example %d of the manual: %v", i, r.problems)
 		}
 	}
-}
-
-// headings are the words of the lines behind .TP: what the page explains.
-func headings(manual string) map[string]bool {
-	words := map[string]bool{}
-	for _, entry := range strings.Split(manual, "\n.TP\n")[1:] {
-		line, _, _ := strings.Cut(entry, "\n")
-		for _, word := range strings.Fields(strings.ReplaceAll(line, `"`, " ")) {
-			words[strings.Trim(word, ",")] = true
-		}
-	}
-	return words
 }
 
 // example is the i-th block of a file's text.

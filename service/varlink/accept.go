@@ -137,7 +137,9 @@ func (s *Server) admit(ctx context.Context, nc *net.UnixConn, agent string) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	c := &conn{server: s, net: nc, caller: caller, cancel: cancel}
 	if err == nil {
-		err = s.connections.enter(caller)
+		if err = s.connections.enter(caller); err != nil {
+			s.rejected(service.RejectedByLimit)
+		}
 	}
 	if err != nil {
 		s.throttle.warn(caller, "connection refused", err)

@@ -142,10 +142,14 @@ func (r *replies) send() error {
 func (s *Server) dispatch(ctx context.Context, caller service.Caller, call *Call, frame []byte) error {
 	dot := strings.LastIndexByte(call.Method, '.')
 	if dot < 0 || call.Method[:dot] != s.served.Name {
+		if reason := rejectionOf(call.Method); reason != "" {
+			s.rejected(reason)
+		}
 		return s.service.HandleMessage(ctx, libraryConn{conn: call.conn}, frame)
 	}
 	handler, ok := s.served.Methods[call.Method[dot+1:]]
 	if !ok {
+		s.rejected(service.RejectedAsUnknown)
 		return call.replyError(&interfaces.MethodNotFoundError{Method: cut(call.Method)})
 	}
 	err := s.run(ctx, handler, caller, call)
@@ -159,6 +163,18 @@ func (s *Server) dispatch(ctx context.Context, caller service.Caller, call *Call
 		err = interfaces.Unexpected()
 	}
 	return call.replyError(err)
+}
+
+// rejectionOf returns why varlink/go refuses a method of another interface than ours, "" if it
+// has it.
+func rejectionOf(method string) service.Rejection {
+	switch {
+	case method == "org.varlink.service.GetInfo", method == "org.varlink.service.GetInterfaceDescription":
+		return ""
+	case strings.LastIndexByte(method, '.') <= 0:
+		return service.RejectedAsMalformed
+	}
+	return service.RejectedAsUnknown
 }
 
 // run calls the handler and turns a panic into errPanic.

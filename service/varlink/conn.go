@@ -91,6 +91,7 @@ func (c *conn) handle(ctx context.Context, frame []byte) error {
 	}
 	call := &Call{envelope, c}
 	if call.Upgrade {
+		c.server.rejected(service.RejectedAsMalformed)
 		return call.replyError(&interfaces.InvalidParameterError{
 			Parameter: "upgrade", Reason: "no method upgrades the connection",
 		})
@@ -178,6 +179,11 @@ func (c *conn) ended(err error) {
 		errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, unix.ECONNRESET) ||
 		errors.Is(err, errHangup) || errors.Is(err, errWrite) || errors.Is(err, errPanic)
 	if !usual {
+		reason := service.RejectedAsMalformed
+		if errors.Is(err, errFrameTooLong) {
+			reason = service.RejectedByLimit
+		}
+		c.server.rejected(reason)
 		c.server.throttle.warn(c.caller, "connection closed: protocol violation", err)
 	}
 }

@@ -27,6 +27,7 @@ func handler[P any](f func(ctx context.Context, caller service.Caller, call *Cal
 	return func(ctx context.Context, caller service.Caller, call *Call) error {
 		var p P
 		if err := decodeParameters(*call.Parameters, &p); err != nil {
+			call.conn.server.rejected(service.RejectedAsMalformed)
 			return err
 		}
 		return f(ctx, caller, call, p)
@@ -78,6 +79,7 @@ func Many[P, T, R any](f func(ctx context.Context, caller service.Caller, p P, m
 func Stream[P, R any](f func(ctx context.Context, caller service.Caller, p P, send func(r R, continues bool) error) error) Handler {
 	return handler(func(ctx context.Context, caller service.Caller, call *Call, p P) error {
 		if !call.More {
+			call.conn.server.rejected(service.RejectedAsMalformed)
 			return interfaces.ErrExpectedMore
 		}
 		ctx, cancel := context.WithCancelCause(ctx)

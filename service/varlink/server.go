@@ -10,6 +10,8 @@ import (
 	"time"
 
 	varlinkgo "github.com/varlink/go/varlink"
+
+	"tripleo.io/sidecar/service"
 )
 
 // Config is what a Server serves, and how.
@@ -20,7 +22,8 @@ type Config struct {
 	URL       string
 	Interface Interface
 	Limits    Limits
-	Logger    *slog.Logger // nil: no log
+	Rejected  func(service.Rejection) // is told of each call or connection that is refused without a Handler; nil: nobody is
+	Logger    *slog.Logger            // nil: no log
 }
 
 // ErrServerClosed is returned by Serve after Shutdown.
@@ -37,6 +40,7 @@ type Server struct {
 	service     *varlinkgo.Service // org.varlink.service
 	connections connections
 	throttle    *throttle
+	rejected    func(service.Rejection)
 	ending      context.Context // ends when Shutdown begins
 	end         context.CancelFunc
 	lastRead    time.Time // when first calls must be there; set before ending ends
@@ -61,17 +65,20 @@ func NewServer(c Config) (*Server, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	service, err := varlinkgo.NewService(c.Vendor, c.Product, c.Version, c.URL)
+	if c.Rejected == nil {
+		c.Rejected = func(service.Rejection) {}
+	}
+	generic, err := varlinkgo.NewService(c.Vendor, c.Product, c.Version, c.URL)
 	if err != nil {
 		return nil, err
 	}
-	if err := service.RegisterInterface(introspection{c.Interface}); err != nil {
+	if err := generic.RegisterInterface(introspection{c.Interface}); err != nil {
 		return nil, fmt.Errorf("interface: %w", err)
 	}
 	ending, end := context.WithCancel(context.Background())
 	return &Server{
-		limits: limits, log: log, served: c.Interface, service: service, ending: ending, end: end,
-		connections: newConnections(limits), throttle: newThrottle(log, logEvery),
+		limits: limits, log: log, served: c.Interface, service: generic, ending: ending, end: end,
+		connections: newConnections(limits), throttle: newThrottle(log, logEvery), rejected: c.Rejected,
 		listeners: map[*net.UnixListener]string{}, conns: map[*conn]struct{}{},
 	}, nil
 }

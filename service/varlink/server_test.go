@@ -90,17 +90,18 @@ var failures = []error{
 // serving is a server on a socket of its own.
 type serving struct {
 	*Server
-	path  string
-	waits chan error
-	turn  chan struct{}       // of Slow
-	asked chan service.Caller // by Ask
+	path     string
+	rejected chan service.Rejection
+	waits    chan error
+	turn     chan struct{}       // of Slow
+	asked    chan service.Caller // by Ask
 }
 
 func (s *serving) dial(t *testing.T) *rawClient { return dial(t, s.path) }
 
 func newServing(t *testing.T, limits Limits) *serving {
 	t.Helper()
-	s := &serving{waits: make(chan error, 16), turn: make(chan struct{}), asked: make(chan service.Caller, 16)}
+	s := &serving{rejected: make(chan service.Rejection, 16), waits: make(chan error, 16), turn: make(chan struct{}), asked: make(chan service.Caller, 16)}
 	all := methods(s.waits)
 	all["Slow"] = slow(s.turn)
 	all["Ask"] = Single(func(_ context.Context, p service.Caller, _ nothing) (nothing, error) {
@@ -112,7 +113,13 @@ func newServing(t *testing.T, limits Limits) *serving {
 		Vendor: "TripleO", Product: "test", Version: "1", URL: "https://tripleo.io",
 		Interface: Interface{interfaces.Name, interfaces.Description, all},
 		Limits:    limits,
-		Logger:    slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Rejected: func(r service.Rejection) {
+			select {
+			case s.rejected <- r:
+			default:
+			}
+		},
+		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	if err != nil {
 		t.Fatal(err)

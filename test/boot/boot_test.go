@@ -50,7 +50,7 @@ arguments = ["--pid-file={path:rw}"]
 
 const restores = "boot = \"restore\"\nrestore-timeout = \"30m\"\n"
 
-// install writes the policy and starts the daemon, which starts by itself at later boots.
+// install writes the policy. The daemon starts by itself at each boot.
 func install(t *testing.T) {
 	t.Helper()
 	write(t, "/etc/sidecar/agents.d/"+agent+".toml", agentFile)
@@ -62,7 +62,8 @@ func install(t *testing.T) {
 	if err := os.MkdirAll(stateDirectory, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "systemctl", "enable", "--now", "sidecard")
+	run(t, "systemctl", "enable", "sidecard")
+	run(t, "systemctl", "restart", "sidecard")
 }
 
 // memory is what the program remembers over the boots.

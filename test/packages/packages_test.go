@@ -75,17 +75,7 @@ func life(t *testing.T, tool tool) {
 	run(t, append(tool.install, older)...)
 	checkInstalled(t)
 	versions := map[string]string{older: version(t)}
-	write(t, "/etc/sidecar/agents.d/"+agent+".toml", agentFile)
-	write(t, "/etc/sidecar/profiles.d/probe.toml", profileFile("podman"))
-	write(t, "/etc/sidecar/profiles.d/quick.toml", profileFile("runtime"))
-	for i := range sidecars + len(callers) {
-		if err := os.MkdirAll(filepath.Dir(pidFile(i)), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	run(t, "ip", "netns", "add", netns)
-	t.Cleanup(func() { run(t, "ip", "netns", "delete", netns) })
-	run(t, "systemctl", "reload", "sidecard")
+	installPolicy(t)
 	var before []string
 	for i := range sidecars {
 		before = append(before, identity(launch(t, []string{"probe", "quick"}[i%2], i)))
@@ -96,7 +86,7 @@ func life(t *testing.T, tool tool) {
 		calls := startCalls(t)
 		run(t, append(tool.upgrade, step.file)...)
 		calls.end(t, step.what)
-		if now := identities(t); !slices.Equal(now, before) {
+		if now := identities(t, sidecars); !slices.Equal(now, before) {
 			t.Errorf("%s: sidecars %v, before %v", step.what, now, before)
 		}
 		versions[step.file] = version(t)
@@ -110,7 +100,7 @@ func life(t *testing.T, tool tool) {
 	if err == nil || !strings.Contains(string(out), "sidecarctl stop") || !strings.Contains(string(out), "20 sidecars") {
 		t.Errorf("removing it while sidecars run: %v, %s", err, out)
 	}
-	if now := identities(t); !slices.Equal(now, before) {
+	if now := identities(t, sidecars); !slices.Equal(now, before) {
 		t.Errorf("a refused removal: sidecars %v, before %v", now, before)
 	}
 	if version(t) != "0.0.1" {
@@ -154,6 +144,22 @@ func life(t *testing.T, tool tool) {
 			t.Errorf("%s is here after a purge", path)
 		}
 	}
+}
+
+// installPolicy makes an agent, its profiles, its directories and its network namespace.
+func installPolicy(t *testing.T) {
+	t.Helper()
+	write(t, "/etc/sidecar/agents.d/"+agent+".toml", agentFile)
+	write(t, "/etc/sidecar/profiles.d/probe.toml", profileFile("podman"))
+	write(t, "/etc/sidecar/profiles.d/quick.toml", profileFile("runtime"))
+	for i := range sidecars + len(callers) {
+		if err := os.MkdirAll(filepath.Dir(pidFile(i)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(t, "ip", "netns", "add", netns)
+	t.Cleanup(func() { run(t, "ip", "netns", "delete", netns) })
+	run(t, "systemctl", "reload", "sidecard")
 }
 
 func packageOf(t *testing.T, age, format string) string {
@@ -338,13 +344,13 @@ func identity(s *interfaces.Sidecar) string {
 	return fmt.Sprint(s.ID, " ", *s.Runtime.InvocationID, " ", *s.Runtime.ProcessID)
 }
 
-// identities returns the identity of each of the sidecars that run all the time.
-func identities(t *testing.T) []string {
+// identities returns the identities of the first sidecars, which run all the time.
+func identities(t *testing.T, count int) []string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	var all []string
-	for i := range sidecars {
+	for i := range count {
 		s, err := connect(t).Get(ctx, interfaces.NewID(agent, []string{"probe", "quick"}[i%2], pidFile(i)).String())
 		if err != nil {
 			t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -62,7 +63,7 @@ func entriesOf(decisions []service.Decision) []entry {
 	var all []entry
 	for _, d := range decisions {
 		e := entry{d, failureOf(d.Err)}
-		e.Decision.Err, e.Decision.Caller.PIDFD, e.Decision.Caller.Sender = nil, 0, ""
+		e.Decision.Err, e.Decision.Caller.PIDFD, e.Decision.Caller.Sender, e.Decision.Began = nil, 0, "", time.Time{}
 		all = append(all, e)
 	}
 	return all
