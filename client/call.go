@@ -71,8 +71,9 @@ func each[T, I any](ctx context.Context, c *Client, method string, parameters an
 // decoder takes a reply's frame and says whether more replies follow.
 type decoder func(frame []byte) (continues bool, err error)
 
-// lenient takes what encoding/json takes. Decoding is most of the time of a List, and
-// encoding/json takes twice as long.
+// lenient takes repeated names and invalid UTF-8, as encoding/json does. Decoding is most of the
+// time of a List, and encoding/json takes twice as long. It also takes "Error" for "error", which
+// varlink does not: every frame is read with lenient only.
 var lenient = jsonv2.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 
 // into decodes replies and hands their parameters on. Unknown fields are ignored: a

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 
+	jsonv2 "github.com/go-json-experiment/json"
+
 	"tripleo.io/sidecar/interfaces"
 )
 
@@ -79,7 +81,7 @@ func (e *UnknownError) Error() string {
 // replyError returns the error in a frame, or the error of decoding the frame.
 func replyError(frame []byte, decoding error) error {
 	var r reply[json.RawMessage]
-	if err := json.Unmarshal(frame, &r); err != nil {
+	if err := jsonv2.Unmarshal(frame, &r, lenient); err != nil {
 		return fmt.Errorf("%w: %v", ErrProtocol, err)
 	}
 	if r.Error == "" {

@@ -44,6 +44,7 @@ func TestErrorOfUnknownName(t *testing.T) {
 	for name, test := range map[string]struct{ reply, message string }{
 		"with parameters":    {`{"error": "a.b.C", "parameters": {"x":1}}`, `the service answered error "a.b.C" {"x":1}`},
 		"without parameters": {`{"error": "a.b.C"}`, `the service answered error "a.b.C"`},
+		"another name too":   {`{"error": "a.b.C", "Error": ""}`, `the service answered error "a.b.C"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -3,12 +3,13 @@ package client
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"io"
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	jsonv2 "github.com/go-json-experiment/json"
 
 	"tripleo.io/sidecar/interfaces"
 )
@@ -67,15 +68,21 @@ func FuzzReadFrame(f *testing.F) {
 func FuzzReadReply(f *testing.F) {
 	f.Add([]byte(`{"parameters": {}, "continues": true}`))
 	f.Add([]byte(`{"error": "io.tripleo.Sidecar.ArgumentNotAllowed", "parameters": {"index": "x"}}`))
+	f.Add([]byte(`{"Error": "a.B", "parameters": {}}`))
+	f.Add([]byte(`{"error": "a.B", "Error": ""}`))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		taken := false
 		continues, err := into(func(interfaces.ListReply) { taken = true })(in)
 		if taken == (err != nil) || (continues && err != nil) {
 			t.Fatalf("taken %v, continues %v, error %v", taken, continues, err)
 		}
-		var r reply[json.RawMessage]
-		if json.Unmarshal(in, &r) == nil && r.Error != "" && err == nil {
-			t.Fatal("an error reply is no error")
+		var members map[string]any
+		name := ""
+		if jsonv2.Unmarshal(in, &members, lenient) == nil {
+			name, _ = members["error"].(string)
+		}
+		if told := new(UnknownError); name != "" && (err == nil || errors.As(err, &told) && told.Name != name) {
+			t.Fatalf("error %q became %v", name, err)
 		}
 	})
 }
