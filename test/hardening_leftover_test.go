@@ -88,7 +88,7 @@ func TestHardeningCleanUpThatIsKilled(t *testing.T) {
 }
 
 // TestHardeningMountPointThatIsNotEmpty: podman 5.4 cannot remove a container whose root is no
-// more mounted, if something lies in the mount point, as when podman is killed while the OCI
+// longer mounted, if something lies in the mount point, as when podman is killed while the OCI
 // runtime makes its mount points there.
 func TestHardeningMountPointThatIsNotEmpty(t *testing.T) {
 	begin(t)

@@ -52,8 +52,8 @@ func becomesClean() error {
 	return err
 }
 
-// checkSweep holds sidecar-clean.service to have nothing left that it cannot remove. podman does not
-// list all of it as containers.
+// checkSweep fails if sidecar-clean.service cannot remove everything that is left. podman ps does
+// not list every such container.
 func checkSweep() error {
 	for end := time.Now().Add(slowness * 30 * time.Second); ; time.Sleep(time.Second) {
 		if _, err := output("systemctl", "start", "sidecar-clean.service"); err == nil || time.Now().After(end) {

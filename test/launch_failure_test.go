@@ -105,9 +105,9 @@ func TestLaunchFailureOfAScript(t *testing.T) {
 	}
 }
 
-// TestLaunchFailureThatTheJournalReadsLate: journald, which is stopped until the unit has ended,
-// can no more learn whose run the last lines are.
-// Of what has been logged with syslog(3) before, it cannot even learn the unit.
+// TestLaunchFailureThatTheJournalReadsLate: journald, which is stopped until the unit has ended, can
+// no longer learn whose run the last lines are. If it reads a syslog(3) message of the process
+// first, it cannot even learn their unit.
 func TestLaunchFailureThatTheJournalReadsLate(t *testing.T) {
 	begin(t)
 	namespace(t, "t-late")

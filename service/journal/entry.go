@@ -108,7 +108,7 @@ func (r rawEntry) entry(q service.LogQuery) (interfaces.LogEntry, bool) {
 	if !ok || !q.Selects(id) {
 		return interfaces.LogEntry{}, false
 	}
-	if string(r.Identifier) == id.String() { // of standard output and error
+	if string(r.Identifier) == id.String() { // the interface promises the profile's name for standard output and error
 		r.Identifier = text(id.Profile)
 	}
 	e := interfaces.LogEntry{

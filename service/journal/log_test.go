@@ -131,6 +131,37 @@ func journalctlOf(t *testing.T, script string) *Journal {
 	return New(slog.New(slog.DiscardHandler))
 }
 
+// TestOutputOfAFailedLaunch: a line without a unit is taken by its identifier if it is of standard
+// output or error. With syslog(3) every payload can choose that.
+func TestOutputOfAFailedLaunch(t *testing.T) {
+	const identified = "SYSLOG_IDENTIFIER=" + loggedID
+	const tooOld = `{"MESSAGE":"old","__REALTIME_TIMESTAMP":"1"}`
+	line := func(fields, message string) string {
+		return fmt.Sprintf(`{%s"MESSAGE":%q,"__REALTIME_TIMESTAMP":"9000000"}`, fields, message)
+	}
+	for name, test := range map[string]struct{ stdout, syslog, want string }{
+		"its own":               {line(`"_SYSTEMD_UNIT":"`+loggedUnit+`","_SYSTEMD_INVOCATION_ID":"`+invocation+`",`, "m"), "", "m"},
+		"no invocation":         {line(`"_SYSTEMD_UNIT":"`+loggedUnit+`",`, "m"), "", "m"},
+		"no unit":               {line("", "m"), "", "m"},
+		"of an earlier run":     {tooOld, "", ""},
+		"of another run":        {line(`"_SYSTEMD_INVOCATION_ID":"`+strings.Repeat("1", 32)+`",`, "m"), "", ""},
+		"of another unit":       {line(`"_SYSTEMD_UNIT":"`+otherUnit+`",`, "m"), "", ""},
+		"syslog, no invocation": {"", line(`"_SYSTEMD_UNIT":"`+loggedUnit+`",`, "m"), "m"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j := journalctlOf(t, `case "$*" in
+*_TRANSPORT=stdout*`+identified+`*) printf '%s\n' '`+test.stdout+`';;
+*_TRANSPORT=stdout*|*`+identified+`*) echo '`+line("", "asked for the wrong lines")+`';;
+*_TRANSPORT=syslog*) printf '%s\n' '`+test.syslog+`';;
+esac`)
+			id, _ := interfaces.ParseID(loggedID)
+			if got := strings.Join(j.Output(t.Context(), id, invocation, time.Unix(5, 0)), "|"); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
 // TestLogReadersShareASync: journald reads nothing while it syncs.
 func TestLogReadersShareASync(t *testing.T) {
 	j := journalctlOf(t, "")

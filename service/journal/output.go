@@ -101,9 +101,10 @@ func (j *Journal) linesOf(ctx context.Context, r run, transport string) ([]strin
 }
 
 // has reports whether an entry that linesOf selects is of the run. journald learns the unit and the
-// invocation when it reads the line. After the end of the unit it cannot, and the line has no
-// invocation. If the process had used syslog(3) before, the line has no unit either: journald
-// remembers what it could not learn then (client_context_get). Its stream's identifier is left.
+// invocation when it reads a line. After the end of the unit it cannot, and the line has no
+// invocation. If journald has read a syslog(3) message of the exited process first, it has cached
+// the process without a unit (client_context_get), and the line has no unit either: only the
+// identifier of its stream tells whose it is.
 func (r run) has(e rawEntry) bool {
 	if e.Invocation != "" {
 		return string(e.Invocation) == r.invocation

@@ -166,8 +166,8 @@ func (n note) unlock() { _ = n.lock.Close() } // the file is closed in any case
 var errInUse = errors.New("its container is being removed by another process")
 
 // Sweep runs the command of every note, and of notes that appear meanwhile, because systemd
-// does not start it a second time while it runs. It tries each failing removal once. Its error
-// names the units whose removal fails or is in use.
+// does not start it a second time while it runs. It runs each failing command twice, and
+// then leaves it for its next run. Its error names the units whose removal fails or is in use.
 func (l Launcher) Sweep(ctx context.Context) error {
 	failed := map[string]bool{}
 	all := errors.Join(l.cleanOthers(), l.sweepSandboxes())

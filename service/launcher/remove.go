@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -50,8 +51,8 @@ func (l Launcher) Remove(ctx context.Context, id string, argv, aside []string) e
 	return n.delete()
 }
 
-// asideMark stands between a container's old name and the suffix of its new name, and in the
-// name of its note.
+// asideMark stands between the old name of what cannot be removed, and the rest of its new name. A
+// container's note has it, too.
 const asideMark = "-left-"
 
 // countAside counts the containers of a unit that were set aside and still exist.
@@ -63,7 +64,7 @@ func (l Launcher) countAside(id string) int {
 // setAside renames a container that could not be removed, and replaces its note. It writes the
 // new note first: after a kill at any moment the container has a note.
 func (n note) setAside(ctx context.Context, argv, aside []string) error {
-	suffix := asideMark + strconv.FormatInt(time.Now().UnixNano(), 36)
+	suffix := uniqueSuffix()
 	renamed := slices.Clone(argv)
 	renamed[len(renamed)-1] += suffix
 	left, err := newNote(n.path+suffix, renamed)
@@ -79,9 +80,9 @@ func (n note) setAside(ctx context.Context, argv, aside []string) error {
 	return n.delete()
 }
 
-// runTwice runs a removal, and a second time if it fails: podman 5.4 cannot remove a container whose
-// monitor was killed, but notes its end then, and can remove it; and it cannot remove one before
-// clearMountPoint.
+// runTwice runs a removal, and a second time if it fails. The second run can work: podman 5.4 notes
+// the end of a killed monitor only when its first removal fails, and it needs an empty mount point
+// (clearMountPoint).
 func runTwice(ctx context.Context, argv []string) error {
 	err := runQuietly(ctx, argv)
 	if err == nil || ctx.Err() != nil {
@@ -94,21 +95,35 @@ func runTwice(ctx context.Context, argv []string) error {
 	return err
 }
 
-// fullMountPoint matches what podman 5.4 says of a container whose root is no more mounted, but
-// whose mount point is not empty, because the OCI runtime made its own mount points there: podman
-// was killed meanwhile, or took the host for rebooted. It says so for ever
+// fullMountPoint matches what podman says of a container whose root is no longer mounted, but whose
+// mount point is not empty: "replacing" in podman 5.4, "removing" in earlier versions, of which 4.3 is
+// not affected. The OCI runtime made its own mount points there, because podman was killed meanwhile,
+// or took the host for rebooted. Without help podman says so for ever
 // (github.com/containers/podman/issues/23504).
-var fullMountPoint = regexp.MustCompile(`replacing mount point \\?"(/[^"\\]+/[0-9a-f]{64}/merged)\\?": directory not empty`)
+var fullMountPoint = regexp.MustCompile(`(?:removing|replacing) mount point \\?"(/[^"\\\s]+/overlay/[0-9a-f]{64}/merged)\\?": directory not empty`)
 
 // clearMountPoint renames a mount point of which podman says that it is not empty. podman removes
-// it then, because it is in the container's own directory. What is mounted cannot be renamed.
+// what it was renamed to, because that is in the container's own directory. Nothing that an agent
+// chooses is in podman's message. The kernel renames no mount point; clearMountPoint also refuses
+// one with mounts below it, whose files podman would remove.
 func clearMountPoint(said string) error {
 	found := fullMountPoint.FindStringSubmatch(said)
-	if found == nil {
+	if found == nil || filepath.Clean(found[1]) != found[1] {
 		return nil
 	}
-	return os.Rename(found[1], found[1]+".left")
+	merged := found[1]
+	mounts, err := os.ReadFile("/proc/thread-self/mountinfo")
+	if err != nil {
+		return err
+	}
+	if strings.Contains(string(mounts), " "+merged+"/") {
+		return fmt.Errorf("%s cannot be emptied: something is mounted below it", merged)
+	}
+	return os.Rename(merged, merged+uniqueSuffix())
 }
+
+// uniqueSuffix returns the end of a new name for something that cannot be removed.
+func uniqueSuffix() string { return asideMark + strconv.FormatInt(time.Now().UnixNano(), 36) }
 
 // runQuietly runs a command. Its error contains the output.
 func runQuietly(ctx context.Context, argv []string) error {

@@ -3,9 +3,12 @@ package launcher
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // removing returns what removes, for a unit of its own.
@@ -40,20 +43,24 @@ func TestRemoveIsTriedTwiceAndNoMore(t *testing.T) {
 	}
 }
 
-// TestRemoveClearsTheMountPoint that podman says it cannot replace, unless something is mounted there.
+// TestRemoveClearsTheMountPoint that podman says is not empty, and no other directory.
 func TestRemoveClearsTheMountPoint(t *testing.T) {
 	t.Parallel()
 	hash := strings.Repeat("0a", 32)
 	for name, test := range map[string]struct {
-		place, quote string
-		want         bool
+		place, says string
+		want        bool
 	}{
-		"second run":      {hash + "/merged", `"`, true},
-		"first run":       {hash + "/merged", `\"`, true},
-		"no container's":  {"etc/merged", `"`, false},
-		"no mount point":  {hash + "/diff", `"`, false},
-		"not all of it":   {hash + "/merged/etc", `"`, false},
-		"a longer number": {"0" + hash + "/merged", `"`, false},
+		"second run":      {"overlay/" + hash + "/merged", `replacing mount point "%s"`, true},
+		"first run":       {"overlay/" + hash + "/merged", `replacing mount point \"%s\"`, true},
+		"older podman":    {"overlay/" + hash + "/merged", `removing mount point "%s"`, true},
+		"something else":  {"overlay/" + hash + "/merged", `opening "%s"`, false},
+		"no container's":  {"overlay/etc/merged", `replacing mount point "%s"`, false},
+		"no storage's":    {"etc/" + hash + "/merged", `replacing mount point "%s"`, false},
+		"no mount point":  {"overlay/" + hash + "/diff", `replacing mount point "%s"`, false},
+		"not all of it":   {"overlay/" + hash + "/merged/etc", `replacing mount point "%s"`, false},
+		"a longer number": {"overlay/0" + hash + "/merged", `replacing mount point "%s"`, false},
+		"another way":     {"../" + hash + "/overlay/" + hash + "/merged", `replacing mount point "%s"`, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -61,13 +68,57 @@ func TestRemoveClearsTheMountPoint(t *testing.T) {
 			if err := os.MkdirAll(path+"/proc", 0o700); err != nil {
 				t.Fatal(err)
 			}
-			script := `[ -e "$0" ] || exit 0; echo "Error: replacing mount point $1$0$1: directory not empty"; exit 125`
-			err := removing(t)(t.Context(), []string{"/bin/sh", "-c", script, path, test.quote})
+			err := removing(t)(t.Context(), thatSays(test.says, path))
 			if (err == nil) != test.want {
 				t.Errorf("error %v", err)
 			}
-			if _, err := os.Stat(path + ".left/proc"); (err == nil) != test.want {
-				t.Errorf("renamed: %v", err)
+			if renamed, _ := filepath.Glob(path + asideMark + "*/proc"); (len(renamed) == 1) != test.want {
+				t.Errorf("renamed: %q", renamed)
+			}
+			if err := os.MkdirAll(path+"/proc", 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := removing(t)(t.Context(), thatSays(test.says, path)); (err == nil) != test.want {
+				t.Errorf("the second time: error %v", err)
+			}
+		})
+	}
+}
+
+// thatSays is a removal that says of a directory that it is not empty, until it does not exist.
+func thatSays(format, directory string) []string {
+	said := strings.ReplaceAll(format, "%s", directory) + ": directory not empty"
+	return []string{"/bin/sh", "-c", `[ -e "$0" ] || exit 0; printf '%s\n' "Error: $1"; exit 125`, directory, said}
+}
+
+// TestRemoveLeavesMountsAlone: podman would remove the files of what is mounted.
+func TestRemoveLeavesMountsAlone(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can mount")
+	}
+	for name, test := range map[string]struct{ below, want string }{
+		"on the mount point": {"", "device or resource busy"},
+		"below it":           {"/proc", "something is mounted below it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			merged := t.TempDir() + "/overlay/" + strings.Repeat("0a", 32) + "/merged"
+			if err := os.MkdirAll(merged+test.below, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			remove := removing(t)
+			err := withOwnMounts(func() error {
+				if err := unix.Mount("tmpfs", merged+test.below, "tmpfs", 0, ""); err != nil {
+					t.Error(err)
+				}
+				return remove(t.Context(), thatSays(`replacing mount point "%s"`, merged))
+			})
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %v", err)
+			}
+			if _, err := os.Stat(merged); err != nil {
+				t.Error(err)
 			}
 		})
 	}
