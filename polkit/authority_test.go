@@ -187,7 +187,7 @@ func TestCheckRefusesProcessesOfAnOldPolkit(t *testing.T) {
 
 func TestCheckEndsInTime(t *testing.T) {
 	t.Parallel()
-	short := 50 * time.Millisecond
+	short := time.Second
 	for name, c := range map[string]struct {
 		config  Config
 		request func(*Request)
@@ -201,7 +201,7 @@ func TestCheckEndsInTime(t *testing.T) {
 			r := request
 			c.request(&r)
 			got, err := s.Check(t.Context(), r)
-			if got != Denied || err == nil || !strings.Contains(err.Error(), "not answered within 50ms") {
+			if got != Denied || err == nil || !strings.Contains(err.Error(), "not answered within 1s") {
 				t.Errorf("%v, %v", got, err)
 			}
 			s.waitFor(t, "CancelCheckAuthorization", 1)

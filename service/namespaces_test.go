@@ -131,9 +131,8 @@ func TestHardeningLooksOfOneAgentThatHang(t *testing.T) {
 	}
 	others := func(when string) {
 		for _, other := range []Caller{{Agent: "other"}, {UID: 0}, {UID: 1000}} {
-			began := time.Now()
-			if err := h.Check(other, "nothing"); !errors.Is(err, os.ErrNotExist) || time.Since(began) > lookTimeout/2 {
-				t.Errorf("%s: %s: %v after %v", when, other.LimitKey(), err, time.Since(began))
+			if err := h.Check(other, "nothing"); !errors.Is(err, os.ErrNotExist) { // a HostFailure if it has waited
+				t.Errorf("%s: %s: %v", when, other.LimitKey(), err)
 			}
 		}
 	}

@@ -147,7 +147,7 @@ func TestDBusPolkitCallerThatLeaves(t *testing.T) {
 	p.Agent = new(tester)
 	call := launching("Launch", p)
 	call.Interactive = true
-	u.tell(t, told{Bus: &call, HangUp: 2 * time.Second})
+	u.tell(t, told{Bus: &call, HangUp: 6 * time.Second})
 	question := within(t, "the question", someone.asked)
 	u.answer(t)
 	if cookie := within(t, "that it is taken away", someone.cancelled); cookie != question.Cookie {

@@ -70,7 +70,7 @@ func TestFieldSyslog(t *testing.T) {
 		make func(*testing.T) kind
 		says string
 	}{
-		"conntrackd": {func(t *testing.T) kind { k, _ := newConntrackd(t); return k }, "initialization completed"},
+		"conntrackd": {func(t *testing.T) kind { k, _ := newConntrackd(t); return k }, "starting in daemon mode"},
 		"dnsmasq":    {newDnsmasq, "started, version"},
 		"haproxy":    {func(t *testing.T) kind { k, _ := newHaproxy(t); return k }, "GET /qrouter-"},
 		"keepalived": {func(t *testing.T) kind { k, _, _ := newKeepalived(t); return k }, "Starting Keepalived"},
@@ -198,12 +198,17 @@ func TestFieldSyslogOfAFailure(t *testing.T) {
 	begin(t)
 	k, configuration, _ := newKeepalived(t)
 	write(t, configuration, "vrrp_instance VR_7 {\n    state BACKUP\n")
-	_, err := as(t, k.agent).Launch(minute(t), k.parameters())
-	if err == nil {
-		t.Skip("this keepalived starts with half a configuration") // nothing to be heard of
+	var err error
+	// journald cannot learn the unit of a message that it reads after the end of the process.
+	for range 5 {
+		_, err = as(t, k.agent).Launch(minute(t), k.parameters())
+		stopAllAtEnd(t, k.agent)
+		if err == nil {
+			t.Skip("this keepalived starts with half a configuration") // nothing to be heard of
+		}
+		if strings.Contains(err.Error(), "(Line ") || strings.Contains(err.Error(), "onfiguration") {
+			return
+		}
 	}
-	stopAllAtEnd(t, k.agent)
-	if !strings.Contains(err.Error(), "(Line ") && !strings.Contains(err.Error(), "onfiguration") {
-		t.Errorf("the caller hears %v", err)
-	}
+	t.Errorf("the caller hears %v", err)
 }

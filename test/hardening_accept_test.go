@@ -39,7 +39,7 @@ func hungUp(path string) error {
 			return err
 		}
 		defer unix.Close(fd)
-		patience := unix.Timeval{Sec: 5}
+		patience := unix.Timeval{Sec: 60}
 		if err := errors.Join(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &patience),
 			unix.Connect(fd, &unix.SockaddrUnix{Name: path})); err != nil {
 			return err

@@ -108,11 +108,11 @@ func (f *follower) ends(t *testing.T) error {
 }
 
 // logs says a line as the sidecar's payload would: from a process in its control group, which
-// journald finds if the process lives when it reads the line.
+// journald finds because the process lives until it has read the line.
 func logs(t *testing.T, s *interfaces.Sidecar, text string) {
 	t.Helper()
 	const script = `group=$(sed -n s/^0:://p "/proc/$1/cgroup") && echo $$ > "/sys/fs/cgroup$group/cgroup.procs" &&
-		exec systemd-cat -t payload sh -c 'printf "%s\n" "$1"; sleep 0.5' sh "$2"`
+		exec systemd-cat -t payload sh -c 'printf "%s\n" "$1"; journalctl --sync || sleep 1' sh "$2"`
 	run(t, "sh", "-c", script, "sh", strconv.FormatInt(*s.Runtime.ProcessID, 10), text)
 }
 

@@ -7,6 +7,9 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"time"
+
+	"tripleo.io/sidecar/interfaces"
 )
 
 // step is one of Neutron's managers for a router's processes, and how it starts and
@@ -99,6 +102,10 @@ func (a *neutronAgent) router(t testing.TB, m *managed) map[string]processState 
 // be the processes that Neutron knows.
 func (a *neutronAgent) processes(t testing.TB, known map[string]processState) map[string]string {
 	t.Helper()
+	// The pid file is right, and so Neutron sees it, a moment before the launch is over.
+	eventually(t, 10*time.Second, "all are ready", func() bool {
+		return !slices.ContainsFunc(a.sidecarsWith(t, ""), func(s interfaces.Sidecar) bool { return s.Runtime.State != interfaces.StateReady })
+	})
 	pids := map[int]bool{}
 	for _, s := range known {
 		pids[s.PID] = s.Active

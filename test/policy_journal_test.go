@@ -37,7 +37,11 @@ func TestPolicyDecisionsAreInTheJournal(t *testing.T) {
 	bad.Arguments = append(p.Arguments[:1:1], "--evil")
 	refused(t, limited, bad, interfaces.ErrArgumentNotAllowed)
 
-	entries := entriesSince(t, since, decisionID, "AGENT="+limited)
+	var entries []entry
+	eventually(t, 10*time.Second, "both decisions are in the journal", func() bool {
+		entries = entriesSince(t, since, decisionID, "AGENT="+limited)
+		return len(entries) >= 2
+	})
 	if len(entries) != 2 {
 		t.Fatalf("%d entries, want 2: %v", len(entries), entries)
 	}

@@ -237,7 +237,7 @@ func TestPolkitCallerThatLeavesTakesTheQuestionAway(t *testing.T) {
 	p := probe(t, "t-leaves")
 	p.Agent, p.AllowInteractiveAuthentication = new(tester), new(true)
 	since := now()
-	u.tell(t, told{Request: launchOf(p), HangUp: 2 * time.Second})
+	u.tell(t, told{Request: launchOf(p), HangUp: 6 * time.Second})
 	question := within(t, "the question", someone.asked)
 	u.answer(t)
 	if cookie := within(t, "that it is taken away", someone.cancelled); cookie != question.Cookie {

@@ -128,7 +128,7 @@ func TestPolkitThatIsKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	u.tell(t, told{Request: launchOf(p)})
-	time.Sleep(2 * time.Second) // until it has the question
+	time.Sleep(6 * time.Second) // until it has the question
 	began := time.Now()
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)

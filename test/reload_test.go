@@ -5,8 +5,10 @@ package test
 import (
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"tripleo.io/sidecar/interfaces"
 )
@@ -29,15 +31,12 @@ func TestReloadTakesAllOrNothing(t *testing.T) {
 	if status := show(t, "sidecard", "StatusText"); !strings.Contains(status, "the last reload failed") {
 		t.Errorf("the status is %q", status)
 	}
-	entries := entriesSince(t, since, "_SYSTEMD_UNIT=sidecard.service")
-	told := false
-	for _, e := range entries {
-		text, _ := e["MESSAGE"].(string)
-		told = told || strings.Contains(text, "level=ERROR") && strings.Contains(text, "broken.toml:2") && strings.Contains(text, "nonsense")
-	}
-	if !told {
-		t.Errorf("no error in the log names file, line and key: %v", entries)
-	}
+	eventually(t, 10*time.Second, "an error in the log names file, line and key", func() bool {
+		return slices.ContainsFunc(entriesSince(t, since, "_SYSTEMD_UNIT=sidecard.service"), func(e entry) bool {
+			text := e.text("MESSAGE")
+			return strings.Contains(text, "level=ERROR") && strings.Contains(text, "broken.toml:2") && strings.Contains(text, "nonsense")
+		})
+	})
 	if _, err := os.Stat(socketOf(newcomer)); err == nil {
 		t.Error("the other new file was taken")
 	}

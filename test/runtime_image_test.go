@@ -188,9 +188,9 @@ func reloading() <-chan error {
 	return done
 }
 
-// preparing waits for a preparation, at most 3 s, and returns its unit, or "".
-func preparing() string {
-	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+// preparing waits for a preparation, at most for limit, and returns its unit, or "".
+func preparing(limit time.Duration) string {
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		text, _ := output("systemctl", "list-units", "--plain", "--no-legend", "--state=activating,active", "sidecar-prepare-*.service")
 		if fields := strings.Fields(text); len(fields) > 0 {
 			return fields[0]
@@ -203,7 +203,7 @@ func preparing() string {
 func timeOfPreparation(t *testing.T) time.Duration {
 	t.Helper()
 	done := reloading()
-	unit := preparing()
+	unit := preparing(slowness * 3 * time.Second)
 	seen := time.Now()
 	eventually(t, 20*time.Second, "the preparation "+unit+" is over", func() bool {
 		state, _ := output("systemctl", "show", "-P", "ActiveState", unit)
@@ -219,7 +219,7 @@ func timeOfPreparation(t *testing.T) time.Duration {
 // killPreparation kills the process of a preparation, some time after it was first seen, and
 // tells whether it was there.
 func killPreparation(after time.Duration) bool {
-	unit := preparing()
+	unit := preparing(3 * time.Second)
 	time.Sleep(after)
 	number, _ := output("systemctl", "show", "-P", "MainPID", unit)
 	pid, _ := strconv.Atoi(number)

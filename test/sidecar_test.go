@@ -58,12 +58,12 @@ func start(t testing.TB, agent string, p interfaces.LaunchParameters) *interface
 	return s
 }
 
-// launchUp launches what must come up, and stops it when the test ends. Where the processor is
-// emulated, the preparation of an image takes longer than a launch waits for it.
+// launchUp launches what must come up, and stops it when the test ends. On a slow machine the
+// preparation of an image takes longer than a launch waits for it.
 func launchUp(t testing.TB, agent string, p interfaces.LaunchParameters) *interfaces.Sidecar {
 	t.Helper()
 	s, err := as(t, agent).Launch(minute(t), p)
-	for end := time.Now().Add(5 * time.Minute); inMachine() && err != nil && strings.Contains(err.Error(), "its preparation takes long") && time.Now().Before(end); {
+	for end := time.Now().Add(5 * time.Minute); err != nil && strings.Contains(err.Error(), "its preparation takes long") && time.Now().Before(end); {
 		s, err = as(t, agent).Launch(minute(t), p)
 	}
 	if err != nil {

@@ -84,7 +84,7 @@ func TestSpoolEntryThatStays(t *testing.T) {
 		t.Error(err)
 	}
 	pid := show(t, serverUnit, "MainPID")
-	time.Sleep(2 * time.Second)
+	time.Sleep(time.Second)
 	if now := show(t, serverUnit, "MainPID"); now != pid || pid == "0" {
 		t.Errorf("the server was process %s and is %s", pid, now)
 	}

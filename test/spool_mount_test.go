@@ -26,7 +26,7 @@ name=00112233445566778899aabbccddeeff.json
 echo '{"method":"io.tripleo.Sidecar.List","parameters":{"profile":"probe"}}' >requests/tmp/$name
 sync requests/tmp/$name
 mv requests/tmp/$name requests/new/
-for i in $(seq 200); do
+for i in $(seq 2000); do
 	if [ -e results/$name ]; then cat results/$name; exit; fi
 	sleep 0.05
 done

@@ -82,7 +82,7 @@ func TestMonitorWithVarlinkctl(t *testing.T) {
 	needVarlinkctl(t)
 	namespace(t, "t-watch")
 	s := start(t, tester, probe(t, "t-watch"))
-	text, err := output("timeout", "3", "varlinkctl", "call", "--more", "--json=short", socketOf(tester), interfaces.Name+".Monitor", "{}")
+	text, err := output("timeout", "8", "varlinkctl", "call", "--more", "--json=short", socketOf(tester), interfaces.Name+".Monitor", "{}")
 	// It prints a JSON text sequence, RFC 7464. 124 is timeout's own exit code.
 	lines := strings.Split(strings.ReplaceAll(text, "\x1e", ""), "\n")
 	if len(lines) != 2 || err == nil || !strings.Contains(err.Error(), "124") {

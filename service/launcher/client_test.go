@@ -35,7 +35,7 @@ func playEngine(script string) int {
 		case line == "busy": // podman at the making of a container
 			signal.Ignore(unix.SIGTERM)
 			err = sdnotify.Send(os.Getenv("NOTIFY_SOCKET"), "MAINPID=1", time.Minute)
-			time.Sleep(1500 * time.Millisecond)
+			time.Sleep(7 * time.Second)
 		case line == "die":
 			err = unix.Kill(os.Getpid(), unix.SIGKILL)
 		case line == "fail":
@@ -130,7 +130,7 @@ func TestLaunchClientIsNotLeft(t *testing.T) {
 	t.Parallel()
 	e := clientOf(t, "busy")
 	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(500*time.Millisecond, cancel)
+	time.AfterFunc(4*time.Second, cancel) // it ignores SIGTERM by then
 	if _, err := e.started(ctx); err == nil || !strings.Contains(err.Error(), "without having started anything") {
 		t.Errorf("error %v, want the error for a client that went on and ended well", err)
 	}
