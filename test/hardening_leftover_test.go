@@ -61,7 +61,6 @@ func TestHardeningCleanUpThatIsKilled(t *testing.T) {
 	note := "/run/sidecar/leftovers/" + s.ID
 	since := now()
 	stopped := make(chan error, 1)
-	letGo := holdStorage(t) // podman's removal waits for it
 	go func() {
 		_, err := as(t, tester).Stop(minute(t), interfaces.StopParameters{ID: s.ID})
 		stopped <- err
@@ -78,7 +77,6 @@ func TestHardeningCleanUpThatIsKilled(t *testing.T) {
 	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	letGo()
 	if err := <-stopped; err != nil {
 		t.Error(err)
 	}
@@ -177,12 +175,11 @@ func TestHardeningRemovalThatTakesLong(t *testing.T) {
 	s := start(t, tester, probe(t, "t-slow"))
 	since := now()
 	stopped := make(chan error, 1)
-	letGo := holdStorage(t) // so that it can be caught
 	go func() {
 		_, err := as(t, tester).Stop(minute(t), interfaces.StopParameters{ID: s.ID})
 		stopped <- err
 	}()
-	holdRemoval(t, strings.TrimSuffix(s.Runtime.Unit, ".service"), 7*time.Second, letGo)
+	holdRemoval(t, strings.TrimSuffix(s.Runtime.Unit, ".service"), 7*time.Second)
 	if err := <-stopped; err != nil {
 		t.Error(err)
 	}
@@ -196,9 +193,8 @@ func TestHardeningRemovalThatTakesLong(t *testing.T) {
 	}
 }
 
-// holdRemoval stops podman's removal of a container as soon as it runs, for a while, and calls
-// caught then.
-func holdRemoval(t *testing.T, container string, while time.Duration, caught func()) {
+// holdRemoval stops podman's removal of a container as soon as it runs, for a while.
+func holdRemoval(t *testing.T, container string, while time.Duration) {
 	t.Helper()
 	pid := 0
 	for deadline := time.Now().Add(10 * time.Second); pid == 0; time.Sleep(time.Millisecond) {
@@ -214,7 +210,6 @@ func holdRemoval(t *testing.T, container string, while time.Duration, caught fun
 	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	caught()
 	time.Sleep(while)
 	if err := unix.Kill(pid, unix.SIGCONT); err != nil {
 		t.Errorf("the removal has not waited: %v", err)
